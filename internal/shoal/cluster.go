@@ -1,0 +1,86 @@
+package shoal
+
+import "time"
+
+// ClusterName is the one cluster object's name.
+const ClusterName = "default"
+
+// Cluster is the settings and the trust of the whole. Spec is written by the API, the rest by membership.
+type Cluster struct {
+	Meta
+	Spec ClusterSpec
+	// RootCA is certificates (PEM); RootKey signs them and is sealed before it is stored.
+	RootCA  []byte
+	RootKey []byte
+	Tokens  JoinTokens
+	// DefaultAddrPool and SubnetSize are what overlay subnets are cut from.
+	DefaultAddrPool []string
+	SubnetSize      uint32
+	DataPathPort    uint32
+	// UnlockKey is set under autolock.
+	UnlockKey string
+}
+
+// JoinTokens admits new nodes.
+type JoinTokens struct{ Worker, Manager string }
+
+// ClusterSpec is what the user can change of a cluster.
+type ClusterSpec struct {
+	Name             string
+	Labels           map[string]string
+	TaskHistoryLimit int64
+	Raft             RaftConfig
+	HeartbeatPeriod  time.Duration
+	CertExpiry       time.Duration
+	ExternalCAs      []ExternalCA
+	ForceRotateCA    uint64
+	AutoLock         bool
+	DefaultLogDriver *Driver
+}
+
+// RaftConfig is kept for the API's sake: etcd has its own settings.
+type RaftConfig struct {
+	SnapshotInterval           uint64
+	KeepOldSnapshots           *uint64
+	LogEntriesForSlowFollowers uint64
+	HeartbeatTick              int
+	ElectionTick               int
+}
+
+// ExternalCA is a signing service outside the cluster.
+type ExternalCA struct {
+	Protocol string
+	URL      string
+	Options  map[string]string
+	CACert   string
+}
+
+const (
+	// DefaultHeartbeatPeriod is Docker's; a node is declared down after half of it without a word.
+	DefaultHeartbeatPeriod = 5 * time.Second
+	// DefaultCertExpiry is Docker's.
+	DefaultCertExpiry = 90 * 24 * time.Hour
+	// DefaultTaskHistoryLimit is how many ended tasks a slot keeps.
+	DefaultTaskHistoryLimit = 5
+	// DefaultDataPathPort is VXLAN's.
+	DefaultDataPathPort = 4789
+)
+
+// Secret is a small piece of data for tasks; Data is sealed before it is stored.
+type Secret struct {
+	Meta
+	Name       string
+	Labels     map[string]string
+	Data       []byte
+	Driver     *Driver
+	Templating *Driver
+}
+
+// Config is a Secret that is not secret.
+type Config struct {
+	Meta
+	Name       string
+	Labels     map[string]string
+	Data       []byte
+	Templating *Driver
+}

@@ -1,0 +1,69 @@
+package shoal
+
+import "net/netip"
+
+// EndpointState says what a balancer may do with an endpoint. It is derived from the task's states, never stored.
+type EndpointState string
+
+const (
+	EndpointStarting EndpointState = "starting" // reachable, not balanced to
+	EndpointReady    EndpointState = "ready"
+	EndpointDraining EndpointState = "draining" // connections live on, no new ones
+)
+
+// Table is all that a node must know of the cluster's networks, as pushed by the dispatcher: the networks it takes part in,
+// the other nodes, and the services and endpoints on those networks. A Table is a value: whoever holds one may read it
+// without a lock and must not change it.
+type Table struct {
+	// Version grows with every push of a manager's session; agents report the one they have applied.
+	Version      uint64
+	NodeID       ID // whose table this is
+	DataPathPort uint16
+	Networks     map[ID]Network
+	Peers        map[ID]Peer
+	Services     map[ID]ServiceEntry
+	Endpoints    map[string]Endpoint // by Endpoint.Key
+}
+
+// Peer is a node as the data plane sees it. The table's own node is among them.
+type Peer struct {
+	NodeID   ID
+	Hostname string
+	// DataAddr is where VXLAN packets go.
+	DataAddr netip.Addr
+	// IngressAddr is the node's own address on the ingress network.
+	IngressAddr netip.Addr
+	// ProbeAddr is where the node answers liveness probes (UDP 7946 unless said otherwise).
+	ProbeAddr netip.AddrPort
+}
+
+// ServiceEntry is a service as balancers and resolvers see it.
+type ServiceEntry struct {
+	ID   ID
+	Name string
+	Mode ResolutionMode
+	// VIPs is by network. A dnsrr service has none.
+	VIPs map[ID]netip.Prefix
+	// Ports is the ports published on the routing mesh.
+	Ports []Port
+	// Aliases is further names, by network.
+	Aliases map[ID][]string
+}
+
+// Endpoint is a task (or an attached container) on one network.
+type Endpoint struct {
+	TaskID      ID
+	NetworkID   ID
+	NodeID      ID
+	ServiceID   ID     // empty for an attached container
+	Name        string // the task's or container's full name
+	ContainerID string
+	Slot        uint64
+	Addr        netip.Prefix
+	MAC         string // derived from the address: 02:42 and its four bytes
+	State       EndpointState
+	Aliases     []string
+}
+
+// Key identifies an endpoint in a table.
+func (e Endpoint) Key() string { return e.TaskID + "/" + e.NetworkID }

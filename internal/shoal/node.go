@@ -1,0 +1,94 @@
+package shoal
+
+// NodeRole is what a node is in the cluster.
+type NodeRole string
+
+const (
+	RoleWorker  NodeRole = "worker"
+	RoleManager NodeRole = "manager"
+)
+
+// Availability says whether a node takes tasks.
+type Availability string
+
+const (
+	AvailabilityActive Availability = "active" // takes new tasks
+	AvailabilityPause  Availability = "pause"  // keeps its tasks, takes no new ones
+	AvailabilityDrain  Availability = "drain"  // gives up its tasks
+)
+
+// NodeState is the managers' verdict on a node.
+type NodeState string
+
+const (
+	NodeUnknown      NodeState = "unknown"
+	NodeDown         NodeState = "down"
+	NodeReady        NodeState = "ready"
+	NodeDisconnected NodeState = "disconnected"
+)
+
+// Node is a machine of the cluster. Spec is written by the API; Role, Status, Manager and certificates by membership;
+// Description by the dispatcher on the agent's word; IngressAddr by the allocator.
+type Node struct {
+	Meta
+	Spec        NodeSpec
+	Role        NodeRole // as its certificate says; Spec.Role is what the user wants
+	Description NodeDescription
+	Status      NodeStatus
+	Manager     *ManagerStatus
+	// DataAddr is where the node's VXLAN packets go; the advertise address unless --data-path-addr says otherwise.
+	DataAddr string
+	// IngressAddr is the node's own address on the ingress network ("10.0.0.2/24").
+	IngressAddr string
+}
+
+// NodeSpec is what the user can change of a node.
+type NodeSpec struct {
+	Name         string
+	Labels       map[string]string
+	Role         NodeRole
+	Availability Availability
+}
+
+// NodeDescription is what an agent tells of its node.
+type NodeDescription struct {
+	Hostname      string
+	Platform      Platform
+	Resources     Resources
+	EngineVersion string
+	EngineLabels  map[string]string
+	Plugins       []Plugin
+	TLS           TLSInfo
+	// Routes is the subnets that the node's host reaches outside of shoal; networks must not overlap them.
+	Routes []string
+}
+
+// Plugin is something a node can do: {Network, overlay}, {Log, json-file}, {Volume, local}.
+type Plugin struct{ Type, Name string }
+
+// TLSInfo is the trust a node has, for `docker node inspect`.
+type TLSInfo struct {
+	TrustRoot           string
+	CertIssuerSubject   []byte
+	CertIssuerPublicKey []byte
+}
+
+// NodeStatus is the managers' verdict and the address they see the node at.
+type NodeStatus struct {
+	State   NodeState
+	Message string
+	Addr    string
+}
+
+// ManagerStatus is the part of a node that is a manager.
+type ManagerStatus struct {
+	// MemberID is the node's etcd member, in hex.
+	MemberID string
+	// Addr is where the node protocol is served, "10.0.0.1:2377".
+	Addr string
+	// PeerURL is where the member is reached by the others.
+	PeerURL string
+}
+
+// Ready tells whether tasks run on the node as far as the managers know.
+func (n *Node) Ready() bool { return n.Status.State == NodeReady }
