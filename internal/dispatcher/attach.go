@@ -54,7 +54,7 @@ func (d *Dispatcher) awaitAddress(ctx context.Context, sub *store.Subscription, 
 	for {
 		task := d.cfg.Store.View().Task(id)
 		if task != nil && len(task.Networks) > 0 && len(task.Networks[0].Addresses) > 0 {
-			err := Retry(ctx, d.cfg.Store, func(view store.View) (store.Changes, error) {
+			err := d.cfg.Store.Update(ctx, func(view store.View) (store.Changes, error) {
 				var changes store.Changes
 				if task := view.Task(id); task != nil {
 					t := *task
@@ -84,7 +84,7 @@ func (d *Dispatcher) Detach(ctx context.Context, req *rpc.DetachRequest) (*rpc.D
 }
 
 func (d *Dispatcher) deleteTask(ctx context.Context, id shoal.ID) error {
-	return Retry(ctx, d.cfg.Store, func(view store.View) (store.Changes, error) {
+	return d.cfg.Store.Update(ctx, func(view store.View) (store.Changes, error) {
 		var changes store.Changes
 		if task := view.Task(id); task != nil {
 			changes.Delete(task)

@@ -173,7 +173,7 @@ func (d *Dispatcher) Session(stream rpc.SessionServer) error {
 
 // describe records what an agent says of its node.
 func (d *Dispatcher) describe(ctx context.Context, caller rpc.Caller, hello *rpc.Hello) error {
-	return Retry(ctx, d.cfg.Store, func(view store.View) (store.Changes, error) {
+	return d.cfg.Store.Update(ctx, func(view store.View) (store.Changes, error) {
 		var changes store.Changes
 		node := view.Node(caller.NodeID)
 		if node == nil {
@@ -187,24 +187,6 @@ func (d *Dispatcher) describe(ctx context.Context, caller rpc.Caller, hello *rpc
 		changes.Put(&n)
 		return changes, nil
 	})
-}
-
-// Retry commits what change makes of the newest view, again when something has changed in between.
-func Retry(ctx context.Context, s *store.Store, change func(store.View) (store.Changes, error)) error {
-	for {
-		view := s.View()
-		changes, err := change(view)
-		if err != nil {
-			return err
-		}
-		_, err = s.Commit(ctx, changes)
-		if !store.IsConflict(err) {
-			return err
-		}
-		if err := s.Wait(ctx, view.Revision()+1); err != nil {
-			return err
-		}
-	}
 }
 
 func (d *Dispatcher) add(s *session) {
@@ -243,7 +225,7 @@ func (d *Dispatcher) intake(ctx context.Context) error {
 		reports := d.statuses
 		d.statuses = map[shoal.ID]report{}
 		d.mu.Unlock()
-		err := Retry(ctx, d.cfg.Store, func(view store.View) (store.Changes, error) { return statusChanges(view, reports), nil })
+		err := d.cfg.Store.Update(ctx, func(view store.View) (store.Changes, error) { return statusChanges(view, reports), nil })
 		if err != nil {
 			if ctx.Err() != nil {
 				return ctx.Err()

@@ -21,8 +21,8 @@ type Admission struct {
 
 // Members adds managers to the replicated store and removes them.
 type Members interface {
-	// Add makes room for a new member and tells whom it starts with.
-	Add(ctx context.Context, node shoal.ID, peerURL string) ([]rpc.Member, error)
+	// Add makes room for a new member and gives all members' peer URLs, by node. The member has no vote until it has caught up.
+	Add(ctx context.Context, node shoal.ID, peerURL string) (map[shoal.ID]string, error)
 	// Remove takes a member out.
 	Remove(ctx context.Context, node shoal.ID) error
 	// Key seals the secrets in the store.
@@ -138,7 +138,7 @@ func (a *Admission) Renew(ctx context.Context, req *rpc.RenewRequest) (*rpc.Cert
 	if err != nil || node.Role == role {
 		return reply, err
 	}
-	return reply, retry(ctx, a.Store, func(view store.View) (store.Changes, error) {
+	return reply, a.Store.Update(ctx, func(view store.View) (store.Changes, error) {
 		var changes store.Changes
 		if node := view.Node(node.ID); node != nil {
 			n := *node
@@ -159,7 +159,7 @@ func (a *Admission) JoinMember(ctx context.Context, req *rpc.MemberRequest) (*rp
 	if err != nil {
 		return nil, err
 	}
-	err = retry(ctx, a.Store, func(view store.View) (store.Changes, error) {
+	err = a.Store.Update(ctx, func(view store.View) (store.Changes, error) {
 		var changes store.Changes
 		node := view.Node(caller.NodeID)
 		if node == nil {
@@ -170,7 +170,7 @@ func (a *Admission) JoinMember(ctx context.Context, req *rpc.MemberRequest) (*rp
 		changes.Put(&n)
 		return changes, nil
 	})
-	return &rpc.MemberReply{Members: members, Seal: a.Members.Key()}, err
+	return &rpc.MemberReply{PeerURLs: members, Key: a.Members.Key()}, err
 }
 
 // Leave records that a node has gone of its own will: it is down at once, and no member any more.
@@ -185,7 +185,7 @@ func (a *Admission) Leave(ctx context.Context, _ *rpc.LeaveRequest) (*rpc.LeaveR
 			return nil, err
 		}
 	}
-	return &rpc.LeaveReply{}, retry(ctx, a.Store, func(view store.View) (store.Changes, error) {
+	return &rpc.LeaveReply{}, a.Store.Update(ctx, func(view store.View) (store.Changes, error) {
 		var changes store.Changes
 		if node := view.Node(id); node != nil {
 			n := *node
@@ -195,22 +195,4 @@ func (a *Admission) Leave(ctx context.Context, _ *rpc.LeaveRequest) (*rpc.LeaveR
 		}
 		return changes, nil
 	})
-}
-
-// retry commits what change makes of the newest view, again when something has changed in between.
-func retry(ctx context.Context, s *store.Store, change func(store.View) (store.Changes, error)) error {
-	for {
-		view := s.View()
-		changes, err := change(view)
-		if err != nil {
-			return err
-		}
-		_, err = s.Commit(ctx, changes)
-		if !store.IsConflict(err) {
-			return err
-		}
-		if err := s.Wait(ctx, view.Revision()+1); err != nil {
-			return err
-		}
-	}
 }

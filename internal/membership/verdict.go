@@ -107,7 +107,7 @@ func (v *Verdicts) due() (due []shoal.ID, next time.Time) {
 }
 
 func (v *Verdicts) judge(ctx context.Context, id shoal.ID, status shoal.NodeStatus) error {
-	return retry(ctx, v.store, func(view store.View) (store.Changes, error) {
+	return v.store.Update(ctx, func(view store.View) (store.Changes, error) {
 		var changes store.Changes
 		node := view.Node(id)
 		if node == nil {

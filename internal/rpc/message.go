@@ -43,11 +43,11 @@ type (
 	}
 	// MemberReply says whom to start with.
 	MemberReply struct {
-		Members []Member
-		Seal    []byte // the key that seals secrets in the store
+		// PeerURLs is those of all members, the new one included, by node.
+		PeerURLs map[shoal.ID]string
+		// Key seals secrets in the store.
+		Key []byte
 	}
-	// Member is a manager's part in the store.
-	Member struct{ NodeID, PeerURL string }
 
 	LeaveRequest struct{}
 	LeaveReply   struct{}
