@@ -48,8 +48,8 @@ type Runtime interface {
 	// Stop ends the container in the way its task asks for.
 	Stop(ctx context.Context, containerID string, task *shoal.Task) error
 	Remove(ctx context.Context, containerID string) error
-	// Logs calls each for every line that the request asks for.
-	Logs(ctx context.Context, containerID string, req rpc.LogRequest, each func(rpc.LogMessage) error) error
+	// Logs calls each for every line that the query asks for.
+	Logs(ctx context.Context, containerID string, query shoal.LogQuery, each func(shoal.LogLine) error) error
 }
 
 // Dependencies is what a task refers to, sent along with it.

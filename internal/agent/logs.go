@@ -40,21 +40,20 @@ func (a *Agent) publishLogs(ctx context.Context, client *rpc.Client, req rpc.Log
 		return err
 	}
 	var sending sync.Mutex // the tasks' lines share the stream
-	send := func(m rpc.LogMessage) error {
-		m.Subscription = req.ID
+	send := func(line shoal.LogLine) error {
 		sending.Lock()
 		defer sending.Unlock()
-		return stream.Send(&m)
+		return stream.Send(&rpc.LogMessage{Subscription: req.ID, Line: &line})
 	}
-	if err := send(rpc.LogMessage{}); err != nil {
+	if err := stream.Send(&rpc.LogMessage{Subscription: req.ID}); err != nil {
 		return err
 	}
 	var tasks sync.WaitGroup
-	for _, id := range req.TaskIDs {
+	for _, id := range req.Query.TaskIDs {
 		tasks.Go(func() {
-			err := a.taskLogs(ctx, id, req, send)
+			err := a.taskLogs(ctx, id, req.Query, send)
 			if err != nil && ctx.Err() == nil {
-				_ = send(rpc.LogMessage{TaskID: id, Err: err.Error()}) // if it cannot be sent, the stream itself has ended
+				_ = send(shoal.LogLine{TaskID: id, Err: err.Error()}) // if it cannot be sent, the stream itself has ended
 			}
 		})
 	}
@@ -63,7 +62,7 @@ func (a *Agent) publishLogs(ctx context.Context, client *rpc.Client, req rpc.Log
 	return err
 }
 
-func (a *Agent) taskLogs(ctx context.Context, id shoal.ID, req rpc.LogRequest, send func(rpc.LogMessage) error) error {
+func (a *Agent) taskLogs(ctx context.Context, id shoal.ID, query shoal.LogQuery, send func(shoal.LogLine) error) error {
 	a.mu.Lock()
 	r, ok := a.runners[id]
 	a.mu.Unlock()
@@ -74,9 +73,9 @@ func (a *Agent) taskLogs(ctx context.Context, id shoal.ID, req rpc.LogRequest, s
 	if container == "" {
 		return nil // not prepared yet, or never
 	}
-	return a.cfg.Runtime.Logs(ctx, container, req, func(m rpc.LogMessage) error {
-		m.TaskID = id
-		return send(m)
+	return a.cfg.Runtime.Logs(ctx, container, query, func(line shoal.LogLine) error {
+		line.TaskID = id
+		return send(line)
 	})
 }
 

@@ -13,7 +13,7 @@ import (
 
 // subscription is somebody's wish for the logs of some tasks.
 type subscription struct {
-	lines chan rpc.LogMessage
+	lines chan shoal.LogLine
 	done  chan struct{} // closed when nobody reads lines any more
 
 	mu      sync.Mutex        // guards waiting
@@ -21,18 +21,18 @@ type subscription struct {
 	ended   chan struct{}     // closed when no node is waited for
 }
 
-// Logs calls each for every line of the tasks' logs that req asks for, until they end or ctx does. A node that cannot be asked
+// Logs calls each for every line of the tasks' logs that the query asks for, until they end or ctx does. A node that cannot be asked
 // gives one message with Err set.
-func (d *Dispatcher) Logs(ctx context.Context, req rpc.LogRequest, each func(rpc.LogMessage) error) error {
+func (d *Dispatcher) Logs(ctx context.Context, query shoal.LogQuery, each func(shoal.LogLine) error) error {
 	view := d.cfg.Store.View()
 	byNode := map[shoal.ID][]shoal.ID{}
-	for _, id := range req.TaskIDs {
+	for _, id := range query.TaskIDs {
 		if t := view.Task(id); t != nil && t.NodeID != "" {
 			byNode[t.NodeID] = append(byNode[t.NodeID], id)
 		}
 	}
-	req.ID = shoal.NewID()
-	sub := &subscription{lines: make(chan rpc.LogMessage), done: make(chan struct{}), waiting: map[shoal.ID]bool{}, ended: make(chan struct{})}
+	req := rpc.LogRequest{ID: shoal.NewID(), Query: query}
+	sub := &subscription{lines: make(chan shoal.LogLine), done: make(chan struct{}), waiting: map[shoal.ID]bool{}, ended: make(chan struct{})}
 	missing := d.subscribe(req, sub, byNode)
 	defer d.unsubscribe(req.ID, sub, byNode)
 	for _, node := range missing {
@@ -40,7 +40,7 @@ func (d *Dispatcher) Logs(ctx context.Context, req rpc.LogRequest, each func(rpc
 		if n := view.Node(node); n != nil {
 			name = n.Description.Hostname
 		}
-		if err := each(rpc.LogMessage{NodeID: node, Err: fmt.Sprintf("node %s is not available", name)}); err != nil {
+		if err := each(shoal.LogLine{NodeID: node, Err: fmt.Sprintf("node %s is not available", name)}); err != nil {
 			return err
 		}
 	}
@@ -71,7 +71,7 @@ func (d *Dispatcher) subscribe(req rpc.LogRequest, sub *subscription, byNode map
 		}
 		sub.waiting[node] = true
 		r := req
-		r.TaskIDs = tasks
+		r.Query.TaskIDs = tasks
 		s.logs = append(s.logs, rpc.ManagerMessage{Logs: &r})
 		wake(s.wake)
 	}
@@ -116,9 +116,12 @@ func (d *Dispatcher) PublishLogs(stream rpc.LogServer) error {
 		if err != nil {
 			return err
 		}
-		m.NodeID = node
+		if m.Line == nil {
+			continue
+		}
+		m.Line.NodeID = node
 		select {
-		case sub.lines <- *m:
+		case sub.lines <- *m.Line:
 		case <-sub.done:
 			return stream.SendAndClose(&rpc.LogReply{})
 		}

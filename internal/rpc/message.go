@@ -200,26 +200,14 @@ func merged[V any](old, put map[string]V, removed []string) map[string]V {
 
 // LogRequest asks an agent for the logs of its tasks.
 type LogRequest struct {
-	ID      string
-	TaskIDs []shoal.ID
-	Follow  bool
-	Tail    int // -1: everything
-	Since   time.Time
-	Stdout  bool
-	Stderr  bool
+	ID    string
+	Query shoal.LogQuery
 }
 
 // LogMessage is one line, or (the first message of a stream) just the subscription it belongs to.
 type LogMessage struct {
 	Subscription string
-	TaskID       shoal.ID `json:",omitempty"`
-	NodeID       shoal.ID `json:",omitempty"`
-	Time         time.Time
-	Stderr       bool              `json:",omitempty"`
-	Data         []byte            `json:",omitempty"`
-	Attrs        map[string]string `json:",omitempty"`
-	// Err says why there is no log of a task.
-	Err string `json:",omitempty"`
+	Line         *shoal.LogLine `json:",omitempty"`
 }
 
 // LogReply ends a log stream.
