@@ -39,8 +39,7 @@ func (c *Changes) Requeue(t time.Time) {
 	}
 }
 
-// Merge adds what other writes. A later put or delete of the same object replaces the earlier one; deleting an object that
-// was to be created does nothing at all.
+// Merge adds what other writes. A later put or delete of the same object replaces an earlier put.
 func (c *Changes) Merge(other Changes) {
 	type ref struct {
 		kind Kind
@@ -60,11 +59,7 @@ func (c *Changes) Merge(other Changes) {
 		}
 	}
 	c.Puts = append(keep, other.Puts...)
-	for _, o := range other.Deletes {
-		if o.Head().Version != 0 {
-			c.Deletes = append(c.Deletes, o)
-		}
-	}
+	c.Deletes = append(c.Deletes, other.Deletes...)
 }
 
 // ErrFenced says that a commit came from a leader that no longer is one.
