@@ -106,7 +106,9 @@ func TestLookingAtAService(t *testing.T) {
 	var network struct {
 		Name, Scope, Driver string
 		Ingress             bool
-		IPAM                struct{ Config []struct{ Subnet, Gateway string } }
+		IPAM                struct {
+			Config []struct{ Subnet, Gateway string }
+		}
 	}
 	c.inspect(c.n1, &network, "network", "inspect", "ingress")
 	if network.Scope != "swarm" || network.Driver != "overlay" || !network.Ingress || len(network.IPAM.Config) != 1 || network.IPAM.Config[0].Subnet != "10.0.0.0/24" {
