@@ -1,0 +1,116 @@
+package dataplane
+
+import (
+	"net/netip"
+
+	"github.com/shoal-dev/shoal/internal/shoal"
+)
+
+// Config is all that one node wants of its kernel. Parts that have not changed since the last Apply should be the same
+// pointers: they are then not looked at again.
+type Config struct {
+	Bridges  map[string]*Bridge  // by interface name
+	Overlays map[string]*Overlay // by network ID
+	// Sandboxes is by namespace name (see Plane.Namespace).
+	Sandboxes map[string]*Sandbox
+	// Ingress is nil while the node is in no cluster.
+	Ingress *Ingress
+	// Ports are published on the node: by Docker's bridge publishing, or on the routing mesh.
+	Ports []Port
+}
+
+// Bridge is a Linux bridge in the node's namespace, with egress through the node's own address.
+type Bridge struct {
+	Name    string
+	Gateway netip.Prefix // the bridge's address and its subnet's length
+	MTU     int          // 0: 1500
+	// Internal bridges lead nowhere.
+	Internal bool
+	// NoICC keeps the containers of the bridge from talking to each other, save through published ports.
+	NoICC bool
+	// Masquerade hides the containers behind the node's address.
+	Masquerade bool
+}
+
+// Overlay is one network of the cluster on this node: a namespace with a bridge and a VXLAN device.
+type Overlay struct {
+	ID   string
+	VNI  uint32
+	Port uint16
+	// Local is the node's address on the data path.
+	Local netip.Addr
+	MTU   int // 0: that of the data path less 50
+	// Remotes are the endpoints on other nodes.
+	Remotes map[netip.Addr]Remote
+}
+
+// Remote says behind which node an address is.
+type Remote struct {
+	MAC  string
+	VTEP netip.Addr
+}
+
+// Sandbox is a container's namespace.
+type Sandbox struct {
+	Endpoints []Endpoint
+	// Services are the virtual addresses that the container can reach.
+	Services []VIP
+	// DNSPortUDP and DNSPortTCP are where 127.0.0.11:53 is answered; 0 for nowhere.
+	DNSPortUDP, DNSPortTCP uint16
+	// Seed turns the order of backends, so that not every sandbox starts with the same one.
+	Seed uint32
+}
+
+// Endpoint is an interface in a sandbox. One of Bridge and Overlay is set; if none is, the interface leads nowhere and only
+// carries the address.
+type Endpoint struct {
+	Name    string // eth0
+	Bridge  string // a Config.Bridges key
+	Overlay string // a Config.Overlays key
+	Addr    netip.Prefix
+	MAC     string
+	// Gateway is the default route's; invalid for none.
+	Gateway netip.Addr
+}
+
+// VIP is a service's virtual address on one network.
+type VIP struct {
+	Addr     netip.Addr
+	Backends []netip.Addr
+}
+
+// Port is a published port of the node.
+type Port struct {
+	Protocol shoal.Protocol
+	Port     uint16
+	HostIP   netip.Addr // invalid or unspecified: any of the node's
+	Backends []Backend
+}
+
+// Backend is where connections to a port go.
+type Backend struct {
+	Addr netip.Addr
+	Port uint16
+}
+
+// Ingress is the node's part in the routing mesh.
+type Ingress struct {
+	VNI   uint32
+	Port  uint16
+	Local netip.Addr
+	MTU   int
+	// Addr is the node's own address on the ingress network.
+	Addr  netip.Prefix
+	Peers []IngressPeer
+	// Tasks says for every task of another node on the mesh by which node it is reached (the node's ingress address).
+	Tasks map[netip.Addr]netip.Addr
+	// LocalTasks maps the ingress address of this node's tasks to their address on the gateway bridge.
+	LocalTasks map[netip.Addr]netip.Addr
+	Gwbridge   string
+}
+
+// IngressPeer is another node of the mesh.
+type IngressPeer struct {
+	Addr netip.Addr // on the ingress network
+	VTEP netip.Addr
+}

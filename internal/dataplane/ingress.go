@@ -1,0 +1,201 @@
+package dataplane
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/shoal-dev/shoal/internal/shoal"
+)
+
+const (
+	// Preferences of the rules that send replies back to the node by which their connection came.
+	prefOthers   = 1000 // traffic that does not come from the gateway bridge goes to the main table
+	prefUnmarked = 1001
+	prefMarked   = 1002
+	prefMain     = 32766
+	// returnTables is added to a peer's mark to make its table.
+	returnTables = 1 << 20
+)
+
+func (p *Plane) applyIngress(in *Ingress) error {
+	p.applied.ingress = nil
+	if in == nil {
+		return errors.Join(p.ingressRules(nil), p.removeIngress())
+	}
+	link, err := p.ingressLink(in)
+	if err != nil {
+		return err
+	}
+	remotes := map[netip.Addr]Remote{}
+	for _, peer := range in.Peers {
+		remotes[peer.Addr] = Remote{MAC: MAC(peer.Addr), VTEP: peer.VTEP}
+	}
+	if err := program(p.node, link, remotes, nil); err != nil {
+		return err
+	}
+	if err := p.ingressRoutes(link, in); err != nil {
+		return err
+	}
+	if err := p.ingressRules(in); err != nil {
+		return err
+	}
+	p.applied.ingress = in
+	return nil
+}
+
+func (p *Plane) removeIngress() error {
+	link, err := p.node.LinkByName(ingressDevice)
+	var missing netlink.LinkNotFoundError
+	if errors.As(err, &missing) {
+		return nil
+	}
+	if err == nil {
+		err = p.node.LinkDel(link)
+	}
+	if err != nil {
+		return fmt.Errorf("remove %s: %w", ingressDevice, err)
+	}
+	return nil
+}
+
+func (p *Plane) ingressLink(in *Ingress) (netlink.Link, error) {
+	link, err := p.node.LinkByName(ingressDevice)
+	if err == nil {
+		have, ok := link.(*netlink.Vxlan)
+		if !ok || have.VxlanId != int(in.VNI) || have.Port != int(in.Port) || !have.SrcAddr.Equal(net.IP(in.Local.AsSlice())) ||
+			have.HardwareAddr.String() != MAC(in.Addr.Addr()) {
+			if err := p.removeIngress(); err != nil {
+				return nil, err
+			}
+			err = unix.ENODEV
+		}
+		if err != nil || !ok {
+			link = nil
+		}
+	}
+	if err != nil || link == nil {
+		mtu := mtuOr(in.MTU, p.pathMTU(in.Local)-tunnelOverhead)
+		err = p.node.LinkAdd(&netlink.Vxlan{LinkAttrs: netlink.LinkAttrs{Name: ingressDevice, MTU: mtu, HardwareAddr: mac(in.Addr.Addr()), Alias: ownAlias, TxQLen: -1},
+			VxlanId: int(in.VNI), SrcAddr: in.Local.AsSlice(), Port: int(in.Port), Proxy: true, Learning: false, UDPCSum: true})
+		if err != nil {
+			return nil, fmt.Errorf("create %s: %w", ingressDevice, err)
+		}
+		if link, err = p.node.LinkByName(ingressDevice); err != nil {
+			return nil, fmt.Errorf("find %s: %w", ingressDevice, err)
+		}
+	}
+	if err := setAddress(p.node, link, in.Addr); err != nil {
+		return nil, err
+	}
+	if err := p.node.LinkSetUp(link); err != nil {
+		return nil, fmt.Errorf("set %s up: %w", ingressDevice, err)
+	}
+	return link, p.InNode(func() error {
+		// Packets of clients arrive here that the node would itself reach by another interface.
+		return errors.Join(sysctl("net/ipv4/conf/"+ingressDevice+"/rp_filter", "2"),
+			sysctl("net/ipv4/conf/"+ingressDevice+"/route_localnet", "1"))
+	})
+}
+
+// ingressRoutes sends every remote task's ingress address to the node that hosts it, and gives every peer the table that leads
+// replies back to it.
+func (p *Plane) ingressRoutes(link netlink.Link, in *Ingress) error {
+	index := link.Attrs().Index
+	have, err := p.node.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{LinkIndex: index, Table: unix.RT_TABLE_UNSPEC},
+		netlink.RT_FILTER_OIF|netlink.RT_FILTER_TABLE)
+	if err != nil {
+		return fmt.Errorf("list ingress routes: %w", err)
+	}
+	type key struct {
+		table int
+		dst   string
+	}
+	want := map[key]*netlink.Route{}
+	add := func(table int, dst netip.Prefix, via netip.Addr) {
+		want[key{table, ipnet(dst).String()}] = &netlink.Route{LinkIndex: index, Table: table, Dst: ipnet(dst), Gw: via.AsSlice()}
+	}
+	for task, node := range in.Tasks {
+		add(unix.RT_TABLE_MAIN, netip.PrefixFrom(task, 32), node)
+	}
+	for _, peer := range in.Peers {
+		add(returnTables+int(peerMark(peer.Addr)), netip.PrefixFrom(netip.IPv4Unspecified(), 0), peer.Addr)
+	}
+	for _, r := range have {
+		if r.Gw == nil { // the kernel's own, of the interface's subnet
+			continue
+		}
+		dst := "0.0.0.0/0"
+		if r.Dst != nil {
+			dst = r.Dst.String()
+		}
+		k := key{r.Table, dst}
+		if w := want[k]; w != nil && w.Gw.Equal(r.Gw) {
+			delete(want, k)
+		} else if w == nil {
+			if err := p.node.RouteDel(&r); err != nil && !errors.Is(err, unix.ESRCH) {
+				return fmt.Errorf("remove route to %s: %w", dst, err)
+			}
+		}
+	}
+	for k, r := range want {
+		if err := p.node.RouteReplace(r); err != nil {
+			return fmt.Errorf("route %s via %s: %w", k.dst, r.Gw, err)
+		}
+	}
+	return nil
+}
+
+func (p *Plane) ingressRules(in *Ingress) error {
+	mask := uint32(markMask)
+	want := map[string]*netlink.Rule{}
+	add := func(r *netlink.Rule) {
+		r.Family = netlink.FAMILY_V4
+		want[ruleKey(r)] = r
+	}
+	if in != nil {
+		others := netlink.NewRule()
+		others.Priority, others.IifName, others.Invert, others.Goto = prefOthers, in.Gwbridge, true, prefMain
+		add(others)
+		unmarked := netlink.NewRule()
+		unmarked.Priority, unmarked.IifName, unmarked.Mask, unmarked.Goto = prefUnmarked, in.Gwbridge, &mask, prefMain
+		add(unmarked)
+		for _, peer := range in.Peers {
+			r := netlink.NewRule()
+			r.Priority, r.IifName, r.Mark, r.Mask, r.Table = prefMarked, in.Gwbridge, peerMark(peer.Addr), &mask, returnTables+int(peerMark(peer.Addr))
+			add(r)
+		}
+	}
+	have, err := p.node.RuleList(netlink.FAMILY_V4)
+	if err != nil {
+		return fmt.Errorf("list routing rules: %w", err)
+	}
+	for _, r := range have {
+		if r.Priority < prefOthers || r.Priority > prefMarked || r.IifName != shoal.GwbridgeName {
+			continue
+		}
+		k := ruleKey(&r)
+		if want[k] != nil {
+			delete(want, k)
+			continue
+		}
+		r.Family = netlink.FAMILY_V4
+		if err := p.node.RuleDel(&r); err != nil {
+			return fmt.Errorf("remove routing rule %d: %w", r.Priority, err)
+		}
+	}
+	for _, r := range want {
+		if err := p.node.RuleAdd(r); err != nil {
+			return fmt.Errorf("add routing rule %d: %w", r.Priority, err)
+		}
+	}
+	return nil
+}
+
+func ruleKey(r *netlink.Rule) string {
+	return fmt.Sprint(r.Priority, " ", r.IifName, " ", r.Mark)
+}

@@ -1,0 +1,211 @@
+package dataplane
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"reflect"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	overlayPrefix = "ov-"
+	overlayBridge = "br0"
+	overlayTunnel = "vx0"
+	// tunnelOverhead is what VXLAN over IPv4 adds to a packet.
+	tunnelOverhead = 50
+)
+
+// OverlayNamespace is the name of an overlay network's namespace.
+func OverlayNamespace(id string) string { return overlayPrefix + id }
+
+func overlayWanted(c *Config, name string) bool {
+	if len(name) <= len(overlayPrefix) || name[:len(overlayPrefix)] != overlayPrefix {
+		return false
+	}
+	return c.Overlays[name[len(overlayPrefix):]] != nil
+}
+
+func (p *Plane) applyOverlay(o *Overlay) error {
+	p.partsMu.Lock()
+	was := p.applied.overlays[o.ID]
+	delete(p.applied.overlays, o.ID)
+	p.partsMu.Unlock()
+	if was != o && !reflect.DeepEqual(was, o) {
+		if err := p.makeOverlay(o, was); err != nil {
+			return err
+		}
+	}
+	p.partsMu.Lock()
+	defer p.partsMu.Unlock()
+	p.applied.overlays[o.ID] = o
+	return nil
+}
+
+func (p *Plane) makeOverlay(o, was *Overlay) error {
+	name := OverlayNamespace(o.ID)
+	path := p.path(name)
+	if !pinned(path) {
+		if err := create(p.home, path); err != nil {
+			return err
+		}
+		was = nil
+	}
+	ns, err := netns.GetFromPath(path)
+	if err != nil {
+		return fmt.Errorf("open namespace: %w", err)
+	}
+	defer ns.Close()
+	h, err := netlink.NewHandleAt(ns, unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("open netlink: %w", err)
+	}
+	defer h.Close()
+	mtu := mtuOr(o.MTU, p.pathMTU(o.Local)-tunnelOverhead)
+	br, err := p.overlayBridge(h, ns, mtu)
+	if err != nil {
+		return err
+	}
+	vx, err := h.LinkByName(overlayTunnel)
+	if err == nil {
+		have, ok := vx.(*netlink.Vxlan)
+		if !ok || have.VxlanId != int(o.VNI) || have.Port != int(o.Port) || !have.SrcAddr.Equal(net.IP(o.Local.AsSlice())) {
+			if err := h.LinkDel(vx); err != nil {
+				return fmt.Errorf("remove outdated tunnel: %w", err)
+			}
+			err = unix.ENODEV
+		}
+		if ok && err == nil {
+			return program(h, vx, o.Remotes, remotesOf(was))
+		}
+	}
+	// The device is made by the node's socket, so that its outer packets travel in the node's namespace.
+	err = p.node.LinkAdd(&netlink.Vxlan{LinkAttrs: netlink.LinkAttrs{Name: overlayTunnel, MTU: mtu, Namespace: netlink.NsFd(int(ns)), TxQLen: -1},
+		VxlanId: int(o.VNI), SrcAddr: o.Local.AsSlice(), Port: int(o.Port), Proxy: true, Learning: false, UDPCSum: true})
+	if err != nil {
+		return fmt.Errorf("create tunnel: %w", err)
+	}
+	if vx, err = h.LinkByName(overlayTunnel); err != nil {
+		return fmt.Errorf("find tunnel: %w", err)
+	}
+	if err := errors.Join(h.LinkSetMasterByIndex(vx, br.Attrs().Index), h.LinkSetUp(vx)); err != nil {
+		return fmt.Errorf("set tunnel up: %w", err)
+	}
+	return program(h, vx, o.Remotes, nil)
+}
+
+func remotesOf(o *Overlay) map[netip.Addr]Remote {
+	if o == nil {
+		return nil
+	}
+	return o.Remotes
+}
+
+func (p *Plane) overlayBridge(h *netlink.Handle, ns netns.NsHandle, mtu int) (netlink.Link, error) {
+	br, err := h.LinkByName(overlayBridge)
+	if err == nil {
+		return br, nil
+	}
+	if err := h.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: overlayBridge, MTU: mtu, TxQLen: -1}}); err != nil {
+		return nil, fmt.Errorf("create bridge: %w", err)
+	}
+	if br, err = h.LinkByName(overlayBridge); err != nil {
+		return nil, fmt.Errorf("find bridge: %w", err)
+	}
+	if err := h.LinkSetUp(br); err != nil {
+		return nil, fmt.Errorf("set bridge up: %w", err)
+	}
+	return br, inNamespace(p.home, ns, func() error {
+		// Frames of the overlay are nobody's business but the tasks'. The file is absent where br_netfilter is.
+		if err := sysctl("net/bridge/bridge-nf-call-iptables", "0"); err != nil && !errors.Is(err, unix.ENOENT) {
+			return err
+		}
+		return nil
+	})
+}
+
+// pathMTU is the MTU of the interface that has the address.
+func (p *Plane) pathMTU(local netip.Addr) int {
+	addrs, err := p.node.AddrList(nil, netlink.FAMILY_ALL)
+	if err != nil {
+		return defaultMTU
+	}
+	for _, a := range addrs {
+		if ip, ok := netip.AddrFromSlice(a.IP); ok && ip.Unmap() == local {
+			if l, err := p.node.LinkByIndex(a.LinkIndex); err == nil {
+				return l.Attrs().MTU
+			}
+		}
+	}
+	return defaultMTU
+}
+
+// program writes a forwarding and a neighbour entry per remote address: the tunnel answers ARP itself and never learns or floods.
+// was is what it is known to hold; nil means that the kernel must be asked.
+func program(h *netlink.Handle, vx netlink.Link, want, was map[netip.Addr]Remote) error {
+	index := vx.Attrs().Index
+	if was == nil {
+		var err error
+		if was, err = programmed(h, index); err != nil {
+			return err
+		}
+	}
+	for addr, r := range was {
+		if now, ok := want[addr]; ok && now.MAC == r.MAC {
+			continue
+		}
+		for _, n := range entries(index, addr, r) {
+			if err := h.NeighDel(n); err != nil && !errors.Is(err, unix.ENOENT) {
+				return fmt.Errorf("forget %s: %w", addr, err)
+			}
+		}
+	}
+	for addr, r := range want {
+		if was[addr] == r {
+			continue
+		}
+		for _, n := range entries(index, addr, r) {
+			if err := h.NeighSet(n); err != nil {
+				return fmt.Errorf("program %s behind %s: %w", addr, r.VTEP, err)
+			}
+		}
+	}
+	return nil
+}
+
+func entries(index int, addr netip.Addr, r Remote) []*netlink.Neigh {
+	hw, _ := net.ParseMAC(r.MAC)
+	fdb := &netlink.Neigh{LinkIndex: index, Family: unix.AF_BRIDGE, State: netlink.NUD_PERMANENT | netlink.NUD_NOARP, Flags: netlink.NTF_SELF, HardwareAddr: hw}
+	if r.VTEP.IsValid() {
+		fdb.IP = r.VTEP.AsSlice()
+	}
+	return []*netlink.Neigh{fdb, {LinkIndex: index, Family: unix.AF_INET, State: netlink.NUD_PERMANENT, IP: addr.AsSlice(), HardwareAddr: hw}}
+}
+
+func programmed(h *netlink.Handle, index int) (map[netip.Addr]Remote, error) {
+	fdb, err := h.NeighList(index, unix.AF_BRIDGE)
+	if err != nil {
+		return nil, fmt.Errorf("list forwarding entries: %w", err)
+	}
+	behind := map[string]netip.Addr{}
+	for _, n := range fdb {
+		if vtep, ok := netip.AddrFromSlice(n.IP); ok {
+			behind[n.HardwareAddr.String()] = vtep.Unmap()
+		}
+	}
+	neighbours, err := h.NeighList(index, unix.AF_INET)
+	if err != nil {
+		return nil, fmt.Errorf("list neighbours: %w", err)
+	}
+	out := map[netip.Addr]Remote{}
+	for _, n := range neighbours {
+		if addr, ok := netip.AddrFromSlice(n.IP); ok && n.State&netlink.NUD_PERMANENT != 0 {
+			out[addr.Unmap()] = Remote{MAC: n.HardwareAddr.String(), VTEP: behind[n.HardwareAddr.String()]}
+		}
+	}
+	return out, nil
+}

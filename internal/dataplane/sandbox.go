@@ -1,0 +1,182 @@
+package dataplane
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/netip"
+	"reflect"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+func (p *Plane) applySandbox(name string, s *Sandbox, c *Config) error {
+	p.partsMu.Lock()
+	was := p.applied.sandboxes[name]
+	p.partsMu.Unlock()
+	if was != nil && (was.config == s || reflect.DeepEqual(was.config, s)) {
+		return nil
+	}
+	p.partsMu.Lock()
+	delete(p.applied.sandboxes, name)
+	p.partsMu.Unlock()
+	ns, err := netns.GetFromPath(p.path(name))
+	if err != nil {
+		return fmt.Errorf("open namespace: %w", err)
+	}
+	defer ns.Close()
+	if was == nil || !reflect.DeepEqual(was.config.Endpoints, s.Endpoints) {
+		if err := p.applyEndpoints(ns, s, c); err != nil {
+			return err
+		}
+	}
+	var known *ruleset
+	if was != nil {
+		known = was.rules
+	}
+	rules := s.rules()
+	if err := rules.install(int(ns), known); err != nil {
+		return err
+	}
+	p.partsMu.Lock()
+	defer p.partsMu.Unlock()
+	p.applied.sandboxes[name] = &sandboxState{config: s, rules: rules}
+	return nil
+}
+
+// applyEndpoints makes the sandbox have these interfaces and no other. An interface that is there with its hardware address is
+// adopted as it is.
+func (p *Plane) applyEndpoints(ns netns.NsHandle, s *Sandbox, c *Config) error {
+	h, err := netlink.NewHandleAt(ns, unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("open netlink: %w", err)
+	}
+	defer h.Close()
+	links, err := h.LinkList()
+	if err != nil {
+		return fmt.Errorf("list interfaces: %w", err)
+	}
+	have := map[string]netlink.Link{}
+	for _, l := range links {
+		if l.Attrs().Name == "lo" {
+			continue
+		}
+		wanted := false
+		for _, e := range s.Endpoints {
+			wanted = wanted || e.Name == l.Attrs().Name && e.MAC == l.Attrs().HardwareAddr.String()
+		}
+		if wanted {
+			have[l.Attrs().Name] = l
+			continue
+		}
+		if l.Type() != "veth" && l.Type() != "bridge" {
+			continue // made by the container itself
+		}
+		if err := h.LinkDel(l); err != nil {
+			return fmt.Errorf("remove interface %s: %w", l.Attrs().Name, err)
+		}
+	}
+	for _, e := range s.Endpoints {
+		link := have[e.Name]
+		if link == nil {
+			if link, err = p.connect(h, ns, e, c); err != nil {
+				return fmt.Errorf("connect %s: %w", e.Name, err)
+			}
+		}
+		if err := setAddress(h, link, e.Addr); err != nil {
+			return err
+		}
+		if link.Attrs().Flags&unix.IFF_UP == 0 {
+			if err := h.LinkSetUp(link); err != nil {
+				return fmt.Errorf("set %s up: %w", e.Name, err)
+			}
+		}
+		if e.Gateway.IsValid() {
+			all := ipnet(netip.PrefixFrom(netip.IPv4Unspecified(), 0))
+			if err := h.RouteReplace(&netlink.Route{LinkIndex: link.Attrs().Index, Dst: all, Gw: e.Gateway.AsSlice()}); err != nil {
+				return fmt.Errorf("set default route via %s: %w", e.Gateway, err)
+			}
+		}
+	}
+	return nil
+}
+
+// connect makes the endpoint's interface. The far end of a pair is made where the bridge is; it goes when the sandbox goes.
+func (p *Plane) connect(h *netlink.Handle, ns netns.NsHandle, e Endpoint, c *Config) (netlink.Link, error) {
+	var err error
+	switch {
+	case e.Bridge != "":
+		b := c.Bridges[e.Bridge]
+		if b == nil {
+			return nil, fmt.Errorf("no bridge %s", e.Bridge)
+		}
+		err = pair(p.node, ns, e, e.Bridge, mtuOr(b.MTU, defaultMTU))
+	case e.Overlay != "":
+		err = p.connectOverlay(ns, e)
+	default:
+		err = h.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: e.Name, HardwareAddr: mac(e.Addr.Addr()), TxQLen: -1}})
+	}
+	if err != nil {
+		return nil, err
+	}
+	return h.LinkByName(e.Name)
+}
+
+func (p *Plane) connectOverlay(ns netns.NsHandle, e Endpoint) error {
+	far, err := netns.GetFromPath(p.path(OverlayNamespace(e.Overlay)))
+	if err != nil {
+		return fmt.Errorf("open overlay: %w", err)
+	}
+	defer far.Close()
+	fh, err := netlink.NewHandleAt(far, unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("open netlink: %w", err)
+	}
+	defer fh.Close()
+	br, err := fh.LinkByName(overlayBridge)
+	if err != nil {
+		return fmt.Errorf("find overlay's bridge: %w", err)
+	}
+	return pair(fh, ns, e, overlayBridge, br.Attrs().MTU)
+}
+
+// pair makes a veth pair with one end on a bridge of far and the other, named and addressed, in ns.
+func pair(far *netlink.Handle, ns netns.NsHandle, e Endpoint, bridge string, mtu int) error {
+	br, err := far.LinkByName(bridge)
+	if err != nil {
+		return fmt.Errorf("find bridge %s: %w", bridge, err)
+	}
+	name, err := randomName()
+	if err != nil {
+		return err
+	}
+	link := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name, MTU: mtu, MasterIndex: br.Attrs().Index, Flags: 1, TxQLen: -1},
+		PeerName: e.Name, PeerNamespace: netlink.NsFd(int(ns)), PeerMTU: uint32(mtu), PeerTxQLen: -1}
+	if link.PeerHardwareAddr, err = parseMAC(e); err != nil {
+		return err
+	}
+	if err := far.LinkAdd(link); err != nil {
+		return fmt.Errorf("create pair: %w", err)
+	}
+	if e.Bridge != "" {
+		// A container may be its own backend: the node then sends a packet back whence it came.
+		if err := far.LinkSetHairpin(link, true); err != nil {
+			return errors.Join(fmt.Errorf("set hairpin on %s: %w", name, err), far.LinkDel(link))
+		}
+	}
+	if err := far.LinkSetUp(link); err != nil {
+		return errors.Join(fmt.Errorf("set %s up: %w", name, err), far.LinkDel(link))
+	}
+	return nil
+}
+
+func randomName() (string, error) {
+	var b [5]byte
+	if _, err := rand.Read(b[:]); err != nil {
+		return "", err
+	}
+	return "veth" + hex.EncodeToString(b[:]), nil
+}
