@@ -53,3 +53,23 @@ func Unknown(format string, args ...any) error {
 
 // ErrOutOfSequence is Docker's answer to an update against a version that is no longer the current one.
 var ErrOutOfSequence = Unknown("update out of sequence")
+
+// RefusalWithCode rebuilds a refusal that came over the wire.
+func RefusalWithCode(code, desc string) error {
+	kinds := map[string]error{
+		"InvalidArgument":    errdefs.ErrInvalidArgument,
+		"AlreadyExists":      errdefs.ErrAlreadyExists,
+		"FailedPrecondition": errdefs.ErrFailedPrecondition,
+		"PermissionDenied":   errdefs.ErrPermissionDenied,
+		"NotFound":           errdefs.ErrNotFound,
+		"Unavailable":        errdefs.ErrUnavailable,
+	}
+	kind, ok := kinds[code]
+	if !ok {
+		kind = errdefs.ErrUnknown
+	}
+	return &Refusal{code, desc, kind}
+}
+
+// Code is the refusal's code in words.
+func (r *Refusal) Code() string { return r.code }

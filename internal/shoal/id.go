@@ -30,3 +30,6 @@ type Meta struct {
 	CreatedAt time.Time
 	UpdatedAt time.Time
 }
+
+// Head is the Meta of any stored object, so that rooms can handle objects of all kinds alike.
+func (m *Meta) Head() *Meta { return m }

@@ -38,6 +38,8 @@ type Node struct {
 	Manager     *ManagerStatus
 	// DataAddr is where the node's VXLAN packets go; the advertise address unless --data-path-addr says otherwise.
 	DataAddr string
+	// ProbePort is where the node answers liveness probes (UDP).
+	ProbePort uint16
 	// IngressAddr is the node's own address on the ingress network ("10.0.0.2/24").
 	IngressAddr string
 }

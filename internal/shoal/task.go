@@ -131,7 +131,8 @@ type TaskSpec struct {
 
 // AttachmentSpec ties an overlay endpoint to a container that is no task.
 type AttachmentSpec struct {
-	ContainerID string
+	ContainerID   string
+	ContainerName string
 	// Address is one that the user asked for; empty for any.
 	Address string
 }

@@ -1,0 +1,198 @@
+// Package agent carries out a node's assignments: it reads them from a manager's session, runs one state machine per task and
+// gives the endpoint table to the network; what it writes back is the tasks' statuses and the table version it has applied.
+package agent
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/shoal-dev/shoal/internal/rpc"
+	"github.com/shoal-dev/shoal/internal/shoal"
+)
+
+// Config is what an agent works with. Every field is required unless it says otherwise.
+type Config struct {
+	Log *slog.Logger
+	// Dial connects to a manager under the node's identity.
+	Dial func(addr string) (*rpc.Client, error)
+	// Managers is where to look for one at first.
+	Managers []string
+	// Welcomed is told of the managers and the node's role whenever a manager says them.
+	Welcomed func(managers []string, role shoal.NodeRole)
+	// Describe tells of the node.
+	Describe  func() shoal.NodeDescription
+	DataAddr  string // optional
+	ProbePort uint16
+	Runtime   Runtime
+	// ApplyTable gives a table to the network and returns when the kernel has it.
+	ApplyTable func(context.Context, shoal.Table) error
+	// StateDir keeps the last table for the time between a restart and the first session.
+	StateDir string
+}
+
+// Runtime runs the containers of tasks. The engine of the node is one; tests have another.
+type Runtime interface {
+	// Tasks lists the tasks that there are containers of.
+	Tasks(ctx context.Context) ([]Found, error)
+	// Prepare fetches the image and makes the container. Its errors are reasons to reject the task.
+	Prepare(ctx context.Context, task *shoal.Task, deps Dependencies) (containerID string, err error)
+	// Start starts a prepared container.
+	Start(ctx context.Context, containerID string) (pid int, err error)
+	// Healthy returns once the container is healthy (at once if it has no health check), or with an error when it is not or has ended.
+	Healthy(ctx context.Context, containerID string) error
+	// Wait returns when the container has ended or has become unhealthy.
+	Wait(ctx context.Context, containerID string) (Exit, error)
+	// Stop ends the container in the way its task asks for.
+	Stop(ctx context.Context, containerID string, task *shoal.Task) error
+	Remove(ctx context.Context, containerID string) error
+	// Logs calls each for every line that the query asks for.
+	Logs(ctx context.Context, containerID string, query shoal.LogQuery, each func(shoal.LogLine) error) error
+}
+
+// Dependencies is what a task refers to, sent along with it.
+type Dependencies struct {
+	Secrets map[shoal.ID]shoal.Secret
+	Configs map[shoal.ID]shoal.Config
+}
+
+// Found is a container of a task.
+type Found struct {
+	TaskID      shoal.ID
+	ContainerID string
+	Running     bool
+	// Started tells a container that has run from one that was only prepared.
+	Started bool
+	PID     int
+	Exit    Exit
+}
+
+// Exit is how a container ended.
+type Exit struct {
+	Code      int
+	Unhealthy bool
+	OOMKilled bool
+	Err       string
+}
+
+// Agent is a node's part in the cluster.
+type Agent struct {
+	cfg Config
+
+	mu       sync.Mutex // guards all below
+	runners  map[shoal.ID]*runner
+	deps     Dependencies
+	reports  map[shoal.ID]shoal.TaskStatus // latest, not yet sent
+	applied  uint64                        // latest, not yet sent
+	managers []string
+	session  *rpc.Client   // of the session that is up
+	changed  chan struct{} // closed and replaced when session changes
+	logs     map[string]context.CancelFunc
+	table    shoal.Table
+
+	wakeSend  chan struct{} // capacity 1: there is something to send
+	wakeTable chan struct{} // capacity 1: there is a table to apply
+	tasks     sync.WaitGroup
+}
+
+// New makes an agent; Run starts it.
+func New(cfg Config) *Agent {
+	return &Agent{
+		cfg:       cfg,
+		runners:   map[shoal.ID]*runner{},
+		reports:   map[shoal.ID]shoal.TaskStatus{},
+		managers:  cfg.Managers,
+		changed:   make(chan struct{}),
+		logs:      map[string]context.CancelFunc{},
+		wakeSend:  make(chan struct{}, 1),
+		wakeTable: make(chan struct{}, 1),
+		deps:      Dependencies{Secrets: map[shoal.ID]shoal.Secret{}, Configs: map[shoal.ID]shoal.Config{}},
+	}
+}
+
+// Run keeps a session with a manager and the tasks going until ctx ends. Containers live on after it.
+func (a *Agent) Run(ctx context.Context) error {
+	if err := a.restoreTable(ctx); err != nil {
+		a.cfg.Log.Warn("restore endpoint table", "err", err)
+	}
+	var applying sync.WaitGroup
+	applying.Go(func() { a.applyTables(ctx) })
+	defer applying.Wait()
+	defer a.tasks.Wait()
+	const firstPause, longestPause = 50 * time.Millisecond, time.Second
+	pause := firstPause
+	for attempt := 0; ctx.Err() == nil; attempt++ {
+		welcomed, err := a.runSession(ctx, a.pickManager(attempt))
+		if ctx.Err() != nil {
+			break
+		}
+		if welcomed {
+			pause = firstPause
+		}
+		a.cfg.Log.Warn("session with a manager ended", "err", err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+		pause = min(2*pause, longestPause)
+	}
+	return ctx.Err()
+}
+
+func (a *Agent) pickManager(attempt int) string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.managers[attempt%len(a.managers)]
+}
+
+// Client waits for a session and gives the connection to its manager.
+func (a *Agent) Client(ctx context.Context) (*rpc.Client, error) {
+	for {
+		a.mu.Lock()
+		client, changed := a.session, a.changed
+		a.mu.Unlock()
+		if client != nil {
+			return client, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+func (a *Agent) setSession(client *rpc.Client) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.session = client
+	close(a.changed)
+	a.changed = make(chan struct{})
+}
+
+// report queues a task's status for sending; a later one replaces an earlier one that has not gone out yet.
+func (a *Agent) report(id shoal.ID, status shoal.TaskStatus) {
+	a.mu.Lock()
+	a.reports[id] = status
+	a.mu.Unlock()
+	wake(a.wakeSend)
+}
+
+func wake(ch chan struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}
+
+// Table is the last endpoint table that a manager sent.
+func (a *Agent) Table() shoal.Table {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.table
+}
+
+// errSessionEnded says that the manager closed the session in good order.
+var errSessionEnded = errors.New("the manager ended the session")

@@ -1,0 +1,154 @@
+// Package allocator gives out what must be unique in the cluster: subnets and VNIs to networks, virtual addresses and
+// published ports to services, addresses to tasks and nodes. It reads all of these and writes Network.VNI, IPAM and Err,
+// Service.Endpoint, Task.Networks, Ports and (from New to Pending) Status, and Node.IngressAddr. What is in use is derived
+// from the view, never remembered.
+package allocator
+
+import (
+	"cmp"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/shoal-dev/shoal/internal/shoal"
+	"github.com/shoal-dev/shoal/internal/store"
+)
+
+// Config is what an Allocator is made of.
+type Config struct{}
+
+// Allocator is the controller whose keys are "network/ID", "service/ID", "task/ID" (attached containers) and "node/ID".
+type Allocator struct{}
+
+// New makes an allocator.
+func New(Config) *Allocator { return &Allocator{} }
+
+// Name implements reconcile.Controller.
+func (a *Allocator) Name() string { return "allocator" }
+
+func key(k store.Kind, id shoal.ID) shoal.ID { return string(k) + "/" + id }
+
+// All implements reconcile.Controller, networks first and the ingress network before the others.
+func (a *Allocator) All(v store.View) []shoal.ID {
+	var keys []shoal.ID
+	networks := v.Networks()
+	slices.SortFunc(networks, func(x, y *shoal.Network) int {
+		if x.Spec.Ingress != y.Spec.Ingress {
+			if x.Spec.Ingress {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Or(x.CreatedAt.Compare(y.CreatedAt), cmp.Compare(x.ID, y.ID))
+	})
+	for _, n := range networks {
+		keys = append(keys, key(store.KindNetwork, n.ID))
+	}
+	for _, n := range v.Nodes() {
+		keys = append(keys, key(store.KindNode, n.ID))
+	}
+	for _, s := range v.Services() {
+		keys = append(keys, key(store.KindService, s.ID))
+	}
+	for _, t := range v.UnassignedTasks() {
+		if t.ServiceID == "" {
+			keys = append(keys, key(store.KindTask, t.ID))
+		}
+	}
+	return keys
+}
+
+// Concerned implements reconcile.Controller.
+func (a *Allocator) Concerned(v store.View, c store.Change) []shoal.ID {
+	switch c.Kind {
+	case store.KindNetwork:
+		if sameAllocation(c) {
+			return nil
+		}
+		return a.All(v)
+	case store.KindService:
+		if c.New == nil {
+			return a.starving(v)
+		}
+		return append(a.starving(v), key(c.Kind, c.ID))
+	case store.KindNode:
+		if c.Old == nil || c.New == nil || c.New.(*shoal.Node).IngressAddr == "" ||
+			!slices.Equal(c.Old.(*shoal.Node).Description.Routes, c.New.(*shoal.Node).Description.Routes) {
+			return []shoal.ID{key(c.Kind, c.ID)}
+		}
+	case store.KindTask:
+		if c.New == nil || c.New.(*shoal.Task).Status.State.Ended() {
+			return a.starving(v)
+		}
+		if t := c.New.(*shoal.Task); t.Status.State == shoal.TaskNew {
+			return []shoal.ID{ownerKey(t)}
+		}
+	case store.KindCluster:
+		if c.Old == nil {
+			return a.All(v)
+		}
+	}
+	return nil
+}
+
+func sameAllocation(c store.Change) bool {
+	if c.Old == nil || c.New == nil {
+		return false
+	}
+	was, is := c.Old.(*shoal.Network), c.New.(*shoal.Network)
+	return was.VNI == is.VNI && reflect.DeepEqual(was.IPAM, is.IPAM) && reflect.DeepEqual(was.Spec, is.Spec)
+}
+
+func ownerKey(t *shoal.Task) shoal.ID {
+	if t.ServiceID == "" {
+		return key(store.KindTask, t.ID)
+	}
+	return key(store.KindService, t.ServiceID)
+}
+
+// starving is who waits for something to become free.
+func (a *Allocator) starving(v store.View) []shoal.ID {
+	var keys []shoal.ID
+	for _, t := range v.UnassignedTasks() {
+		if k := ownerKey(t); t.Status.State == shoal.TaskNew && !slices.Contains(keys, k) {
+			keys = append(keys, k)
+		}
+	}
+	return keys
+}
+
+// Reconcile implements reconcile.Controller.
+func (a *Allocator) Reconcile(v store.View, k shoal.ID) (store.Changes, error) {
+	kind, id, _ := strings.Cut(k, "/")
+	switch store.Kind(kind) {
+	case store.KindNetwork:
+		return network(v, id), nil
+	case store.KindNode:
+		return node(v, id), nil
+	case store.KindService:
+		return service(v, id), nil
+	case store.KindTask:
+		return attachment(v, id), nil
+	}
+	return store.Changes{}, fmt.Errorf("allocate for key %s: unknown kind", k)
+}
+
+// node gives a node its address on the ingress network.
+func node(v store.View, id shoal.ID) store.Changes {
+	n, ingress := v.Node(id), v.IngressNetwork()
+	if n == nil || ingress == nil || len(ingress.IPAM) == 0 {
+		return store.Changes{}
+	}
+	if inUse := poolsOf(ingress); inUse.contain(n.IngressAddr) {
+		return store.Changes{}
+	}
+	addrs := newAddresses(v, ingress)
+	given, err := addrs.take()
+	if err != nil {
+		return store.Changes{}
+	}
+	next := *n
+	next.IngressAddr = given[0]
+	return store.Changes{Puts: []store.Object{&next}}
+}

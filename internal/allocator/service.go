@@ -1,0 +1,302 @@
+package allocator
+
+import (
+	"cmp"
+	"fmt"
+	"reflect"
+	"slices"
+
+	"github.com/shoal-dev/shoal/internal/shoal"
+	"github.com/shoal-dev/shoal/internal/store"
+)
+
+// Dynamic published ports.
+const (
+	firstPort = 30000
+	lastPort  = 32767
+)
+
+// grant is the reckoning for one service: the addresses of each network are derived once.
+type grant struct {
+	view      store.View
+	addresses map[shoal.ID]*addresses
+	changes   store.Changes
+}
+
+func (g *grant) of(n *shoal.Network) *addresses {
+	if g.addresses[n.ID] == nil {
+		g.addresses[n.ID] = newAddresses(g.view, n)
+	}
+	return g.addresses[n.ID]
+}
+
+// service gives a service its ports and virtual addresses and, when it has them, its new tasks theirs.
+func service(v store.View, id shoal.ID) store.Changes {
+	s := v.Service(id)
+	g := &grant{view: v, addresses: map[shoal.ID]*addresses{}}
+	if s == nil {
+		return g.changes
+	}
+	endpoint, err := g.endpoint(s)
+	if err == nil && !reflect.DeepEqual(normal(endpoint), normal(s.Endpoint)) {
+		next := *s
+		next.Endpoint = endpoint
+		g.changes.Put(&next)
+		s = &next
+	}
+	for _, t := range v.TasksOfService(id) {
+		if t.Status.State == shoal.TaskNew && t.DesiredState <= shoal.TaskComplete {
+			g.task(t, s, err)
+		}
+	}
+	return g.changes
+}
+
+// normal makes endpoints comparable: what has been through JSON has other empty values than what has not.
+func normal(e shoal.ServiceEndpoint) shoal.ServiceEndpoint {
+	if len(e.Ports) == 0 {
+		e.Ports = nil
+	}
+	if len(e.VIPs) == 0 {
+		e.VIPs = nil
+	}
+	return e
+}
+
+// endpoint is what the service's endpoint should be, with everything kept that it may keep.
+func (g *grant) endpoint(s *shoal.Service) (shoal.ServiceEndpoint, error) {
+	e := shoal.ServiceEndpoint{Spec: s.Spec.Endpoint}
+	ports, err := g.ports(s)
+	if err != nil {
+		return e, err
+	}
+	e.Ports = ports
+	if s.Spec.Endpoint != nil && s.Spec.Endpoint.Mode == shoal.ResolveDNSRR {
+		return e, nil
+	}
+	networks, err := networksOf(g.view, s.Spec.AttachedNetworks(), s.Spec.Endpoint)
+	if err != nil {
+		return e, err
+	}
+	for _, n := range networks {
+		at := slices.IndexFunc(s.Endpoint.VIPs, func(vip shoal.VIP) bool { return vip.NetworkID == n.ID })
+		if at >= 0 && poolsOf(n).contain(s.Endpoint.VIPs[at].Addr) {
+			e.VIPs = append(e.VIPs, s.Endpoint.VIPs[at])
+			continue
+		}
+		given, err := g.of(n).take()
+		if err != nil {
+			return e, err
+		}
+		e.VIPs = append(e.VIPs, shoal.VIP{NetworkID: n.ID, Addr: given[0]})
+	}
+	return e, nil
+}
+
+// networksOf is the overlay networks that a service's tasks are on: ingress first if it publishes a port there, then those it
+// asks for. The error says which of them has no subnet yet.
+func networksOf(v store.View, attached []shoal.NetworkAttachmentSpec, spec *shoal.EndpointSpec) ([]*shoal.Network, error) {
+	var all []*shoal.Network
+	if spec.HasIngressPort() {
+		ingress := v.IngressNetwork()
+		if ingress == nil {
+			return nil, fmt.Errorf("no ingress network is present")
+		}
+		all = append(all, ingress)
+	}
+	for _, a := range attached {
+		n := v.Network(a.Target)
+		if n == nil {
+			// host, bridge and the like belong to each node.
+			continue
+		}
+		if n.Spec.Driver == "" || n.Spec.Driver == shoal.DriverOverlay {
+			all = append(all, n)
+		}
+	}
+	for _, n := range all {
+		if len(n.IPAM) == 0 {
+			return nil, fmt.Errorf("network %s is not allocated: %s", n.Spec.Name, n.Err)
+		}
+	}
+	return all, nil
+}
+
+// ports completes the published ports: those without a number keep the one they have, or get a free one.
+func (g *grant) ports(s *shoal.Service) ([]shoal.Port, error) {
+	if s.Spec.Endpoint == nil {
+		return nil, nil
+	}
+	if err := CheckPorts(g.view, s.ID, s.Spec.Endpoint); err != nil {
+		return nil, err
+	}
+	used := map[portKey]bool{}
+	for _, other := range g.view.Services() {
+		for _, p := range append(slices.Clone(other.Endpoint.Ports), specPorts(other)...) {
+			if other.ID != s.ID && p.Mode == shoal.PublishIngress {
+				used[portKey{p.Protocol, p.Published}] = true
+			}
+		}
+	}
+	for _, p := range s.Spec.Endpoint.Ports {
+		used[portKey{p.Protocol, p.Published}] = true
+	}
+	kept := slices.Clone(s.Endpoint.Ports)
+	ports := slices.Clone(s.Spec.Endpoint.Ports)
+	for i, p := range ports {
+		if p.Published != 0 || p.Mode != shoal.PublishIngress {
+			continue
+		}
+		at := slices.IndexFunc(kept, func(old shoal.Port) bool {
+			return old.Target == p.Target && old.Protocol == p.Protocol && old.Mode == p.Mode && old.Published >= firstPort &&
+				!used[portKey{old.Protocol, old.Published}]
+		})
+		if at >= 0 {
+			ports[i].Published = kept[at].Published
+		} else {
+			for free := uint16(firstPort); free <= lastPort; free++ {
+				if !used[portKey{p.Protocol, free}] {
+					ports[i].Published = free
+					break
+				}
+			}
+		}
+		if ports[i].Published == 0 {
+			return nil, fmt.Errorf("no dynamic port is left")
+		}
+		used[portKey{p.Protocol, ports[i].Published}] = true
+	}
+	return ports, nil
+}
+
+type portKey struct {
+	protocol shoal.Protocol
+	port     uint16
+}
+
+func specPorts(s *shoal.Service) []shoal.Port {
+	if s.Spec.Endpoint == nil {
+		return nil
+	}
+	return s.Spec.Endpoint.Ports
+}
+
+// CheckPorts refuses published ports that another service than self has, in Docker's words. Of two services that ask for
+// one port at once, the older has it.
+func CheckPorts(v store.View, self shoal.ID, spec *shoal.EndpointSpec) error {
+	if spec == nil {
+		return nil
+	}
+	mine := v.Service(self)
+	for _, other := range v.Services() {
+		if other.ID == self {
+			continue
+		}
+		rivals := slices.Clone(other.Endpoint.Ports)
+		if mine == nil || older(other, mine) {
+			rivals = append(rivals, specPorts(other)...)
+		}
+		for _, p := range spec.Ports {
+			held := mine != nil && slices.Contains(mine.Endpoint.Ports, p)
+			for _, q := range rivals {
+				if !held && clash(p, q) {
+					return shoal.InvalidArgument("port '%d' is already in use by service '%s' (%s) as %s port",
+						p.Published, other.Spec.Name, other.ID, modeName(q.Mode))
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func older(a, b *shoal.Service) bool {
+	return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ID, b.ID)) < 0
+}
+
+// clash tells whether two services cannot both have their ports. Two host-mode ports may be on different nodes.
+func clash(p, q shoal.Port) bool {
+	return p.Published != 0 && p.Published == q.Published && p.Protocol == q.Protocol &&
+		(p.Mode != shoal.PublishHost || q.Mode != shoal.PublishHost)
+}
+
+func modeName(m shoal.PublishMode) string {
+	if m == shoal.PublishHost {
+		return "a host-published"
+	}
+	return "an ingress"
+}
+
+// task gives a new task its addresses and hands it on to the scheduler; a reason why not is shown to the user.
+func (g *grant) task(t *shoal.Task, s *shoal.Service, err error) {
+	next := *t
+	var networks []*shoal.Network
+	if err == nil {
+		networks, err = networksOf(g.view, t.Spec.Networks, t.EndpointSpec)
+	}
+	if err == nil {
+		next.Networks, err = g.attach(networks, t.Spec.Networks)
+	}
+	if err != nil {
+		if t.Status.Err == err.Error() {
+			return
+		}
+		next.Networks = nil
+		next.Status.Err = err.Error()
+		g.changes.Put(&next)
+		return
+	}
+	for _, p := range specPorts(s) {
+		if p.Mode == shoal.PublishHost {
+			next.Ports = append(next.Ports, p)
+		}
+	}
+	next.Status = shoal.TaskStatus{State: shoal.TaskPending, Timestamp: g.view.Now().UTC(), Message: "pending task scheduling"}
+	g.changes.Put(&next)
+}
+
+func (g *grant) attach(networks []*shoal.Network, asked []shoal.NetworkAttachmentSpec) ([]shoal.TaskNetwork, error) {
+	var all []shoal.TaskNetwork
+	for _, n := range networks {
+		given, err := g.of(n).take()
+		if err != nil {
+			return nil, err
+		}
+		at := shoal.TaskNetwork{NetworkID: n.ID, Addresses: given}
+		for _, a := range asked {
+			if a.Target == n.ID {
+				at.Aliases = a.Aliases
+			}
+		}
+		all = append(all, at)
+	}
+	return all, nil
+}
+
+// attachment gives a container that is no task its address on the network that it is attached to. Its node is known, so it
+// goes straight to Assigned.
+func attachment(v store.View, id shoal.ID) store.Changes {
+	t := v.Task(id)
+	g := &grant{view: v, addresses: map[shoal.ID]*addresses{}}
+	if t == nil || t.Spec.Attachment == nil || t.Status.State != shoal.TaskNew {
+		return g.changes
+	}
+	next := *t
+	networks, err := networksOf(v, t.Spec.Networks, nil)
+	if err == nil && len(networks) == 1 && t.Spec.Attachment.Address != "" {
+		var given []string
+		given, err = g.of(networks[0]).takeThis(t.Spec.Attachment.Address)
+		next.Networks = []shoal.TaskNetwork{{NetworkID: networks[0].ID, Addresses: given, Aliases: t.Spec.Networks[0].Aliases}}
+	} else if err == nil {
+		next.Networks, err = g.attach(networks, t.Spec.Networks)
+	}
+	if err != nil {
+		if t.Status.Err == err.Error() {
+			return g.changes
+		}
+		next.Networks, next.Status.Err = nil, err.Error()
+	} else {
+		next.Status = shoal.TaskStatus{State: shoal.TaskAssigned, Timestamp: v.Now().UTC(), Message: "network attachment allocated"}
+	}
+	g.changes.Put(&next)
+	return g.changes
+}

@@ -1,0 +1,186 @@
+package ca
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/shoal-dev/shoal/internal/shoal"
+)
+
+// Names of the files in an identity folder, as in Docker's swarm/certificates.
+const (
+	RootFile = "swarm-root-ca.crt"
+	CertFile = "swarm-node.crt"
+	KeyFile  = "swarm-node.key"
+)
+
+// Identity is a node's certificate, its key and the root it trusts. It is kept in a folder and can be renewed in place:
+// TLS configurations made from it use the newest certificate for each handshake.
+type Identity struct {
+	dir string
+
+	mu   sync.RWMutex // guards root, cert
+	root *Root
+	cert *tls.Certificate
+}
+
+// LoadIdentity reads the identity kept in dir. The error is os.ErrNotExist when there is none.
+func LoadIdentity(dir string) (*Identity, error) {
+	rootPEM, err := os.ReadFile(filepath.Join(dir, RootFile))
+	if err != nil {
+		return nil, fmt.Errorf("read identity: %w", err)
+	}
+	certPEM, err := os.ReadFile(filepath.Join(dir, CertFile))
+	if err != nil {
+		return nil, fmt.Errorf("read identity: %w", err)
+	}
+	keyPEM, err := os.ReadFile(filepath.Join(dir, KeyFile))
+	if err != nil {
+		return nil, fmt.Errorf("read identity: %w", err)
+	}
+	id := &Identity{dir: dir}
+	return id, id.set(rootPEM, certPEM, keyPEM)
+}
+
+// SaveIdentity keeps a new identity in dir.
+func SaveIdentity(dir string, rootPEM, certPEM, keyPEM []byte) (*Identity, error) {
+	id := &Identity{dir: dir}
+	if err := id.Renew(rootPEM, certPEM, keyPEM); err != nil {
+		return nil, err
+	}
+	return id, nil
+}
+
+// Renew replaces certificate, key and root, on disk first.
+func (id *Identity) Renew(rootPEM, certPEM, keyPEM []byte) error {
+	if err := os.MkdirAll(id.dir, 0o700); err != nil {
+		return fmt.Errorf("keep identity: %w", err)
+	}
+	for _, file := range []struct {
+		name string
+		data []byte
+		mode os.FileMode
+	}{{RootFile, rootPEM, 0o644}, {KeyFile, keyPEM, 0o600}, {CertFile, certPEM, 0o644}} {
+		if err := replaceFile(filepath.Join(id.dir, file.name), file.data, file.mode); err != nil {
+			return fmt.Errorf("keep identity: %w", err)
+		}
+	}
+	return id.set(rootPEM, certPEM, keyPEM)
+}
+
+func replaceFile(path string, data []byte, mode os.FileMode) error {
+	if err := os.WriteFile(path+".new", data, mode); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
+}
+
+func (id *Identity) set(rootPEM, certPEM, keyPEM []byte) error {
+	root, err := ParseRoot(rootPEM, nil)
+	if err != nil {
+		return err
+	}
+	cert, err := tls.X509KeyPair(certPEM, keyPEM)
+	if err != nil {
+		return fmt.Errorf("match node certificate and key: %w", err)
+	}
+	id.mu.Lock()
+	defer id.mu.Unlock()
+	id.root, id.cert = root, &cert
+	return nil
+}
+
+// Dir is the folder that the identity is kept in.
+func (id *Identity) Dir() string { return id.dir }
+
+// Root is the root that the node trusts.
+func (id *Identity) Root() *Root {
+	id.mu.RLock()
+	defer id.mu.RUnlock()
+	return id.root
+}
+
+// Certificate is the node's present certificate.
+func (id *Identity) Certificate() *x509.Certificate {
+	id.mu.RLock()
+	defer id.mu.RUnlock()
+	return id.cert.Leaf
+}
+
+// NodeID, ClusterID and Role are what the certificate says of its node.
+func (id *Identity) NodeID() shoal.ID         { return id.Certificate().Subject.CommonName }
+func (id *Identity) ClusterID() shoal.ID      { return orEmpty(id.Certificate().Subject.Organization) }
+func (id *Identity) Role() shoal.NodeRole     { return RoleOf(id.Certificate()) }
+func (id *Identity) RenewAt() time.Time       { return renewAt(id.Certificate()) }
+func (id *Identity) current() tls.Certificate { id.mu.RLock(); defer id.mu.RUnlock(); return *id.cert }
+
+// renewAt is half-way through a certificate's life, so that a node that was off for long still has time.
+func renewAt(cert *x509.Certificate) time.Time {
+	return cert.NotBefore.Add(cert.NotAfter.Sub(cert.NotBefore) / 2)
+}
+
+// RoleOf is the role that a certificate grants.
+func RoleOf(cert *x509.Certificate) shoal.NodeRole {
+	if orEmpty(cert.Subject.OrganizationalUnit) == ManagerUnit {
+		return shoal.RoleManager
+	}
+	return shoal.RoleWorker
+}
+
+func orEmpty(values []string) string {
+	if len(values) == 0 {
+		return ""
+	}
+	return values[0]
+}
+
+// ServerTLS is for a manager's node protocol. A client may come without a certificate (to join); one that it shows must be ours.
+func (id *Identity) ServerTLS() *tls.Config {
+	return &tls.Config{
+		MinVersion: tls.VersionTLS13,
+		ClientAuth: tls.VerifyClientCertIfGiven,
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			return &tls.Config{
+				MinVersion:   tls.VersionTLS13,
+				NextProtos:   []string{"h2"},
+				ClientAuth:   tls.VerifyClientCertIfGiven,
+				ClientCAs:    id.Root().Pool(),
+				Certificates: []tls.Certificate{id.current()},
+			}, nil
+		},
+	}
+}
+
+// ClientTLS is for talking to a manager.
+func (id *Identity) ClientTLS() *tls.Config {
+	return &tls.Config{
+		MinVersion: tls.VersionTLS13,
+		ServerName: ManagerUnit,
+		RootCAs:    id.Root().Pool(),
+		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			cert := id.current()
+			return &cert, nil
+		},
+	}
+}
+
+// JoinTLS is for asking a manager for a certificate, when all that is known is the digest of the root to trust. The manager
+// sends its root along over RPC; until it has been checked, nothing secret is sent.
+func JoinTLS(root *Root) *tls.Config {
+	if root == nil {
+		return &tls.Config{
+			MinVersion:         tls.VersionTLS13,
+			InsecureSkipVerify: true, // #nosec G402 -- only the public root certificate is fetched, and checked by its digest
+		}
+	}
+	return &tls.Config{MinVersion: tls.VersionTLS13, ServerName: ManagerUnit, RootCAs: root.Pool()}
+}
+
+// ErrNoIdentity says that the node has never been in a cluster.
+var ErrNoIdentity = errors.New("node has no identity")

@@ -1,0 +1,192 @@
+// Package ca makes and checks the cluster's trust: the root certificate, node certificates, join tokens and the TLS
+// configurations built from them. It reads and writes the identity folder of its node and nothing else.
+package ca
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"math/big"
+	"time"
+
+	"github.com/shoal-dev/shoal/internal/shoal"
+)
+
+// Organizational units of node certificates; the role that a peer may act in. They double as DNS names, so that a client
+// checks that it talks to a manager by naming the server so.
+const (
+	ManagerUnit = "swarm-manager"
+	WorkerUnit  = "swarm-worker"
+)
+
+const (
+	rootExpiry = 20 * 365 * 24 * time.Hour
+	// backdate forgives clocks that are a little behind.
+	backdate = time.Hour
+)
+
+// Root is the cluster's certificate authority. Key is nil on nodes that only check certificates.
+type Root struct {
+	CertPEM []byte
+	KeyPEM  []byte
+	cert    *x509.Certificate
+	key     *ecdsa.PrivateKey
+}
+
+// NewRoot makes a self-signed root.
+func NewRoot() (*Root, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("make root key: %w", err)
+	}
+	serial, err := newSerial()
+	if err != nil {
+		return nil, err
+	}
+	template := &x509.Certificate{
+		SerialNumber:          serial,
+		Subject:               pkix.Name{CommonName: "swarm-ca"},
+		NotBefore:             time.Now().Add(-backdate),
+		NotAfter:              time.Now().Add(rootExpiry),
+		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+		BasicConstraintsValid: true,
+		IsCA:                  true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return nil, fmt.Errorf("sign root certificate: %w", err)
+	}
+	keyPEM, err := encodeKey(key)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRoot(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), keyPEM)
+}
+
+// ParseRoot reads a root from PEM; keyPEM may be nil.
+func ParseRoot(certPEM, keyPEM []byte) (*Root, error) {
+	block, _ := pem.Decode(certPEM)
+	if block == nil {
+		return nil, errors.New("parse root certificate: no PEM block")
+	}
+	cert, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("parse root certificate: %w", err)
+	}
+	root := &Root{CertPEM: certPEM, KeyPEM: keyPEM, cert: cert}
+	if len(keyPEM) > 0 {
+		pair, err := tls.X509KeyPair(certPEM, keyPEM)
+		if err != nil {
+			return nil, fmt.Errorf("match root certificate and key: %w", err)
+		}
+		key, ok := pair.PrivateKey.(*ecdsa.PrivateKey)
+		if !ok {
+			return nil, errors.New("parse root key: not an ECDSA key")
+		}
+		root.key = key
+	}
+	return root, nil
+}
+
+// Digest is the SHA-256 of the root certificate, which join tokens carry.
+func (r *Root) Digest() [sha256.Size]byte { return sha256.Sum256(r.cert.Raw) }
+
+// Info is what `docker node inspect` tells of a node's trust.
+func (r *Root) Info() shoal.TLSInfo {
+	return shoal.TLSInfo{
+		TrustRoot:           string(r.CertPEM),
+		CertIssuerSubject:   r.cert.RawSubject,
+		CertIssuerPublicKey: r.cert.RawSubjectPublicKeyInfo,
+	}
+}
+
+// Pool has this root as its only member.
+func (r *Root) Pool() *x509.CertPool {
+	pool := x509.NewCertPool()
+	pool.AddCert(r.cert)
+	return pool
+}
+
+// Sign turns a node's request into a certificate for that node in that role. What the request says of names is ignored.
+func (r *Root) Sign(csrPEM []byte, node, cluster shoal.ID, role shoal.NodeRole, expiry time.Duration) ([]byte, error) {
+	if r.key == nil {
+		return nil, errors.New("sign node certificate: this root has no key")
+	}
+	block, _ := pem.Decode(csrPEM)
+	if block == nil {
+		return nil, shoal.InvalidArgument("certificate request is not PEM")
+	}
+	csr, err := x509.ParseCertificateRequest(block.Bytes)
+	if err != nil {
+		return nil, shoal.InvalidArgument("certificate request: %v", err)
+	}
+	if err := csr.CheckSignature(); err != nil {
+		return nil, shoal.InvalidArgument("certificate request: %v", err)
+	}
+	serial, err := newSerial()
+	if err != nil {
+		return nil, err
+	}
+	unit := unitOf(role)
+	template := &x509.Certificate{
+		SerialNumber: serial,
+		Subject:      pkix.Name{CommonName: node, OrganizationalUnit: []string{unit}, Organization: []string{cluster}},
+		DNSNames:     []string{unit, node},
+		NotBefore:    time.Now().Add(-backdate),
+		NotAfter:     time.Now().Add(expiry),
+		KeyUsage:     x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment,
+		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, r.cert, csr.PublicKey, r.key)
+	if err != nil {
+		return nil, fmt.Errorf("sign certificate of node %s: %w", node, err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), nil
+}
+
+// NewRequest makes a key and a certificate request for it, both PEM.
+func NewRequest() (keyPEM, csrPEM []byte, err error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, nil, fmt.Errorf("make node key: %w", err)
+	}
+	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
+	if err != nil {
+		return nil, nil, fmt.Errorf("make certificate request: %w", err)
+	}
+	keyPEM, err = encodeKey(key)
+	if err != nil {
+		return nil, nil, err
+	}
+	return keyPEM, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}), nil
+}
+
+func unitOf(role shoal.NodeRole) string {
+	if role == shoal.RoleManager {
+		return ManagerUnit
+	}
+	return WorkerUnit
+}
+
+func encodeKey(key *ecdsa.PrivateKey) ([]byte, error) {
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, fmt.Errorf("encode key: %w", err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
+}
+
+func newSerial() (*big.Int, error) {
+	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
+	if err != nil {
+		return nil, fmt.Errorf("make serial number: %w", err)
+	}
+	return serial, nil
+}

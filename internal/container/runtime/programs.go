@@ -1,0 +1,85 @@
+package runtime
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// assets holds the compressed programs when they were built before this package (hack/build-assets.sh).
+//
+//go:embed assets
+var assets embed.FS
+
+type programs struct{ shim, oci string }
+
+// findPrograms takes what the configuration says, then what is embedded, then what is on PATH.
+func findPrograms(c Config) (programs, error) {
+	dir := filepath.Join(c.Root, "programs")
+	shim, err := program(c.Shim, dir, "shoal-shim", "shoal-shim", "containerd-shim-runc-v2")
+	if err != nil {
+		return programs{}, err
+	}
+	oci, err := program(c.OCI, dir, "runc", "runc", "crun")
+	if err != nil {
+		return programs{}, err
+	}
+	return programs{shim: shim, oci: oci}, nil
+}
+
+func program(given, dir, asset string, onPath ...string) (string, error) {
+	if given != "" {
+		return filepath.Abs(given)
+	}
+	packed, err := assets.ReadFile("assets/" + asset + ".zst")
+	if err == nil {
+		return unpack(dir, asset, packed)
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("read embedded %s: %w", asset, err)
+	}
+	for _, name := range onPath {
+		if path, err := exec.LookPath(name); err == nil {
+			return filepath.Abs(path)
+		}
+	}
+	return "", fmt.Errorf("find %s: neither built into this binary nor on PATH", asset)
+}
+
+// unpack writes a program into a folder named after its content, unless it is there already. Older versions stay, because
+// running shims are started from them.
+func unpack(dir, name string, packed []byte) (string, error) {
+	sum := sha256.Sum256(packed)
+	path := filepath.Join(dir, hex.EncodeToString(sum[:8]), name)
+	if _, err := os.Stat(path); err == nil {
+		return path, nil
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return "", fmt.Errorf("unpack %s: %w", name, err)
+	}
+	r, err := zstd.NewReader(bytes.NewReader(packed), zstd.WithDecoderConcurrency(1))
+	if err != nil {
+		return "", fmt.Errorf("unpack %s: %w", name, err)
+	}
+	defer r.Close()
+	tmp, err := os.CreateTemp(filepath.Dir(path), name+"-*")
+	if err != nil {
+		return "", fmt.Errorf("unpack %s: %w", name, err)
+	}
+	defer os.Remove(tmp.Name())
+	_, err = io.Copy(tmp, r)
+	if err := errors.Join(err, tmp.Chmod(0o755), tmp.Close()); err != nil {
+		return "", fmt.Errorf("unpack %s: %w", name, err)
+	}
+	return path, os.Rename(tmp.Name(), path)
+}

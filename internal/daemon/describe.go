@@ -1,0 +1,81 @@
+package daemon
+
+import (
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/shoal-dev/shoal/internal/shoal"
+)
+
+// describe tells of the machine that the node is.
+func describe(c Config) shoal.NodeDescription {
+	hostname, _ := os.Hostname() // an unnamed machine is described without a name
+	d := shoal.NodeDescription{
+		Hostname:      hostname,
+		Platform:      shoal.Platform{OS: runtime.GOOS, Architecture: machine()},
+		Resources:     shoal.Resources{NanoCPUs: int64(runtime.NumCPU()) * 1e9, MemoryBytes: memory()},
+		EngineVersion: c.Version,
+		EngineLabels:  c.engineLabels(),
+	}
+	for kind, names := range plugins() {
+		for _, name := range names {
+			d.Plugins = append(d.Plugins, shoal.Plugin{Type: kind, Name: name})
+		}
+	}
+	return d
+}
+
+// plugins is what the node can do, by Docker's kinds.
+func plugins() map[string][]string {
+	return map[string][]string{
+		"Volume":  {"local"},
+		"Network": {"bridge", "host", "macvlan", "null", "overlay"},
+		"Log":     {"json-file", "local", "none"},
+	}
+}
+
+// machine is the kernel's name of the architecture, which Docker shows ("x86_64").
+func machine() string {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return runtime.GOARCH
+	}
+	return unix.ByteSliceToString(u.Machine[:])
+}
+
+func kernelVersion() string {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return ""
+	}
+	return unix.ByteSliceToString(u.Release[:])
+}
+
+func memory() int64 {
+	var info unix.Sysinfo_t
+	if err := unix.Sysinfo(&info); err != nil {
+		return 0
+	}
+	return int64(info.Totalram) * int64(info.Unit) // #nosec G115 -- no machine has 2^63 bytes
+}
+
+// osName is the distribution's name, from os-release(5).
+func osName() string {
+	text, err := os.ReadFile("/etc/os-release")
+	if err != nil {
+		return runtime.GOOS
+	}
+	for line := range strings.Lines(string(text)) {
+		if value, ok := strings.CutPrefix(strings.TrimSpace(line), "PRETTY_NAME="); ok {
+			if name, err := strconv.Unquote(value); err == nil {
+				return name
+			}
+			return value
+		}
+	}
+	return runtime.GOOS
+}

@@ -1,0 +1,279 @@
+// Package dispatcher is the managers' end of the agents' sessions. It reads tasks, networks, services and nodes and streams to
+// each node what concerns it; it writes what agents report: task statuses, node descriptions, and the attachments of plain containers.
+package dispatcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/shoal-dev/shoal/internal/rpc"
+	"github.com/shoal-dev/shoal/internal/shoal"
+	"github.com/shoal-dev/shoal/internal/store"
+)
+
+// Config is what a dispatcher works with; every field is required.
+type Config struct {
+	Log   *slog.Logger
+	Store *store.Store
+	// Verdicts is told of sessions that begin and end.
+	Verdicts Verdicts
+	// Managers lists where the node protocol is served.
+	Managers func(store.View) []string
+}
+
+// Verdicts judges nodes by their sessions.
+type Verdicts interface {
+	// Up says that a node has a session; addr is where it calls from.
+	Up(ctx context.Context, node shoal.ID, addr string) error
+	// Lost says that a session has ended and when the node was last heard of.
+	Lost(node shoal.ID, lastHeard time.Time)
+}
+
+// Dispatcher serves sessions. It is current while Run runs.
+type Dispatcher struct {
+	cfg Config
+
+	mu       sync.Mutex // guards all below
+	sessions map[shoal.ID]*session
+	statuses map[shoal.ID]report // not yet written
+	drains   map[shoal.ID]drain  // tasks on their way out of all balancers
+	logs     map[string]*subscription
+
+	wakeIntake chan struct{} // capacity 1
+}
+
+type report struct {
+	node   shoal.ID
+	status shoal.TaskStatus
+}
+
+// drain is a task that no balancer may use from a version on.
+type drain struct {
+	node    shoal.ID
+	version uint64
+}
+
+// New makes a dispatcher.
+func New(cfg Config) *Dispatcher {
+	return &Dispatcher{
+		cfg:        cfg,
+		sessions:   map[shoal.ID]*session{},
+		statuses:   map[shoal.ID]report{},
+		drains:     map[shoal.ID]drain{},
+		logs:       map[string]*subscription{},
+		wakeIntake: make(chan struct{}, 1),
+	}
+}
+
+// Run follows the store and writes what agents report, until ctx ends.
+func (d *Dispatcher) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return d.follow(ctx) })
+	group.Go(func() error { return d.intake(ctx) })
+	return group.Wait()
+}
+
+// follow tells the sessions which changes concern them.
+func (d *Dispatcher) follow(ctx context.Context) error {
+	view, sub := d.cfg.Store.Subscribe()
+	defer sub.Close()
+	d.mu.Lock()
+	for _, t := range view.Tasks() {
+		d.watchDrainLocked(t, view.Revision())
+	}
+	d.mu.Unlock()
+	for {
+		batches, err := sub.Next(ctx)
+		if err != nil {
+			return err
+		}
+		d.mu.Lock()
+		for _, b := range batches {
+			for _, c := range b.Changes {
+				d.noteLocked(c, b.View.Revision())
+			}
+		}
+		for _, s := range d.sessions {
+			wake(s.wake)
+		}
+		d.mu.Unlock()
+	}
+}
+
+// noteLocked marks what a change makes necessary.
+func (d *Dispatcher) noteLocked(c store.Change, rev uint64) {
+	switch c.Kind {
+	case store.KindTask:
+		old, _ := c.Old.(*shoal.Task)
+		now, _ := c.New.(*shoal.Task)
+		for _, t := range []*shoal.Task{old, now} {
+			if t == nil {
+				continue
+			}
+			if s := d.sessions[t.NodeID]; s != nil {
+				s.tasks[t.ID] = true
+			}
+		}
+		if now == nil {
+			delete(d.drains, c.ID)
+		} else {
+			d.watchDrainLocked(now, rev)
+		}
+		if networked(old) || networked(now) {
+			d.markTablesLocked()
+		}
+	case store.KindNetwork, store.KindNode, store.KindService:
+		d.markTablesLocked()
+	case store.KindCluster:
+		d.markTablesLocked()
+		for _, s := range d.sessions {
+			s.welcome = true
+		}
+	case store.KindSecret, store.KindConfig:
+		// They reach a node with the tasks that use them.
+	}
+}
+
+func networked(t *shoal.Task) bool { return t != nil && len(t.Networks) > 0 }
+
+func (d *Dispatcher) markTablesLocked() {
+	for _, s := range d.sessions {
+		s.table = true
+	}
+}
+
+// Session serves one agent.
+func (d *Dispatcher) Session(stream rpc.SessionServer) error {
+	ctx := stream.Context()
+	caller := rpc.CallerOf(ctx)
+	first, err := stream.Recv()
+	if err != nil {
+		return err
+	}
+	if first.Hello == nil {
+		return shoal.InvalidArgument("a session begins with hello")
+	}
+	if err := d.describe(ctx, caller, first.Hello); err != nil {
+		return err
+	}
+	s := newSession(d, caller.NodeID, stream)
+	d.add(s)
+	defer d.remove(s)
+	if err := d.cfg.Verdicts.Up(ctx, caller.NodeID, caller.Addr); err != nil {
+		return err
+	}
+	return s.run(ctx)
+}
+
+// describe records what an agent says of its node.
+func (d *Dispatcher) describe(ctx context.Context, caller rpc.Caller, hello *rpc.Hello) error {
+	return d.cfg.Store.Update(ctx, func(view store.View) (store.Changes, error) {
+		var changes store.Changes
+		node := view.Node(caller.NodeID)
+		if node == nil {
+			return changes, shoal.NotFound("node %s is not part of this cluster", caller.NodeID)
+		}
+		n := *node
+		n.Description, n.ProbePort, n.DataAddr = hello.Description, hello.ProbePort, hello.DataAddr
+		if n.DataAddr == "" {
+			n.DataAddr = caller.Addr
+		}
+		changes.Put(&n)
+		return changes, nil
+	})
+}
+
+func (d *Dispatcher) add(s *session) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if old := d.sessions[s.node]; old != nil {
+		old.replace()
+	}
+	d.sessions[s.node] = s
+	d.checkDrainsLocked()
+}
+
+func (d *Dispatcher) remove(s *session) {
+	d.mu.Lock()
+	current := d.sessions[s.node] == s
+	if current {
+		delete(d.sessions, s.node)
+	}
+	d.checkDrainsLocked()
+	heard := s.heard
+	d.mu.Unlock()
+	if current {
+		d.cfg.Verdicts.Lost(s.node, heard)
+	}
+}
+
+// intake writes reported statuses: while one commit is under way, any number of reports become the next one.
+func (d *Dispatcher) intake(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-d.wakeIntake:
+		}
+		d.mu.Lock()
+		reports := d.statuses
+		d.statuses = map[shoal.ID]report{}
+		d.mu.Unlock()
+		err := d.cfg.Store.Update(ctx, func(view store.View) (store.Changes, error) { return statusChanges(view, reports), nil })
+		if err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			d.cfg.Log.Error("write task statuses", "err", err)
+			d.putBack(reports)
+			time.AfterFunc(time.Second, func() { wake(d.wakeIntake) })
+		}
+	}
+}
+
+// putBack keeps reports that could not be written for the next try, unless newer ones have come.
+func (d *Dispatcher) putBack(reports map[shoal.ID]report) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for id, r := range reports {
+		if _, newer := d.statuses[id]; !newer {
+			d.statuses[id] = r
+		}
+	}
+}
+
+// statusChanges is what the reports change. Invariant: a task's observed state never goes back.
+func statusChanges(view store.View, reports map[shoal.ID]report) store.Changes {
+	var changes store.Changes
+	for id, r := range reports {
+		task := view.Task(id)
+		if task == nil || task.NodeID != r.node || r.status.State < task.Status.State ||
+			(r.status.State == task.Status.State && r.status.Timestamp.Equal(task.Status.Timestamp)) {
+			continue
+		}
+		t := *task
+		t.Status = r.status
+		changes.Put(&t)
+	}
+	return changes
+}
+
+func wake(ch chan struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}
+
+// errReplaced ends a session whose node has opened another.
+var errReplaced = errors.New("the node has opened another session")
+
+func errSilent(node shoal.ID, period time.Duration) error {
+	return fmt.Errorf("node %s has been silent for %v", node, period)
+}

@@ -1,0 +1,255 @@
+package dispatcher
+
+import (
+	"context"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/shoal-dev/shoal/internal/rpc"
+	"github.com/shoal-dev/shoal/internal/shoal"
+	"github.com/shoal-dev/shoal/internal/store"
+)
+
+// session is one agent's connection. The fields below sent are guarded by Dispatcher.mu; sent and version belong to the sender.
+type session struct {
+	d      *Dispatcher
+	node   shoal.ID
+	stream rpc.SessionServer
+	wake   chan struct{} // capacity 1
+	gone   chan struct{} // closed when another session takes its place
+
+	sent       shoal.Table
+	knownTasks map[shoal.ID]bool
+	fullTasks  bool // sent
+
+	tasks   map[shoal.ID]bool // changed since they were last sent
+	table   bool              // may have changed
+	welcome bool              // may have changed
+	drained []shoal.ID        // to be told
+	told    map[shoal.ID]bool // drained tasks that it has been told of
+	logs    []rpc.ManagerMessage
+	heard   time.Time
+	// sentVersion is the newest table sent, applied the newest that the agent has applied, and settled the newest revision
+	// that was found to need no table at all.
+	sentVersion, applied, settled uint64
+}
+
+func newSession(d *Dispatcher, node shoal.ID, stream rpc.SessionServer) *session {
+	s := &session{
+		d: d, node: node, stream: stream,
+		wake: make(chan struct{}, 1), gone: make(chan struct{}),
+		knownTasks: map[shoal.ID]bool{}, tasks: map[shoal.ID]bool{}, told: map[shoal.ID]bool{},
+		table: true, welcome: true, heard: time.Now(),
+	}
+	wake(s.wake)
+	return s
+}
+
+// replace ends the session; the caller holds Dispatcher.mu.
+func (s *session) replace() {
+	close(s.gone)
+}
+
+// run serves the session until it breaks, falls silent or is replaced.
+func (s *session) run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	received := make(chan *rpc.AgentMessage)
+	// Receiving ends with the stream, which ends when this handler returns: it cannot be waited for.
+	broken := make(chan error, 1)
+	go func() {
+		for {
+			msg, err := s.stream.Recv()
+			if err != nil {
+				broken <- err
+				return
+			}
+			select {
+			case received <- msg:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	group.Go(func() error { return s.listen(ctx, received, broken) })
+	group.Go(func() error { return s.send(ctx) })
+	return group.Wait()
+}
+
+func (s *session) listen(ctx context.Context, received <-chan *rpc.AgentMessage, broken <-chan error) error {
+	for {
+		silence := Silence(s.d.cfg.Store.View())
+		timer := time.NewTimer(silence)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		case <-s.gone:
+			timer.Stop()
+			return errReplaced
+		case err := <-broken:
+			timer.Stop()
+			return err
+		case <-timer.C:
+			return errSilent(s.node, silence)
+		case msg := <-received:
+			timer.Stop()
+			s.take(msg)
+		}
+	}
+}
+
+// Silence is how long a node may say nothing before it counts as lost: half the cluster's heartbeat period.
+func Silence(view store.View) time.Duration {
+	if c := view.Cluster(); c != nil && c.Spec.HeartbeatPeriod > 0 {
+		return c.Spec.HeartbeatPeriod / 2
+	}
+	return shoal.DefaultHeartbeatPeriod / 2
+}
+
+func (s *session) take(msg *rpc.AgentMessage) {
+	d := s.d
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	s.heard = time.Now()
+	for _, r := range msg.Statuses {
+		d.statuses[r.TaskID] = report{s.node, r.Status}
+	}
+	if len(msg.Statuses) > 0 {
+		wake(d.wakeIntake)
+	}
+	if msg.Applied > s.applied {
+		s.applied = msg.Applied
+		d.checkDrainsLocked()
+	}
+}
+
+// send tells the agent what has changed for it, whenever something has.
+func (s *session) send(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-s.wake:
+		}
+		for _, msg := range s.outbox() {
+			if err := s.stream.Send(msg); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// outbox builds what is to be said, from the newest view.
+func (s *session) outbox() []*rpc.ManagerMessage {
+	d := s.d
+	d.mu.Lock()
+	changed, table, welcome := s.tasks, s.table, s.welcome
+	drained, logs := s.drained, s.logs
+	s.tasks, s.table, s.welcome, s.drained, s.logs = map[shoal.ID]bool{}, false, false, nil, nil
+	d.mu.Unlock()
+	view := d.cfg.Store.View() // read after the marks were taken: it shows at least what they stand for
+
+	msg := &rpc.ManagerMessage{Drained: drained}
+	if welcome {
+		msg.Welcome = &rpc.Welcome{Heartbeat: Silence(view), Managers: d.cfg.Managers(view), Role: roleOf(view, s.node)}
+	}
+	if table {
+		msg.Table = s.nextTable(view)
+	}
+	msg.Tasks = s.nextTasks(view, changed)
+	var out []*rpc.ManagerMessage
+	if msg.Welcome != nil || msg.Table != nil || msg.Tasks != nil || len(msg.Drained) > 0 {
+		out = append(out, msg)
+	}
+	for i := range logs {
+		out = append(out, &logs[i])
+	}
+	return out
+}
+
+func roleOf(view store.View, node shoal.ID) shoal.NodeRole {
+	if n := view.Node(node); n != nil {
+		return n.Spec.Role
+	}
+	return shoal.RoleWorker
+}
+
+// nextTable is the delta from the table last sent; nil if there is none.
+func (s *session) nextTable(view store.View) *rpc.Table {
+	now := TableOf(view, s.node)
+	delta, same := rpc.Difference(s.sent, now)
+	full := s.sent.Version == 0
+	s.d.mu.Lock()
+	defer s.d.mu.Unlock()
+	if same && !full {
+		s.settled = now.Version
+		s.d.checkDrainsLocked()
+		return nil
+	}
+	s.sent = now
+	s.sentVersion = now.Version
+	delta.Full = full
+	return &delta
+}
+
+// nextTasks is the node's tasks at first, then those that have changed.
+func (s *session) nextTasks(view store.View, changed map[shoal.ID]bool) *rpc.Tasks {
+	msg := &rpc.Tasks{Full: !s.fullTasks}
+	if !s.fullTasks {
+		s.fullTasks = true
+		for _, t := range view.TasksOnNode(s.node) {
+			changed[t.ID] = true
+		}
+	} else if len(changed) == 0 {
+		return nil
+	}
+	refs := references{secrets: map[shoal.ID]bool{}, configs: map[shoal.ID]bool{}}
+	for id := range changed {
+		t := view.Task(id)
+		if t != nil && t.NodeID == s.node && t.Status.State >= shoal.TaskAssigned {
+			msg.Put = append(msg.Put, *t)
+			s.knownTasks[id] = true
+			refs.add(t)
+		} else if s.knownTasks[id] {
+			s.d.mu.Lock()
+			delete(s.told, id)
+			s.d.mu.Unlock()
+			msg.Removed = append(msg.Removed, id)
+			delete(s.knownTasks, id)
+		}
+	}
+	refs.fill(view, msg)
+	if !msg.Full && len(msg.Put)+len(msg.Removed) == 0 {
+		return nil
+	}
+	return msg
+}
+
+// references is the secrets and configs that tasks use.
+type references struct{ secrets, configs map[shoal.ID]bool }
+
+func (r references) add(t *shoal.Task) {
+	if t.Spec.Container == nil || t.Status.State.Ended() {
+		return
+	}
+	for _, ref := range t.Spec.Container.Secrets {
+		r.secrets[ref.ID] = true
+	}
+	for _, ref := range t.Spec.Container.Configs {
+		r.configs[ref.ID] = true
+	}
+}
+
+func (r references) fill(view store.View, msg *rpc.Tasks) {
+	for id := range r.secrets {
+		if secret := view.Secret(id); secret != nil {
+			msg.Secrets = append(msg.Secrets, *secret)
+		}
+	}
+	for id := range r.configs {
+		if config := view.Config(id); config != nil {
+			msg.Configs = append(msg.Configs, *config)
+		}
+	}
+}

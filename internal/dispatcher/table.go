@@ -1,0 +1,155 @@
+package dispatcher
+
+import (
+	"net/netip"
+
+	"github.com/shoal-dev/shoal/internal/shoal"
+	"github.com/shoal-dev/shoal/internal/store"
+)
+
+// defaultProbePort is where nodes answer liveness probes unless they say otherwise.
+const defaultProbePort = 7946
+
+// TableOf is what a node must know of the cluster's networks. It takes part in those of its tasks, and in ingress.
+func TableOf(view store.View, node shoal.ID) shoal.Table {
+	t := shoal.Table{
+		Version:      view.Revision(),
+		NodeID:       node,
+		DataPathPort: shoal.DefaultDataPathPort,
+		Networks:     map[shoal.ID]shoal.Network{},
+		Peers:        map[shoal.ID]shoal.Peer{},
+		Services:     map[shoal.ID]shoal.ServiceEntry{},
+		Endpoints:    map[string]shoal.Endpoint{},
+	}
+	if c := view.Cluster(); c != nil && c.DataPathPort != 0 {
+		t.DataPathPort = uint16(c.DataPathPort) // #nosec G115 -- checked when it was set
+	}
+	addNetworks(view, &t)
+	ready := addPeers(view, &t)
+	for _, task := range view.Tasks() {
+		addEndpoints(&t, task, ready[task.NodeID])
+	}
+	for _, s := range view.Services() {
+		addService(&t, s)
+	}
+	return t
+}
+
+func addNetworks(view store.View, t *shoal.Table) {
+	if ingress := view.IngressNetwork(); ingress != nil && ingress.VNI != 0 {
+		t.Networks[ingress.ID] = *ingress
+	}
+	for _, task := range view.TasksOnNode(t.NodeID) {
+		if task.Status.State.Ended() {
+			continue
+		}
+		for _, n := range task.Networks {
+			if network := view.Network(n.NetworkID); network != nil {
+				t.Networks[network.ID] = *network
+			}
+		}
+	}
+	for id, n := range t.Networks {
+		n.Meta = shoal.Meta{ID: n.ID, CreatedAt: n.CreatedAt} // versions of what does not concern the node are not sent
+		t.Networks[id] = n
+	}
+}
+
+// addPeers tells also which nodes are ready.
+func addPeers(view store.View, t *shoal.Table) map[shoal.ID]bool {
+	ready := map[shoal.ID]bool{}
+	for _, n := range view.Nodes() {
+		ready[n.ID] = n.Ready()
+		data, err := netip.ParseAddr(n.DataAddr)
+		if err != nil {
+			continue // never had a session
+		}
+		port := n.ProbePort
+		if port == 0 {
+			port = defaultProbePort
+		}
+		ingress, _ := netip.ParsePrefix(n.IngressAddr) // invalid until it has been allocated
+		t.Peers[n.ID] = shoal.Peer{
+			NodeID:      n.ID,
+			Hostname:    n.Description.Hostname,
+			DataAddr:    data,
+			IngressAddr: ingress.Addr(),
+			ProbeAddr:   netip.AddrPortFrom(data, port),
+		}
+	}
+	return ready
+}
+
+func addEndpoints(t *shoal.Table, task *shoal.Task, nodeReady bool) {
+	if task.NodeID == "" || task.Status.State < shoal.TaskAssigned || task.Status.State.Ended() {
+		return
+	}
+	for _, n := range task.Networks {
+		if _, ok := t.Networks[n.NetworkID]; !ok {
+			continue
+		}
+		for _, text := range n.Addresses {
+			addr, err := netip.ParsePrefix(text)
+			if err != nil {
+				continue
+			}
+			e := shoal.Endpoint{
+				TaskID: task.ID, NetworkID: n.NetworkID, NodeID: task.NodeID, ServiceID: task.ServiceID,
+				Name: task.Name(), Slot: task.Slot, Addr: addr, State: endpointState(task, nodeReady), Aliases: n.Aliases,
+			}
+			if task.Spec.Attachment != nil {
+				e.ContainerID = task.Spec.Attachment.ContainerID
+				e.Name = task.Spec.Attachment.ContainerName
+			} else if task.Status.Container != nil {
+				e.ContainerID = task.Status.Container.ContainerID
+			}
+			t.Endpoints[e.Key()] = e
+		}
+	}
+}
+
+// endpointState derives what a balancer may do with a task from where the task is and is meant to be.
+func endpointState(task *shoal.Task, nodeReady bool) shoal.EndpointState {
+	switch {
+	case task.DesiredState > shoal.TaskRunning || !nodeReady:
+		return shoal.EndpointDraining
+	case task.Status.State == shoal.TaskRunning:
+		return shoal.EndpointReady
+	default:
+		return shoal.EndpointStarting
+	}
+}
+
+func addService(t *shoal.Table, s *shoal.Service) {
+	entry := shoal.ServiceEntry{ID: s.ID, Name: s.Spec.Name, Mode: shoal.ResolveVIP, VIPs: map[shoal.ID]netip.Prefix{}, Aliases: map[shoal.ID][]string{}}
+	if s.Spec.Endpoint != nil && s.Spec.Endpoint.Mode != "" {
+		entry.Mode = s.Spec.Endpoint.Mode
+	}
+	concerned := false
+	for _, vip := range s.Endpoint.VIPs {
+		if _, ok := t.Networks[vip.NetworkID]; !ok {
+			continue
+		}
+		if addr, err := netip.ParsePrefix(vip.Addr); err == nil {
+			entry.VIPs[vip.NetworkID] = addr
+			concerned = true
+		}
+	}
+	for _, n := range s.Spec.AttachedNetworks() {
+		if _, ok := t.Networks[n.Target]; ok {
+			concerned = true
+			if len(n.Aliases) > 0 {
+				entry.Aliases[n.Target] = n.Aliases
+			}
+		}
+	}
+	for _, p := range s.Endpoint.Ports {
+		if p.Mode == shoal.PublishIngress {
+			entry.Ports = append(entry.Ports, p)
+			concerned = true
+		}
+	}
+	if concerned {
+		t.Services[s.ID] = entry
+	}
+}

@@ -1,0 +1,168 @@
+package image
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/images/archive"
+	"github.com/containerd/containerd/v2/pkg/archive/compression"
+	"github.com/containerd/errdefs"
+	"github.com/containerd/platforms"
+	"github.com/distribution/reference"
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/shoal-dev/shoal/internal/container/runtime"
+)
+
+// contentStatus is the part of a content store that tells how far a download is.
+type contentStatus interface {
+	Status(ctx context.Context, ref string) (content.Status, error)
+}
+
+// Load takes the images of a docker or OCI archive, compressed or not.
+func (s *Store) Load(ctx context.Context, r io.Reader) ([]*Image, error) {
+	ctx = runtime.WithNamespace(ctx)
+	plain, err := compression.DecompressStream(r)
+	if err != nil {
+		return nil, fmt.Errorf("read archive: %w", err)
+	}
+	defer plain.Close()
+	records, err := s.Client.Import(ctx, plain,
+		client.WithImageRefTranslator(archiveName), client.WithSkipMissing(),
+		client.WithDigestRef(func(d digest.Digest) string { return danglingPrefix + d.String() }),
+		client.WithSkipDigestRef(func(name string) bool { return name != "" }))
+	if err != nil {
+		return nil, fmt.Errorf("load archive: %w", err)
+	}
+	var loaded []*Image
+	for _, record := range records {
+		parsed, err := s.parse(ctx, record)
+		if err != nil {
+			return nil, err
+		}
+		img := *parsed
+		if !strings.HasPrefix(record.Name, danglingPrefix) {
+			img.Names = []string{record.Name}
+		}
+		if err := s.Unpack(ctx, &img); err != nil {
+			return nil, err
+		}
+		loaded = append(loaded, &img)
+		s.publish("load", img.ID, strings.Join(img.RepoTags(), " "))
+	}
+	return loaded, nil
+}
+
+// archiveName makes the names in an archive full references.
+func archiveName(given string) string {
+	given = strings.TrimPrefix(given, "index.")
+	named, err := reference.ParseDockerRef(given)
+	if err != nil {
+		return ""
+	}
+	return named.String()
+}
+
+// Save writes images as one archive that docker and OCI tools understand.
+func (s *Store) Save(ctx context.Context, refs []string, w io.Writer) error {
+	ctx = runtime.WithNamespace(ctx)
+	opts := []archive.ExportOpt{archive.WithPlatform(platforms.Default()), archive.WithSkipMissing(s.Client.ContentStore())}
+	for _, ref := range refs {
+		img, err := s.Get(ctx, ref)
+		if err != nil {
+			return err
+		}
+		names := []string{}
+		if named, err := normalize(ref); err == nil {
+			if _, err := s.Client.ImageService().Get(ctx, named.String()); err == nil {
+				names = append(names, named.String())
+			}
+		}
+		opts = append(opts, archive.WithManifest(img.Target, names...))
+	}
+	if err := s.Client.Export(ctx, w, opts...); err != nil {
+		return fmt.Errorf("save images: %w", err)
+	}
+	return nil
+}
+
+// Import makes an image of one layer from the archive of a file system. ref may be empty.
+func (s *Store) Import(ctx context.Context, r io.Reader, ref, message string, config v1.Config) (*Image, error) {
+	file, err := os.CreateTemp("", "shoal-import-*")
+	if err != nil {
+		return nil, fmt.Errorf("import: %w", err)
+	}
+	defer os.Remove(file.Name())
+	defer file.Close()
+	if _, err := io.Copy(file, r); err != nil {
+		return nil, fmt.Errorf("import: %w", err)
+	}
+	layer, err := tarball.LayerFromFile(file.Name())
+	if err != nil {
+		return nil, fmt.Errorf("Error processing tar file: %w", joinInvalid(err)) //nolint:staticcheck // Docker's wording
+	}
+	now := v1.Time{Time: time.Now().UTC()}
+	img, err := mutate.Append(empty.Image, mutate.Addendum{Layer: layer, History: v1.History{Created: now, Comment: message}})
+	if err != nil {
+		return nil, fmt.Errorf("import: %w", err)
+	}
+	cf, err := img.ConfigFile()
+	if err != nil {
+		return nil, fmt.Errorf("import: %w", err)
+	}
+	cf = cf.DeepCopy()
+	platform := platforms.DefaultSpec()
+	cf.OS, cf.Architecture, cf.Created, cf.Config = platform.OS, platform.Architecture, now, config
+	if img, err = mutate.ConfigFile(img, cf); err != nil {
+		return nil, fmt.Errorf("import: %w", err)
+	}
+	return s.add(ctx, img, ref)
+}
+
+// add stores an image that was made here.
+func (s *Store) add(ctx context.Context, img v1.Image, ref string) (*Image, error) {
+	var tag name.Reference
+	if ref == "" {
+		d, err := img.Digest()
+		if err != nil {
+			return nil, err
+		}
+		tag, err = name.NewDigest("none@" + d.String())
+		if err != nil {
+			return nil, err
+		}
+	} else {
+		named, err := normalize(ref)
+		if err != nil {
+			return nil, err
+		}
+		if tag, err = name.NewTag(named.String()); err != nil {
+			return nil, joinInvalid(err)
+		}
+	}
+	pr, pw := io.Pipe()
+	go func() { pw.CloseWithError(tarball.Write(tag, img, pw)) }()
+	loaded, err := s.Load(ctx, pr)
+	_ = pr.Close()
+	if err != nil {
+		return nil, err
+	}
+	if len(loaded) == 0 {
+		return nil, fmt.Errorf("archive holds no image: %w", errdefs.ErrInvalidArgument)
+	}
+	s.publish("import", loaded[0].ID, ref)
+	return loaded[0], nil
+}
+
+func joinInvalid(err error) error { return fmt.Errorf("%w%w", err, quiet{errdefs.ErrInvalidArgument}) }

@@ -1,0 +1,287 @@
+// Package image keeps the node's images: it pulls, pushes, loads, saves, tags and removes them, and unpacks them for
+// containers. It reads registries and archives; it writes containerd's content, image and snapshot stores, and events.
+package image
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/containerd/v2/core/transfer"
+	"github.com/containerd/errdefs"
+	"github.com/containerd/platforms"
+	"github.com/distribution/reference"
+	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/identity"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/shoal-dev/shoal/internal/container/runtime"
+	"github.com/shoal-dev/shoal/internal/events"
+)
+
+// Config is what a Store needs; all of it is required but InsecureRegistries, which are spoken to without TLS.
+type Config struct {
+	Log                *slog.Logger
+	Client             *client.Client
+	Transfer           transfer.Transferrer
+	Events             *events.Bus
+	InsecureRegistries []string
+	// InUse tells the containers that use an image, by ID; nil means none do.
+	InUse func(imageID string) []string
+}
+
+// Store is the node's images.
+type Store struct {
+	Config
+	mu       sync.Mutex               // guards parsed, unpacked
+	parsed   map[digest.Digest]*Image // by target; names are not filled in
+	unpacked map[digest.Digest]bool   // by target
+}
+
+// New makes a Store.
+func New(c Config) *Store {
+	return &Store{Config: c, parsed: map[digest.Digest]*Image{}, unpacked: map[digest.Digest]bool{}}
+}
+
+// Image is an image for this node's platform.
+type Image struct {
+	ID       string // digest of its configuration
+	Target   ocispec.Descriptor
+	Manifest digest.Digest
+	Names    []string // full references, tagged ones first
+	Spec     dockerspec.DockerOCIImage
+	Size     int64 // of the packed layers and the configuration
+	ChainID  string
+}
+
+// danglingPrefix starts the names of images that have no tag (any more).
+const danglingPrefix = "dangling@"
+
+// RepoTags is the familiar tagged names ("nginx:latest").
+func (i *Image) RepoTags() []string {
+	tags := []string{}
+	for _, n := range i.Names {
+		if ref, err := reference.ParseNormalizedNamed(n); err == nil {
+			if _, digested := ref.(reference.Digested); !digested {
+				tags = append(tags, reference.FamiliarString(ref))
+			}
+		}
+	}
+	return tags
+}
+
+// RepoDigests is the familiar names with the image's digest ("nginx@sha256:…").
+func (i *Image) RepoDigests() []string {
+	digests := []string{}
+	for _, n := range i.Names {
+		if ref, err := reference.ParseNormalizedNamed(n); err == nil {
+			d := reference.FamiliarName(ref) + "@" + i.Target.Digest.String()
+			if !slices.Contains(digests, d) {
+				digests = append(digests, d)
+			}
+		}
+	}
+	return digests
+}
+
+// Get finds an image by name, digest reference, ID or unique prefix of an ID.
+func (s *Store) Get(ctx context.Context, ref string) (*Image, error) {
+	ctx = runtime.WithNamespace(ctx)
+	if named, err := normalize(ref); err == nil {
+		found, err := s.Client.ImageService().Get(ctx, named.String())
+		if err == nil {
+			img, err := s.parse(ctx, found)
+			if err != nil {
+				return nil, err
+			}
+			return s.withNames(ctx, img)
+		}
+		if !errdefs.IsNotFound(err) {
+			return nil, fmt.Errorf("find image %s: %w", ref, err)
+		}
+	}
+	all, err := s.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if img := byDigest(all, ref); img != nil {
+		return img, nil
+	}
+	return nil, NotFound(ref)
+}
+
+// NotFound is Docker's error for an image that the node does not have.
+func NotFound(ref string) error {
+	text := ref
+	if named, err := normalize(ref); err == nil {
+		text = reference.FamiliarString(named)
+	}
+	return &missing{text}
+}
+
+type missing struct{ ref string }
+
+func (m *missing) Error() string { return "No such image: " + m.ref }
+
+func (m *missing) Unwrap() error { return errdefs.ErrNotFound }
+
+// byDigest finds an image by ID prefix or by a reference with a digest. A prefix that fits two images finds none.
+func byDigest(all []*Image, ref string) *Image {
+	if named, err := reference.ParseNormalizedNamed(ref); err == nil {
+		if d, ok := named.(reference.Digested); ok {
+			for _, img := range all {
+				if img.Target.Digest == d.Digest() || img.Manifest == d.Digest() {
+					return img
+				}
+			}
+		}
+	}
+	prefix := strings.TrimPrefix(ref, "sha256:")
+	if len(prefix) < 4 || strings.Trim(prefix, "0123456789abcdef") != "" {
+		return nil
+	}
+	var found *Image
+	for _, img := range all {
+		if strings.HasPrefix(strings.TrimPrefix(img.ID, "sha256:"), prefix) {
+			if found != nil {
+				return nil
+			}
+			found = img
+		}
+	}
+	return found
+}
+
+func (s *Store) withNames(ctx context.Context, img *Image) (*Image, error) {
+	all, err := s.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, other := range all {
+		if other.ID == img.ID {
+			return other, nil
+		}
+	}
+	return img, nil
+}
+
+// List returns the images that can run here, newest first.
+func (s *Store) List(ctx context.Context) ([]*Image, error) {
+	ctx = runtime.WithNamespace(ctx)
+	records, err := s.Client.ImageService().List(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list images: %w", err)
+	}
+	byID := map[string]*Image{}
+	var all []*Image
+	for _, r := range records {
+		parsed, err := s.parse(ctx, r)
+		if err != nil {
+			s.Log.Debug("image has no usable content", "image", r.Name, "err", err)
+			continue
+		}
+		img, ok := byID[parsed.ID]
+		if !ok {
+			fresh := *parsed
+			img = &fresh
+			byID[img.ID] = img
+			all = append(all, img)
+		}
+		if !strings.HasPrefix(r.Name, danglingPrefix) {
+			img.Names = append(img.Names, r.Name)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b *Image) int { return created(b).Compare(created(a)) })
+	return all, nil
+}
+
+func created(i *Image) time.Time {
+	if i.Spec.Created == nil {
+		return time.Time{}
+	}
+	return *i.Spec.Created
+}
+
+// parse reads an image's manifest and configuration, once per target.
+func (s *Store) parse(ctx context.Context, record images.Image) (*Image, error) {
+	s.mu.Lock()
+	known := s.parsed[record.Target.Digest]
+	s.mu.Unlock()
+	if known != nil {
+		return known, nil
+	}
+	store := s.Client.ContentStore()
+	manifest, err := images.Manifest(ctx, store, record.Target, platforms.Default())
+	if err != nil {
+		return nil, fmt.Errorf("read manifest of %s: %w", record.Name, err)
+	}
+	data, err := content.ReadBlob(ctx, store, manifest.Config)
+	if err != nil {
+		return nil, fmt.Errorf("read configuration of %s: %w", record.Name, err)
+	}
+	img := &Image{ID: manifest.Config.Digest.String(), Target: record.Target, Manifest: record.Target.Digest, Size: manifest.Config.Size}
+	if err := json.Unmarshal(data, &img.Spec); err != nil {
+		return nil, fmt.Errorf("read configuration of %s: %w", record.Name, err)
+	}
+	for _, layer := range manifest.Layers {
+		img.Size += layer.Size
+	}
+	img.ChainID = identity.ChainID(img.Spec.RootFS.DiffIDs).String()
+	s.mu.Lock()
+	s.parsed[record.Target.Digest] = img
+	s.mu.Unlock()
+	return img, nil
+}
+
+// Unpack makes sure that the image's layers are there as snapshots, so that a container can be put on top of ChainID.
+func (s *Store) Unpack(ctx context.Context, img *Image) error {
+	s.mu.Lock()
+	done := s.unpacked[img.Target.Digest]
+	s.mu.Unlock()
+	if done {
+		return nil
+	}
+	ctx = runtime.WithNamespace(ctx)
+	record := images.Image{Name: img.ID, Target: img.Target}
+	if err := client.NewImage(s.Client, record).Unpack(ctx, runtime.Snapshotter); err != nil {
+		return fmt.Errorf("unpack image %s: %w", img.ID, err)
+	}
+	s.mu.Lock()
+	s.unpacked[img.Target.Digest] = true
+	s.mu.Unlock()
+	return nil
+}
+
+// normalize reads a reference as Docker does: "nginx" is docker.io/library/nginx:latest.
+func normalize(ref string) (reference.Named, error) {
+	named, err := reference.ParseDockerRef(ref)
+	if err != nil {
+		return nil, fmt.Errorf("invalid reference format: %w", errors.Join(errdefs.ErrInvalidArgument))
+	}
+	return named, nil
+}
+
+// forget drops what is remembered of removed images.
+func (s *Store) forget(target digest.Digest) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.parsed, target)
+	delete(s.unpacked, target)
+}
+
+func (s *Store) publish(action, id, name string) {
+	if name == "" {
+		name = id
+	}
+	s.Events.Publish(events.Event{Type: "image", Action: action, ID: id, Attributes: map[string]string{"name": name}})
+}

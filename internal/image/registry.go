@@ -1,0 +1,231 @@
+package image
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/containerd/v2/core/remotes"
+	"github.com/containerd/containerd/v2/core/remotes/docker"
+	"github.com/containerd/errdefs"
+	"github.com/distribution/reference"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/shoal-dev/shoal/internal/container/runtime"
+)
+
+// Auth is what to tell a registry; the zero Auth is anonymous.
+type Auth struct {
+	Username, Password, IdentityToken string
+}
+
+// Progress is one line of Docker's progress stream.
+type Progress struct {
+	ID     string // short layer ID or tag; empty for a line about the whole
+	Status string
+	// Current and Total are bytes; Total is 0 when there is no bar to show.
+	Current, Total int64
+}
+
+func (s *Store) resolver(auth Auth) remotes.Resolver {
+	authorizer := docker.NewDockerAuthorizer(docker.WithAuthCreds(func(string) (string, string, error) {
+		if auth.IdentityToken != "" {
+			return "", auth.IdentityToken, nil
+		}
+		return auth.Username, auth.Password, nil
+	}))
+	return docker.NewResolver(docker.ResolverOptions{Hosts: docker.ConfigureDefaultRegistries(
+		docker.WithAuthorizer(authorizer), docker.WithPlainHTTP(s.insecure),
+	)})
+}
+
+// insecure tells whether a registry is spoken to without TLS: those on loopback and those the configuration names.
+func (s *Store) insecure(host string) (bool, error) {
+	if local, err := docker.MatchLocalhost(host); local || err != nil {
+		return local, err
+	}
+	if slices.Contains(s.InsecureRegistries, host) {
+		return true, nil
+	}
+	name := host
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		name = h
+	}
+	ip := net.ParseIP(name)
+	for _, entry := range s.InsecureRegistries {
+		if _, subnet, err := net.ParseCIDR(entry); err == nil && ip != nil && subnet.Contains(ip) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// Pull fetches an image and unpacks it. progress may be nil.
+func (s *Store) Pull(ctx context.Context, ref string, auth Auth, progress func(Progress)) (*Image, error) {
+	named, err := normalize(ref)
+	if err != nil {
+		return nil, err
+	}
+	if progress == nil {
+		progress = func(Progress) {}
+	}
+	ctx = runtime.WithNamespace(ctx)
+	tag := "latest"
+	switch n := named.(type) {
+	case reference.Digested:
+		tag = n.Digest().String()
+	case reference.Tagged:
+		tag = n.Tag()
+	}
+	before, _ := s.Client.ImageService().Get(ctx, named.String())
+	progress(Progress{ID: tag, Status: "Pulling from " + reference.Path(named)})
+	watch := newWatch(s.Client.ContentStore(), progress)
+	pulled, err := watch.during(ctx, func(ctx context.Context) (client.Image, error) {
+		return s.Client.Pull(ctx, named.String(),
+			client.WithResolver(s.resolver(auth)), client.WithPullUnpack, client.WithPullSnapshotter(runtime.Snapshotter),
+			client.WithImageHandler(images.HandlerFunc(watch.layer)))
+	})
+	if err != nil {
+		return nil, pullError(named, err)
+	}
+	progress(Progress{Status: "Digest: " + pulled.Target().Digest.String()})
+	if before.Target.Digest == pulled.Target().Digest {
+		progress(Progress{Status: "Status: Image is up to date for " + reference.FamiliarString(named)})
+	} else {
+		progress(Progress{Status: "Status: Downloaded newer image for " + reference.FamiliarString(named)})
+	}
+	s.publish("pull", reference.FamiliarString(named), reference.FamiliarName(named))
+	return s.Get(ctx, named.String())
+}
+
+// pullError gives a failed pull Docker's words.
+func pullError(named reference.Named, err error) error {
+	name := reference.FamiliarString(named)
+	switch {
+	case errdefs.IsNotFound(err):
+		return fmt.Errorf("manifest for %s not found: manifest unknown: manifest unknown%w", name, quiet{errdefs.ErrNotFound})
+	case errdefs.IsUnauthenticated(err), errors.Is(err, docker.ErrInvalidAuthorization), errdefs.IsPermissionDenied(err):
+		return fmt.Errorf("pull access denied for %s, repository does not exist or may require 'docker login': denied: requested access to the resource is denied%w",
+			reference.FamiliarName(named), quiet{errdefs.ErrNotFound})
+	}
+	return fmt.Errorf("pull image %s: %w", name, err)
+}
+
+// quiet is a kind of error that adds nothing to the text.
+type quiet struct{ error }
+
+func (quiet) Error() string { return "" }
+
+func (q quiet) Unwrap() error { return q.error }
+
+// Ensure returns the image of a task: the local one if there is one, so that a registry that is slow or away never delays
+// a task, else a freshly pulled one.
+func (s *Store) Ensure(ctx context.Context, ref string, auth Auth) (*Image, error) {
+	img, err := s.Get(ctx, ref)
+	if err == nil || !errdefs.IsNotFound(err) {
+		return img, err
+	}
+	img, err = s.Pull(ctx, ref, auth, nil)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		s.Log.Warn("image could not be pulled", "image", ref, "err", err)
+		return nil, NotFound(ref)
+	}
+	return img, nil
+}
+
+// Push sends an image to the registry that its name names.
+func (s *Store) Push(ctx context.Context, ref string, auth Auth, progress func(Progress)) error {
+	named, err := normalize(ref)
+	if err != nil {
+		return err
+	}
+	ctx = runtime.WithNamespace(ctx)
+	record, err := s.Client.ImageService().Get(ctx, named.String())
+	if err != nil {
+		return fmt.Errorf("An image does not exist locally with the tag: %s%w", reference.FamiliarName(named), quiet{errdefs.ErrNotFound}) //nolint:staticcheck // Docker's wording
+	}
+	progress(Progress{Status: fmt.Sprintf("The push refers to repository [%s]", named.Name())})
+	if err := s.Client.Push(ctx, named.String(), record.Target, client.WithResolver(s.resolver(auth))); err != nil {
+		return fmt.Errorf("push image %s: %w", ref, err)
+	}
+	tag := "latest"
+	if t, ok := named.(reference.Tagged); ok {
+		tag = t.Tag()
+	}
+	progress(Progress{Status: fmt.Sprintf("%s: digest: %s size: %d", tag, record.Target.Digest, record.Target.Size)})
+	s.publish("push", reference.FamiliarString(named), reference.FamiliarName(named))
+	return nil
+}
+
+// watch turns a pull into Docker's progress lines.
+type watch struct {
+	content  contentStatus
+	progress func(Progress)
+	mu       sync.Mutex // guards layers
+	layers   []ocispec.Descriptor
+}
+
+func newWatch(c contentStatus, progress func(Progress)) *watch {
+	return &watch{content: c, progress: progress}
+}
+
+// layer is called for every part of the image that a pull comes upon.
+func (w *watch) layer(_ context.Context, d ocispec.Descriptor) ([]ocispec.Descriptor, error) {
+	if images.IsLayerType(d.MediaType) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.layers = append(w.layers, d)
+		w.progress(Progress{ID: short(d), Status: "Pulling fs layer"})
+	}
+	return nil, nil
+}
+
+// during runs pull and reports the layers' progress ten times a second until it is over.
+func (w *watch) during(ctx context.Context, pull func(context.Context) (client.Image, error)) (client.Image, error) {
+	watching, stop := context.WithCancel(ctx)
+	var watcher sync.WaitGroup
+	watcher.Go(func() {
+		tick := time.NewTicker(100 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-watching.Done():
+				return
+			case <-tick.C:
+				w.report(watching)
+			}
+		}
+	})
+	img, err := pull(ctx)
+	stop()
+	watcher.Wait()
+	if err == nil {
+		for _, d := range w.layers {
+			w.progress(Progress{ID: short(d), Status: "Pull complete"})
+		}
+	}
+	return img, err
+}
+
+func (w *watch) report(ctx context.Context) {
+	w.mu.Lock()
+	layers := slices.Clone(w.layers)
+	w.mu.Unlock()
+	for _, d := range layers {
+		st, err := w.content.Status(ctx, remotes.MakeRefKey(ctx, d))
+		if err == nil {
+			w.progress(Progress{ID: short(d), Status: "Downloading", Current: st.Offset, Total: d.Size})
+		}
+	}
+}
+
+func short(d ocispec.Descriptor) string { return d.Digest.Encoded()[:12] }

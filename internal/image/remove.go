@@ -1,0 +1,119 @@
+package image
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/errdefs"
+	"github.com/distribution/reference"
+
+	"github.com/shoal-dev/shoal/internal/container/runtime"
+)
+
+// Tag gives an image one more name, taking the name from whichever image had it.
+func (s *Store) Tag(ctx context.Context, source, target string) error {
+	ctx = runtime.WithNamespace(ctx)
+	img, err := s.Get(ctx, source)
+	if err != nil {
+		return err
+	}
+	named, err := normalize(target)
+	if err != nil {
+		return err
+	}
+	record := images.Image{Name: named.String(), Target: img.Target}
+	if _, err := s.Client.ImageService().Create(ctx, record); errdefs.IsAlreadyExists(err) {
+		if _, err := s.Client.ImageService().Update(ctx, record); err != nil {
+			return fmt.Errorf("tag image: %w", err)
+		}
+	} else if err != nil {
+		return fmt.Errorf("tag image: %w", err)
+	}
+	s.publish("tag", img.ID, reference.FamiliarString(named))
+	return nil
+}
+
+// Removed says what a removal did, as Docker reports it.
+type Removed struct{ Untagged, Deleted string }
+
+// Remove takes a name from an image, and the image itself when it was the last one. By ID, an image with several names or
+// with containers is removed by force only.
+func (s *Store) Remove(ctx context.Context, ref string, force bool) ([]Removed, error) {
+	ctx = runtime.WithNamespace(ctx)
+	img, err := s.Get(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	drop := img.Names
+	if named, err := normalize(ref); err == nil && slices.Contains(img.Names, named.String()) {
+		drop = []string{named.String()}
+	} else if len(img.Names) > 1 && !force {
+		return nil, conflict("unable to delete %s (must be forced) - image is referenced in multiple repositories", shortID(img.ID))
+	}
+	last := len(drop) == len(img.Names)
+	if last && s.InUse != nil && !force {
+		if users := s.InUse(img.ID); len(users) > 0 {
+			if len(drop) == 1 && len(img.Names) == 1 {
+				return nil, conflict("unable to remove repository reference %q (must force) - container %s is using its referenced image %s",
+					ref, shortID(users[0]), shortID(img.ID))
+			}
+			return nil, conflict("unable to delete %s (must be forced) - image is being used by container %s", shortID(img.ID), shortID(users[0]))
+		}
+	}
+	var done []Removed
+	for _, n := range drop {
+		if err := s.Client.ImageService().Delete(ctx, n); err != nil && !errdefs.IsNotFound(err) {
+			return done, fmt.Errorf("remove image %s: %w", ref, err)
+		}
+		if named, err := reference.ParseNormalizedNamed(n); err == nil {
+			done = append(done, Removed{Untagged: reference.FamiliarString(named)})
+			s.publish("untag", img.ID, "")
+		}
+	}
+	if !last {
+		return done, nil
+	}
+	if err := s.Client.ImageService().Delete(ctx, danglingPrefix+img.Target.Digest.String(), images.SynchronousDelete()); err != nil && !errdefs.IsNotFound(err) {
+		return done, fmt.Errorf("remove image %s: %w", ref, err)
+	}
+	s.forget(img.Target.Digest)
+	s.publish("delete", img.ID, "")
+	return append(done, Removed{Deleted: img.ID}), nil
+}
+
+// Prune removes images that nothing uses: those without a name, or all of them.
+func (s *Store) Prune(ctx context.Context, all bool, until time.Time) ([]Removed, int64, error) {
+	list, err := s.List(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	var removed []Removed
+	var freed int64
+	for _, img := range list {
+		if len(img.Names) > 0 && !all || s.InUse != nil && len(s.InUse(img.ID)) > 0 {
+			continue
+		}
+		if !until.IsZero() && created(img).After(until) {
+			continue
+		}
+		done, err := s.Remove(ctx, img.ID, true)
+		if err != nil {
+			return removed, freed, err
+		}
+		removed, freed = append(removed, done...), freed+img.Size
+	}
+	return removed, freed, nil
+}
+
+func conflict(format string, args ...any) error {
+	return fmt.Errorf("conflict: %s%w", fmt.Sprintf(format, args...), quiet{errdefs.ErrConflict})
+}
+
+func shortID(id string) string {
+	id = strings.TrimPrefix(id, "sha256:")
+	return id[:min(12, len(id))]
+}

@@ -1,0 +1,194 @@
+// Package logs keeps what containers print. It writes json-file logs (one JSON object per line, rotated by size) and reads
+// them back: the last lines, a span of time, or everything as it comes.
+package logs
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/docker/go-units"
+)
+
+// Stream is where a line was printed.
+type Stream string
+
+const (
+	Stdout Stream = "stdout"
+	Stderr Stream = "stderr"
+)
+
+// Line is a piece of output; Text ends in a newline unless it is a part of a longer line (or the very last one).
+type Line struct {
+	Text   string    `json:"log"`
+	Stream Stream    `json:"stream"`
+	Time   time.Time `json:"time"`
+}
+
+// Options of a log.
+type Options struct {
+	Driver  string // json-file, local or none
+	MaxSize int64  // bytes before a file is rotated; 0 for no limit
+	MaxFile int    // how many files are kept
+}
+
+// ParseOptions reads a log driver's options.
+func ParseOptions(driver string, options map[string]string) (Options, error) {
+	o := Options{Driver: driver, MaxFile: 1}
+	switch driver {
+	case "", "json-file":
+		o.Driver = "json-file"
+	case "local":
+		o.MaxSize, o.MaxFile = 20<<20, 5
+	case "none":
+	default:
+		return o, fmt.Errorf("logger: no log driver named '%s' is registered: %w", driver, errdefs.ErrInvalidArgument)
+	}
+	for key, value := range options {
+		var err error
+		switch key {
+		case "max-size":
+			o.MaxSize, err = units.RAMInBytes(value)
+		case "max-file":
+			o.MaxFile, err = strconv.Atoi(value)
+			if err == nil && o.MaxFile < 1 {
+				err = fmt.Errorf("max-file cannot be less than 1")
+			}
+		case "labels", "labels-regex", "env", "env-regex", "tag", "compress", "mode", "max-buffer-size":
+		default:
+			err = fmt.Errorf("unknown log opt '%s' for %s log driver", key, o.Driver)
+		}
+		if err != nil {
+			return o, fmt.Errorf("%w: %w", err, errdefs.ErrInvalidArgument)
+		}
+	}
+	return o, nil
+}
+
+// Log is a container's output. It is safe for concurrent use.
+type Log struct {
+	path string
+	opts Options
+
+	mu      sync.Mutex // guards the fields below
+	file    *os.File
+	size    int64
+	changed chan struct{} // closed and replaced whenever a line was written or the log was closed
+	closed  bool
+	opened  bool
+}
+
+// Open makes ready the log at path (of its newest file). Nothing is created before the first line.
+func Open(path string, opts Options) *Log {
+	return &Log{path: path, opts: opts, changed: make(chan struct{})}
+}
+
+// Path is the newest file's.
+func (l *Log) Path() string {
+	if l.opts.Driver == "none" {
+		return ""
+	}
+	return l.path
+}
+
+// Begin tells that a container is (again) running and may print; followers wait for more until End.
+func (l *Log) Begin() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed, l.opened = false, true
+}
+
+// End tells that nothing more comes; followers end.
+func (l *Log) End() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = true
+	if l.file != nil {
+		l.file.Close()
+		l.file = nil
+	}
+	l.wakeLocked()
+}
+
+func (l *Log) wakeLocked() {
+	close(l.changed)
+	l.changed = make(chan struct{})
+}
+
+// Append writes a line.
+func (l *Log) Append(line Line) error {
+	if l.opts.Driver == "none" {
+		return nil
+	}
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(line); err != nil {
+		return fmt.Errorf("encode log line: %w", err)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.openLocked(); err != nil {
+		return err
+	}
+	if l.opts.MaxSize > 0 && l.size > 0 && l.size+int64(buf.Len()) > l.opts.MaxSize {
+		if err := l.rotateLocked(); err != nil {
+			return err
+		}
+	}
+	n, err := l.file.Write(buf.Bytes())
+	l.size += int64(n)
+	l.wakeLocked()
+	if err != nil {
+		return fmt.Errorf("write log: %w", err)
+	}
+	return nil
+}
+
+func (l *Log) openLocked() error {
+	if l.file != nil {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(l.path), 0o700); err != nil {
+		return fmt.Errorf("open log: %w", err)
+	}
+	f, err := os.OpenFile(l.path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
+	if err != nil {
+		return fmt.Errorf("open log: %w", err)
+	}
+	info, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return fmt.Errorf("open log: %w", err)
+	}
+	l.file, l.size = f, info.Size()
+	return nil
+}
+
+// rotateLocked moves every file one number up and drops the oldest.
+func (l *Log) rotateLocked() error {
+	l.file.Close()
+	l.file = nil
+	for n := l.opts.MaxFile - 1; n > 0; n-- {
+		if err := os.Rename(l.numbered(n-1), l.numbered(n)); err != nil && !os.IsNotExist(err) {
+			return fmt.Errorf("rotate log: %w", err)
+		}
+	}
+	if err := os.Remove(l.path); err != nil && !os.IsNotExist(err) {
+		return fmt.Errorf("rotate log: %w", err)
+	}
+	return l.openLocked()
+}
+
+func (l *Log) numbered(n int) string {
+	if n == 0 {
+		return l.path
+	}
+	return l.path + "." + strconv.Itoa(n)
+}

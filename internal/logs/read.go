@@ -1,0 +1,236 @@
+package logs
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/containerd/errdefs"
+)
+
+// Query says which lines to read. Zero times and a negative Tail mean no bound.
+type Query struct {
+	Since, Until time.Time
+	Tail         int
+	Follow       bool
+	Stdout       bool
+	Stderr       bool
+}
+
+func (q Query) wants(l Line) bool {
+	return (l.Stream == Stdout && q.Stdout || l.Stream == Stderr && q.Stderr) &&
+		(q.Since.IsZero() || !l.Time.Before(q.Since))
+}
+
+func (q Query) past(l Line) bool { return !q.Until.IsZero() && l.Time.After(q.Until) }
+
+// Read calls each for every line that q asks for, oldest first, until there are no more; when following, until the log ends,
+// q.Until has come or ctx is done. An error of each ends it and is returned.
+func (l *Log) Read(ctx context.Context, q Query, each func(Line) error) error {
+	if l.opts.Driver == "none" {
+		return fmt.Errorf("configured logging driver does not support reading: %w", errdefs.ErrNotImplemented)
+	}
+	if !q.Until.IsZero() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, q.Until)
+		if !q.Follow {
+			cancel()
+			ctx = context.WithoutCancel(ctx)
+		}
+		defer cancel()
+	}
+	files, err := l.files()
+	if err != nil {
+		return err
+	}
+	defer func() {
+		for _, f := range files {
+			f.Close()
+		}
+	}()
+	rd := &reader{query: q, each: each}
+	if q.Tail >= 0 {
+		if err := rd.tail(files); err != nil {
+			return done(err)
+		}
+	} else {
+		for _, f := range files {
+			if err := rd.drain(bufio.NewReaderSize(f, 64<<10)); err != nil {
+				return done(err)
+			}
+		}
+	}
+	if !q.Follow {
+		return nil
+	}
+	var last *os.File
+	if len(files) > 0 {
+		last = files[len(files)-1]
+	}
+	return done(l.follow(ctx, rd, last))
+}
+
+// errPast ends a read whose time has passed.
+var errPast = errors.New("past the last wanted line")
+
+func done(err error) error {
+	if errors.Is(err, errPast) {
+		return nil
+	}
+	return err
+}
+
+// files opens the log's files, oldest first, without a rotation in between.
+func (l *Log) files() ([]*os.File, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var files []*os.File
+	for n := max(l.opts.MaxFile, 1) - 1; n >= 0; n-- {
+		f, err := os.Open(l.numbered(n))
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("open log: %w", err)
+		}
+		files = append(files, f)
+	}
+	return files, nil
+}
+
+// follow reads what is appended to file, and to the files that come after it.
+func (l *Log) follow(ctx context.Context, rd *reader, file *os.File) error {
+	var own *os.File // opened here, closed here
+	defer func() {
+		if own != nil {
+			own.Close()
+		}
+	}()
+	for {
+		l.mu.Lock()
+		changed, closed := l.changed, l.closed || !l.opened
+		l.mu.Unlock()
+		if file != nil {
+			if err := rd.drain(rd.resume(file)); err != nil {
+				return err
+			}
+		}
+		current, err := os.Open(l.path)
+		switch {
+		case err == nil && (file == nil || !same(file, current)):
+			// A rotation: what was written to the old file before it is read first.
+			if file != nil {
+				if err := rd.drain(rd.resume(file)); err != nil {
+					current.Close()
+					return err
+				}
+			}
+			if own != nil {
+				own.Close()
+			}
+			own, file, rd.buf = current, current, nil
+			continue
+		case err == nil:
+			current.Close()
+		case !errors.Is(err, os.ErrNotExist):
+			return fmt.Errorf("open log: %w", err)
+		}
+		if closed {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func same(a, b *os.File) bool {
+	ia, errA := a.Stat()
+	ib, errB := b.Stat()
+	return errA == nil && errB == nil && os.SameFile(ia, ib)
+}
+
+// reader hands lines on.
+type reader struct {
+	query   Query
+	each    func(Line) error
+	buf     *bufio.Reader
+	partial []byte // an encoded line of which the end is not written yet
+}
+
+func (r *reader) resume(f *os.File) *bufio.Reader {
+	if r.buf == nil {
+		r.buf = bufio.NewReaderSize(f, 64<<10)
+	}
+	return r.buf
+}
+
+// drain reads whole lines until there are no more.
+func (r *reader) drain(b *bufio.Reader) error {
+	for {
+		data, err := b.ReadBytes('\n')
+		r.partial = append(r.partial, data...)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read log: %w", err)
+		}
+		line, ok := decode(r.partial)
+		r.partial = r.partial[:0]
+		if !ok || !r.query.wants(line) {
+			continue
+		}
+		if r.query.past(line) {
+			return errPast
+		}
+		if err := r.each(line); err != nil {
+			return err
+		}
+	}
+}
+
+// tail hands on the last lines only.
+func (r *reader) tail(files []*os.File) error {
+	ring := make([]Line, 0, min(r.query.Tail, 4096))
+	next := 0
+	all := &reader{query: r.query, each: func(l Line) error {
+		switch {
+		case r.query.Tail == 0:
+		case len(ring) < r.query.Tail:
+			ring = append(ring, l)
+		default:
+			ring[next] = l
+			next = (next + 1) % r.query.Tail
+		}
+		return nil
+	}}
+	for _, f := range files {
+		err := all.drain(bufio.NewReaderSize(f, 64<<10))
+		if errors.Is(err, errPast) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for i := range ring {
+		if err := r.each(ring[(next+i)%len(ring)]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func decode(data []byte) (Line, bool) {
+	var l Line
+	err := json.Unmarshal(data, &l)
+	return l, err == nil
+}

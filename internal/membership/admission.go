@@ -1,0 +1,198 @@
+package membership
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/shoal-dev/shoal/internal/ca"
+	"github.com/shoal-dev/shoal/internal/rpc"
+	"github.com/shoal-dev/shoal/internal/shoal"
+	"github.com/shoal-dev/shoal/internal/store"
+)
+
+// Admission answers nodes that want to join, renew or leave. It runs on every manager.
+type Admission struct {
+	Log   *slog.Logger
+	Store *store.Store
+	// Members is the store's own membership.
+	Members Members
+}
+
+// Members adds managers to the replicated store and removes them.
+type Members interface {
+	// Add makes room for a new member and gives all members' peer URLs, by node. The member has no vote until it has caught up.
+	Add(ctx context.Context, node shoal.ID, peerURL string) (map[shoal.ID]string, error)
+	// Remove takes a member out.
+	Remove(ctx context.Context, node shoal.ID) error
+	// Key seals the secrets in the store.
+	Key() []byte
+}
+
+// errBadJoinToken is Docker's answer to a token that the cluster does not know.
+var errBadJoinToken = shoal.InvalidArgument("A valid join token is necessary to join this cluster")
+
+// RootCA hands out the root certificate.
+func (a *Admission) RootCA(context.Context, *rpc.RootCARequest) (*rpc.RootCAReply, error) {
+	cluster := a.Store.View().Cluster()
+	if cluster == nil {
+		return nil, shoal.RefusalWithCode("Unavailable", "the cluster is not ready")
+	}
+	return &rpc.RootCAReply{Cert: cluster.RootCA}, nil
+}
+
+// Join admits a node, in the role that its token grants.
+func (a *Admission) Join(ctx context.Context, req *rpc.JoinRequest) (*rpc.CertificateReply, error) {
+	view := a.Store.View()
+	cluster := view.Cluster()
+	if cluster == nil {
+		return nil, shoal.RefusalWithCode("Unavailable", "the cluster is not ready")
+	}
+	var role shoal.NodeRole
+	switch {
+	case ca.SameToken(req.Token, cluster.Tokens.Worker):
+		role = shoal.RoleWorker
+	case ca.SameToken(req.Token, cluster.Tokens.Manager):
+		role = shoal.RoleManager
+	default:
+		return nil, errBadJoinToken
+	}
+	availability := req.Availability
+	if availability == "" {
+		availability = shoal.AvailabilityActive
+	}
+	addr := rpc.CallerOf(ctx).Addr
+	if req.AdvertiseAddr != "" {
+		addr = req.AdvertiseAddr
+	}
+	node := &shoal.Node{
+		Meta:        shoal.Meta{ID: shoal.NewID()},
+		Spec:        shoal.NodeSpec{Role: role, Availability: availability},
+		Role:        role,
+		Description: shoal.NodeDescription{Hostname: req.Hostname},
+		Status:      shoal.NodeStatus{State: shoal.NodeUnknown, Addr: addr},
+		DataAddr:    req.DataAddr,
+	}
+	reply, err := a.certify(view, node.ID, role, req.CSR)
+	if err != nil {
+		return nil, err
+	}
+	var changes store.Changes
+	changes.Put(node)
+	if _, err := a.Store.Commit(ctx, changes); err != nil {
+		return nil, err
+	}
+	a.Log.Info("node joins", "node", node.ID, "role", role, "addr", addr)
+	reply.Addr = addr
+	return reply, nil
+}
+
+func (a *Admission) certify(view store.View, node shoal.ID, role shoal.NodeRole, csr []byte) (*rpc.CertificateReply, error) {
+	cluster := view.Cluster()
+	root, err := ca.ParseRoot(cluster.RootCA, cluster.RootKey)
+	if err != nil {
+		return nil, err
+	}
+	cert, err := root.Sign(csr, node, cluster.ID, role, Expiry(cluster))
+	if err != nil {
+		return nil, err
+	}
+	return &rpc.CertificateReply{
+		NodeID: node, ClusterID: cluster.ID, Role: role, Cert: cert, Root: cluster.RootCA, Managers: Managers(view),
+	}, nil
+}
+
+// Expiry is how long node certificates are valid.
+func Expiry(c *shoal.Cluster) time.Duration {
+	if c.Spec.CertExpiry > 0 {
+		return c.Spec.CertExpiry
+	}
+	return shoal.DefaultCertExpiry
+}
+
+// Managers lists where the node protocol is served, those believed to be up first.
+func Managers(view store.View) []string {
+	var up, down []string
+	for _, n := range view.Nodes() {
+		if n.Manager == nil {
+			continue
+		}
+		if n.Ready() {
+			up = append(up, n.Manager.Addr)
+		} else {
+			down = append(down, n.Manager.Addr)
+		}
+	}
+	return append(up, down...)
+}
+
+// Renew gives a node a new certificate in the role that its spec now says.
+func (a *Admission) Renew(ctx context.Context, req *rpc.RenewRequest) (*rpc.CertificateReply, error) {
+	view := a.Store.View()
+	node := view.Node(rpc.CallerOf(ctx).NodeID)
+	if node == nil {
+		return nil, shoal.NotFound("node %s is not part of this cluster", rpc.CallerOf(ctx).NodeID)
+	}
+	role := node.Spec.Role
+	reply, err := a.certify(view, node.ID, role, req.CSR)
+	if err != nil || node.Role == role {
+		return reply, err
+	}
+	return reply, a.Store.Update(ctx, func(view store.View) (store.Changes, error) {
+		var changes store.Changes
+		if node := view.Node(node.ID); node != nil {
+			n := *node
+			n.Role = role
+			changes.Put(&n)
+		}
+		return changes, nil
+	})
+}
+
+// JoinMember makes a manager a member of the store.
+func (a *Admission) JoinMember(ctx context.Context, req *rpc.MemberRequest) (*rpc.MemberReply, error) {
+	caller := rpc.CallerOf(ctx)
+	if caller.Role != shoal.RoleManager {
+		return nil, shoal.PermissionDenied("node %s is not a manager", caller.NodeID)
+	}
+	members, err := a.Members.Add(ctx, caller.NodeID, req.PeerURL)
+	if err != nil {
+		return nil, err
+	}
+	err = a.Store.Update(ctx, func(view store.View) (store.Changes, error) {
+		var changes store.Changes
+		node := view.Node(caller.NodeID)
+		if node == nil {
+			return changes, shoal.NotFound("node %s is not part of this cluster", caller.NodeID)
+		}
+		n := *node
+		n.Manager = &shoal.ManagerStatus{Addr: req.Addr, PeerURL: req.PeerURL}
+		changes.Put(&n)
+		return changes, nil
+	})
+	return &rpc.MemberReply{PeerURLs: members, Key: a.Members.Key()}, err
+}
+
+// Leave records that a node has gone of its own will: it is down at once, and no member any more.
+func (a *Admission) Leave(ctx context.Context, _ *rpc.LeaveRequest) (*rpc.LeaveReply, error) {
+	id := rpc.CallerOf(ctx).NodeID
+	node := a.Store.View().Node(id)
+	if node == nil {
+		return &rpc.LeaveReply{}, nil
+	}
+	if node.Manager != nil {
+		if err := a.Members.Remove(ctx, id); err != nil {
+			return nil, err
+		}
+	}
+	return &rpc.LeaveReply{}, a.Store.Update(ctx, func(view store.View) (store.Changes, error) {
+		var changes store.Changes
+		if node := view.Node(id); node != nil {
+			n := *node
+			n.Manager = nil
+			n.Status = shoal.NodeStatus{State: shoal.NodeDown, Message: "node has left", Addr: n.Status.Addr}
+			changes.Put(&n)
+		}
+		return changes, nil
+	})
+}

@@ -1,0 +1,271 @@
+package membership
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/shoal-dev/shoal/internal/ca"
+	"github.com/shoal-dev/shoal/internal/shoal"
+	"github.com/shoal-dev/shoal/internal/store"
+)
+
+// InitRequest founds a cluster.
+type InitRequest struct {
+	ListenAddr      string
+	AdvertiseAddr   string
+	DataPathAddr    string
+	DataPathPort    uint32
+	DefaultAddrPool []string
+	SubnetSize      uint32
+	ForceNew        bool
+	Availability    shoal.Availability
+	Spec            shoal.ClusterSpec
+}
+
+// Init makes the node the first manager of a new cluster and gives its ID.
+func (m *Membership) Init(ctx context.Context, req InitRequest) (shoal.ID, error) {
+	m.op.Lock()
+	defer m.op.Unlock()
+	if m.Info().State != "inactive" {
+		return "", errSwarmExists
+	}
+	state, err := newState(req.ListenAddr, req.AdvertiseAddr, req.DataPathAddr)
+	if err != nil {
+		return "", err
+	}
+	state.Managers = []string{net.JoinHostPort(state.AdvertiseAddr, state.Port)}
+	if err := checkInit(&req); err != nil {
+		return "", err
+	}
+	f, err := m.found(req, state)
+	if err != nil {
+		return "", err
+	}
+	if err := m.takeUp(f.identity, state); err != nil {
+		return "", err
+	}
+	if err := m.begin(ctx, f); err != nil {
+		m.abandon(ctx)
+		return "", err
+	}
+	return f.node.ID, nil
+}
+
+func (m *Membership) begin(ctx context.Context, f *foundation) error {
+	if err := m.startManager(ctx, nil); err != nil {
+		return err
+	}
+	s, err := m.Store()
+	if err != nil {
+		return err
+	}
+	if _, err := s.Commit(ctx, f.changes()); err != nil {
+		return fmt.Errorf("write the cluster's first objects: %w", err)
+	}
+	if err := m.startAgent(); err != nil {
+		return err
+	}
+	return m.awaitSession(ctx)
+}
+
+// sessionLimit bounds the wait for a new node's first session.
+const sessionLimit = 20 * time.Second
+
+// awaitSession waits until a manager has welcomed the node.
+func (m *Membership) awaitSession(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, sessionLimit)
+	defer cancel()
+	if _, err := m.Client(ctx); err != nil {
+		return fmt.Errorf("open a session with a manager: %w", err)
+	}
+	return nil
+}
+
+// takeUp records an identity and state, on disk and in memory.
+func (m *Membership) takeUp(identity *ca.Identity, state State) error {
+	if err := m.saveState(state); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.identity, m.state = identity, state
+	return nil
+}
+
+// abandon undoes a place that could not be taken up.
+func (m *Membership) abandon(ctx context.Context) {
+	m.stop()
+	m.mu.Lock()
+	m.identity, m.state, m.failure = nil, State{}, nil
+	m.mu.Unlock()
+	if err := os.RemoveAll(m.cfg.Dir); err != nil {
+		m.cfg.Log.Error("remove cluster state", "err", err)
+	}
+	if err := m.cfg.Host.Forget(context.WithoutCancel(ctx)); err != nil {
+		m.cfg.Log.Error("remove what belonged to the cluster", "err", err)
+	}
+}
+
+// foundation is what a new cluster begins with.
+type foundation struct {
+	identity *ca.Identity
+	cluster  *shoal.Cluster
+	node     *shoal.Node
+	ingress  *shoal.Network
+}
+
+func (f *foundation) changes() store.Changes {
+	var changes store.Changes
+	changes.Put(f.cluster)
+	changes.Put(f.node)
+	changes.Put(f.ingress)
+	return changes
+}
+
+func (m *Membership) found(req InitRequest, state State) (*foundation, error) {
+	root, err := ca.NewRoot()
+	if err != nil {
+		return nil, err
+	}
+	cluster, err := newCluster(req, root)
+	if err != nil {
+		return nil, err
+	}
+	key, csr, err := ca.NewRequest()
+	if err != nil {
+		return nil, err
+	}
+	id := shoal.NewID()
+	cert, err := root.Sign(csr, id, cluster.ID, shoal.RoleManager, Expiry(cluster))
+	if err != nil {
+		return nil, err
+	}
+	identity, err := ca.SaveIdentity(m.certificates(), root.CertPEM, cert, key)
+	if err != nil {
+		return nil, err
+	}
+	peerURL, err := state.PeerURL()
+	if err != nil {
+		return nil, err
+	}
+	availability := req.Availability
+	if availability == "" {
+		availability = shoal.AvailabilityActive
+	}
+	return &foundation{
+		identity: identity,
+		cluster:  cluster,
+		node: &shoal.Node{
+			Meta:        shoal.Meta{ID: id},
+			Spec:        shoal.NodeSpec{Role: shoal.RoleManager, Availability: availability},
+			Role:        shoal.RoleManager,
+			Description: shoal.NodeDescription{Hostname: m.cfg.Hostname},
+			Status:      shoal.NodeStatus{State: shoal.NodeUnknown, Addr: state.AdvertiseAddr},
+			DataAddr:    state.DataPathAddr,
+			Manager:     &shoal.ManagerStatus{Addr: net.JoinHostPort(state.AdvertiseAddr, state.Port), PeerURL: peerURL},
+		},
+		ingress: &shoal.Network{
+			Meta: shoal.Meta{ID: shoal.NewID()},
+			Spec: shoal.NetworkSpec{Name: shoal.IngressName, Driver: shoal.DriverOverlay, Scope: shoal.ScopeSwarm, Ingress: true, IPAMDriver: "default"},
+		},
+	}, nil
+}
+
+func newCluster(req InitRequest, root *ca.Root) (*shoal.Cluster, error) {
+	worker, err := ca.NewToken(root)
+	if err != nil {
+		return nil, err
+	}
+	manager, err := ca.NewToken(root)
+	if err != nil {
+		return nil, err
+	}
+	spec := req.Spec
+	if spec.Name == "" {
+		spec.Name = shoal.ClusterName
+	}
+	return &shoal.Cluster{
+		Meta: shoal.Meta{ID: shoal.NewID()}, Spec: spec, RootCA: root.CertPEM, RootKey: root.KeyPEM,
+		Tokens:          shoal.JoinTokens{Worker: worker, Manager: manager},
+		DefaultAddrPool: req.DefaultAddrPool, SubnetSize: req.SubnetSize, DataPathPort: req.DataPathPort,
+	}, nil
+}
+
+const minCertExpiry = time.Hour
+
+func checkInit(req *InitRequest) error {
+	if req.Spec.CertExpiry == 0 {
+		req.Spec.CertExpiry = shoal.DefaultCertExpiry
+	}
+	if req.Spec.HeartbeatPeriod == 0 {
+		req.Spec.HeartbeatPeriod = shoal.DefaultHeartbeatPeriod
+	}
+	if err := CheckSpec(req.Spec); err != nil {
+		return err
+	}
+	switch port := req.DataPathPort; {
+	case port == 0:
+		req.DataPathPort = shoal.DefaultDataPathPort
+	case port < 1024 || port > 49151:
+		return plainInvalid("invalid DataPathPort: The datapath port number is not in valid range (1024 ~ 49151) or is 0 (use default port 4789)")
+	}
+	if req.SubnetSize == 0 {
+		req.SubnetSize = 24
+	}
+	if len(req.DefaultAddrPool) == 0 {
+		req.DefaultAddrPool = []string{"10.0.0.0/8"}
+	}
+	for _, pool := range req.DefaultAddrPool {
+		p, err := netip.ParsePrefix(pool)
+		switch {
+		case err != nil:
+			return plainInvalid(fmt.Sprintf("invalid DefaultAddrPool: %v", err))
+		case int(req.SubnetSize) < p.Bits():
+			return plainInvalid(fmt.Sprintf("invalid CIDR: %q. Subnet size is too small for pool: %d", pool, req.SubnetSize))
+		}
+	}
+	return nil
+}
+
+// CheckSpec refuses settings that the cluster cannot have.
+func CheckSpec(spec shoal.ClusterSpec) error {
+	if spec.CertExpiry != 0 && spec.CertExpiry < minCertExpiry {
+		return shoal.InvalidArgument("minimum certificate expiry time is: %s", minCertExpiry)
+	}
+	if spec.HeartbeatPeriod < 0 {
+		return shoal.InvalidArgument("heartbeat time period cannot be a negative duration")
+	}
+	if spec.Name != "" && spec.Name != shoal.ClusterName {
+		return plainInvalid(`swarm spec must be named "default"`)
+	}
+	return nil
+}
+
+func newState(listen, advertise, dataPath string) (State, error) {
+	listen, err := listenAddress(listen)
+	if err != nil {
+		return State{}, err
+	}
+	ip, port, err := advertiseAddress(advertise, listen)
+	if err != nil {
+		return State{}, err
+	}
+	data, err := dataPathAddress(dataPath)
+	if err != nil {
+		return State{}, err
+	}
+	return State{AdvertiseAddr: ip.String(), ListenAddr: listen, Port: port, DataPathAddr: data}, nil
+}
+
+func nextPort(host, port string) (string, error) {
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || n == 65535 {
+		return "", fmt.Errorf("no port after %q for the store", port)
+	}
+	return "https://" + net.JoinHostPort(host, strconv.FormatUint(n+1, 10)), nil
+}

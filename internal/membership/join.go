@@ -1,0 +1,237 @@
+package membership
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/shoal-dev/shoal/internal/ca"
+	"github.com/shoal-dev/shoal/internal/rpc"
+	"github.com/shoal-dev/shoal/internal/shoal"
+)
+
+// JoinRequest joins a cluster.
+type JoinRequest struct {
+	ListenAddr    string
+	AdvertiseAddr string
+	DataPathAddr  string
+	Remotes       []string
+	Token         string
+	Availability  shoal.Availability
+}
+
+// joinLimit bounds each exchange with a manager that may not be there.
+const joinLimit = 10 * time.Second
+
+// Join makes the node part of the cluster that the token belongs to, in the role that the token grants.
+func (m *Membership) Join(ctx context.Context, req JoinRequest) error {
+	m.op.Lock()
+	defer m.op.Unlock()
+	if m.Info().State != "inactive" {
+		return errSwarmExists
+	}
+	if len(req.Remotes) == 0 {
+		return plainInvalid("at least 1 RemoteAddr is required to join")
+	}
+	if req.Token == "" {
+		return errBadJoinToken
+	}
+	token, err := ca.ParseToken(req.Token)
+	if err != nil {
+		return plainInvalid(ca.ErrBadToken.Error())
+	}
+	listen, err := listenAddress(req.ListenAddr)
+	if err != nil {
+		return err
+	}
+	_, port, _ := net.SplitHostPort(listen)
+	state := State{ListenAddr: listen, Port: port}
+	if state.DataPathAddr, err = dataPathAddress(req.DataPathAddr); err != nil {
+		return err
+	}
+	if req.AdvertiseAddr != "" {
+		ip, port, err := advertiseAddress(req.AdvertiseAddr, listen)
+		if err != nil {
+			return err
+		}
+		state.AdvertiseAddr, state.Port = ip.String(), port
+	}
+	m.setPending(true)
+	defer m.setPending(false)
+	var joined error
+	for _, remote := range req.Remotes {
+		if joined = m.joinAt(ctx, rpc.WithPort(remote), token, req, state); joined == nil {
+			return nil
+		}
+	}
+	return joined
+}
+
+func (m *Membership) setPending(pending bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.pending = pending
+}
+
+func (m *Membership) joinAt(ctx context.Context, remote string, token ca.Token, req JoinRequest, state State) error {
+	exchange, cancel := context.WithTimeout(ctx, joinLimit)
+	defer cancel()
+	root, err := fetchRoot(exchange, remote, token)
+	if err != nil {
+		return err
+	}
+	key, csr, err := ca.NewRequest()
+	if err != nil {
+		return err
+	}
+	var reply *rpc.CertificateReply
+	err = dial(remote, ca.JoinTLS(root), func(c *rpc.Client) error {
+		reply, err = c.Join(exchange, &rpc.JoinRequest{
+			Token: req.Token, CSR: csr, Availability: req.Availability, Hostname: m.cfg.Hostname,
+			AdvertiseAddr: state.AdvertiseAddr, DataAddr: state.DataPathAddr,
+		})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	identity, err := ca.SaveIdentity(m.certificates(), reply.Root, reply.Cert, key)
+	if err != nil {
+		return err
+	}
+	state.Managers = reply.Managers
+	if !slices.Contains(state.Managers, remote) {
+		state.Managers = append(state.Managers, remote)
+	}
+	state.AdvertiseAddr = reply.Addr
+	if err := m.takeUp(identity, state); err != nil {
+		return err
+	}
+	if err := m.enter(ctx, reply.Role, remote); err != nil {
+		m.abandon(ctx)
+		return err
+	}
+	return nil
+}
+
+// enter starts what the node's role needs and waits for its first session.
+func (m *Membership) enter(ctx context.Context, role shoal.NodeRole, remote string) error {
+	if role == shoal.RoleManager {
+		if err := m.becomeMember(ctx, remote); err != nil {
+			return err
+		}
+	}
+	if err := m.startAgent(); err != nil {
+		return err
+	}
+	return m.awaitSession(ctx)
+}
+
+// fetchRoot asks a manager for the root certificate and checks that it is the token's.
+func fetchRoot(ctx context.Context, remote string, token ca.Token) (*ca.Root, error) {
+	var root *ca.Root
+	return root, dial(remote, ca.JoinTLS(nil), func(c *rpc.Client) error {
+		reply, err := c.RootCA(ctx)
+		if err != nil {
+			return err
+		}
+		if root, err = ca.ParseRoot(reply.Cert, nil); err != nil {
+			return err
+		}
+		if root.Digest() != token.Digest {
+			return fmt.Errorf("remote CA does not match fingerprint. Expected: %s", hex.EncodeToString(token.Digest[:]))
+		}
+		return nil
+	})
+}
+
+// becomeMember makes this node, which has a manager's certificate, a member of the store.
+func (m *Membership) becomeMember(ctx context.Context, remote string) error {
+	m.mu.Lock()
+	identity, state := m.identity, m.state
+	m.mu.Unlock()
+	peerURL, err := state.PeerURL()
+	if err != nil {
+		return err
+	}
+	var reply *rpc.MemberReply
+	err = dial(remote, identity.ClientTLS(), func(c *rpc.Client) error {
+		var err error
+		reply, err = c.JoinMember(ctx, &rpc.MemberRequest{Addr: net.JoinHostPort(state.AdvertiseAddr, state.Port), PeerURL: peerURL})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return m.startManager(ctx, reply)
+}
+
+// Leave takes the node out of its cluster and removes all that belonged to it. A manager leaves only with force.
+func (m *Membership) Leave(ctx context.Context, force bool) error {
+	m.op.Lock()
+	defer m.op.Unlock()
+	m.mu.Lock()
+	identity, manager, agent := m.identity, m.manager, m.agent
+	m.mu.Unlock()
+	if identity == nil && m.Info().State == "inactive" {
+		return errNoSwarm
+	}
+	if manager != nil && !force {
+		return leaveWarning(manager)
+	}
+	if agent != nil {
+		m.sayGoodbye(ctx, agent, manager)
+	}
+	m.abandon(ctx)
+	return nil
+}
+
+// sayGoodbye tells the cluster, if it can be reached, that the node is gone for good.
+func (m *Membership) sayGoodbye(ctx context.Context, agent Agent, manager Manager) {
+	const limit = 3 * time.Second
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	if manager != nil && len(Managers(manager.Store().View())) == 1 {
+		return // there is nobody to tell
+	}
+	client, err := agent.Client(ctx)
+	if err == nil {
+		err = client.Leave(ctx)
+	}
+	if err != nil {
+		m.cfg.Log.Warn("tell the managers that this node leaves", "err", err)
+	}
+}
+
+// leaveWarning is what Docker tells a manager's user about the quorum.
+func leaveWarning(manager Manager) error {
+	view := manager.Store().View()
+	managers, reachable := 0, 0
+	for _, n := range view.Nodes() {
+		if n.Manager != nil {
+			managers++
+			if n.Ready() {
+				reachable++
+			}
+		}
+	}
+	if managers == 1 {
+		return errLastLeaves
+	}
+	text := "You are attempting to leave the swarm on a node that is participating as a manager. "
+	if reachable-1 <= managers/2 {
+		text += fmt.Sprintf("Removing this node leaves %v managers out of %v. Without a Raft quorum your swarm will be inaccessible. ", managers-1, managers)
+	}
+	return plainPrecondition(text + "The only way to restore a swarm that has lost consensus is to reinitialize it with `--force-new-cluster`. Use `--force` to suppress this message.")
+}
+
+// removeStore deletes a former manager's copy of the state.
+func (m *Membership) removeStore(dir string) {
+	if err := os.RemoveAll(dir); err != nil {
+		m.cfg.Log.Error("remove the store of a former manager", "err", err)
+	}
+}

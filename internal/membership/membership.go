@@ -1,0 +1,301 @@
+// Package membership is a node's place in a cluster: init, join, leave, promotion, certificates and the verdict on nodes. It
+// reads the node's identity and the cluster, node and token objects; it writes those, and the swarm folder of its node.
+package membership
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/shoal-dev/shoal/internal/ca"
+	"github.com/shoal-dev/shoal/internal/rpc"
+	"github.com/shoal-dev/shoal/internal/shoal"
+	"github.com/shoal-dev/shoal/internal/store"
+)
+
+// Config is what a Membership works with; every field is required.
+type Config struct {
+	Log *slog.Logger
+	// Dir is the swarm folder.
+	Dir      string
+	Hostname string
+	Host     Host
+}
+
+// Host runs the parts of a node that belong to a cluster. They run until they are stopped, not until a context ends.
+type Host interface {
+	// StartManager opens or founds the store and serves the node protocol.
+	StartManager(ctx context.Context, cfg ManagerConfig) (Manager, error)
+	// StartAgent keeps a session with a manager and runs the node's tasks.
+	StartAgent(cfg AgentConfig) (Agent, error)
+	// Forget removes the tasks' containers and the cluster's networks from the node.
+	Forget(ctx context.Context) error
+}
+
+// ManagerConfig is what a manager starts with.
+type ManagerConfig struct {
+	Identity *ca.Identity
+	State    State
+	Dir      string
+	// Join is set when the manager joins others; nil founds a cluster or starts again what is in Dir.
+	Join *rpc.MemberReply
+}
+
+// Manager is the running manager part.
+type Manager interface {
+	Store() *store.Store
+	// Leave takes the node out of the store's members.
+	Leave(ctx context.Context) error
+	Stop()
+}
+
+// AgentConfig is what an agent starts with.
+type AgentConfig struct {
+	Identity *ca.Identity
+	State    State
+	Dir      string
+	Dial     func(addr string) (*rpc.Client, error)
+	Welcomed func(managers []string, role shoal.NodeRole)
+}
+
+// Agent is the running agent part.
+type Agent interface {
+	// Client waits for a session and gives its connection.
+	Client(ctx context.Context) (*rpc.Client, error)
+	Stop()
+}
+
+// State is what a node remembers of its cluster besides its identity.
+type State struct {
+	AdvertiseAddr string // IP
+	ListenAddr    string // "IP:port" of the node protocol
+	Port          string // that others reach it at
+	DataPathAddr  string
+	Managers      []string
+}
+
+// PeerURL is where a manager's store member is reached: the port after that of the node protocol.
+func (s State) PeerURL() (string, error) { return nextPort(s.AdvertiseAddr, s.Port) }
+
+// Membership is the node's place in a cluster, or its lack of one.
+type Membership struct {
+	cfg Config
+
+	op sync.Mutex // held during init, join, leave and changes of role
+
+	mu       sync.Mutex // guards all below
+	identity *ca.Identity
+	state    State
+	manager  Manager
+	agent    Agent
+	failure  error
+	pending  bool
+}
+
+// New makes a node's membership; Start resumes what the folder says.
+func New(cfg Config) *Membership { return &Membership{cfg: cfg} }
+
+// Docker's words for calls that do not fit the node's place.
+var (
+	errNoSwarm     = unavailable("This node is not part of a swarm")
+	errSwarmExists = unavailable("This node is already part of a swarm. Use \"docker swarm leave\" to leave this swarm and join another one.")
+	// ErrNotInSwarm answers cluster calls on a node outside of any cluster.
+	errNotInSwarm = unavailable("This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to swarm and try again.")
+	errNotManager = unavailable("This node is not a swarm manager. Worker nodes can't be used to view or modify cluster state. Please run this command on a manager node or promote the current node to a manager.")
+	errLastLeaves = plainPrecondition("You are attempting to leave the swarm on a node that is participating as a manager. Removing the last manager erases all current state of the swarm. Use `--force` to ignore this message.")
+)
+
+type unavailable string
+
+func (e unavailable) Error() string { return string(e) }
+func (unavailable) Unwrap() error   { return errdefs.ErrUnavailable }
+
+type precondition string
+
+func (e precondition) Error() string { return string(e) }
+func (precondition) Unwrap() error   { return errdefs.ErrUnavailable }
+
+func plainPrecondition(text string) error { return precondition(text) }
+
+// Info is the node's place as `docker info` tells it.
+type Info struct {
+	// State is inactive, pending, active or error.
+	State     string
+	NodeID    shoal.ID
+	NodeAddr  string
+	IsManager bool
+	Managers  []string
+	Err       string
+}
+
+// Info tells the node's place.
+func (m *Membership) Info() Info {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	info := Info{State: "inactive"}
+	if m.failure != nil {
+		return Info{State: "error", Err: m.failure.Error()}
+	}
+	if m.identity == nil {
+		if m.pending {
+			info.State = "pending"
+		}
+		return info
+	}
+	info.State = "active"
+	if m.agent == nil {
+		info.State = "pending"
+	}
+	info.NodeID, info.NodeAddr = m.identity.NodeID(), m.state.AdvertiseAddr
+	info.IsManager, info.Managers = m.manager != nil, m.state.Managers
+	return info
+}
+
+// Store gives a manager's store; on other nodes the error is what Docker tells the user.
+func (m *Membership) Store() (*store.Store, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case m.manager != nil:
+		return m.manager.Store(), nil
+	case m.identity != nil:
+		return nil, errNotManager
+	default:
+		return nil, errNotInSwarm
+	}
+}
+
+// Client gives a connection to a manager.
+func (m *Membership) Client(ctx context.Context) (*rpc.Client, error) {
+	m.mu.Lock()
+	agent := m.agent
+	m.mu.Unlock()
+	if agent == nil {
+		return nil, errNotInSwarm
+	}
+	return agent.Client(ctx)
+}
+
+func (m *Membership) certificates() string { return filepath.Join(m.cfg.Dir, "certificates") }
+func (m *Membership) stateFile() string    { return filepath.Join(m.cfg.Dir, "state.json") }
+
+func (m *Membership) saveState(state State) error {
+	text, err := json.Marshal(state)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(m.cfg.Dir, 0o700); err != nil {
+		return fmt.Errorf("keep cluster state: %w", err)
+	}
+	if err := os.WriteFile(m.stateFile()+".new", text, 0o600); err != nil {
+		return fmt.Errorf("keep cluster state: %w", err)
+	}
+	return os.Rename(m.stateFile()+".new", m.stateFile())
+}
+
+// Start takes up the place that the folder tells of.
+func (m *Membership) Start(ctx context.Context) error {
+	m.op.Lock()
+	defer m.op.Unlock()
+	identity, err := ca.LoadIdentity(m.certificates())
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return m.fail(err)
+	}
+	text, err := os.ReadFile(m.stateFile())
+	if err != nil {
+		return m.fail(fmt.Errorf("read cluster state: %w", err))
+	}
+	var state State
+	if err := json.Unmarshal(text, &state); err != nil {
+		return m.fail(fmt.Errorf("read cluster state: %w", err))
+	}
+	m.mu.Lock()
+	m.identity, m.state = identity, state
+	m.mu.Unlock()
+	if identity.Role() == shoal.RoleManager {
+		if err := m.startManager(ctx, nil); err != nil {
+			return m.fail(err)
+		}
+	}
+	return m.fail(m.startAgent())
+}
+
+// fail records why the node has no place although it should.
+func (m *Membership) fail(err error) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.failure = err
+	return err
+}
+
+// Stop ends what runs and leaves everything as it is: the node comes back to its place at the next start.
+func (m *Membership) Stop() {
+	m.op.Lock()
+	defer m.op.Unlock()
+	m.stop()
+}
+
+func (m *Membership) stop() {
+	m.mu.Lock()
+	agent, manager := m.agent, m.manager
+	m.agent, m.manager = nil, nil
+	m.mu.Unlock()
+	if agent != nil {
+		agent.Stop()
+	}
+	if manager != nil {
+		manager.Stop()
+	}
+}
+
+func (m *Membership) startManager(ctx context.Context, join *rpc.MemberReply) error {
+	m.mu.Lock()
+	identity, state := m.identity, m.state
+	m.mu.Unlock()
+	manager, err := m.cfg.Host.StartManager(ctx, ManagerConfig{Identity: identity, State: state, Dir: m.cfg.Dir, Join: join})
+	if err != nil {
+		return fmt.Errorf("start manager: %w", err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.manager = manager
+	return nil
+}
+
+func (m *Membership) startAgent() error {
+	m.mu.Lock()
+	identity, state := m.identity, m.state
+	m.mu.Unlock()
+	agent, err := m.cfg.Host.StartAgent(AgentConfig{
+		Identity: identity, State: state, Dir: m.cfg.Dir, Welcomed: m.welcomed,
+		Dial: func(addr string) (*rpc.Client, error) { return rpc.Dial(addr, identity.ClientTLS()) },
+	})
+	if err != nil {
+		return fmt.Errorf("start agent: %w", err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.agent = agent
+	return nil
+}
+
+// dial opens a connection for the time of one exchange.
+func dial(addr string, config *tls.Config, use func(*rpc.Client) error) error {
+	client, err := rpc.Dial(addr, config)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = client.Close() }()
+	return use(client)
+}

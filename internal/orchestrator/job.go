@@ -1,0 +1,82 @@
+package orchestrator
+
+import (
+	"slices"
+
+	"github.com/shoal-dev/shoal/internal/shoal"
+	"github.com/shoal-dev/shoal/internal/store"
+)
+
+// job runs tasks until enough of them have completed. Every change of the spec begins a new run, whose number is the
+// spec's version.
+func (p *plan) job() {
+	if p.service.JobStatus == nil || p.service.JobStatus.Iteration != p.service.SpecVersion {
+		next := *p.service
+		next.JobStatus = &shoal.JobStatus{Iteration: p.service.SpecVersion, LastExecution: p.now}
+		p.putService(&next)
+	}
+	for _, t := range p.sorted() {
+		if t.JobIteration == nil || *t.JobIteration != p.service.JobStatus.Iteration {
+			p.desire(t, shoal.TaskRemove)
+		}
+	}
+	all := p.places()
+	for key, tasks := range all {
+		all[key] = slices.DeleteFunc(tasks, func(t *shoal.Task) bool { return t.DesiredState == shoal.TaskRemove })
+	}
+	if p.service.Spec.Mode.GlobalJob != nil {
+		for _, node := range p.eligible() {
+			p.jobPlace(place{node: node.ID}, all, true)
+		}
+		return
+	}
+	mode := p.service.Spec.Mode.ReplicatedJob
+	concurrent := uint64(1)
+	if mode.MaxConcurrent != nil {
+		concurrent = *mode.MaxConcurrent
+	}
+	total := concurrent
+	if mode.TotalCompletions != nil {
+		total = *mode.TotalCompletions
+	}
+	if concurrent == 0 {
+		concurrent = total
+	}
+	active := uint64(0)
+	for slot := uint64(1); slot <= total; slot++ {
+		if p.jobPlace(place{slot: slot}, all, active < concurrent) {
+			active++
+		}
+	}
+}
+
+// jobPlace looks after one task of a job, which it may create; it tells whether the task is under way.
+func (p *plan) jobPlace(key place, all map[place][]*shoal.Task, may bool) bool {
+	tasks := all[key]
+	for _, t := range tasks {
+		if t.Status.State == shoal.TaskComplete {
+			return false
+		}
+	}
+	p.restart(tasks)
+	if now := p.current(p.places()[key]); len(now) > 0 {
+		return slices.ContainsFunc(now, func(t *shoal.Task) bool { return !t.Status.State.Ended() })
+	}
+	if may {
+		p.create(key.slot, key.node, shoal.TaskComplete, p.now)
+	}
+	return may
+}
+
+// runState is the desired state of the service's tasks that may run.
+func (p *plan) runState() shoal.TaskState {
+	if p.service.Spec.Mode.IsJob() {
+		return shoal.TaskComplete
+	}
+	return shoal.TaskRunning
+}
+
+func (p *plan) putService(s *shoal.Service) {
+	p.service = s
+	p.changes.Merge(store.Changes{Puts: []store.Object{s}})
+}

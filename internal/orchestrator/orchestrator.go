@@ -1,0 +1,287 @@
+// Package orchestrator turns services into tasks: it creates, replaces, shuts down and forgets tasks until the cluster has
+// those that its services want. It reads services, tasks, nodes and the cluster's settings; it writes the existence and
+// DesiredState of tasks, Service.UpdateStatus and Service.JobStatus, and the Spec of a service that it rolls back.
+package orchestrator
+
+import (
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/shoal-dev/shoal/internal/shoal"
+	"github.com/shoal-dev/shoal/internal/store"
+)
+
+// Config is what an Orchestrator is made of.
+type Config struct {
+	// NewID names new tasks; shoal.NewID if nil.
+	NewID func() shoal.ID
+}
+
+// Orchestrator is the controller whose keys are services.
+type Orchestrator struct{ newID func() shoal.ID }
+
+// New makes an orchestrator.
+func New(cfg Config) *Orchestrator {
+	if cfg.NewID == nil {
+		cfg.NewID = shoal.NewID
+	}
+	return &Orchestrator{cfg.NewID}
+}
+
+// Name implements reconcile.Controller.
+func (o *Orchestrator) Name() string { return "orchestrator" }
+
+// All implements reconcile.Controller: every service, and those that have left tasks behind.
+func (o *Orchestrator) All(v store.View) []shoal.ID {
+	var keys []shoal.ID
+	for _, s := range v.Services() {
+		keys = append(keys, s.ID)
+	}
+	for _, t := range v.Tasks() {
+		if v.Service(t.ServiceID) == nil {
+			keys = append(keys, t.ServiceID)
+		}
+	}
+	return keys
+}
+
+// Concerned implements reconcile.Controller.
+func (o *Orchestrator) Concerned(v store.View, c store.Change) []shoal.ID {
+	switch c.Kind {
+	case store.KindService:
+		return []shoal.ID{c.ID}
+	case store.KindTask:
+		return taskConcerns(c)
+	case store.KindNode:
+		if c.Old != nil && c.New != nil && sameForTasks(c.Old.(*shoal.Node), c.New.(*shoal.Node)) {
+			return nil
+		}
+		return o.All(v)
+	case store.KindCluster:
+		return nil
+	}
+	return nil
+}
+
+// taskConcerns leaves out what others did to a task on its way to a node.
+func taskConcerns(c store.Change) []shoal.ID {
+	if c.Old != nil && c.New != nil {
+		was, is := c.Old.(*shoal.Task), c.New.(*shoal.Task)
+		if was.Status.State == is.Status.State && was.DesiredState == is.DesiredState && was.NodeID == is.NodeID {
+			return nil
+		}
+		return []shoal.ID{is.ServiceID}
+	}
+	if c.New != nil {
+		return []shoal.ID{c.New.(*shoal.Task).ServiceID}
+	}
+	return []shoal.ID{c.Old.(*shoal.Task).ServiceID}
+}
+
+func sameForTasks(a, b *shoal.Node) bool {
+	return a.Status == b.Status && a.Role == b.Role && reflect.DeepEqual(a.Spec, b.Spec) &&
+		a.Description.Hostname == b.Description.Hostname && a.Description.Platform == b.Description.Platform &&
+		reflect.DeepEqual(a.Description.EngineLabels, b.Description.EngineLabels)
+}
+
+// Reconcile implements reconcile.Controller.
+func (o *Orchestrator) Reconcile(v store.View, key shoal.ID) (store.Changes, error) {
+	p := &plan{view: v, now: v.Now().UTC(), newID: o.newID, tasks: map[shoal.ID]*shoal.Task{}, service: v.Service(key)}
+	for _, t := range v.TasksOfService(key) {
+		p.tasks[t.ID] = t
+	}
+	if p.service == nil {
+		if key == "" { // containers attached to networks are their agents' affair
+			return store.Changes{}, nil
+		}
+		for _, t := range p.sorted() {
+			p.desire(t, shoal.TaskRemove)
+		}
+		p.forget()
+		return p.changes, nil
+	}
+	p.constraints, _ = shoal.ParseConstraints(constraintsOf(p.service)) // the API has refused bad ones
+	p.giveUpUnfit()
+	switch {
+	case p.service.Spec.Mode.IsJob():
+		p.job()
+	case p.service.Spec.Mode.IsGlobal():
+		p.global()
+	default:
+		p.replicated()
+	}
+	p.release()
+	p.forget()
+	return p.changes, nil
+}
+
+func constraintsOf(s *shoal.Service) []string {
+	if s.Spec.Task.Placement == nil {
+		return nil
+	}
+	return s.Spec.Task.Placement.Constraints
+}
+
+// plan is the reckoning for one service: its tasks as they will be, and the changes that make them so.
+type plan struct {
+	view        store.View
+	now         time.Time
+	newID       func() shoal.ID
+	service     *shoal.Service
+	constraints []shoal.Constraint
+	tasks       map[shoal.ID]*shoal.Task
+	changes     store.Changes
+}
+
+// sorted is the tasks, oldest first.
+func (p *plan) sorted() []*shoal.Task {
+	all := make([]*shoal.Task, 0, len(p.tasks))
+	for _, t := range p.tasks {
+		all = append(all, t)
+	}
+	slices.SortFunc(all, olderFirst)
+	return all
+}
+
+func olderFirst(a, b *shoal.Task) int {
+	if c := a.CreatedAt.Compare(b.CreatedAt); c != 0 {
+		return c
+	}
+	if a.ID < b.ID {
+		return -1
+	}
+	return 1
+}
+
+func (p *plan) put(t *shoal.Task) {
+	p.tasks[t.ID] = t
+	c := store.Changes{Puts: []store.Object{t}}
+	p.changes.Merge(c)
+}
+
+// desire moves a task's desired state on; it never moves back.
+func (p *plan) desire(t *shoal.Task, state shoal.TaskState) {
+	if t.DesiredState >= state {
+		return
+	}
+	next := *t
+	next.DesiredState = state
+	p.put(&next)
+}
+
+// create adds a task for a slot, or for a node when the slot is 0.
+func (p *plan) create(slot uint64, node shoal.ID, desired shoal.TaskState, notBefore time.Time) *shoal.Task {
+	t := &shoal.Task{
+		Meta:         shoal.Meta{ID: p.newID(), CreatedAt: p.now},
+		ServiceID:    p.service.ID,
+		ServiceName:  p.service.Spec.Name,
+		Labels:       p.service.Spec.Labels,
+		Slot:         slot,
+		NodeID:       node,
+		Spec:         wantedSpec(p.service),
+		SpecVersion:  p.service.SpecVersion,
+		EndpointSpec: p.service.Spec.Endpoint,
+		DesiredState: desired,
+		Status:       shoal.TaskStatus{State: shoal.TaskNew, Timestamp: p.now, Message: "created"},
+		NotBefore:    notBefore,
+	}
+	if p.service.JobStatus != nil {
+		iteration := p.service.JobStatus.Iteration
+		t.JobIteration = &iteration
+	}
+	p.put(t)
+	return t
+}
+
+func wantedSpec(s *shoal.Service) shoal.TaskSpec {
+	spec := s.Spec.Task
+	spec.Networks = s.Spec.AttachedNetworks()
+	return spec
+}
+
+// dirty tells whether a task is not what the service's spec now asks for.
+func (p *plan) dirty(t *shoal.Task) bool {
+	if t.SpecVersion == p.service.SpecVersion {
+		return false
+	}
+	want, have := wantedSpec(p.service), t.Spec
+	want.RegistryAuth, have.RegistryAuth = "", ""
+	if !sameEndpoint(t.EndpointSpec, p.service.Spec.Endpoint) {
+		return true
+	}
+	if reflect.DeepEqual(want, have) {
+		return false
+	}
+	// New rules of placement do not disturb a task whose node satisfies them.
+	want.Placement, have.Placement = nil, nil
+	node := p.view.Node(t.NodeID)
+	return node == nil || !p.satisfies(node) || !reflect.DeepEqual(want, have)
+}
+
+func sameEndpoint(a, b *shoal.EndpointSpec) bool {
+	if a == nil {
+		a = &shoal.EndpointSpec{}
+	}
+	if b == nil {
+		b = &shoal.EndpointSpec{}
+	}
+	return (a.Mode == b.Mode || a.Mode+b.Mode == shoal.ResolveVIP) && slices.Equal(a.Ports, b.Ports)
+}
+
+func (p *plan) satisfies(n *shoal.Node) bool {
+	for _, c := range p.constraints {
+		if !c.SatisfiedBy(n) {
+			return false
+		}
+	}
+	return true
+}
+
+// wanted tells whether a task is one of those meant to run.
+func wanted(t *shoal.Task) bool { return t.DesiredState <= shoal.TaskComplete }
+
+// gone tells whether nothing of the task runs any more, or nothing that could ever tell so.
+func (p *plan) gone(t *shoal.Task) bool {
+	if t.Status.State.Ended() || t.NodeID == "" {
+		return true
+	}
+	if t.Status.State < shoal.TaskAssigned {
+		return true // preset by global mode, but not on its node yet
+	}
+	node := p.view.Node(t.NodeID)
+	return node == nil || node.Status.State == shoal.NodeDown
+}
+
+// giveUpUnfit shuts down the tasks whose node cannot or must not run them any more.
+func (p *plan) giveUpUnfit() {
+	for _, t := range p.sorted() {
+		if !wanted(t) || t.NodeID == "" || t.Status.State.Ended() {
+			continue
+		}
+		node := p.view.Node(t.NodeID)
+		if node == nil || node.Status.State == shoal.NodeDown || node.Spec.Availability == shoal.AvailabilityDrain || !p.satisfiesOwn(t, node) {
+			p.desire(t, shoal.TaskShutdown)
+		}
+	}
+}
+
+// satisfiesOwn checks a node against the constraints that the task was made with: those of a newer spec are the update's affair.
+func (p *plan) satisfiesOwn(t *shoal.Task, n *shoal.Node) bool {
+	if t.SpecVersion == p.service.SpecVersion {
+		return p.satisfies(n)
+	}
+	if t.Spec.Placement == nil {
+		return true
+	}
+	own, err := shoal.ParseConstraints(t.Spec.Placement.Constraints)
+	if err != nil {
+		return true
+	}
+	for _, c := range own {
+		if !c.SatisfiedBy(n) {
+			return false
+		}
+	}
+	return true
+}

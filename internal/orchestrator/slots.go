@@ -1,0 +1,179 @@
+package orchestrator
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/shoal-dev/shoal/internal/shoal"
+)
+
+// place is where one task at a time is wanted: a slot of a replicated service or a node of a global one.
+type place struct {
+	slot uint64
+	node shoal.ID
+}
+
+func placeOf(t *shoal.Task) place {
+	if t.Slot != 0 {
+		return place{slot: t.Slot}
+	}
+	return place{node: t.NodeID}
+}
+
+// places groups the tasks by place, oldest first in each.
+func (p *plan) places() map[place][]*shoal.Task {
+	all := map[place][]*shoal.Task{}
+	for _, t := range p.sorted() {
+		all[placeOf(t)] = append(all[placeOf(t)], t)
+	}
+	return all
+}
+
+// orderPlaces lists places in a fixed order.
+func orderPlaces(places map[place][]*shoal.Task) []place {
+	keys := make([]place, 0, len(places))
+	for k := range places {
+		keys = append(keys, k)
+	}
+	slices.SortFunc(keys, func(a, b place) int {
+		return cmp.Or(cmp.Compare(a.slot, b.slot), cmp.Compare(a.node, b.node))
+	})
+	return keys
+}
+
+// current is the tasks of a place that are wanted. When none is and the last one ended for good, as its restart policy says,
+// it is that one: the place is taken, not free.
+func (p *plan) current(tasks []*shoal.Task) []*shoal.Task {
+	var now []*shoal.Task
+	for _, t := range tasks {
+		if wanted(t) {
+			now = append(now, t)
+		}
+	}
+	if len(now) > 0 || len(tasks) == 0 {
+		return now
+	}
+	last := tasks[len(tasks)-1]
+	if last.DesiredState == shoal.TaskShutdown && last.Status.State.Ended() && last.Status.State != shoal.TaskOrphaned &&
+		last.Status.State != shoal.TaskShutdown && !p.restartable(last, tasks) {
+		return []*shoal.Task{last}
+	}
+	return nil
+}
+
+// replicated brings the number of slots to that of the replicas, after ended tasks have been replaced.
+func (p *plan) replicated() {
+	var taken []place
+	all := p.places()
+	for _, key := range orderPlaces(all) {
+		if len(p.current(all[key])) == 0 {
+			continue
+		}
+		taken = append(taken, key)
+	}
+	want := int(p.service.Spec.Replicas())
+	if len(taken) > want {
+		taken = p.shrink(all, taken, want)
+	}
+	for _, key := range taken {
+		p.restart(all[key])
+	}
+	if len(taken) < want {
+		p.grow(all, taken, want)
+	}
+	p.update(taken)
+}
+
+// grow fills the lowest free slots. A slot whose task was lost with its node is among them, so its replacement has no delay.
+func (p *plan) grow(all map[place][]*shoal.Task, taken []place, want int) {
+	used := map[uint64]bool{}
+	for _, key := range taken {
+		used[key.slot] = true
+	}
+	missing := want - len(taken)
+	// Slots that had a wanted task until now come first, so that a replacement takes the number of what it replaces.
+	for _, key := range orderPlaces(all) {
+		tasks := all[key]
+		last := tasks[len(tasks)-1]
+		if missing > 0 && !used[key.slot] && last.DesiredState == shoal.TaskShutdown {
+			used[key.slot] = true
+			p.create(key.slot, "", shoal.TaskRunning, p.now)
+			missing--
+		}
+	}
+	for slot := uint64(1); missing > 0; slot++ {
+		if !used[slot] {
+			used[slot] = true
+			p.create(slot, "", shoal.TaskRunning, p.now)
+			missing--
+		}
+	}
+}
+
+// shrink removes slots until want are left: first those that do not run, then those on the nodes with the most tasks of
+// the service.
+func (p *plan) shrink(all map[place][]*shoal.Task, taken []place, want int) []place {
+	running := map[place]bool{}
+	nodeOf := map[place]shoal.ID{}
+	onNode := map[shoal.ID]int{}
+	for _, key := range taken {
+		for _, t := range p.current(all[key]) {
+			nodeOf[key] = t.NodeID
+			if t.Status.State == shoal.TaskRunning {
+				running[key] = true
+			}
+		}
+		onNode[nodeOf[key]]++
+	}
+	for len(taken) > want {
+		worst := slices.MaxFunc(taken, func(a, b place) int {
+			if running[a] != running[b] {
+				if running[b] {
+					return 1
+				}
+				return -1
+			}
+			return cmp.Or(cmp.Compare(onNode[nodeOf[a]], onNode[nodeOf[b]]), cmp.Compare(a.slot, b.slot))
+		})
+		for _, t := range all[worst] {
+			p.desire(t, shoal.TaskRemove)
+		}
+		onNode[nodeOf[worst]]--
+		taken = slices.DeleteFunc(slices.Clone(taken), func(k place) bool { return k == worst })
+	}
+	return taken
+}
+
+// global keeps one task on every eligible node.
+func (p *plan) global() {
+	all := p.places()
+	var taken []place
+	for _, t := range p.sorted() {
+		if node := p.view.Node(t.NodeID); wanted(t) && node != nil && !p.satisfies(node) {
+			p.desire(t, shoal.TaskShutdown)
+		}
+	}
+	for _, node := range p.eligible() {
+		key := place{node: node.ID}
+		if len(p.current(all[key])) > 0 {
+			taken = append(taken, key)
+			p.restart(all[key])
+		} else if node.Spec.Availability == shoal.AvailabilityActive || node.Spec.Availability == "" {
+			p.create(0, node.ID, shoal.TaskRunning, p.now)
+			taken = append(taken, key)
+		}
+	}
+	p.update(taken)
+}
+
+// eligible is the nodes that a global service wants a task on, by ID: ready, not drained, within the constraints.
+func (p *plan) eligible() []*shoal.Node {
+	var nodes []*shoal.Node
+	for _, n := range p.view.Nodes() {
+		if n.Status.State == shoal.NodeReady && n.Spec.Availability != shoal.AvailabilityDrain && p.satisfies(n) {
+			nodes = append(nodes, n)
+		}
+	}
+	slices.SortFunc(nodes, func(a, b *shoal.Node) int { return cmp.Compare(a.ID, b.ID) })
+	return nodes
+}

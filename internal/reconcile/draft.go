@@ -1,0 +1,68 @@
+package reconcile
+
+import (
+	"github.com/shoal-dev/shoal/internal/shoal"
+	"github.com/shoal-dev/shoal/internal/store"
+)
+
+// draft gathers the changes of several controllers into one transaction: of two writes of one object the later counts.
+type draft struct {
+	objects map[objectKey]object
+	order   []objectKey
+}
+
+type objectKey struct {
+	kind store.Kind
+	id   shoal.ID
+}
+
+type object struct {
+	value   store.Object
+	deleted bool
+}
+
+func (d *draft) len() int { return len(d.objects) }
+
+func (d *draft) add(c store.Changes) {
+	for _, o := range c.Puts {
+		d.set(object{value: o})
+	}
+	for _, o := range c.Deletes {
+		d.set(object{value: o, deleted: true})
+	}
+}
+
+func (d *draft) set(o object) {
+	key := objectKey{store.KindOf(o.value), o.value.Head().ID}
+	if _, ok := d.objects[key]; !ok {
+		d.order = append(d.order, key)
+	}
+	d.objects[key] = o
+}
+
+func (d *draft) changes(fence uint64) store.Changes {
+	c := store.Changes{Fence: fence}
+	for _, key := range d.order {
+		switch o := d.objects[key]; {
+		case !o.deleted:
+			c.Put(o.value)
+		case o.value.Head().Version != 0: // else it never was in the store
+			c.Delete(o.value)
+		}
+	}
+	return c
+}
+
+// differences is the changes as a watch would tell of them.
+func differences(before store.View, c store.Changes) []store.Change {
+	all := make([]store.Change, 0, len(c.Puts)+len(c.Deletes))
+	for _, o := range c.Puts {
+		kind, id := store.KindOf(o), o.Head().ID
+		all = append(all, store.Change{Kind: kind, ID: id, Old: before.Get(kind, id), New: o})
+	}
+	for _, o := range c.Deletes {
+		kind, id := store.KindOf(o), o.Head().ID
+		all = append(all, store.Change{Kind: kind, ID: id, Old: before.Get(kind, id)})
+	}
+	return all
+}

@@ -1,0 +1,200 @@
+// Package reconcile runs the controllers: it watches the store, finds the keys that a change concerns, calls the controllers
+// with a snapshot and commits what they want changed. It reads everything and writes what controllers return, only while
+// this node leads.
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/shoal-dev/shoal/internal/shoal"
+	"github.com/shoal-dev/shoal/internal/store"
+)
+
+// Controller brings one aspect of the cluster's state to what it should be. It is a value without clock, I/O or goroutines:
+// all it knows is the view.
+type Controller interface {
+	// Name is for logs.
+	Name() string
+	// All is every key there is, for the start of a leadership.
+	All(v store.View) []shoal.ID
+	// Concerned is the keys whose result may be another one after a change; v is the state after it.
+	Concerned(v store.View, c store.Change) []shoal.ID
+	// Reconcile returns what to change for a key. It must return nothing when called again with its changes applied.
+	Reconcile(v store.View, key shoal.ID) (store.Changes, error)
+}
+
+// Leadership tells whether this node leads; the channel is closed when that may have changed.
+type Leadership interface {
+	Leader() (epoch uint64, leads bool, turned <-chan struct{})
+}
+
+// Config is what a Loop is made of.
+type Config struct {
+	Store      *store.Store
+	Leadership Leadership
+	// Controllers in the order in which work flows through them.
+	Controllers []Controller
+	Log         *slog.Logger
+}
+
+const (
+	// maxWrites and maxSteps bound one transaction, so that its result is seen soon and a quarrel of controllers cannot
+	// keep it open for ever.
+	maxWrites = 2000
+	maxSteps  = 10000
+
+	commitTimeout = 10 * time.Second
+	firstBackoff  = 10 * time.Millisecond
+	maxBackoff    = 30 * time.Second
+)
+
+// Loop is the one control loop.
+type Loop struct{ cfg Config }
+
+// New makes a loop; Run starts it.
+func New(cfg Config) *Loop {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Loop{cfg}
+}
+
+// Run runs the controllers whenever this node leads, until ctx ends.
+func (l *Loop) Run(ctx context.Context) error {
+	for ctx.Err() == nil {
+		epoch, leads, turned := l.cfg.Leadership.Leader()
+		if !leads {
+			select {
+			case <-ctx.Done():
+			case <-turned:
+			}
+			continue
+		}
+		l.cfg.Log.Info("controllers start", "epoch", epoch)
+		if err := l.lead(ctx, epoch, turned); err != nil && ctx.Err() == nil {
+			l.cfg.Log.Warn("controllers stop", "epoch", epoch, "err", err)
+		}
+		select { // a fenced epoch must not spin until the news of it arrives
+		case <-ctx.Done():
+		case <-turned:
+		}
+	}
+	return ctx.Err()
+}
+
+// lead runs the controllers during one epoch.
+func (l *Loop) lead(ctx context.Context, epoch uint64, turned <-chan struct{}) error {
+	// What earlier leaders wrote has a smaller revision than the epoch.
+	if err := l.cfg.Store.Wait(ctx, epoch); err != nil {
+		return err
+	}
+	view, sub := l.cfg.Store.Subscribe()
+	defer sub.Close()
+	q := newQueue(l.cfg.Controllers)
+	q.addAll(view)
+	var own uint64
+	for {
+		for _, batch := range sub.Take() {
+			if batch.View.Revision() == own {
+				continue // the work that follows from our own commit was queued with it
+			}
+			for _, c := range batch.Changes {
+				q.addConcerned(batch.View, c)
+			}
+		}
+		q.addDue(time.Now())
+		if q.empty() {
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-turned:
+				return errors.New("leadership has ended")
+			case <-sub.Wake():
+			case <-q.timer():
+			}
+			continue
+		}
+		rev, err := l.pass(ctx, epoch, q)
+		if err != nil {
+			return err
+		}
+		own = rev
+		select {
+		case <-turned:
+			return errors.New("leadership has ended")
+		default:
+		}
+	}
+}
+
+// pass works the queue off against one snapshot and commits everything at once. Each controller sees what the ones before
+// it want, so that a new service is planned, allocated and scheduled in a single transaction.
+func (l *Loop) pass(ctx context.Context, epoch uint64, q *queue) (uint64, error) {
+	view := l.cfg.Store.View()
+	d := draft{objects: map[objectKey]object{}}
+	var done []item
+	for steps := 0; steps < maxSteps && d.len() < maxWrites; steps++ {
+		it, ok := q.next()
+		if !ok {
+			break
+		}
+		changes, err := it.controller.Reconcile(view, it.key)
+		if err != nil {
+			l.cfg.Log.Warn("reconcile failed", "controller", it.controller.Name(), "key", it.key, "err", err)
+			q.backOff(it, time.Now())
+			continue
+		}
+		done = append(done, it)
+		if !changes.RequeueAt.IsZero() {
+			q.at(it, changes.RequeueAt)
+		}
+		if changes.Empty() {
+			q.succeeded(it)
+			continue
+		}
+		before := view
+		view = view.With(changes)
+		d.add(changes)
+		for _, c := range differences(before, changes) {
+			q.addConcerned(view, c)
+		}
+	}
+	rev, err := l.commit(ctx, d.changes(epoch))
+	switch {
+	case err == nil:
+		for _, it := range done {
+			q.succeeded(it)
+		}
+		return rev, nil
+	case store.IsConflict(err):
+		// Someone else wrote in between. The news may not be here yet: a short pause lets it arrive.
+		l.cfg.Log.Debug("commit met a conflict", "err", err)
+	case errors.Is(err, store.ErrFenced):
+		return 0, err
+	case ctx.Err() != nil:
+		return 0, ctx.Err()
+	default:
+		l.cfg.Log.Warn("commit failed", "err", err)
+	}
+	for _, it := range done {
+		q.backOff(it, time.Now())
+	}
+	return 0, nil
+}
+
+func (l *Loop) commit(ctx context.Context, c store.Changes) (uint64, error) {
+	if c.Empty() {
+		return 0, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
+	rev, err := l.cfg.Store.Commit(ctx, c)
+	if err != nil {
+		return 0, fmt.Errorf("commit: %w", err)
+	}
+	return rev, nil
+}

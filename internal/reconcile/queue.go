@@ -1,0 +1,121 @@
+package reconcile
+
+import (
+	"time"
+
+	"github.com/shoal-dev/shoal/internal/shoal"
+	"github.com/shoal-dev/shoal/internal/store"
+)
+
+// item is one controller's key.
+type item struct {
+	controller Controller
+	key        shoal.ID
+}
+
+// queue holds each item at most once, in order of arrival, the work of earlier controllers first. It is not safe for
+// concurrent use.
+type queue struct {
+	controllers []Controller
+	waiting     [][]shoal.ID // by controller
+	queued      []map[shoal.ID]bool
+	due         map[item]time.Time
+	failures    map[item]int
+}
+
+func newQueue(controllers []Controller) *queue {
+	q := &queue{controllers: controllers, due: map[item]time.Time{}, failures: map[item]int{}}
+	q.waiting = make([][]shoal.ID, len(controllers))
+	for range controllers {
+		q.queued = append(q.queued, map[shoal.ID]bool{})
+	}
+	return q
+}
+
+func (q *queue) add(i int, key shoal.ID) {
+	if !q.queued[i][key] {
+		q.queued[i][key] = true
+		q.waiting[i] = append(q.waiting[i], key)
+	}
+}
+
+func (q *queue) addAll(v store.View) {
+	for i, c := range q.controllers {
+		for _, key := range c.All(v) {
+			q.add(i, key)
+		}
+	}
+}
+
+func (q *queue) addConcerned(v store.View, change store.Change) {
+	for i, c := range q.controllers {
+		for _, key := range c.Concerned(v, change) {
+			q.add(i, key)
+		}
+	}
+}
+
+func (q *queue) next() (item, bool) {
+	for i, keys := range q.waiting {
+		if len(keys) == 0 {
+			continue
+		}
+		q.waiting[i] = keys[1:]
+		delete(q.queued[i], keys[0])
+		return item{q.controllers[i], keys[0]}, true
+	}
+	return item{}, false
+}
+
+func (q *queue) empty() bool {
+	for _, keys := range q.waiting {
+		if len(keys) > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// at asks for an item at a time, unless it is due earlier.
+func (q *queue) at(it item, t time.Time) {
+	if old, ok := q.due[it]; !ok || t.Before(old) {
+		q.due[it] = t
+	}
+}
+
+func (q *queue) backOff(it item, now time.Time) {
+	pause := min(firstBackoff<<min(q.failures[it], 20), maxBackoff)
+	q.failures[it]++
+	q.at(it, now.Add(pause))
+}
+
+func (q *queue) succeeded(it item) { delete(q.failures, it) }
+
+// addDue queues what is due.
+func (q *queue) addDue(now time.Time) {
+	for it, t := range q.due {
+		if t.After(now) {
+			continue
+		}
+		delete(q.due, it)
+		for i, c := range q.controllers {
+			if c == it.controller {
+				q.add(i, it.key)
+			}
+		}
+	}
+}
+
+// timer fires when the next item is due; never if there is none.
+func (q *queue) timer() <-chan time.Time {
+	var next time.Time
+	for _, t := range q.due {
+		if next.IsZero() || t.Before(next) {
+			next = t
+		}
+	}
+	if next.IsZero() {
+		return nil
+	}
+	return time.After(time.Until(next))
+}

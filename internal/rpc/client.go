@@ -1,0 +1,113 @@
+package rpc
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"strconv"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
+)
+
+// Client speaks the node protocol to one manager.
+type Client struct{ conn *grpc.ClientConn }
+
+// Dial prepares a connection to a manager at "host:port"; it is made at the first call.
+func Dial(addr string, config *tls.Config) (*Client, error) {
+	conn, err := grpc.NewClient("passthrough:///"+addr,
+		grpc.WithTransportCredentials(credentials.NewTLS(config)),
+		grpc.WithDefaultCallOptions(grpc.ForceCodec(jsonCodec{}), grpc.MaxCallRecvMsgSize(maxMessage)),
+		grpc.WithNoProxy(),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * time.Second},
+			MinConnectTimeout: 5 * time.Second,
+		}),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("dial manager %s: %w", addr, err)
+	}
+	return &Client{conn}, nil
+}
+
+// Close ends the connection and all calls on it.
+func (c *Client) Close() error { return c.conn.Close() }
+
+func call[Reply any](ctx context.Context, c *Client, method string, req any) (*Reply, error) {
+	reply := new(Reply)
+	if err := c.conn.Invoke(ctx, "/"+serviceName+"/"+method, req, reply); err != nil {
+		return nil, fromWire(err)
+	}
+	return reply, nil
+}
+
+// The calls of Handler, from the other side.
+
+func (c *Client) RootCA(ctx context.Context) (*RootCAReply, error) {
+	return call[RootCAReply](ctx, c, "RootCA", &RootCARequest{})
+}
+
+func (c *Client) Join(ctx context.Context, req *JoinRequest) (*CertificateReply, error) {
+	return call[CertificateReply](ctx, c, "Join", req)
+}
+
+func (c *Client) Renew(ctx context.Context, req *RenewRequest) (*CertificateReply, error) {
+	return call[CertificateReply](ctx, c, "Renew", req)
+}
+
+func (c *Client) JoinMember(ctx context.Context, req *MemberRequest) (*MemberReply, error) {
+	return call[MemberReply](ctx, c, "JoinMember", req)
+}
+
+func (c *Client) Leave(ctx context.Context) error {
+	_, err := call[LeaveReply](ctx, c, "Leave", &LeaveRequest{})
+	return err
+}
+
+func (c *Client) Attach(ctx context.Context, req *AttachRequest) (*AttachReply, error) {
+	return call[AttachReply](ctx, c, "Attach", req)
+}
+
+func (c *Client) Detach(ctx context.Context, req *DetachRequest) error {
+	_, err := call[DetachReply](ctx, c, "Detach", req)
+	return err
+}
+
+// Session opens the agent's standing connection.
+func (c *Client) Session(ctx context.Context) (SessionClient, error) {
+	s, err := c.conn.NewStream(ctx, &grpc.StreamDesc{StreamName: "Session", ServerStreams: true, ClientStreams: true}, "/"+serviceName+"/Session")
+	if err != nil {
+		return nil, fromWire(err)
+	}
+	return &grpc.GenericClientStream[AgentMessage, ManagerMessage]{ClientStream: s}, nil
+}
+
+// PublishLogs opens a stream of log lines to a manager that asked for them.
+func (c *Client) PublishLogs(ctx context.Context) (LogClient, error) {
+	s, err := c.conn.NewStream(ctx, &grpc.StreamDesc{StreamName: "PublishLogs", ClientStreams: true}, "/"+serviceName+"/PublishLogs")
+	if err != nil {
+		return nil, fromWire(err)
+	}
+	return &grpc.GenericClientStream[LogMessage, LogReply]{ClientStream: s}, nil
+}
+
+func hostOf(addr string) string {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return addr
+	}
+	return host
+}
+
+// WithPort adds the default port to an address without one.
+func WithPort(addr string) string {
+	if _, _, err := net.SplitHostPort(addr); err == nil {
+		return addr
+	}
+	return net.JoinHostPort(addr, strconv.Itoa(DefaultPort))
+}

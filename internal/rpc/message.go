@@ -1,0 +1,214 @@
+package rpc
+
+import (
+	"maps"
+	"reflect"
+	"time"
+
+	"github.com/shoal-dev/shoal/internal/shoal"
+)
+
+type (
+	RootCARequest struct{}
+	RootCAReply   struct{ Cert []byte }
+
+	// JoinRequest asks for a certificate with a join token. The node says where it wants to be reached.
+	JoinRequest struct {
+		Token        string
+		CSR          []byte
+		Availability shoal.Availability
+		// AdvertiseAddr and DataAddr are IP addresses; empty ones are taken from the connection.
+		AdvertiseAddr string
+		DataAddr      string
+		Hostname      string
+	}
+	// RenewRequest asks for another certificate on the strength of the one shown.
+	RenewRequest struct{ CSR []byte }
+	// CertificateReply admits a node.
+	CertificateReply struct {
+		NodeID    shoal.ID
+		ClusterID shoal.ID
+		Role      shoal.NodeRole
+		Cert      []byte
+		Root      []byte
+		Managers  []string // "host:2377"
+		// Addr is the address that the manager knows the node by.
+		Addr string
+	}
+
+	// MemberRequest asks to take part in the store.
+	MemberRequest struct {
+		Addr    string // where the node protocol will be served
+		PeerURL string
+	}
+	// MemberReply says whom to start with.
+	MemberReply struct {
+		// PeerURLs is those of all members, the new one included, by node.
+		PeerURLs map[shoal.ID]string
+		// Key seals secrets in the store.
+		Key []byte
+	}
+
+	LeaveRequest struct{}
+	LeaveReply   struct{}
+
+	// AttachRequest asks for an address on an attachable network for a container of the calling node.
+	AttachRequest struct {
+		Network     string
+		ContainerID string
+		Name        string
+		Address     string
+		Aliases     []string
+	}
+	// AttachReply grants it.
+	AttachReply struct {
+		TaskID  shoal.ID
+		Network shoal.TaskNetwork
+		Name    string
+	}
+	DetachRequest struct{ TaskID shoal.ID }
+	DetachReply   struct{}
+)
+
+// AgentMessage is what an agent says on its session. The first one has Hello set; one with nothing set is a heartbeat.
+type AgentMessage struct {
+	Hello    *Hello         `json:",omitempty"`
+	Statuses []StatusReport `json:",omitempty"`
+	// Applied is the table version that the node's kernel now has.
+	Applied uint64 `json:",omitempty"`
+}
+
+// Hello opens a session.
+type Hello struct {
+	Description shoal.NodeDescription
+	// DataAddr is where the node's VXLAN packets go; empty for the address it calls from.
+	DataAddr string
+	// ProbePort is where the node answers liveness probes.
+	ProbePort uint16
+}
+
+// StatusReport is a task's status as its agent sees it.
+type StatusReport struct {
+	TaskID shoal.ID
+	Status shoal.TaskStatus
+}
+
+// ManagerMessage is what a manager says on a session. Fields that are nil say nothing.
+type ManagerMessage struct {
+	Welcome *Welcome `json:",omitempty"`
+	Tasks   *Tasks   `json:",omitempty"`
+	Table   *Table   `json:",omitempty"`
+	// Drained lists tasks of this node that no node's balancers use any more: they may be stopped.
+	Drained []shoal.ID  `json:",omitempty"`
+	Logs    *LogRequest `json:",omitempty"`
+	// StopLogs ends a subscription.
+	StopLogs string `json:",omitempty"`
+}
+
+// Welcome answers Hello and is repeated when what it says changes.
+type Welcome struct {
+	// Heartbeat is the longest silence that a manager bears from an agent.
+	Heartbeat time.Duration
+	Managers  []string
+	Role      shoal.NodeRole
+}
+
+// Tasks is the node's assignments, or what changed of them.
+type Tasks struct {
+	// Full means that tasks not listed are no longer assigned.
+	Full    bool
+	Put     []shoal.Task   `json:",omitempty"`
+	Removed []shoal.ID     `json:",omitempty"`
+	Secrets []shoal.Secret `json:",omitempty"`
+	Configs []shoal.Config `json:",omitempty"`
+}
+
+// Table is the node's endpoint table, or what changed of it since the last one sent on this session.
+type Table struct {
+	Full             bool
+	Version          uint64
+	NodeID           shoal.ID
+	DataPathPort     uint16
+	Networks         map[shoal.ID]shoal.Network      `json:",omitempty"`
+	Peers            map[shoal.ID]shoal.Peer         `json:",omitempty"`
+	Services         map[shoal.ID]shoal.ServiceEntry `json:",omitempty"`
+	Endpoints        map[string]shoal.Endpoint       `json:",omitempty"`
+	RemovedNetworks  []shoal.ID                      `json:",omitempty"`
+	RemovedPeers     []shoal.ID                      `json:",omitempty"`
+	RemovedServices  []shoal.ID                      `json:",omitempty"`
+	RemovedEndpoints []string                        `json:",omitempty"`
+}
+
+// Difference is what must be sent to turn old into now. Same tells that nothing but the version changed.
+func Difference(old, now shoal.Table) (delta Table, same bool) {
+	delta = Table{Version: now.Version, NodeID: now.NodeID, DataPathPort: now.DataPathPort}
+	delta.Networks, delta.RemovedNetworks = difference(old.Networks, now.Networks)
+	delta.Peers, delta.RemovedPeers = difference(old.Peers, now.Peers)
+	delta.Services, delta.RemovedServices = difference(old.Services, now.Services)
+	delta.Endpoints, delta.RemovedEndpoints = difference(old.Endpoints, now.Endpoints)
+	same = len(delta.Networks)+len(delta.Peers)+len(delta.Services)+len(delta.Endpoints)+
+		len(delta.RemovedNetworks)+len(delta.RemovedPeers)+len(delta.RemovedServices)+len(delta.RemovedEndpoints) == 0 &&
+		old.DataPathPort == now.DataPathPort && old.NodeID == now.NodeID
+	return delta, same
+}
+
+func difference[V any](old, now map[string]V) (put map[string]V, removed []string) {
+	for key, v := range now {
+		if before, ok := old[key]; !ok || !reflect.DeepEqual(before, v) {
+			if put == nil {
+				put = map[string]V{}
+			}
+			put[key] = v
+		}
+	}
+	for key := range old {
+		if _, ok := now[key]; !ok {
+			removed = append(removed, key)
+		}
+	}
+	return put, removed
+}
+
+// Apply gives the table that results from the delta. The old one stays as it was.
+func (d *Table) Apply(old shoal.Table) shoal.Table {
+	if d.Full {
+		old = shoal.Table{}
+	}
+	return shoal.Table{
+		Version:      d.Version,
+		NodeID:       d.NodeID,
+		DataPathPort: d.DataPathPort,
+		Networks:     merged(old.Networks, d.Networks, d.RemovedNetworks),
+		Peers:        merged(old.Peers, d.Peers, d.RemovedPeers),
+		Services:     merged(old.Services, d.Services, d.RemovedServices),
+		Endpoints:    merged(old.Endpoints, d.Endpoints, d.RemovedEndpoints),
+	}
+}
+
+func merged[V any](old, put map[string]V, removed []string) map[string]V {
+	if old != nil && len(put) == 0 && len(removed) == 0 {
+		return old // tables are values: sharing an unchanged map is safe
+	}
+	out := make(map[string]V, len(old)+len(put))
+	maps.Copy(out, old)
+	for _, key := range removed {
+		delete(out, key)
+	}
+	maps.Copy(out, put)
+	return out
+}
+
+// LogRequest asks an agent for the logs of its tasks.
+type LogRequest struct {
+	ID    string
+	Query shoal.LogQuery
+}
+
+// LogMessage is one line, or (the first message of a stream) just the subscription it belongs to.
+type LogMessage struct {
+	Subscription string
+	Line         *shoal.LogLine `json:",omitempty"`
+}
+
+// LogReply ends a log stream.
+type LogReply struct{}

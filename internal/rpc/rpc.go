@@ -1,0 +1,181 @@
+// Package rpc is the protocol between nodes: its messages, and gRPC over mutual TLS on port 2377 to carry them. Messages are
+// JSON, so that there is one form of a task everywhere. It reads and writes nothing but connections.
+package rpc
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+
+	"github.com/shoal-dev/shoal/internal/ca"
+	"github.com/shoal-dev/shoal/internal/shoal"
+)
+
+// DefaultPort is where managers serve the node protocol.
+const DefaultPort = 2377
+
+const serviceName = "shoal.Node"
+
+// jsonCodec carries messages as JSON.
+type jsonCodec struct{}
+
+func (jsonCodec) Name() string                       { return "shoal+json" }
+func (jsonCodec) Marshal(v any) ([]byte, error)      { return json.Marshal(v) }
+func (jsonCodec) Unmarshal(data []byte, v any) error { return json.Unmarshal(data, v) }
+
+// Caller is who is at the other end of a call. NodeID is empty for a node that has yet to join.
+type Caller struct {
+	NodeID shoal.ID
+	Role   shoal.NodeRole
+	// Addr is the IP address it calls from.
+	Addr string
+}
+
+// CallerOf reads the caller from a handler's context.
+func CallerOf(ctx context.Context) Caller {
+	p, ok := peer.FromContext(ctx)
+	if !ok {
+		return Caller{}
+	}
+	caller := Caller{Addr: hostOf(p.Addr.String())}
+	info, ok := p.AuthInfo.(credentials.TLSInfo)
+	if !ok || len(info.State.VerifiedChains) == 0 {
+		return caller
+	}
+	cert := info.State.VerifiedChains[0][0]
+	caller.NodeID, caller.Role = cert.Subject.CommonName, ca.RoleOf(cert)
+	return caller
+}
+
+// toWire turns an error into a gRPC status; refusals keep their code and text.
+func toWire(err error) error {
+	var refusal *shoal.Refusal
+	if errors.As(err, &refusal) {
+		for code := codes.OK; code <= codes.Unauthenticated; code++ {
+			if code.String() == refusal.Code() {
+				return status.Error(code, refusal.Desc())
+			}
+		}
+	}
+	return err
+}
+
+// fromWire turns a gRPC status back into a refusal.
+func fromWire(err error) error {
+	if err == nil {
+		return nil
+	}
+	s, ok := status.FromError(err)
+	if !ok || s.Code() == codes.Canceled || s.Code() == codes.DeadlineExceeded {
+		return err
+	}
+	return shoal.RefusalWithCode(s.Code().String(), s.Message())
+}
+
+// Handler answers the node protocol on a manager.
+type Handler interface {
+	// RootCA hands out the root certificate; anyone may ask.
+	RootCA(context.Context, *RootCARequest) (*RootCAReply, error)
+	// Join admits a node that shows a join token.
+	Join(context.Context, *JoinRequest) (*CertificateReply, error)
+	// Renew gives a node of the cluster a new certificate, in the role that it now has.
+	Renew(context.Context, *RenewRequest) (*CertificateReply, error)
+	// JoinMember makes a manager a member of the store.
+	JoinMember(context.Context, *MemberRequest) (*MemberReply, error)
+	// Leave says that a node has left of its own will.
+	Leave(context.Context, *LeaveRequest) (*LeaveReply, error)
+	// Attach gives a plain container an address on an attachable network; Detach takes it back.
+	Attach(context.Context, *AttachRequest) (*AttachReply, error)
+	Detach(context.Context, *DetachRequest) (*DetachReply, error)
+	// Session is an agent's standing connection.
+	Session(SessionServer) error
+	// PublishLogs carries the lines that a manager asked an agent for.
+	PublishLogs(LogServer) error
+}
+
+// The server's and the client's ends of the streams.
+type (
+	SessionServer = grpc.BidiStreamingServer[AgentMessage, ManagerMessage]
+	SessionClient = grpc.BidiStreamingClient[AgentMessage, ManagerMessage]
+	LogServer     = grpc.ClientStreamingServer[LogMessage, LogReply]
+	LogClient     = grpc.ClientStreamingClient[LogMessage, LogReply]
+)
+
+// unary describes a call of the protocol; joined is set for those that only nodes of the cluster may make.
+func unary[Req, Reply any](name string, joined bool, call func(Handler, context.Context, *Req) (*Reply, error)) grpc.MethodDesc {
+	return grpc.MethodDesc{MethodName: name, Handler: func(srv any, ctx context.Context, dec func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
+		req := new(Req)
+		if err := dec(req); err != nil {
+			return nil, err
+		}
+		if err := admit(ctx, joined); err != nil {
+			return nil, err
+		}
+		handler, ok := srv.(Handler)
+		if !ok {
+			return nil, fmt.Errorf("serve %s: handler is a %T", name, srv)
+		}
+		reply, err := call(handler, ctx, req)
+		if err != nil {
+			return nil, toWire(err)
+		}
+		return reply, nil
+	}}
+}
+
+func stream[Out, In any](name string, serverSends bool, call func(Handler, *grpc.GenericServerStream[Out, In]) error) grpc.StreamDesc {
+	return grpc.StreamDesc{StreamName: name, ServerStreams: serverSends, ClientStreams: true, Handler: func(srv any, s grpc.ServerStream) error {
+		if err := admit(s.Context(), true); err != nil {
+			return err
+		}
+		handler, ok := srv.(Handler)
+		if !ok {
+			return fmt.Errorf("serve %s: handler is a %T", name, srv)
+		}
+		return toWire(call(handler, &grpc.GenericServerStream[Out, In]{ServerStream: s}))
+	}}
+}
+
+func admit(ctx context.Context, joined bool) error {
+	if joined && CallerOf(ctx).NodeID == "" {
+		return status.Error(codes.PermissionDenied, "a certificate of this cluster is needed")
+	}
+	return nil
+}
+
+// NewServer serves h with the TLS configuration of the node's identity.
+func NewServer(id *ca.Identity, h Handler) *grpc.Server {
+	s := grpc.NewServer(
+		grpc.Creds(credentials.NewTLS(id.ServerTLS())),
+		grpc.ForceServerCodec(jsonCodec{}),
+		grpc.MaxRecvMsgSize(maxMessage),
+	)
+	s.RegisterService(&grpc.ServiceDesc{
+		ServiceName: serviceName,
+		HandlerType: (*Handler)(nil),
+		Methods: []grpc.MethodDesc{
+			unary("RootCA", false, Handler.RootCA),
+			unary("Join", false, Handler.Join),
+			unary("Renew", true, Handler.Renew),
+			unary("JoinMember", true, Handler.JoinMember),
+			unary("Leave", true, Handler.Leave),
+			unary("Attach", true, Handler.Attach),
+			unary("Detach", true, Handler.Detach),
+		},
+		Streams: []grpc.StreamDesc{
+			stream("Session", true, func(h Handler, s *grpc.GenericServerStream[AgentMessage, ManagerMessage]) error { return h.Session(s) }),
+			stream("PublishLogs", false, func(h Handler, s *grpc.GenericServerStream[LogMessage, LogReply]) error { return h.PublishLogs(s) }),
+		},
+	}, h)
+	return s
+}
+
+// maxMessage bounds a message; a full assignment of a node with thousands of endpoints is a few MiB.
+const maxMessage = 64 << 20

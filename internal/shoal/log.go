@@ -1,0 +1,25 @@
+package shoal
+
+import "time"
+
+// LogQuery asks for the logs of tasks.
+type LogQuery struct {
+	TaskIDs []ID
+	Follow  bool
+	Tail    int // lines per task; -1: all
+	Since   time.Time
+	Stdout  bool
+	Stderr  bool
+}
+
+// LogLine is a piece of a task's output, as a rule one line with its newline.
+type LogLine struct {
+	TaskID ID
+	NodeID ID
+	Time   time.Time
+	Stderr bool              `json:",omitempty"`
+	Data   []byte            `json:",omitempty"`
+	Attrs  map[string]string `json:",omitempty"`
+	// Err says why there are no lines.
+	Err string `json:",omitempty"`
+}

@@ -1,0 +1,95 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/shoal-dev/shoal/internal/shoal"
+)
+
+// Changes is what to write in one transaction: all of it or nothing.
+type Changes struct {
+	// Puts is objects to create or replace. Meta.Version is that of the object read; 0 creates. The store does not keep
+	// the pointers.
+	Puts []Object
+	// Deletes is objects to delete, if they still have the Version given.
+	Deletes []Object
+	// Fence, when not 0, is the leader's epoch: nothing is written if another leader has begun since.
+	Fence uint64
+	// RequeueAt, when not zero, asks the reconcile loop to look at the same key again at that time. The store ignores it.
+	RequeueAt time.Time
+}
+
+// Put adds objects to create or replace.
+func (c *Changes) Put(o Object) { c.Puts = append(c.Puts, o) }
+
+// Delete adds objects to delete.
+func (c *Changes) Delete(o Object) { c.Deletes = append(c.Deletes, o) }
+
+// Empty tells whether there is nothing to write.
+func (c *Changes) Empty() bool { return len(c.Puts) == 0 && len(c.Deletes) == 0 }
+
+// Requeue asks for another look at time t, unless an earlier one has been asked for.
+func (c *Changes) Requeue(t time.Time) {
+	if c.RequeueAt.IsZero() || t.Before(c.RequeueAt) {
+		c.RequeueAt = t
+	}
+}
+
+// Merge adds what other writes. A later put or delete of the same object replaces an earlier put.
+func (c *Changes) Merge(other Changes) {
+	type ref struct {
+		kind Kind
+		id   shoal.ID
+	}
+	later := map[ref]bool{}
+	for _, o := range other.Puts {
+		later[ref{KindOf(o), o.Head().ID}] = true
+	}
+	for _, o := range other.Deletes {
+		later[ref{KindOf(o), o.Head().ID}] = true
+	}
+	keep := c.Puts[:0:0]
+	for _, o := range c.Puts {
+		if !later[ref{KindOf(o), o.Head().ID}] {
+			keep = append(keep, o)
+		}
+	}
+	c.Puts = append(keep, other.Puts...)
+	c.Deletes = append(c.Deletes, other.Deletes...)
+}
+
+// ErrFenced says that a commit came from a leader that no longer is one.
+var ErrFenced = fmt.Errorf("another leader has begun: %w", errdefs.ErrFailedPrecondition)
+
+// ConflictError says that an object has changed since it was read, or that its name is taken. Nothing was written.
+type ConflictError struct {
+	Kind Kind
+	ID   shoal.ID
+	// Name is set when the name is in use by another object; ID is then empty.
+	Name string
+}
+
+func (e *ConflictError) Error() string {
+	if e.Name != "" {
+		return fmt.Sprintf("%s name %s is taken", e.Kind, e.Name)
+	}
+	return fmt.Sprintf("%s %s has changed", e.Kind, e.ID)
+}
+
+func (e *ConflictError) Unwrap() error { return errdefs.ErrConflict }
+
+// IsConflict tells whether err is a ConflictError: read again and retry.
+func IsConflict(err error) bool {
+	var c *ConflictError
+	return errors.As(err, &c)
+}
+
+// IsNameTaken tells whether err is a ConflictError for a name.
+func IsNameTaken(err error) bool {
+	var c *ConflictError
+	return errors.As(err, &c) && c.Name != ""
+}

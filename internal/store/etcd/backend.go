@@ -1,0 +1,119 @@
+package etcd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/shoal-dev/shoal/internal/store"
+)
+
+// Load implements store.Backend. A member that is not promoted yet answers from its own copy.
+func (m *Member) Load(ctx context.Context) ([]store.Record, uint64, error) {
+	options := []clientv3.OpOption{clientv3.WithPrefix()}
+	if m.server.Server.IsLearner() {
+		options = append(options, clientv3.WithSerializable())
+	}
+	got, err := m.client.Get(ctx, store.Prefix, options...)
+	if err != nil {
+		return nil, 0, fmt.Errorf("read all keys: %w", err)
+	}
+	records := make([]store.Record, 0, len(got.Kvs))
+	for _, kv := range got.Kvs {
+		records = append(records, store.Record{Key: string(kv.Key), Value: kv.Value, Rev: uint64(kv.ModRevision)})
+	}
+	return records, uint64(got.Header.Revision), nil
+}
+
+// Txn implements store.Backend.
+func (m *Member) Txn(ctx context.Context, fence uint64, ops []store.Op) (uint64, error) {
+	if len(ops) > maxTxnOps {
+		return 0, fmt.Errorf("transaction of %d operations is larger than %d", len(ops), maxTxnOps)
+	}
+	var (
+		compares []clientv3.Cmp
+		writes   []clientv3.Op
+		reads    []clientv3.Op
+		expected []uint64
+	)
+	if fence != 0 {
+		compares = append(compares, clientv3.Compare(clientv3.ModRevision(store.EpochKey), "=", int64(fence)))
+		reads = append(reads, clientv3.OpGet(store.EpochKey, clientv3.WithKeysOnly()))
+		expected = append(expected, fence)
+	}
+	for _, op := range ops {
+		if op.If != store.AnyRevision {
+			compares = append(compares, clientv3.Compare(clientv3.ModRevision(op.Key), "=", int64(op.If)))
+			reads = append(reads, clientv3.OpGet(op.Key, clientv3.WithKeysOnly()))
+			expected = append(expected, op.If)
+		}
+		if op.Value == nil {
+			writes = append(writes, clientv3.OpDelete(op.Key))
+		} else {
+			writes = append(writes, clientv3.OpPut(op.Key, string(op.Value)))
+		}
+	}
+	if len(compares) > maxTxnOps {
+		return 0, fmt.Errorf("transaction of %d comparisons is larger than %d", len(compares), maxTxnOps)
+	}
+	done, err := m.client.Txn(ctx).If(compares...).Then(writes...).Else(reads...).Commit()
+	if err != nil {
+		return 0, err
+	}
+	if done.Succeeded {
+		return uint64(done.Header.Revision), nil
+	}
+	for i, r := range done.Responses {
+		var found uint64
+		if kvs := r.GetResponseRange().Kvs; len(kvs) > 0 {
+			found = uint64(kvs[0].ModRevision)
+		}
+		if found == expected[i] {
+			continue
+		}
+		if key := string(reads[i].KeyBytes()); key != store.EpochKey {
+			return 0, &store.KeyConflict{Key: key}
+		}
+		return 0, store.ErrFenced
+	}
+	return 0, errors.New("transaction was refused although nothing differs")
+}
+
+// Watch implements store.Backend.
+func (m *Member) Watch(ctx context.Context, after uint64, each func(uint64, []store.Record)) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	for got := range m.client.Watch(ctx, store.Prefix, clientv3.WithPrefix(), clientv3.WithRev(int64(after)+1)) {
+		if err := got.Err(); err != nil {
+			if errors.Is(err, rpctypes.ErrCompacted) {
+				return store.ErrCompacted
+			}
+			return fmt.Errorf("watch keys: %w", err)
+		}
+		var (
+			rev     uint64
+			records []store.Record
+		)
+		for _, e := range got.Events { // a response never ends in the middle of a revision
+			r := store.Record{Key: string(e.Kv.Key), Value: e.Kv.Value, Rev: uint64(e.Kv.ModRevision)}
+			if e.Type == clientv3.EventTypeDelete {
+				r.Value = nil
+			}
+			if r.Rev != rev && len(records) > 0 {
+				each(rev, records)
+				records = nil
+			}
+			rev, records = r.Rev, append(records, r)
+		}
+		if len(records) > 0 {
+			each(rev, records)
+		}
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return errors.New("watch has ended")
+}

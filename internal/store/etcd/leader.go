@@ -1,0 +1,75 @@
+package etcd
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/shoal-dev/shoal/internal/store"
+)
+
+// Leader tells whether this member leads, in which epoch (a fence for store.Changes), and gives a channel that is closed
+// when that changes. Only a member that is raft's leader and has written the epoch key leads.
+func (m *Member) Leader() (epoch uint64, leads bool, turned <-chan struct{}) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.epoch, m.leads, m.turned
+}
+
+// LeaderID is the member that raft follows, in hex as in Members; "0" if there is none.
+func (m *Member) LeaderID() string { return m.server.Server.Leader().String() }
+
+// ID is this member, in hex.
+func (m *Member) ID() string { return m.server.Server.MemberID().String() }
+
+// Run follows raft's leadership until ctx ends or the member stops: it writes the epoch key each time this member comes to lead.
+func (m *Member) Run(ctx context.Context) error {
+	defer m.turn(0, false)
+	for {
+		changed := m.server.Server.LeaderChangedNotify()
+		isLeader := m.server.Server.Leader() == m.server.Server.MemberID()
+		_, leads, _ := m.Leader()
+		var retry <-chan time.Time
+		switch {
+		case isLeader && !leads:
+			epoch, err := m.begin(ctx)
+			if err != nil {
+				m.log.Warn("leader could not write its epoch", "err", err)
+				retry = time.After(retryPause)
+			} else {
+				m.turn(epoch, true)
+			}
+		case !isLeader && leads:
+			m.turn(0, false)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-m.server.Server.StopNotify():
+			return fmt.Errorf("etcd member %s has stopped", m.ID())
+		case <-changed:
+		case <-retry:
+		}
+	}
+}
+
+func (m *Member) begin(ctx context.Context) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	put, err := m.client.Put(ctx, store.EpochKey, m.ID())
+	if err != nil {
+		return 0, fmt.Errorf("write epoch: %w", err)
+	}
+	return uint64(put.Header.Revision), nil
+}
+
+func (m *Member) turn(epoch uint64, leads bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.leads == leads && m.epoch == epoch {
+		return
+	}
+	m.epoch, m.leads = epoch, leads
+	close(m.turned)
+	m.turned = make(chan struct{})
+}

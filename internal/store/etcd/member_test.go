@@ -1,0 +1,109 @@
+package etcd_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/shoal-dev/shoal/internal/shoal"
+	"github.com/shoal-dev/shoal/internal/store"
+	"github.com/shoal-dev/shoal/internal/store/etcd"
+	"github.com/shoal-dev/shoal/internal/store/storetest"
+)
+
+func freeURL(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return "http://" + l.Addr().String()
+}
+
+func start(t *testing.T, cfg etcd.Config) *etcd.Member {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	m, err := etcd.Start(ctx, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(m.Close)
+	return m
+}
+
+func TestBackend(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) store.Backend {
+		return start(t, etcd.Config{Dir: t.TempDir(), Name: "n1", PeerURL: freeURL(t), HeartbeatMs: 10, ElectionMs: 100})
+	})
+}
+
+func lead(t *testing.T, m *etcd.Member) uint64 {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- m.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		<-done
+	})
+	deadline := time.After(20 * time.Second)
+	for {
+		epoch, leads, turned := m.Leader()
+		if leads {
+			return epoch
+		}
+		select {
+		case <-turned:
+		case <-deadline:
+			t.Fatal("no leader")
+		}
+	}
+}
+
+func TestMembersComeAndGo(t *testing.T) {
+	first := start(t, etcd.Config{Dir: t.TempDir(), Name: "n1", PeerURL: freeURL(t)})
+	if epoch := lead(t, first); epoch == 0 {
+		t.Fatal("leads without an epoch")
+	}
+	s := storetest.Open(t, first)
+	if _, err := s.Commit(t.Context(), store.Changes{Puts: []store.Object{&shoal.Node{Meta: shoal.Meta{ID: "x"}}}}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	u := freeURL(t)
+	initial, err := first.Add(ctx, "n2", u)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := start(t, etcd.Config{Dir: t.TempDir(), Name: "n2", PeerURL: u, Initial: initial})
+	if err := first.Promote(ctx, second.ID()); err != nil {
+		t.Fatal(err)
+	}
+	other := storetest.Open(t, second)
+	if other.View().Node("x") == nil {
+		t.Fatal("new member lacks what was written before")
+	}
+	if _, err := other.Commit(ctx, store.Changes{Puts: []store.Object{&shoal.Node{Meta: shoal.Meta{ID: "y"}}}}); err != nil {
+		t.Fatal(err)
+	}
+	members, err := first.Members(ctx)
+	if err != nil || len(members) != 2 {
+		t.Fatal(fmt.Sprint(members), err)
+	}
+	if err := first.Remove(ctx, second.ID()); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-second.Done():
+	case <-ctx.Done():
+		t.Fatal("a removed member goes on")
+	}
+	if _, err := s.Commit(ctx, store.Changes{Puts: []store.Object{&shoal.Node{Meta: shoal.Meta{ID: "z"}}}}); err != nil {
+		t.Fatal(err)
+	}
+}

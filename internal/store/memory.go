@@ -1,0 +1,133 @@
+package store
+
+import (
+	"context"
+	"maps"
+	"sync"
+)
+
+// Memory is a Backend of one process, for tests and simulation.
+type Memory struct {
+	mu      sync.Mutex // guards the rest
+	rev     uint64
+	records map[string]Record
+	history []revision
+	forgot  uint64 // history begins after this revision
+	moved   chan struct{}
+	leads   bool
+	turned  chan struct{}
+}
+
+type revision struct {
+	rev     uint64
+	records []Record
+}
+
+// NewMemory returns an empty backend that leads: see Resign.
+func NewMemory() *Memory {
+	m := &Memory{records: map[string]Record{}, moved: make(chan struct{}), turned: make(chan struct{})}
+	m.Campaign()
+	return m
+}
+
+func (m *Memory) Load(context.Context) ([]Record, uint64, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	all := make([]Record, 0, len(m.records))
+	for r := range maps.Values(m.records) {
+		all = append(all, r)
+	}
+	return all, m.rev, nil
+}
+
+func (m *Memory) Txn(_ context.Context, fence uint64, ops []Op) (uint64, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if fence != 0 && m.records[EpochKey].Rev != fence {
+		return 0, ErrFenced
+	}
+	for _, op := range ops {
+		if op.If != AnyRevision && m.records[op.Key].Rev != op.If {
+			return 0, &KeyConflict{op.Key}
+		}
+	}
+	return m.writeLocked(ops), nil
+}
+
+func (m *Memory) writeLocked(ops []Op) uint64 {
+	m.rev++
+	written := revision{rev: m.rev}
+	for _, op := range ops {
+		r := Record{op.Key, op.Value, m.rev}
+		written.records = append(written.records, r)
+		if op.Value == nil {
+			delete(m.records, op.Key)
+		} else {
+			m.records[op.Key] = r
+		}
+	}
+	m.history = append(m.history, written)
+	close(m.moved)
+	m.moved = make(chan struct{})
+	return m.rev
+}
+
+func (m *Memory) Watch(ctx context.Context, after uint64, each func(uint64, []Record)) error {
+	for {
+		m.mu.Lock()
+		if after < m.forgot {
+			m.mu.Unlock()
+			return ErrCompacted
+		}
+		news := m.history[after-m.forgot:]
+		moved := m.moved
+		m.mu.Unlock()
+		for _, n := range news {
+			each(n.rev, n.records)
+			after = n.rev
+		}
+		if len(news) > 0 {
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-moved:
+		}
+	}
+}
+
+// Compact forgets the history so far, so that a Watch that has not seen it must load again.
+func (m *Memory) Compact() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.history, m.forgot = nil, m.rev
+}
+
+// Campaign begins a new epoch of leadership.
+func (m *Memory) Campaign() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.writeLocked([]Op{{Key: EpochKey, Value: []byte("memory")}})
+	m.turnLocked(true)
+}
+
+// Resign ends the leadership.
+func (m *Memory) Resign() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.turnLocked(false)
+}
+
+func (m *Memory) turnLocked(leads bool) {
+	m.leads = leads
+	close(m.turned)
+	m.turned = make(chan struct{})
+}
+
+// Leader tells whether this backend leads, in which epoch, and when that may change.
+func (m *Memory) Leader() (epoch uint64, leads bool, turned <-chan struct{}) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.records[EpochKey].Rev, m.leads, m.turned
+}

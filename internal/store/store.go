@@ -1,0 +1,203 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-memdb"
+
+	"github.com/shoal-dev/shoal/internal/shoal"
+)
+
+// Config is what a Store is made of.
+type Config struct {
+	Backend Backend
+	// Key seals secrets; empty leaves them in the clear (tests only).
+	Key []byte
+	Log *slog.Logger
+	// Now is the clock; time.Now if nil.
+	Now func() time.Time
+}
+
+// Store is the cluster's state. It is current while Run runs.
+type Store struct {
+	cfg   Config
+	codec *codec
+
+	mu    sync.Mutex // guards db, rev, moved, subs
+	db    *memdb.MemDB
+	rev   uint64
+	moved chan struct{} // closed when rev grows
+	subs  map[*Subscription]struct{}
+}
+
+// Open loads the state from the backend. The Store then needs Run to follow it.
+func Open(ctx context.Context, cfg Config) (*Store, error) {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	codec, err := newCodec(cfg.Key)
+	if err != nil {
+		return nil, err
+	}
+	db, err := newDB()
+	if err != nil {
+		return nil, fmt.Errorf("make snapshot: %w", err)
+	}
+	s := &Store{cfg: cfg, codec: codec, db: db, moved: make(chan struct{}), subs: map[*Subscription]struct{}{}}
+	return s, s.load(ctx)
+}
+
+// Run follows the backend until ctx ends.
+func (s *Store) Run(ctx context.Context) error {
+	pause := 10 * time.Millisecond
+	for {
+		err := s.cfg.Backend.Watch(ctx, s.revision(), func(rev uint64, records []Record) {
+			pause = 10 * time.Millisecond
+			s.apply(rev, records)
+		})
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if errors.Is(err, ErrCompacted) {
+			err = s.load(ctx)
+		}
+		if err != nil {
+			s.cfg.Log.Warn("store lost its watch", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(pause):
+		}
+		pause = min(2*pause, time.Second)
+	}
+}
+
+// View is the state as known now.
+func (s *Store) View() View {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.viewLocked()
+}
+
+func (s *Store) viewLocked() View { return View{s.db.Snapshot(), s.rev, s.cfg.Now()} }
+
+func (s *Store) revision() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.rev
+}
+
+// Wait blocks until the views show a revision.
+func (s *Store) Wait(ctx context.Context, rev uint64) error {
+	for {
+		s.mu.Lock()
+		reached, moved := s.rev >= rev, s.moved
+		s.mu.Unlock()
+		if reached {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for revision %d: %w", rev, ctx.Err())
+		case <-moved:
+		}
+	}
+}
+
+// Commit writes the changes in one transaction, waits until views show them and returns their revision. The error is a
+// *ConflictError when an object has changed since it was read, ErrFenced when c.Fence is over.
+func (s *Store) Commit(ctx context.Context, c Changes) (uint64, error) {
+	rev, err := s.CommitNoWait(ctx, c)
+	if err != nil {
+		return 0, err
+	}
+	return rev, s.Wait(ctx, rev)
+}
+
+// CommitNoWait is Commit without the wait for the views.
+func (s *Store) CommitNoWait(ctx context.Context, c Changes) (uint64, error) {
+	if c.Empty() {
+		return s.revision(), nil
+	}
+	ops, err := s.ops(c)
+	if err != nil {
+		return 0, err
+	}
+	rev, err := s.cfg.Backend.Txn(ctx, c.Fence, ops)
+	var conflict *KeyConflict
+	if errors.As(err, &conflict) {
+		return 0, conflictOf(conflict.Key)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("commit changes: %w", err)
+	}
+	return rev, nil
+}
+
+func conflictOf(key string) error {
+	kind, rest, ok := parseKey(key)
+	if ok {
+		return &ConflictError{Kind: kind, ID: rest}
+	}
+	kind, name, _ := parseKey(Prefix + rest)
+	return &ConflictError{Kind: kind, Name: name}
+}
+
+// ops writes an object's name beside it, so that two managers cannot create two objects of one name.
+func (s *Store) ops(c Changes) ([]Op, error) {
+	view := s.View()
+	ops := make([]Op, 0, len(c.Puts)+len(c.Deletes))
+	for _, o := range c.Puts {
+		kind := KindOf(o)
+		o = clone(o)
+		meta := o.Head()
+		if kind == "" || meta.ID == "" {
+			return nil, fmt.Errorf("put %T without a kind or ID", o)
+		}
+		meta.UpdatedAt = s.cfg.Now().UTC()
+		if meta.CreatedAt.IsZero() {
+			meta.CreatedAt = meta.UpdatedAt
+		}
+		name, oldName := nameOf(o), ""
+		if old := view.Get(kind, meta.ID); old != nil && meta.Version != 0 {
+			oldName = nameOf(old)
+		}
+		version := meta.Version
+		value, err := s.codec.encode(o)
+		if err != nil {
+			return nil, fmt.Errorf("encode %s %s: %w", kind, meta.ID, err)
+		}
+		ops = append(ops, Op{Key: keyOf(kind, meta.ID), Value: value, If: version})
+		if name != oldName {
+			ops = append(ops, nameOps(kind, meta.ID, name, oldName)...)
+		}
+	}
+	for _, o := range c.Deletes {
+		meta := o.Head()
+		ops = append(ops, Op{Key: keyOf(KindOf(o), meta.ID), If: meta.Version})
+		if name := nameOf(o); name != "" {
+			ops = append(ops, Op{Key: nameKeyOf(KindOf(o), name), If: AnyRevision})
+		}
+	}
+	return ops, nil
+}
+
+func nameOps(kind Kind, id shoal.ID, name, oldName string) []Op {
+	var ops []Op
+	if oldName != "" {
+		ops = append(ops, Op{Key: nameKeyOf(kind, oldName), If: AnyRevision})
+	}
+	if name != "" {
+		ops = append(ops, Op{Key: nameKeyOf(kind, name), Value: []byte(id)})
+	}
+	return ops
+}

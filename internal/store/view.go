@@ -1,0 +1,196 @@
+package store
+
+import (
+	"time"
+
+	"github.com/hashicorp/go-memdb"
+
+	"github.com/shoal-dev/shoal/internal/shoal"
+)
+
+// View is the cluster's state at one revision. It is a value that any number of goroutines may read; what it returns must
+// not be changed. Lists come in no promised order unless said otherwise.
+type View struct {
+	db  *memdb.MemDB // never written to
+	rev uint64
+	now time.Time
+}
+
+// Revision is the store revision that the view shows.
+func (v View) Revision() uint64 { return v.rev }
+
+// Now is the time at which the view was taken: the only clock of controllers.
+func (v View) Now() time.Time { return v.now }
+
+// At returns the same view at another time.
+func (v View) At(now time.Time) View {
+	v.now = now
+	return v
+}
+
+// With returns the view as it would be after c, whose objects keep their Version.
+func (v View) With(c Changes) View {
+	if c.Empty() {
+		return v
+	}
+	db := v.db.Snapshot()
+	txn := db.Txn(true)
+	for _, o := range c.Puts {
+		mustInsert(txn, o)
+	}
+	for _, o := range c.Deletes {
+		mustDelete(txn, o)
+	}
+	txn.Commit()
+	v.db = db
+	return v
+}
+
+// Cluster is the one cluster object, nil before there is one.
+func (v View) Cluster() *shoal.Cluster {
+	for _, c := range list[*shoal.Cluster](v, KindCluster, indexID) {
+		return c
+	}
+	return nil
+}
+
+func (v View) Service(id shoal.ID) *shoal.Service {
+	return first[*shoal.Service](v, KindService, indexID, id)
+}
+
+func (v View) ServiceByName(name string) *shoal.Service {
+	return first[*shoal.Service](v, KindService, indexName, name)
+}
+
+func (v View) Services() []*shoal.Service { return list[*shoal.Service](v, KindService, indexID) }
+
+func (v View) ServicesByPrefix(id string) []*shoal.Service {
+	return list[*shoal.Service](v, KindService, indexIDPrefix, id)
+}
+
+func (v View) Task(id shoal.ID) *shoal.Task { return first[*shoal.Task](v, KindTask, indexID, id) }
+
+func (v View) Tasks() []*shoal.Task { return list[*shoal.Task](v, KindTask, indexID) }
+
+func (v View) TasksByPrefix(id string) []*shoal.Task {
+	return list[*shoal.Task](v, KindTask, indexIDPrefix, id)
+}
+
+func (v View) TasksOfService(id shoal.ID) []*shoal.Task {
+	return list[*shoal.Task](v, KindTask, indexService, id)
+}
+
+func (v View) TasksOnNode(id shoal.ID) []*shoal.Task {
+	return list[*shoal.Task](v, KindTask, indexNode, id)
+}
+
+// UnassignedTasks is the tasks whose observed state is below Assigned.
+func (v View) UnassignedTasks() []*shoal.Task {
+	return list[*shoal.Task](v, KindTask, indexUnassigned, true)
+}
+
+// TasksOfSlot is the tasks, past and present, of one slot of a replicated service.
+func (v View) TasksOfSlot(service shoal.ID, slot uint64) []*shoal.Task {
+	return list[*shoal.Task](v, KindTask, indexSlot, service, slot)
+}
+
+func (v View) Node(id shoal.ID) *shoal.Node { return first[*shoal.Node](v, KindNode, indexID, id) }
+
+func (v View) Nodes() []*shoal.Node { return list[*shoal.Node](v, KindNode, indexID) }
+
+func (v View) NodesByPrefix(id string) []*shoal.Node {
+	return list[*shoal.Node](v, KindNode, indexIDPrefix, id)
+}
+
+// NodesByName is the nodes with a host name, of which there may be several.
+func (v View) NodesByName(name string) []*shoal.Node {
+	return list[*shoal.Node](v, KindNode, indexName, name)
+}
+
+func (v View) Network(id shoal.ID) *shoal.Network {
+	return first[*shoal.Network](v, KindNetwork, indexID, id)
+}
+
+func (v View) NetworkByName(name string) *shoal.Network {
+	return first[*shoal.Network](v, KindNetwork, indexName, name)
+}
+
+func (v View) Networks() []*shoal.Network { return list[*shoal.Network](v, KindNetwork, indexID) }
+
+func (v View) NetworksByPrefix(id string) []*shoal.Network {
+	return list[*shoal.Network](v, KindNetwork, indexIDPrefix, id)
+}
+
+// IngressNetwork is the routing mesh's network, nil if there is none.
+func (v View) IngressNetwork() *shoal.Network {
+	for _, n := range v.Networks() {
+		if n.Spec.Ingress {
+			return n
+		}
+	}
+	return nil
+}
+
+func (v View) Secret(id shoal.ID) *shoal.Secret {
+	return first[*shoal.Secret](v, KindSecret, indexID, id)
+}
+
+func (v View) SecretByName(name string) *shoal.Secret {
+	return first[*shoal.Secret](v, KindSecret, indexName, name)
+}
+
+func (v View) Secrets() []*shoal.Secret { return list[*shoal.Secret](v, KindSecret, indexID) }
+
+func (v View) SecretsByPrefix(id string) []*shoal.Secret {
+	return list[*shoal.Secret](v, KindSecret, indexIDPrefix, id)
+}
+
+func (v View) Config(id shoal.ID) *shoal.Config {
+	return first[*shoal.Config](v, KindConfig, indexID, id)
+}
+
+func (v View) ConfigByName(name string) *shoal.Config {
+	return first[*shoal.Config](v, KindConfig, indexName, name)
+}
+
+func (v View) Configs() []*shoal.Config { return list[*shoal.Config](v, KindConfig, indexID) }
+
+func (v View) ConfigsByPrefix(id string) []*shoal.Config {
+	return list[*shoal.Config](v, KindConfig, indexIDPrefix, id)
+}
+
+// Get is the object of a kind with an ID, nil if there is none.
+func (v View) Get(k Kind, id shoal.ID) Object { return first[Object](v, k, indexID, id) }
+
+// List is all objects of a kind.
+func (v View) List(k Kind) []Object { return list[Object](v, k, indexID) }
+
+func first[T any](v View, k Kind, index string, args ...any) T {
+	var none T
+	if v.db == nil {
+		return none
+	}
+	o, err := v.db.Txn(false).First(string(k), index, args...)
+	if err != nil {
+		panic("store: read " + string(k) + " by " + index + ": " + err.Error()) // a wrong schema, not a wrong input
+	}
+	if o == nil {
+		return none
+	}
+	return o.(T)
+}
+
+func list[T any](v View, k Kind, index string, args ...any) []T {
+	if v.db == nil {
+		return nil
+	}
+	it, err := v.db.Txn(false).Get(string(k), index, args...)
+	if err != nil {
+		panic("store: list " + string(k) + " by " + index + ": " + err.Error())
+	}
+	var all []T
+	for o := it.Next(); o != nil; o = it.Next() {
+		all = append(all, o.(T))
+	}
+	return all
+}

@@ -1,0 +1,155 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/shoal-dev/shoal/internal/shoal"
+)
+
+// Change is one object before and after; Old is nil for a new object, New for a deleted one.
+type Change struct {
+	Kind     Kind
+	ID       shoal.ID
+	Old, New Object
+}
+
+// Batch is all changes of one revision, and the state after it.
+type Batch struct {
+	View    View
+	Changes []Change
+}
+
+// Subscription receives every change from the moment it was made. It must be closed.
+type Subscription struct {
+	store *Store
+	wake  chan struct{} // capacity 1
+
+	mu    sync.Mutex // guards queue
+	queue []Batch
+}
+
+// Subscribe starts to collect changes; the view is the state before the first of them.
+func (s *Store) Subscribe() (View, *Subscription) {
+	sub := &Subscription{store: s, wake: make(chan struct{}, 1)}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.subs[sub] = struct{}{}
+	return s.viewLocked(), sub
+}
+
+// Close stops the subscription.
+func (sub *Subscription) Close() {
+	sub.store.mu.Lock()
+	defer sub.store.mu.Unlock()
+	delete(sub.store.subs, sub)
+}
+
+// Wake receives when Take may have something to return.
+func (sub *Subscription) Wake() <-chan struct{} { return sub.wake }
+
+// Take returns the batches since the last call, oldest first, without waiting.
+func (sub *Subscription) Take() []Batch {
+	sub.mu.Lock()
+	defer sub.mu.Unlock()
+	batches := sub.queue
+	sub.queue = nil
+	return batches
+}
+
+// Next waits until there are batches and returns them, oldest first.
+func (sub *Subscription) Next(ctx context.Context) ([]Batch, error) {
+	for {
+		if batches := sub.Take(); len(batches) > 0 {
+			return batches, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-sub.wake:
+		}
+	}
+}
+
+func (sub *Subscription) push(b Batch) {
+	sub.mu.Lock()
+	sub.queue = append(sub.queue, b)
+	sub.mu.Unlock()
+	select {
+	case sub.wake <- struct{}{}:
+	default:
+	}
+}
+
+// apply brings the snapshot to a revision. What cannot be decoded is left as it was and logged: one bad value must not
+// stop the cluster.
+func (s *Store) apply(rev uint64, records []Record) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var changes []Change
+	txn := s.db.Txn(true)
+	before := View{db: s.db}
+	for _, r := range records {
+		kind, id, ok := parseKey(r.Key)
+		if _, err := newObject(kind); !ok || err != nil {
+			continue
+		}
+		change := Change{Kind: kind, ID: id, Old: before.Get(kind, id)}
+		if r.Value != nil {
+			o, err := s.codec.decode(r)
+			if err != nil {
+				s.cfg.Log.Error("stored object is unreadable", "err", err)
+				continue
+			}
+			change.New = o
+			mustInsert(txn, o)
+		} else if change.Old != nil {
+			mustDelete(txn, change.Old)
+		}
+		if change.Old != nil || change.New != nil {
+			changes = append(changes, change)
+		}
+	}
+	txn.Commit()
+	s.rev = rev
+	close(s.moved)
+	s.moved = make(chan struct{})
+	if len(changes) == 0 {
+		return
+	}
+	batch := Batch{s.viewLocked(), changes}
+	for sub := range s.subs {
+		sub.push(batch)
+	}
+}
+
+// load replaces the snapshot by the backend's whole state; subscribers see the difference as one batch.
+func (s *Store) load(ctx context.Context) error {
+	records, rev, err := s.cfg.Backend.Load(ctx)
+	if err != nil {
+		return fmt.Errorf("load state: %w", err)
+	}
+	view := s.View()
+	loaded := make(map[string]bool, len(records))
+	changed := records[:0:0]
+	for _, r := range records {
+		loaded[r.Key] = true
+		kind, id, _ := parseKey(r.Key)
+		if _, err := newObject(kind); err != nil {
+			continue
+		}
+		if old := view.Get(kind, id); old == nil || old.Head().Version != r.Rev {
+			changed = append(changed, r)
+		}
+	}
+	for _, k := range []Kind{KindCluster, KindConfig, KindNetwork, KindNode, KindSecret, KindService, KindTask} {
+		for _, o := range view.List(k) {
+			if key := keyOf(k, o.Head().ID); !loaded[key] {
+				changed = append(changed, Record{Key: key, Rev: rev})
+			}
+		}
+	}
+	s.apply(rev, changed)
+	return nil
+}

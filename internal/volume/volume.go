@@ -1,0 +1,345 @@
+// Package volume keeps the node's local volumes: directories that outlive containers. It reads and writes the volumes
+// directory under the data root, and mounts what a volume's options ask for.
+package volume
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"maps"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/errdefs"
+
+	"github.com/shoal-dev/shoal/internal/events"
+)
+
+// Config is what a Store needs; all of it is required.
+type Config struct {
+	Log    *slog.Logger
+	Root   string // data-root/volumes
+	Events *events.Bus
+}
+
+// Volume is a named directory.
+type Volume struct {
+	Name       string
+	Driver     string
+	Mountpoint string
+	CreatedAt  time.Time
+	Labels     map[string]string
+	Options    map[string]string
+	Anonymous  bool
+}
+
+// Store is the node's volumes.
+type Store struct {
+	Config
+	mu      sync.Mutex // guards volumes, users, mounted
+	volumes map[string]*Volume
+	users   map[string]map[string]bool // volume to containers
+	mounted map[string]bool            // volumes with options that are mounted
+}
+
+const metaFile = "volume.json"
+
+var nameRule = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]+$`)
+
+// New reads the volumes that are there.
+func New(c Config) (*Store, error) {
+	s := &Store{Config: c, volumes: map[string]*Volume{}, users: map[string]map[string]bool{}, mounted: map[string]bool{}}
+	if err := os.MkdirAll(c.Root, 0o701); err != nil {
+		return nil, fmt.Errorf("make volumes directory: %w", err)
+	}
+	dirs, err := os.ReadDir(c.Root)
+	if err != nil {
+		return nil, fmt.Errorf("read volumes: %w", err)
+	}
+	for _, d := range dirs {
+		data, err := os.ReadFile(filepath.Join(c.Root, d.Name(), metaFile))
+		if err != nil {
+			continue
+		}
+		v := &Volume{}
+		if err := json.Unmarshal(data, v); err != nil {
+			c.Log.Warn("volume cannot be read", "volume", d.Name(), "err", err)
+			continue
+		}
+		v.Mountpoint = s.dataDir(v.Name)
+		s.volumes[v.Name] = v
+	}
+	return s, nil
+}
+
+func (s *Store) dataDir(name string) string { return filepath.Join(s.Root, name, "_data") }
+
+// Spec is what the user asks for of a volume.
+type Spec struct {
+	Name    string // empty for an anonymous one
+	Driver  string
+	Labels  map[string]string
+	Options map[string]string // type, o, device as for mount(8)
+}
+
+// Create makes a volume, or returns the one of that name if it has the same options.
+func (s *Store) Create(spec Spec) (*Volume, error) {
+	if spec.Driver != "" && spec.Driver != "local" {
+		return nil, fmt.Errorf("error looking up volume plugin %s: plugin %q not found%w", spec.Driver, spec.Driver, quiet{errdefs.ErrNotFound})
+	}
+	anonymous := spec.Name == ""
+	if anonymous {
+		var b [32]byte
+		_, _ = rand.Read(b[:]) // never fails
+		spec.Name = hex.EncodeToString(b[:])
+	}
+	if !nameRule.MatchString(spec.Name) {
+		return nil, fmt.Errorf("create %s: %q includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use absolute path%w",
+			spec.Name, spec.Name, quiet{errdefs.ErrInvalidArgument})
+	}
+	if err := checkOptions(spec.Options); err != nil {
+		return nil, fmt.Errorf("create %s: %w", spec.Name, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if v, ok := s.volumes[spec.Name]; ok {
+		if len(spec.Options) > 0 && !maps.Equal(spec.Options, v.Options) {
+			return nil, fmt.Errorf("create %s: volume already exists but options do not match%w", spec.Name, quiet{errdefs.ErrConflict})
+		}
+		return clone(v), nil
+	}
+	v := &Volume{Name: spec.Name, Driver: "local", CreatedAt: time.Now(), Labels: spec.Labels, Options: spec.Options, Anonymous: anonymous, Mountpoint: s.dataDir(spec.Name)}
+	if anonymous {
+		v.Labels = maps.Clone(v.Labels)
+		if v.Labels == nil {
+			v.Labels = map[string]string{}
+		}
+		v.Labels["com.docker.volume.anonymous"] = ""
+	}
+	if err := os.MkdirAll(v.Mountpoint, 0o755); err != nil {
+		return nil, fmt.Errorf("create volume %s: %w", v.Name, err)
+	}
+	data, err := json.Marshal(v)
+	if err != nil {
+		return nil, fmt.Errorf("create volume %s: %w", v.Name, err)
+	}
+	if err := os.WriteFile(filepath.Join(s.Root, v.Name, metaFile), data, 0o600); err != nil {
+		return nil, fmt.Errorf("create volume %s: %w", v.Name, err)
+	}
+	s.volumes[v.Name] = v
+	s.publish("create", v, nil)
+	return clone(v), nil
+}
+
+func checkOptions(options map[string]string) error {
+	for key := range options {
+		if key != "type" && key != "o" && key != "device" && key != "size" {
+			return fmt.Errorf("invalid option: %q%w", key, quiet{errdefs.ErrInvalidArgument})
+		}
+	}
+	if (options["type"] != "" || options["o"] != "") && options["device"] == "" {
+		return fmt.Errorf("missing device in volume options%w", quiet{errdefs.ErrInvalidArgument})
+	}
+	return nil
+}
+
+// Get finds a volume by its name.
+func (s *Store) Get(name string) (*Volume, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v, ok := s.volumes[name]
+	if !ok {
+		return nil, fmt.Errorf("get %s: no such volume%w", name, quiet{errdefs.ErrNotFound})
+	}
+	return clone(v), nil
+}
+
+// List returns the volumes by name.
+func (s *Store) List() []*Volume {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []*Volume
+	for _, name := range slices.Sorted(maps.Keys(s.volumes)) {
+		all = append(all, clone(s.volumes[name]))
+	}
+	return all
+}
+
+// Hold marks a container as a volume's user, so that the volume is not removed under it.
+func (s *Store) Hold(name, container string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.volumes[name]; !ok {
+		return fmt.Errorf("get %s: no such volume%w", name, quiet{errdefs.ErrNotFound})
+	}
+	if s.users[name] == nil {
+		s.users[name] = map[string]bool{}
+	}
+	s.users[name][container] = true
+	return nil
+}
+
+// Release undoes Hold.
+func (s *Store) Release(name, container string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.users[name], container)
+	if len(s.users[name]) == 0 {
+		delete(s.users, name)
+	}
+}
+
+// Users returns the containers that hold a volume.
+func (s *Store) Users(name string) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Sorted(maps.Keys(s.users[name]))
+}
+
+// Mount makes a volume's data available and returns its directory. It is idempotent.
+func (s *Store) Mount(name, container string) (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v, ok := s.volumes[name]
+	if !ok {
+		return "", fmt.Errorf("get %s: no such volume%w", name, quiet{errdefs.ErrNotFound})
+	}
+	if v.Options["device"] != "" && !s.mounted[name] {
+		if err := mountOptions(v); err != nil {
+			return "", fmt.Errorf("error while mounting volume '%s': %w", v.Mountpoint, err)
+		}
+		s.mounted[name] = true
+	}
+	s.publish("mount", v, map[string]string{"container": container, "read/write": "true"})
+	return v.Mountpoint, nil
+}
+
+func mountOptions(v *Volume) error {
+	if list, err := os.ReadDir(v.Mountpoint); err == nil && len(list) > 0 {
+		if mounted, err := isMountpoint(v.Mountpoint); err == nil && mounted {
+			return nil // from before a restart of the daemon
+		}
+	}
+	kind, options := v.Options["type"], []string{}
+	if o := v.Options["o"]; o != "" {
+		options = strings.Split(o, ",")
+	}
+	for i, o := range options {
+		host, isAddr := strings.CutPrefix(o, "addr=")
+		if isAddr && net.ParseIP(host) == nil { // the kernel knows addresses only
+			ips, err := net.LookupHost(host)
+			if err != nil {
+				return err
+			}
+			options[i] = "addr=" + ips[0]
+		}
+	}
+	m := mount.Mount{Type: kind, Source: v.Options["device"], Options: options}
+	return m.Mount(v.Mountpoint)
+}
+
+func isMountpoint(path string) (bool, error) {
+	info, err := mount.Lookup(path)
+	return err == nil && info.Mountpoint == path, err
+}
+
+// Unmounted tells that a container is done with a volume.
+func (s *Store) Unmounted(name, container string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if v, ok := s.volumes[name]; ok {
+		s.publish("unmount", v, map[string]string{"container": container})
+	}
+}
+
+// Remove deletes a volume and its data. With force a missing volume is no error.
+func (s *Store) Remove(name string, force bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v, ok := s.volumes[name]
+	if !ok {
+		if force {
+			return nil
+		}
+		return fmt.Errorf("get %s: no such volume%w", name, quiet{errdefs.ErrNotFound})
+	}
+	if users := slices.Sorted(maps.Keys(s.users[name])); len(users) > 0 {
+		return fmt.Errorf("remove %s: volume is in use - [%s]%w", name, strings.Join(users, ", "), quiet{errdefs.ErrConflict})
+	}
+	if v.Options["device"] != "" {
+		if err := mount.UnmountAll(v.Mountpoint, 0); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove %s: %w", name, err)
+		}
+		delete(s.mounted, name)
+	}
+	if err := os.RemoveAll(filepath.Join(s.Root, name)); err != nil {
+		return fmt.Errorf("remove %s: %w", name, err)
+	}
+	delete(s.volumes, name)
+	s.publish("destroy", v, nil)
+	return nil
+}
+
+// Prune removes volumes that no container holds: the anonymous ones, or all. keep may spare some.
+func (s *Store) Prune(all bool, keep func(*Volume) bool) ([]string, int64, error) {
+	var removed []string
+	var freed int64
+	for _, v := range s.List() {
+		if !all && !v.Anonymous || keep != nil && keep(v) || len(s.Users(v.Name)) > 0 {
+			continue
+		}
+		size := Size(v)
+		if err := s.Remove(v.Name, false); err != nil {
+			if errdefs.IsConflict(err) {
+				continue
+			}
+			return removed, freed, err
+		}
+		removed, freed = append(removed, v.Name), freed+size
+	}
+	return removed, freed, nil
+}
+
+// Size adds up the sizes of a volume's files.
+func Size(v *Volume) int64 {
+	var total int64
+	_ = filepath.WalkDir(v.Mountpoint, func(_ string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return nil //nolint:nilerr // files come and go
+		}
+		if info, err := d.Info(); err == nil && info.Mode().IsRegular() {
+			total += info.Size()
+		}
+		return nil
+	})
+	return total
+}
+
+func (s *Store) publish(action string, v *Volume, more map[string]string) {
+	attrs := map[string]string{"driver": v.Driver}
+	maps.Copy(attrs, more)
+	s.Events.Publish(events.Event{Type: "volume", Action: action, ID: v.Name, Attributes: attrs})
+}
+
+func clone(v *Volume) *Volume {
+	c := *v
+	return &c
+}
+
+// quiet is a kind of error that adds nothing to the text.
+type quiet struct{ error }
+
+func (quiet) Error() string { return "" }
+
+func (q quiet) Unwrap() error { return q.error }
