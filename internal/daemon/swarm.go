@@ -50,7 +50,11 @@ func (h *swarmHost) StartAgent(cfg membership.AgentConfig) (membership.Agent, er
 		Describe: func() shoal.NodeDescription {
 			description := describe(d.cfg)
 			description.TLS = trust
-			description.Routes = d.networks.HostRoutes()
+			routes, err := d.networks.HostRoutes()
+			if err != nil {
+				d.log.Warn("list the host's routes", "err", err)
+			}
+			description.Routes = routes
 			return description
 		},
 		DataAddr: dataAddr(cfg.State), ProbePort: d.cfg.ProbePort, ApplyTable: d.networks.Apply,
