@@ -44,6 +44,9 @@ func New(c Config) http.Handler {
 		&secrets{c.Members},
 		&configs{c.Members},
 		&serviceLogs{c.Members, c.Logs},
+		&containers{log: c.Log, engine: c.Containers, images: c.Images, volumes: c.Volumes},
+		&imageAPI{log: c.Log, images: c.Images, using: c.Containers.Using},
+		&volumeAPI{volumes: c.Volumes},
 	)
 }
 
