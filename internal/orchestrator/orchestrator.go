@@ -200,23 +200,33 @@ func wantedSpec(s *shoal.Service) shoal.TaskSpec {
 	return spec
 }
 
-// dirty tells whether a task is not what the service's spec now asks for.
+// dirty tells whether a task is not what the service's spec now asks for. New rules of placement do not disturb a task whose
+// node satisfies them.
 func (p *plan) dirty(t *shoal.Task) bool {
-	if t.SpecVersion == p.service.SpecVersion {
-		return false
+	same, placed := compare(p.service, t)
+	if same && !placed {
+		node := p.view.Node(t.NodeID)
+		return node == nil || !p.satisfies(node)
 	}
-	want, have := wantedSpec(p.service), t.Spec
+	return !same
+}
+
+// Stale tells whether a task was made from an older spec that asks for something else.
+func Stale(s *shoal.Service, t *shoal.Task) bool {
+	same, _ := compare(s, t)
+	return !same
+}
+
+// compare tells whether a task is what the service asks for, and whether its rules of placement are too.
+func compare(s *shoal.Service, t *shoal.Task) (same, placed bool) {
+	if t.SpecVersion == s.SpecVersion {
+		return true, true
+	}
+	want, have := wantedSpec(s), t.Spec
 	want.RegistryAuth, have.RegistryAuth = "", ""
-	if !sameEndpoint(t.EndpointSpec, p.service.Spec.Endpoint) {
-		return true
-	}
-	if reflect.DeepEqual(want, have) {
-		return false
-	}
-	// New rules of placement do not disturb a task whose node satisfies them.
+	placed = reflect.DeepEqual(want.Placement, have.Placement)
 	want.Placement, have.Placement = nil, nil
-	node := p.view.Node(t.NodeID)
-	return node == nil || !p.satisfies(node) || !reflect.DeepEqual(want, have)
+	return sameEndpoint(t.EndpointSpec, s.Spec.Endpoint) && reflect.DeepEqual(want, have), placed
 }
 
 func sameEndpoint(a, b *shoal.EndpointSpec) bool {

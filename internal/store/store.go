@@ -28,11 +28,12 @@ type Store struct {
 	cfg   Config
 	codec *codec
 
-	mu    sync.Mutex // guards db, rev, moved, subs
-	db    *memdb.MemDB
-	rev   uint64
-	moved chan struct{} // closed when rev grows
-	subs  map[*Subscription]struct{}
+	mu     sync.Mutex // guards db, rev, leader, moved, subs
+	db     *memdb.MemDB
+	rev    uint64
+	leader string
+	moved  chan struct{} // closed when rev grows
+	subs   map[*Subscription]struct{}
 }
 
 // Open loads the state from the backend. The Store then needs Run to follow it.
@@ -88,7 +89,9 @@ func (s *Store) View() View {
 	return s.viewLocked()
 }
 
-func (s *Store) viewLocked() View { return View{s.db.Snapshot(), s.rev, s.cfg.Now()} }
+func (s *Store) viewLocked() View {
+	return View{db: s.db.Snapshot(), rev: s.rev, now: s.cfg.Now(), leader: s.leader}
+}
 
 func (s *Store) revision() uint64 {
 	s.mu.Lock()

@@ -14,6 +14,8 @@ type View struct {
 	db  *memdb.MemDB // never written to
 	rev uint64
 	now time.Time
+
+	leader string
 }
 
 // Revision is the store revision that the view shows.
@@ -21,6 +23,9 @@ func (v View) Revision() uint64 { return v.rev }
 
 // Now is the time at which the view was taken: the only clock of controllers.
 func (v View) Now() time.Time { return v.now }
+
+// Leader is the store member, as shoal.ManagerStatus.MemberID names it, that leads or led last.
+func (v View) Leader() string { return v.leader }
 
 // At returns the same view at another time.
 func (v View) At(now time.Time) View {

@@ -91,6 +91,9 @@ func (s *Store) apply(rev uint64, records []Record) {
 	txn := s.db.Txn(true)
 	before := View{db: s.db}
 	for _, r := range records {
+		if r.Key == EpochKey {
+			s.leader = string(r.Value)
+		}
 		kind, id, ok := parseKey(r.Key)
 		if _, err := newObject(kind); !ok || err != nil {
 			continue
@@ -136,6 +139,9 @@ func (s *Store) load(ctx context.Context) error {
 	for _, r := range records {
 		loaded[r.Key] = true
 		kind, id, _ := parseKey(r.Key)
+		if r.Key == EpochKey {
+			changed = append(changed, r)
+		}
 		if _, err := newObject(kind); err != nil {
 			continue
 		}
