@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net/http"
 	"net/netip"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -118,9 +117,6 @@ func (n *networks) inspect(w http.ResponseWriter, r *http.Request) error {
 	}
 	return writeJSON(w, http.StatusOK, out)
 }
-
-// dnsName is what names of cluster objects must look like.
-var dnsName = regexp.MustCompile(`^[a-zA-Z0-9](?:[-_]*[A-Za-z0-9]+)*$`)
 
 func (n *networks) create(w http.ResponseWriter, r *http.Request) error {
 	var req createNetwork
