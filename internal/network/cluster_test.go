@@ -271,3 +271,5 @@ func TestMeshAndVIP(t *testing.T) {
 		}
 	}
 }
+
+func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
