@@ -313,7 +313,14 @@ func (n *Networks) addIngress(b *box) {
 	b.Endpoints = append(b.Endpoints, n.newEndpoint(b, net, b.Spec.IngressAddr, shoal.EndpointRequest{}))
 }
 
+// openResolver gives the box its resolver, if it is one that has it.
 func (n *Networks) openResolver(b *box) error {
+	n.mu.Lock()
+	need := b.resolver == nil && named(b.Endpoints)
+	n.mu.Unlock()
+	if !need {
+		return nil
+	}
 	ns := namespaceOf(b.Spec.ContainerID)
 	r, err := dns.Open(dns.Config{Log: n.log, Dial: n.dial, Enter: func(f func() error) error { return n.plane.Inside(ns, f) }})
 	if err != nil {
