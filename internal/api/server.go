@@ -50,4 +50,3 @@ func speaks(version string) error {
 	}
 	return nil
 }
-

@@ -134,6 +134,7 @@ func (m *manager) run(identity *ca.Identity, listener net.Listener) {
 	group.Go(func() error { return m.dispatcher.Run(ctx) })
 	group.Go(func() error { return verdicts.Run(ctx) })
 	group.Go(func() error { return loop.Run(ctx) })
+	group.Go(func() error { return m.recordMember(ctx) })
 	group.Go(func() error { return m.server.Serve(listener) })
 	group.Go(func() error {
 		<-ctx.Done()
@@ -146,6 +147,31 @@ func (m *manager) run(identity *ca.Identity, listener net.Listener) {
 			m.log.Error("manager has stopped", "err", err)
 		}
 	}()
+}
+
+// recordMember writes which store member this node is, as soon as the node is a manager in the store.
+func (m *manager) recordMember(ctx context.Context) error {
+	view, sub := m.store.Subscribe()
+	defer sub.Close()
+	for {
+		if n := view.Node(m.node); n != nil && n.Manager != nil {
+			break
+		}
+		if _, err := sub.Next(ctx); err != nil {
+			return err
+		}
+		view = m.store.View()
+	}
+	return m.store.Update(ctx, func(view store.View) (store.Changes, error) {
+		var changes store.Changes
+		if node := view.Node(m.node); node != nil && node.Manager != nil && node.Manager.MemberID != m.member.ID() {
+			n, status := *node, *node.Manager
+			status.MemberID = m.member.ID()
+			n.Manager = &status
+			changes.Put(&n)
+		}
+		return changes, nil
+	})
 }
 
 // Store is the cluster's state.

@@ -383,3 +383,31 @@ func writeJSON(path string, v any) error {
 	}
 	return nil
 }
+
+// HostRoutes is the subnets that the node reaches by itself, those of the cluster's networks left out: no new network of the
+// cluster may overlap them.
+func (n *Networks) HostRoutes() ([]string, error) {
+	all, err := n.routes()
+	if err != nil {
+		return nil, err
+	}
+	table := n.Table()
+	var out []string
+	for _, route := range all {
+		if !inCluster(table, route) {
+			out = append(out, route.String())
+		}
+	}
+	return out, nil
+}
+
+func inCluster(table shoal.Table, route netip.Prefix) bool {
+	for _, network := range table.Networks {
+		for _, s := range network.IPAM {
+			if p, err := netip.ParsePrefix(s.Subnet); err == nil && p.Overlaps(route) {
+				return true
+			}
+		}
+	}
+	return false
+}
