@@ -39,8 +39,9 @@ type Runtime interface {
 	Prepare(ctx context.Context, task *shoal.Task, deps Dependencies) (containerID string, err error)
 	// Start starts a prepared container.
 	Start(ctx context.Context, containerID string) (pid int, err error)
-	// Healthy returns once the container is healthy (at once if it has no health check), or with an error when it is not or has ended.
-	Healthy(ctx context.Context, containerID string) error
+	// Healthy returns once the container is healthy and its published ports are listened on, or with an error when it is not
+	// or has ended. One without health check and ports is healthy at once.
+	Healthy(ctx context.Context, containerID string, task *shoal.Task) error
 	// Wait returns when the container has ended or has become unhealthy.
 	Wait(ctx context.Context, containerID string) (Exit, error)
 	// Stop ends the container in the way its task asks for.

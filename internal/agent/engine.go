@@ -133,14 +133,17 @@ func unhealthy(s container.State) bool {
 var errNotHealthy = errors.New("container did not become healthy")
 
 // Healthy implements Runtime.
-func (e *Engine) Healthy(ctx context.Context, id string) error {
-	healthy := false
+func (e *Engine) Healthy(ctx context.Context, id string, task *shoal.Task) error {
+	healthy, pid := false, 0
 	err := e.watch(ctx, id, func(s container.State) bool {
-		healthy = s.Health == nil || s.Health.Status == container.Healthy
+		healthy, pid = !ended(s) && (s.Health == nil || s.Health.Status == container.Healthy), s.PID
 		return healthy || ended(s) || unhealthy(s)
 	})
 	if err == nil && !healthy {
 		return errNotHealthy
+	}
+	if err == nil {
+		awaitListeners(ctx, pid, task)
 	}
 	return err
 }

@@ -252,7 +252,7 @@ func (r *runner) healthy(ctx context.Context, container string, info *shoal.Cont
 	checked, stop := context.WithCancel(ctx)
 	defer stop()
 	result := make(chan error, 1)
-	go func() { result <- r.agent.cfg.Runtime.Healthy(checked, container) }()
+	go func() { result <- r.agent.cfg.Runtime.Healthy(checked, container, r.current()) }()
 	for {
 		select {
 		case <-ctx.Done():
