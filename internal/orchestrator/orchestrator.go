@@ -92,8 +92,8 @@ func (o *Orchestrator) Reconcile(v store.View, key shoal.ID) (store.Changes, err
 		p.tasks[t.ID] = t
 	}
 	if p.service == nil {
-		if key == "" { // containers attached to networks are their agents' affair
-			return store.Changes{}, nil
+		if key == "" {
+			return attachments(v), nil
 		}
 		for _, t := range p.sorted() {
 			p.desire(t, shoal.TaskRemove)
@@ -114,6 +114,22 @@ func (o *Orchestrator) Reconcile(v store.View, key shoal.ID) (store.Changes, err
 	p.release()
 	p.forget()
 	return p.changes, nil
+}
+
+// attachments deletes the endpoints of plain containers that are to go or whose node has left.
+func attachments(v store.View) store.Changes {
+	var changes store.Changes
+	for _, t := range v.Tasks() {
+		if t.ServiceID != "" {
+			continue
+		}
+		node := v.Node(t.NodeID)
+		stopped := t.Status.State.Ended() || (node != nil && node.Status.State == shoal.NodeDown)
+		if node == nil || (t.DesiredState == shoal.TaskRemove && stopped) {
+			changes.Delete(t)
+		}
+	}
+	return changes
 }
 
 func constraintsOf(s *shoal.Service) []string {

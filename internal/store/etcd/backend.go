@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -59,7 +60,12 @@ func (m *Member) Txn(ctx context.Context, fence uint64, ops []store.Op) (uint64,
 	if len(compares) > maxTxnOps {
 		return 0, fmt.Errorf("transaction of %d comparisons is larger than %d", len(compares), maxTxnOps)
 	}
-	done, err := m.client.Txn(ctx).If(compares...).Then(writes...).Else(reads...).Commit()
+	bounded, cancel := context.WithTimeout(ctx, txnTimeout)
+	defer cancel()
+	done, err := m.client.Txn(bounded).If(compares...).Then(writes...).Else(reads...).Commit()
+	if leaderless(err) && ctx.Err() == nil {
+		return 0, store.ErrNoLeader
+	}
 	if err != nil {
 		return 0, err
 	}
@@ -80,6 +86,14 @@ func (m *Member) Txn(ctx context.Context, fence uint64, ops []store.Op) (uint64,
 		return 0, store.ErrFenced
 	}
 	return 0, errors.New("transaction was refused although nothing differs")
+}
+
+// txnTimeout is how long a write waits for a majority of the managers.
+const txnTimeout = 10 * time.Second
+
+func leaderless(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, rpctypes.ErrTimeout) || errors.Is(err, rpctypes.ErrNoLeader) ||
+		errors.Is(err, rpctypes.ErrTimeoutDueToLeaderFail) || errors.Is(err, rpctypes.ErrTimeoutDueToConnectionLost)
 }
 
 // Watch implements store.Backend.
