@@ -29,8 +29,6 @@ type Config struct {
 	Runtime   Runtime
 	// ApplyTable gives a table to the network and returns when the kernel has it.
 	ApplyTable func(context.Context, shoal.Table) error
-	// StateDir keeps the last table for the time between a restart and the first session.
-	StateDir string
 }
 
 // Runtime runs the containers of tasks. The engine of the node is one; tests have another.
@@ -52,10 +50,11 @@ type Runtime interface {
 	Logs(ctx context.Context, containerID string, query shoal.LogQuery, each func(shoal.LogLine) error) error
 }
 
-// Dependencies is what a task refers to, sent along with it.
+// Dependencies is what a task refers to, sent along with it or with the table.
 type Dependencies struct {
-	Secrets map[shoal.ID]shoal.Secret
-	Configs map[shoal.ID]shoal.Config
+	Secrets  map[shoal.ID]shoal.Secret
+	Configs  map[shoal.ID]shoal.Config
+	Networks map[shoal.ID]shoal.Network
 }
 
 // Found is a container of a task.
@@ -114,9 +113,6 @@ func New(cfg Config) *Agent {
 
 // Run keeps a session with a manager and the tasks going until ctx ends. Containers live on after it.
 func (a *Agent) Run(ctx context.Context) error {
-	if err := a.restoreTable(ctx); err != nil {
-		a.cfg.Log.Warn("restore endpoint table", "err", err)
-	}
 	var applying sync.WaitGroup
 	applying.Go(func() { a.applyTables(ctx) })
 	defer applying.Wait()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -208,14 +209,7 @@ func (r *runner) prepared(ctx context.Context) (container string, ok bool) {
 func (a *Agent) dependencies() Dependencies {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	deps := Dependencies{Secrets: make(map[shoal.ID]shoal.Secret, len(a.deps.Secrets)), Configs: make(map[shoal.ID]shoal.Config, len(a.deps.Configs))}
-	for id, s := range a.deps.Secrets {
-		deps.Secrets[id] = s
-	}
-	for id, c := range a.deps.Configs {
-		deps.Configs[id] = c
-	}
-	return deps
+	return Dependencies{Secrets: maps.Clone(a.deps.Secrets), Configs: maps.Clone(a.deps.Configs), Networks: a.table.Networks}
 }
 
 // started starts the container when the task is wanted running, and returns when it runs and is healthy.

@@ -2,18 +2,10 @@ package agent
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/shoal-dev/shoal/internal/rpc"
-	"github.com/shoal-dev/shoal/internal/shoal"
 )
-
-const tableFile = "table.json"
 
 // setTable takes a delta in; applyTables gives the newest result to the network.
 func (a *Agent) setTable(delta *rpc.Table) {
@@ -49,39 +41,5 @@ func (a *Agent) applyTables(ctx context.Context) {
 		a.applied = table.Version
 		a.mu.Unlock()
 		wake(a.wakeSend)
-		if err := a.keepTable(table); err != nil {
-			a.cfg.Log.Warn("keep endpoint table", "err", err)
-		}
 	}
-}
-
-func (a *Agent) keepTable(table shoal.Table) error {
-	text, err := json.Marshal(table)
-	if err != nil {
-		return fmt.Errorf("encode table: %w", err)
-	}
-	path := filepath.Join(a.cfg.StateDir, tableFile)
-	if err := os.WriteFile(path+".new", text, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(path+".new", path)
-}
-
-// restoreTable applies the table of the last run, so that names and balancing work before a manager has been found.
-func (a *Agent) restoreTable(ctx context.Context) error {
-	text, err := os.ReadFile(filepath.Join(a.cfg.StateDir, tableFile))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	var table shoal.Table
-	if err := json.Unmarshal(text, &table); err != nil {
-		return fmt.Errorf("read kept table: %w", err)
-	}
-	a.mu.Lock()
-	a.table = table
-	a.mu.Unlock()
-	return a.cfg.ApplyTable(ctx, table)
 }

@@ -49,7 +49,7 @@ func (rt *router) handle(pattern string, h handler) {
 
 func (rt *router) fail(w http.ResponseWriter, r *http.Request, err error) {
 	status := statusOf(err)
-	if r.Context().Err() == nil && status >= http.StatusInternalServerError {
+	if r.Context().Err() == nil && status == http.StatusInternalServerError {
 		rt.log.Error("request failed", "method", r.Method, "path", r.URL.Path, "err", err)
 	}
 	writeError(w, status, err.Error())

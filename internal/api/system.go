@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"runtime"
@@ -41,7 +42,7 @@ type Counts struct{ Containers, Running, Paused, Images int }
 // systems serves what concerns the node as a whole.
 type systems struct {
 	machine Machine
-	counts  func() Counts
+	counts  func(context.Context) Counts
 	members *membership.Membership
 	bus     *events.Bus
 }
@@ -93,8 +94,8 @@ func (s *systems) version(w http.ResponseWriter, _ *http.Request) error {
 	})
 }
 
-func (s *systems) info(w http.ResponseWriter, _ *http.Request) error {
-	m, n := s.machine, s.counts()
+func (s *systems) info(w http.ResponseWriter, r *http.Request) error {
+	m, n := s.machine, s.counts(r.Context())
 	return writeJSON(w, http.StatusOK, system.Info{
 		ID: m.ID, Name: m.Hostname, ServerVersion: m.Version,
 		Containers: n.Containers, ContainersRunning: n.Running, ContainersPaused: n.Paused,

@@ -108,6 +108,7 @@ type transaction struct {
 	conn      *nftables.Conn
 	table     *nftables.Table
 	was, want *ruleset
+	lastSet   uint32
 }
 
 func (t *transaction) build() error {
@@ -194,7 +195,8 @@ func sameElement(a, b nftables.SetElement) bool {
 }
 
 func (t *transaction) kernelSet(name string, s *ruleSet) *nftables.Set {
-	return &nftables.Set{Table: t.table, Name: name, IsMap: s.isMap, KeyType: s.key, DataType: s.data, Concatenation: s.concat}
+	t.lastSet++ // left to the library, IDs would come from a variable that parallel transactions share
+	return &nftables.Set{ID: t.lastSet, Table: t.table, Name: name, IsMap: s.isMap, KeyType: s.key, DataType: s.data, Concatenation: s.concat}
 }
 
 func (t *transaction) kernelChain(name string, c *ruleChain) *nftables.Chain {

@@ -110,7 +110,7 @@ func pullError(named reference.Named, err error) error {
 	switch {
 	case errdefs.IsNotFound(err):
 		return fmt.Errorf("manifest for %s not found: manifest unknown: manifest unknown%w", name, quiet{errdefs.ErrNotFound})
-	case errdefs.IsUnauthenticated(err), errors.Is(err, docker.ErrInvalidAuthorization), errdefs.IsPermissionDenied(err):
+	case errdefs.IsUnauthorized(err), errors.Is(err, docker.ErrInvalidAuthorization), errdefs.IsPermissionDenied(err):
 		return fmt.Errorf("pull access denied for %s, repository does not exist or may require 'docker login': denied: requested access to the resource is denied%w",
 			reference.FamiliarName(named), quiet{errdefs.ErrNotFound})
 	}

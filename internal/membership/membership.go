@@ -161,11 +161,20 @@ func (m *Membership) Info() Info {
 
 // Store gives a manager's store; on other nodes the error is what Docker tells the user.
 func (m *Membership) Store() (*store.Store, error) {
+	manager, err := m.Manager()
+	if err != nil {
+		return nil, err
+	}
+	return manager.Store(), nil
+}
+
+// Manager gives the manager part that runs on this node; on other nodes the error is what Docker tells the user.
+func (m *Membership) Manager() (Manager, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	switch {
 	case m.manager != nil:
-		return m.manager.Store(), nil
+		return m.manager, nil
 	case m.identity != nil:
 		return nil, errNotManager
 	default:

@@ -1,0 +1,44 @@
+# The ten verbs. `make help` lists them.
+SHELL := /bin/bash
+GO ?= go
+VERSION ?= 0.1.0-dev
+LDFLAGS := -s -w -X main.version=$(VERSION)
+export CGO_ENABLED ?= 0
+
+.PHONY: help setup build demo test unit e2e bench lint cover clean
+
+help: ## list the verbs
+	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: ## install what is missing (Debian packages)
+	hack/setup.sh
+
+build: setup ## build bin/shoal, with the programs that travel in it
+	hack/build-assets.sh
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/shoal ./cmd/shoal
+
+demo: build ## three nodes on this machine, a service on the routing mesh, and a prompt to play
+	$(GO) run ./test/lab/demo
+
+test: lint unit e2e ## everything that CI runs
+	@hack/count-tests.sh
+
+unit: build ## unit tests, with the race detector
+	CGO_ENABLED=1 hack/go-test.sh unit -race $$($(GO) list ./... | grep -v /test/e2e | grep -v /test/bench)
+
+e2e: build ## tests on real nodes
+	hack/go-test.sh e2e -timeout 20m ./test/e2e/...
+
+bench: build ## figures, as ratios against a yardstick in the same run
+	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 30m ./test/bench/... | cat
+
+lint: build ## linters and known vulnerabilities
+	$(GO) vet ./...
+	$(GO) tool golangci-lint run
+	$(GO) tool govulncheck ./...
+
+cover: build ## unit tests with coverage
+	$(GO) test -coverprofile .cache/cover.out ./internal/... && $(GO) tool cover -func .cache/cover.out | tail -1
+
+clean: ## remove what was built; the caches of images and programs too
+	rm -rf bin .cache internal/container/runtime/assets/*.zst

@@ -1,0 +1,198 @@
+package agent
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"strings"
+	"text/template"
+
+	"github.com/shoal-dev/shoal/internal/container"
+	"github.com/shoal-dev/shoal/internal/shoal"
+)
+
+// spec is the container that a task asks for.
+func (e *Engine) spec(task *shoal.Task, deps Dependencies) (container.Spec, error) {
+	c := task.Spec.Container
+	if c == nil {
+		return container.Spec{}, fmt.Errorf("task %s has no container", task.ID)
+	}
+	expand := e.expander(task)
+	spec := container.Spec{
+		Image: c.Image, User: c.User, GroupAdd: c.Groups, WorkingDir: c.Dir, Entrypoint: c.Command, Cmd: c.Args,
+		Labels: e.labels(task), StopSignal: c.StopSignal, TTY: c.TTY, OpenStdin: c.OpenStdin, Healthcheck: c.Healthcheck,
+		ReadOnly: c.ReadOnly, Sysctls: c.Sysctls, Ulimits: c.Ulimits, CapAdd: c.CapabilityAdd, CapDrop: c.CapabilityDrop,
+		Init: c.Init != nil && *c.Init, OomScoreAdj: int(c.OomScoreAdj), SecurityOpt: securityOptions(c.Privileges),
+		Log: logDriver(task), Resources: resources(task.Spec.Resources),
+	}
+	if len(spec.Entrypoint) == 0 {
+		spec.Entrypoint = nil
+	}
+	if c.StopGracePeriod != nil {
+		spec.StopTimeout = *c.StopGracePeriod
+	}
+	var err error
+	if spec.Hostname, err = expand(c.Hostname); err != nil {
+		return spec, err
+	}
+	for _, env := range c.Env {
+		if env, err = expand(env); err != nil {
+			return spec, err
+		}
+		spec.Env = append(spec.Env, env)
+	}
+	for _, m := range c.Mounts {
+		if m.Source, err = expand(m.Source); err != nil {
+			return spec, err
+		}
+		if m.Target, err = expand(m.Target); err != nil {
+			return spec, err
+		}
+		spec.Mounts = append(spec.Mounts, m)
+	}
+	if spec.Files, err = files(c, deps, expand); err != nil {
+		return spec, err
+	}
+	spec.Network, err = sandbox(task, deps)
+	return spec, err
+}
+
+func (e *Engine) labels(task *shoal.Task) map[string]string {
+	labels := maps.Clone(task.Spec.Container.Labels)
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	labels[labelNodeID] = task.NodeID
+	labels[labelServiceID] = task.ServiceID
+	labels[labelServiceName] = task.ServiceName
+	labels[labelTask] = ""
+	labels[labelTaskID] = task.ID
+	labels[labelTaskName] = task.Name()
+	return labels
+}
+
+func logDriver(task *shoal.Task) shoal.Driver {
+	if task.Spec.LogDriver == nil {
+		return shoal.Driver{}
+	}
+	return *task.Spec.LogDriver
+}
+
+func resources(r *shoal.ResourceRequirements) container.Resources {
+	var out container.Resources
+	if r == nil {
+		return out
+	}
+	if r.Limits != nil {
+		out.Memory, out.NanoCPUs, out.Pids = r.Limits.MemoryBytes, r.Limits.NanoCPUs, r.Limits.Pids
+	}
+	if r.Reservations != nil {
+		out.MemoryReservation = r.Reservations.MemoryBytes
+	}
+	if r.SwapBytes != nil {
+		switch {
+		case *r.SwapBytes < 0:
+			out.MemorySwap = -1
+		case out.Memory > 0:
+			out.MemorySwap = out.Memory + *r.SwapBytes
+		}
+	}
+	return out
+}
+
+func securityOptions(p *shoal.Privileges) []string {
+	if p == nil {
+		return nil
+	}
+	var out []string
+	if p.NoNewPrivileges {
+		out = append(out, "no-new-privileges:true")
+	}
+	switch p.SeccompMode {
+	case "unconfined":
+		out = append(out, "seccomp=unconfined")
+	case "custom":
+		out = append(out, "seccomp="+string(p.SeccompProfile))
+	}
+	return out
+}
+
+// sandbox is the task's wishes towards the network.
+func sandbox(task *shoal.Task, deps Dependencies) (shoal.SandboxSpec, error) {
+	s := shoal.SandboxSpec{TaskID: task.ID, ServiceID: task.ServiceID, Mode: "bridge", ExtraHosts: extraHosts(task.Spec.Container.Hosts)}
+	if dns := task.Spec.Container.DNS; dns != nil {
+		s.DNS = *dns
+	}
+	for _, n := range task.Networks {
+		if len(n.Addresses) == 0 {
+			continue
+		}
+		addr, err := netip.ParsePrefix(n.Addresses[0])
+		if err != nil {
+			return s, fmt.Errorf("address on network %s: %w", n.NetworkID, err)
+		}
+		s.Mode = "networks"
+		if deps.Networks[n.NetworkID].Spec.Ingress {
+			s.IngressAddr = addr
+			continue
+		}
+		s.Endpoints = append(s.Endpoints, shoal.EndpointRequest{Network: n.NetworkID, Addr: addr.Addr(), Aliases: n.Aliases})
+	}
+	for _, p := range task.Ports {
+		if p.Mode == shoal.PublishHost {
+			s.Ports = append(s.Ports, shoal.PortBinding{Protocol: p.Protocol, Target: p.Target, HostPort: p.Published})
+		}
+	}
+	return s, nil
+}
+
+// extraHosts turns lines of hosts(5) into "name:IP".
+func extraHosts(lines []string) []string {
+	var out []string
+	for _, line := range lines {
+		fields := strings.Fields(line)
+		for i := 1; i < len(fields); i++ {
+			out = append(out, fields[i]+":"+fields[0])
+		}
+	}
+	return out
+}
+
+// facts is what a template may ask: {{.Service.Name}}, {{.Task.Slot}}, {{.Node.Hostname}} …
+type facts struct {
+	Service struct {
+		ID, Name string
+		Labels   map[string]string
+	}
+	Node struct {
+		ID, Hostname string
+		Platform     struct{ Architecture, OS string }
+	}
+	Task struct{ ID, Name, Slot string }
+}
+
+// expander fills in Docker's templates.
+func (e *Engine) expander(task *shoal.Task) func(string) (string, error) {
+	var f facts
+	f.Service.ID, f.Service.Name, f.Service.Labels = task.ServiceID, task.ServiceName, task.Labels
+	f.Node.ID, f.Node.Hostname = task.NodeID, e.Node.Hostname
+	f.Node.Platform.Architecture, f.Node.Platform.OS = e.Node.Platform.Architecture, e.Node.Platform.OS
+	f.Task.ID, f.Task.Name, f.Task.Slot = task.ID, task.Name(), fmt.Sprint(task.Slot)
+	if task.Slot == 0 {
+		f.Task.Slot = task.NodeID
+	}
+	return func(text string) (string, error) {
+		if !strings.Contains(text, "{{") {
+			return text, nil
+		}
+		t, err := template.New("").Option("missingkey=error").Parse(text)
+		if err != nil {
+			return "", fmt.Errorf("expand %q: %w", text, err)
+		}
+		var out strings.Builder
+		if err := t.Execute(&out, f); err != nil {
+			return "", fmt.Errorf("expand %q: %w", text, err)
+		}
+		return out.String(), nil
+	}
+}

@@ -1,0 +1,158 @@
+package container
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/errdefs"
+
+	"github.com/shoal-dev/shoal/internal/container/runtime"
+	"github.com/shoal-dev/shoal/internal/logs"
+)
+
+// AttachSpec says what a client that attaches wants. Nil streams are not wanted.
+type AttachSpec struct {
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+	// Logs replays what was printed so far.
+	Logs bool
+	// Stream stays until the container ends.
+	Stream bool
+}
+
+// Attach connects a client to a container, which need not run yet, until the container ends or ctx is done. ready is called
+// when nothing that is printed from then on will be missed.
+func (e *Engine) Attach(ctx context.Context, ref string, a AttachSpec, ready func()) error {
+	c, err := e.find(ref)
+	if err != nil {
+		return err
+	}
+	info, _ := c.snapshot()
+	if info.State.Status == Paused {
+		return fmt.Errorf("container %s is paused, unpause the container before attach%w", info.ID, quiet{errdefs.ErrConflict})
+	}
+	done, detach := c.hub.attach(a.Stdout, a.Stderr)
+	defer detach()
+	ready()
+	if a.Logs {
+		query := logs.Query{Tail: -1, Stdout: a.Stdout != nil, Stderr: a.Stderr != nil}
+		err := c.log.Read(ctx, query, func(l logs.Line) error {
+			to := a.Stdout
+			if l.Stream == logs.Stderr {
+				to = a.Stderr
+			}
+			_, err := io.WriteString(to, l.Text)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if !a.Stream {
+		return nil
+	}
+	e.publish("attach", c, nil)
+	if a.Stdin != nil && info.Spec.OpenStdin {
+		in := c.hub.pipe()
+		go func() {
+			_, _ = io.Copy(in.w, a.Stdin)
+			if info.Spec.StdinOnce {
+				in.w.Close()
+			}
+		}()
+	}
+	select {
+	case <-done:
+	case <-ctx.Done():
+	case <-e.ctx.Done():
+	}
+	return nil
+}
+
+// Logs calls each for the lines that q asks for.
+func (e *Engine) Logs(ctx context.Context, ref string, q logs.Query, each func(logs.Line) error) error {
+	c, err := e.find(ref)
+	if err != nil {
+		return err
+	}
+	return c.log.Read(ctx, q, each)
+}
+
+// Pids returns the processes of a running container, as the host numbers them.
+func (e *Engine) Pids(ctx context.Context, ref string) ([]int, error) {
+	c, err := e.find(ref)
+	if err != nil {
+		return nil, err
+	}
+	info, task, _ := c.current()
+	if task == nil {
+		return nil, notRunning(info)
+	}
+	list, err := task.Pids(runtime.WithNamespace(ctx))
+	if err != nil {
+		return nil, fmt.Errorf("list processes of %s: %w", info.ID, err)
+	}
+	pids := make([]int, 0, len(list))
+	for _, p := range list {
+		pids = append(pids, int(p.Pid))
+	}
+	return pids, nil
+}
+
+// Update changes what a container may use and when it is restarted; a running one at once.
+func (e *Engine) Update(ctx context.Context, ref string, r Resources, restart *Restart) error {
+	c, err := e.find(ref)
+	if err != nil {
+		return err
+	}
+	c.op.Lock()
+	defer c.op.Unlock()
+	_, task, _ := c.current()
+	if task != nil {
+		if err := task.Update(runtime.WithNamespace(ctx), client.WithResources(resourcesOf(r))); err != nil {
+			return fmt.Errorf("Cannot update container %s: %w", ref, err) //nolint:staticcheck // Docker's wording
+		}
+	}
+	e.update(c, func(i *Info) {
+		i.Spec.Resources = r
+		if restart != nil {
+			i.Spec.Restart = *restart
+		}
+	})
+	e.publish("update", c, nil)
+	return nil
+}
+
+// Usage is what a container uses now.
+type Usage struct {
+	CPUNanos, CPUUserNanos, CPUSystemNanos uint64
+	Memory, MemoryCache, MemoryLimit       uint64
+	Pids, PidsLimit                        uint64
+}
+
+// Usage reads a running container's counters from its cgroup.
+func (e *Engine) Usage(ref string) (Usage, error) {
+	info, err := e.Inspect(ref)
+	if err != nil {
+		return Usage{}, err
+	}
+	g := e.cgroupPath(info)
+	u := Usage{
+		Memory:      numberIn(cgroupFile(g, "memory", "memory.usage_in_bytes", "memory.current")),
+		MemoryCache: fieldOf(cgroupFile(g, "memory", "memory.stat", "memory.stat"), map[bool]string{true: "inactive_file", false: "total_inactive_file"}[cgroupV2()]),
+		MemoryLimit: numberIn(cgroupFile(g, "memory", "memory.limit_in_bytes", "memory.max")),
+		Pids:        numberIn(cgroupFile(g, "pids", "pids.current", "pids.current")),
+		PidsLimit:   numberIn(cgroupFile(g, "pids", "pids.max", "pids.max")),
+	}
+	if cgroupV2() {
+		stat := cgroupFile(g, "", "", "cpu.stat")
+		u.CPUNanos, u.CPUUserNanos, u.CPUSystemNanos = 1000*fieldOf(stat, "usage_usec"), 1000*fieldOf(stat, "user_usec"), 1000*fieldOf(stat, "system_usec")
+	} else {
+		u.CPUNanos = numberIn(cgroupFile(g, "cpuacct", "cpuacct.usage", ""))
+		u.CPUUserNanos = numberIn(cgroupFile(g, "cpuacct", "cpuacct.usage_user", ""))
+		u.CPUSystemNanos = numberIn(cgroupFile(g, "cpuacct", "cpuacct.usage_sys", ""))
+	}
+	return u, nil
+}

@@ -1,0 +1,349 @@
+// Package container runs containers on the node: one path for `docker run` and for tasks. It reads images, volumes and the
+// network's sandboxes; it writes containers' records and logs under the data root, containerd's tasks, and events.
+package container
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/errdefs"
+
+	"github.com/shoal-dev/shoal/internal/container/runtime"
+	"github.com/shoal-dev/shoal/internal/events"
+	"github.com/shoal-dev/shoal/internal/image"
+	"github.com/shoal-dev/shoal/internal/logs"
+	"github.com/shoal-dev/shoal/internal/shoal"
+	"github.com/shoal-dev/shoal/internal/volume"
+)
+
+// Network gives containers their network.
+type Network interface {
+	// Up makes a container's sandbox. It is idempotent and leaves a sandbox that is already up alone.
+	Up(ctx context.Context, spec shoal.SandboxSpec) (shoal.Sandbox, error)
+	Down(ctx context.Context, containerID string) error
+}
+
+// Config is what an Engine needs; all of it is required but CgroupParent.
+type Config struct {
+	Log     *slog.Logger
+	Root    string // data-root/containers
+	State   string // exec-root/containers, for what does not outlive a reboot
+	Runtime *runtime.Runtime
+	Images  *image.Store
+	Volumes *volume.Store
+	Network Network
+	Events  *events.Bus
+	// CgroupParent is the node's cgroup; derived from State when empty.
+	CgroupParent string
+}
+
+// Engine is the node's containers.
+type Engine struct {
+	Config
+	ctx   context.Context // ends when the daemon does; containers do not
+	stop  context.CancelFunc
+	tasks sync.WaitGroup
+	mu    sync.Mutex // guards byID, names, execs
+	byID  map[string]*container
+	names map[string]string
+	execs map[string]*Exec
+}
+
+// container is one container and what the daemon holds for it.
+type container struct {
+	op sync.Mutex // held while its life changes: start, stop, remove
+
+	mu      sync.Mutex // guards the fields below
+	info    Info
+	changed chan struct{} // closed and replaced at every change
+	task    client.Task
+	ended   chan struct{}      // closed when the running task has been cleaned up
+	retry   context.CancelFunc // ends the wait before a restart
+	gone    bool
+
+	log   *logs.Log
+	hub   *hub
+	image *image.Image
+}
+
+// New makes an Engine. Restore must be called before anything else.
+func New(c Config) *Engine {
+	if c.CgroupParent == "" {
+		sum := sha256.Sum256([]byte(c.State))
+		c.CgroupParent = "/shoal-" + hex.EncodeToString(sum[:6])
+	}
+	ctx, stop := context.WithCancel(runtime.WithNamespace(context.Background()))
+	return &Engine{Config: c, ctx: ctx, stop: stop, byID: map[string]*container{}, names: map[string]string{}, execs: map[string]*Exec{}}
+}
+
+// Close lets go of all containers; they run on.
+func (e *Engine) Close() {
+	e.stop()
+	e.tasks.Wait()
+	e.removeCgroup(e.CgroupParent) // fails while containers run, as it should
+}
+
+var nameRule = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]+$`)
+
+func newID() string {
+	var b [32]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}
+
+// find returns the container with an ID, a name or a unique prefix of an ID.
+func (e *Engine) find(ref string) (*container, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	ref = strings.TrimPrefix(ref, "/")
+	if c, ok := e.byID[ref]; ok {
+		return c, nil
+	}
+	if id, ok := e.names[ref]; ok {
+		return e.byID[id], nil
+	}
+	var found *container
+	for id, c := range e.byID {
+		if ref != "" && strings.HasPrefix(id, ref) {
+			if found != nil {
+				return nil, fmt.Errorf("multiple IDs found with provided prefix: %s%w", ref, quiet{errdefs.ErrInvalidArgument})
+			}
+			found = c
+		}
+	}
+	if found == nil {
+		return nil, fmt.Errorf("No such container: %s%w", ref, quiet{errdefs.ErrNotFound}) //nolint:staticcheck // Docker's wording
+	}
+	return found, nil
+}
+
+// Inspect returns a container by ID, name or prefix.
+func (e *Engine) Inspect(ref string) (Info, error) {
+	info, _, err := e.Watch(ref)
+	return info, err
+}
+
+// Watch returns a container and a channel that is closed when anything about it changes (its state, its health, its end).
+func (e *Engine) Watch(ref string) (Info, <-chan struct{}, error) {
+	c, err := e.find(ref)
+	if err != nil {
+		return Info{}, nil, err
+	}
+	info, changed := c.snapshot()
+	return info, changed, nil
+}
+
+func (c *container) snapshot() (Info, <-chan struct{}) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	info := c.info
+	info.ExecIDs = slices.Clone(info.ExecIDs)
+	if info.State.Health != nil {
+		h := *info.State.Health
+		h.Log = slices.Clone(h.Log)
+		info.State.Health = &h
+	}
+	return info, c.changed
+}
+
+// update changes a container's record, keeps it on disk and wakes who watches.
+func (e *Engine) update(c *container, change func(*Info)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	change(&c.info)
+	close(c.changed)
+	c.changed = make(chan struct{})
+	if c.gone {
+		return
+	}
+	if err := save(c.info); err != nil {
+		e.Log.Error("container record cannot be written", "container", c.info.ID, "err", err)
+	}
+}
+
+// List returns the containers that have all the given labels (an empty value matches any), newest first.
+func (e *Engine) List(labels map[string]string) []Info {
+	e.mu.Lock()
+	all := slices.Collect(maps.Values(e.byID))
+	e.mu.Unlock()
+	var found []Info
+	for _, c := range all {
+		info, _ := c.snapshot()
+		matches := true
+		for k, v := range labels {
+			have, ok := info.Labels[k]
+			matches = matches && ok && (v == "" || v == have)
+		}
+		if matches {
+			found = append(found, info)
+		}
+	}
+	slices.SortFunc(found, func(a, b Info) int { return b.Created.Compare(a.Created) })
+	return found
+}
+
+// Using returns the containers made from an image.
+func (e *Engine) Using(imageID string) []string {
+	var ids []string
+	for _, info := range e.List(nil) {
+		if info.ImageID == imageID {
+			ids = append(ids, info.ID)
+		}
+	}
+	return ids
+}
+
+// reserve takes a name, or makes one up.
+func (e *Engine) reserve(name, id string) (string, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	name = strings.TrimPrefix(name, "/")
+	for name == "" {
+		n := inventName()
+		if _, taken := e.names[n]; !taken {
+			name = n
+		}
+	}
+	if !nameRule.MatchString(name) {
+		return "", fmt.Errorf("Invalid container name (%s), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed%w", name, quiet{errdefs.ErrInvalidArgument}) //nolint:staticcheck // Docker's wording
+	}
+	if holder, taken := e.names[name]; taken {
+		return "", fmt.Errorf("Conflict. The container name %q is already in use by container %q. You have to remove (or rename) that container to be able to reuse that name.%w", //nolint:staticcheck // Docker's wording
+			"/"+name, holder, quiet{errdefs.ErrConflict})
+	}
+	e.names[name] = id
+	return name, nil
+}
+
+func (e *Engine) forgetName(name string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.names, name)
+}
+
+// Rename gives a container another name.
+func (e *Engine) Rename(ref, name string) error {
+	c, err := e.find(ref)
+	if err != nil {
+		return err
+	}
+	info, _ := c.snapshot()
+	if name == "" {
+		return fmt.Errorf("Neither old nor new names may be empty%w", quiet{errdefs.ErrInvalidArgument}) //nolint:staticcheck // Docker's wording
+	}
+	if name, err = e.reserve(name, info.ID); err != nil {
+		return err
+	}
+	old := info.Name
+	e.update(c, func(i *Info) { i.Name = name })
+	e.forgetName(old)
+	e.publish("rename", c, map[string]string{"oldName": "/" + old})
+	return nil
+}
+
+// publish tells that something happened to a container, with the attributes Docker gives.
+func (e *Engine) publish(action string, c *container, more map[string]string) {
+	info, _ := c.snapshot()
+	attrs := maps.Clone(info.Labels)
+	if attrs == nil {
+		attrs = map[string]string{}
+	}
+	attrs["image"], attrs["name"] = info.Spec.Image, info.Name
+	maps.Copy(attrs, more)
+	e.Events.Publish(events.Event{Type: "container", Action: action, ID: info.ID, Attributes: attrs})
+}
+
+const recordFile = "container.json"
+
+func save(info Info) error {
+	data, err := json.Marshal(info)
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(info.Dir, recordFile)
+	// No fsync: after a power loss no container runs, and a record that is cut short is dropped.
+	if err := os.WriteFile(path+".tmp", data, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(path+".tmp", path)
+}
+
+// Restore reads the records of earlier runs, takes up what still runs and notes what has ended since.
+func (e *Engine) Restore(ctx context.Context) error {
+	if err := os.MkdirAll(e.Root, 0o710); err != nil {
+		return fmt.Errorf("make containers directory: %w", err)
+	}
+	dirs, err := os.ReadDir(e.Root)
+	if err != nil {
+		return fmt.Errorf("read containers: %w", err)
+	}
+	var wg sync.WaitGroup
+	for _, d := range dirs {
+		dir := filepath.Join(e.Root, d.Name())
+		data, err := os.ReadFile(filepath.Join(dir, recordFile))
+		info := Info{}
+		if err == nil {
+			err = json.Unmarshal(data, &info)
+		}
+		if err != nil {
+			if !errors.Is(err, fs.ErrNotExist) {
+				e.Log.Error("container record cannot be read; the container is dropped", "dir", dir, "err", err)
+			}
+			_ = os.RemoveAll(dir)
+			continue
+		}
+		info.Dir = dir
+		info.ExecIDs = nil
+		c := e.adopt(info)
+		wg.Go(func() { e.resume(ctx, c) })
+	}
+	wg.Wait()
+	return nil
+}
+
+// adopt puts a record into the tables.
+func (e *Engine) adopt(info Info) *container {
+	opts, err := logs.ParseOptions(info.Spec.Log.Name, info.Spec.Log.Options)
+	if err != nil {
+		opts = logs.Options{Driver: "json-file", MaxFile: 1}
+	}
+	c := &container{info: info, changed: make(chan struct{}), hub: newHub()}
+	c.log = logs.Open(filepath.Join(info.Dir, info.ID+"-json.log"), opts)
+	c.info.LogPath = c.log.Path()
+	for _, m := range info.Mounts {
+		if m.Type == "volume" {
+			_ = e.Volumes.Hold(m.Name, info.ID)
+		}
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.byID[info.ID], e.names[info.Name] = c, info.ID
+	return c
+}
+
+// quiet is a kind of error that adds nothing to the text.
+type quiet struct{ error }
+
+func (quiet) Error() string { return "" }
+
+func (q quiet) Unwrap() error { return q.error }
+
+func running(s Status) bool { return s == Running || s == Paused }
+
+var zeroTime = time.Time{}

@@ -1,0 +1,411 @@
+package container
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/core/containers"
+	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/containerd/v2/pkg/cio"
+	"github.com/containerd/errdefs"
+	"github.com/containerd/typeurl/v2"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/shoal-dev/shoal/internal/container/runtime"
+	"github.com/shoal-dev/shoal/internal/logs"
+	"github.com/shoal-dev/shoal/internal/shoal"
+)
+
+// Start runs a created or ended container.
+func (e *Engine) Start(ctx context.Context, ref string) error {
+	c, err := e.find(ref)
+	if err != nil {
+		return err
+	}
+	c.op.Lock()
+	defer c.op.Unlock()
+	return e.startHeld(runtime.WithNamespace(ctx), c)
+}
+
+// startHeld starts a container whose op lock is held.
+func (e *Engine) startHeld(ctx context.Context, c *container) error {
+	c.cancelRetry()
+	info, _ := c.snapshot()
+	if running(info.State.Status) {
+		return fmt.Errorf("container already started%w", quiet{errdefs.ErrNotModified})
+	}
+	if c.isGone() {
+		return fmt.Errorf("No such container: %s%w", info.ID, quiet{errdefs.ErrNotFound}) //nolint:staticcheck // Docker's wording
+	}
+	err := e.launch(ctx, c, info)
+	if err == nil {
+		return nil
+	}
+	code := 128
+	switch {
+	case strings.Contains(err.Error(), "no such file or directory"), strings.Contains(err.Error(), "not found in $PATH"):
+		code = 127
+	case strings.Contains(err.Error(), "permission denied"), strings.Contains(err.Error(), "is a directory"):
+		code = 126
+	}
+	e.takeDown(c)
+	e.update(c, func(i *Info) {
+		i.State.Status, i.State.PID, i.State.ExitCode, i.State.Error, i.State.FinishedAt = Exited, 0, code, err.Error(), time.Now().UTC()
+		if i.State.StartedAt.IsZero() {
+			i.State.Status, i.State.FinishedAt = Created, zeroTime
+		}
+	})
+	c.hub.finish()
+	return err
+}
+
+// launch brings up network, file system and process. The network is the slowest part, so the rest is made beside it.
+func (e *Engine) launch(ctx context.Context, c *container, info Info) error {
+	netSpec := info.Spec.Network
+	netSpec.ContainerID, netSpec.Name, netSpec.Hostname, netSpec.Domainname = info.ID, info.Name, info.Spec.Hostname, info.Spec.Domainname
+	var (
+		sandbox shoal.Sandbox
+		spec    *specs.Spec
+		root    []mount.Mount
+	)
+	work, workCtx := errgroup.WithContext(ctx)
+	work.Go(func() error {
+		var err error
+		sandbox, err = e.Network.Up(workCtx, netSpec)
+		return err
+	})
+	work.Go(func() error {
+		var err error
+		if root, err = e.snapshotter().Mounts(workCtx, info.ID); err != nil {
+			return fmt.Errorf("mount snapshot: %w", err)
+		}
+		spec, err = e.ociSpec(&info, root)
+		return err
+	})
+	if err := work.Wait(); err != nil {
+		return err
+	}
+	sandboxMounts(spec, sandbox)
+	task, err := e.newTask(ctx, c, info, spec, root)
+	if err != nil {
+		return err
+	}
+	exit, err := task.Wait(e.ctx)
+	if err == nil {
+		err = task.Start(ctx)
+	}
+	if err != nil {
+		_, _ = task.Delete(e.ctxNoCancel(), client.WithProcessKill)
+		return createError(err)
+	}
+	e.started(c, task, sandbox, info)
+	e.tasks.Go(func() { e.monitor(c, task, exit) })
+	e.publish("start", c, nil)
+	return nil
+}
+
+// newTask registers the container with containerd and makes its task. The record is written directly: the client's way
+// would add a lease, which costs two more transactions.
+func (e *Engine) newTask(ctx context.Context, c *container, info Info, spec *specs.Spec, root []mount.Mount) (client.Task, error) {
+	data, err := json.Marshal(spec)
+	if err != nil {
+		return nil, fmt.Errorf("encode spec: %w", err)
+	}
+	options, err := typeurl.MarshalAny(e.Runtime.Options())
+	if err != nil {
+		return nil, fmt.Errorf("encode options: %w", err)
+	}
+	record := containers.Container{
+		ID: info.ID, Snapshotter: runtime.Snapshotter, SnapshotKey: info.ID,
+		Spec:    &rawAny{url: "types.containerd.io/opencontainers/runtime-spec/1/Spec", value: data},
+		Runtime: containers.RuntimeInfo{Name: e.Runtime.Shim, Options: options},
+	}
+	store := e.Runtime.Client.ContainerService()
+	if _, err = store.Create(ctx, record); errdefs.IsAlreadyExists(err) {
+		_ = store.Delete(ctx, info.ID)
+		_, err = store.Create(ctx, record)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("register container: %w", err)
+	}
+	loaded, err := e.Runtime.Client.LoadContainer(ctx, info.ID)
+	if err != nil {
+		return nil, fmt.Errorf("load container: %w", err)
+	}
+	task, err := loaded.NewTask(ctx, cio.NewCreator(c.streams(info, e)...))
+	if err != nil {
+		return nil, createError(err)
+	}
+	return task, nil
+}
+
+// createError gives a failed start Docker's words.
+func createError(err error) error {
+	text := strings.TrimPrefix(err.Error(), "failed to create shim task: ")
+	var kind error = errdefs.ErrUnknown
+	if strings.Contains(text, "no such file or directory") || strings.Contains(text, "permission denied") || strings.Contains(text, "executable file not found") {
+		kind = errdefs.ErrInvalidArgument
+	}
+	return fmt.Errorf("failed to create task for container: failed to create shim task: %s%w", text, quiet{kind})
+}
+
+type rawAny struct {
+	url   string
+	value []byte
+}
+
+func (a *rawAny) GetTypeUrl() string { return a.url }
+
+func (a *rawAny) GetValue() []byte { return a.value }
+
+// streams connects a task's standard streams to the log and to who is attached.
+func (c *container) streams(info Info, e *Engine) []cio.Opt {
+	c.log.Begin()
+	out := c.hub.output(c.log.Writer(logs.Stdout), false)
+	errOut := c.hub.output(c.log.Writer(logs.Stderr), true)
+	opts := []cio.Opt{cio.WithFIFODir(e.Runtime.FIFODir)}
+	if info.Spec.OpenStdin {
+		opts = append(opts, cio.WithStreams(c.hub.stdin(func() { c.closeStdin(e) }), out, errOut))
+	} else {
+		opts = append(opts, cio.WithStreams(nil, out, errOut))
+	}
+	if info.Spec.TTY {
+		opts = append(opts, cio.WithTerminal)
+	}
+	return opts
+}
+
+func (c *container) closeStdin(e *Engine) {
+	c.mu.Lock()
+	task := c.task
+	c.mu.Unlock()
+	if task != nil {
+		_ = task.CloseIO(e.ctxNoCancel(), client.WithStdinCloser)
+	}
+}
+
+// started notes a running task.
+func (e *Engine) started(c *container, task client.Task, sandbox shoal.Sandbox, info Info) {
+	c.mu.Lock()
+	c.task, c.ended = task, make(chan struct{})
+	c.mu.Unlock()
+	e.update(c, func(i *Info) {
+		i.Sandbox, i.Stopped = sandbox, false
+		i.State = State{Status: Running, PID: int(task.Pid()), StartedAt: time.Now().UTC(), FinishedAt: i.State.FinishedAt}
+		if hasProbe(info.Healthcheck) {
+			i.State.Health = &Health{Status: HealthStarting}
+		}
+	})
+	c.watchHealth(e)
+}
+
+// monitor waits for a task's end and cleans up after it.
+func (e *Engine) monitor(c *container, task client.Task, exit <-chan client.ExitStatus) {
+	status, ok := <-exit
+	if !ok || e.ctx.Err() != nil {
+		return // the daemon stops, not the container
+	}
+	code, at := int(status.ExitCode()), status.ExitTime()
+	if status.Error() != nil { // the shim is gone, and took the container with it
+		code, at = 137, time.Now().UTC()
+	}
+	info, _ := c.snapshot()
+	oom := code == 137 && e.oomKilled(info.ID)
+	ctx, cancel := context.WithTimeout(e.ctxNoCancel(), time.Minute)
+	defer cancel()
+	if _, err := task.Delete(ctx, client.WithProcessKill); err != nil && !errdefs.IsNotFound(err) {
+		e.Log.Warn("task cannot be deleted", "container", info.ID, "err", err)
+	}
+	e.ended(c, code, at, oom, "")
+}
+
+// ended records how a container ended, takes down what it used and does what its policy says.
+func (e *Engine) ended(c *container, code int, at time.Time, oom bool, problem string) {
+	e.takeDown(c)
+	c.mu.Lock()
+	c.task = nil
+	ended := c.ended
+	c.ended = nil
+	info := c.info
+	c.mu.Unlock()
+	restart, delay := e.policy(info, code)
+	e.update(c, func(i *Info) {
+		i.State.Status, i.State.PID, i.State.ExitCode, i.State.OOMKilled, i.State.FinishedAt = Exited, 0, code, oom, at.UTC()
+		i.State.Error = problem
+		if restart {
+			i.State.Status = Restarting
+			i.RestartCount++
+		}
+		if i.State.Health != nil && i.State.Health.Status == HealthStarting {
+			i.State.Health.Status = Unhealthy
+		}
+	})
+	c.log.End()
+	c.hub.finish()
+	if ended != nil {
+		close(ended)
+	}
+	if oom {
+		e.publish("oom", c, nil)
+	}
+	e.publish("die", c, map[string]string{"exitCode": fmt.Sprint(code), "execDuration": fmt.Sprint(int(at.Sub(info.State.StartedAt).Seconds()))})
+	switch {
+	case restart:
+		e.restartLater(c, delay)
+	case info.Spec.AutoRemove:
+		e.tasks.Go(func() {
+			if err := e.Remove(e.ctxNoCancel(), info.ID, true, true); err != nil && !errdefs.IsNotFound(err) {
+				e.Log.Warn("container cannot be removed", "container", info.ID, "err", err)
+			}
+		})
+	}
+}
+
+// takeDown undoes what a start made besides the task.
+func (e *Engine) takeDown(c *container) {
+	info, _ := c.snapshot()
+	ctx, cancel := context.WithTimeout(e.ctxNoCancel(), 30*time.Second)
+	defer cancel()
+	if err := e.Network.Down(ctx, info.ID); err != nil {
+		e.Log.Warn("network cannot be taken down", "container", info.ID, "err", err)
+	}
+	if err := e.Runtime.Client.ContainerService().Delete(ctx, info.ID); err != nil && !errdefs.IsNotFound(err) {
+		e.Log.Warn("container cannot be unregistered", "container", info.ID, "err", err)
+	}
+	for _, m := range info.Mounts {
+		if m.Type == "volume" {
+			e.Volumes.Unmounted(m.Name, info.ID)
+		}
+	}
+	e.removeFiles(info.ID)
+	e.removeCgroup(e.cgroupPath(info))
+}
+
+const (
+	firstRestartDelay = 100 * time.Millisecond
+	maxRestartDelay   = time.Minute
+)
+
+// policy tells whether a container that ended is started again, and after what pause.
+func (e *Engine) policy(info Info, code int) (bool, time.Duration) {
+	if info.Stopped {
+		return false, 0
+	}
+	switch info.Spec.Restart.Name {
+	case "always", "unless-stopped":
+	case "on-failure":
+		if code == 0 || info.Spec.Restart.MaxRetries > 0 && info.RestartCount >= info.Spec.Restart.MaxRetries {
+			return false, 0
+		}
+	default:
+		return false, 0
+	}
+	delay := firstRestartDelay << min(info.RestartCount, 10)
+	if time.Since(info.State.StartedAt) > 10*time.Second {
+		delay = firstRestartDelay
+	}
+	return true, min(delay, maxRestartDelay)
+}
+
+func (e *Engine) restartLater(c *container, delay time.Duration) {
+	ctx, cancel := context.WithCancel(e.ctx)
+	c.mu.Lock()
+	c.retry = cancel
+	c.mu.Unlock()
+	e.tasks.Go(func() {
+		defer cancel()
+		timer := time.NewTimer(delay)
+		defer timer.Stop()
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+		c.op.Lock()
+		defer c.op.Unlock()
+		if ctx.Err() != nil {
+			return
+		}
+		if err := e.startHeld(e.ctx, c); err != nil && !errdefs.IsNotModified(err) {
+			e.Log.Warn("container cannot be restarted", "err", err)
+		}
+	})
+}
+
+func (c *container) cancelRetry() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.retry != nil {
+		c.retry()
+		c.retry = nil
+	}
+}
+
+func (c *container) isGone() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.gone
+}
+
+// resume takes up a container after a restart of the daemon.
+func (e *Engine) resume(ctx context.Context, c *container) {
+	info, _ := c.snapshot()
+	if !running(info.State.Status) {
+		if info.State.Status == Restarting || info.Spec.Restart.Name == "always" && info.State.Status == Exited {
+			e.restartLater(c, firstRestartDelay)
+		}
+		return
+	}
+	ctx = runtime.WithNamespace(ctx)
+	if err := e.reattach(ctx, c, info); err == nil {
+		return
+	} else if !errdefs.IsNotFound(err) {
+		e.Log.Warn("container could not be taken up again", "container", info.ID, "err", err)
+	}
+	code, at := 137, time.Now()
+	if exit, ok := e.Runtime.LateExit(info.ID); ok {
+		code, at = int(exit.Status), exit.At
+	}
+	e.ended(c, code, at, false, "")
+}
+
+func (e *Engine) reattach(ctx context.Context, c *container, info Info) error {
+	loaded, err := e.Runtime.Client.LoadContainer(ctx, info.ID)
+	if err != nil {
+		return err
+	}
+	task, err := loaded.Task(ctx, cio.NewAttach(c.streams(info, e)...))
+	if err != nil {
+		return err
+	}
+	exit, err := task.Wait(e.ctx)
+	if err != nil {
+		return err
+	}
+	spec := info.Spec.Network
+	spec.ContainerID, spec.Name, spec.Hostname, spec.Domainname = info.ID, info.Name, info.Spec.Hostname, info.Spec.Domainname
+	sandbox, err := e.Network.Up(ctx, spec)
+	if err != nil {
+		e.Log.Error("network of a running container could not be taken up", "container", info.ID, "err", err)
+		sandbox = info.Sandbox
+	}
+	c.mu.Lock()
+	c.task, c.ended = task, make(chan struct{})
+	c.mu.Unlock()
+	e.update(c, func(i *Info) { i.Sandbox, i.State.PID = sandbox, int(task.Pid()) })
+	c.watchHealth(e)
+	e.tasks.Go(func() { e.monitor(c, task, exit) })
+	return nil
+}
+
+var errNotRunning = errors.New("is not running")
+
+func notRunning(info Info) error {
+	return fmt.Errorf("container %s %w%w", info.ID, errNotRunning, quiet{errdefs.ErrConflict})
+}

@@ -1,0 +1,323 @@
+package container
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/errdefs"
+	"github.com/moby/sys/signal"
+
+	"github.com/shoal-dev/shoal/internal/container/runtime"
+)
+
+const (
+	defaultStopTimeout = 10 * time.Second
+	// killPatience is how long a killed process may take to go.
+	killPatience = 10 * time.Second
+)
+
+// Stop sends a container its stop signal and, after the timeout, SIGKILL. A zero timeout means the container's own; a
+// negative one waits for ever.
+func (e *Engine) Stop(ctx context.Context, ref string, timeout time.Duration) error {
+	return e.StopWith(ctx, ref, timeout, "")
+}
+
+// StopWith is Stop with a signal of the caller's choice.
+func (e *Engine) StopWith(ctx context.Context, ref string, timeout time.Duration, sig string) error {
+	c, err := e.find(ref)
+	if err != nil {
+		return err
+	}
+	c.op.Lock()
+	defer c.op.Unlock()
+	return e.stopHeld(runtime.WithNamespace(ctx), c, timeout, sig)
+}
+
+func (e *Engine) stopHeld(ctx context.Context, c *container, timeout time.Duration, sig string) error {
+	c.cancelRetry()
+	info, task, ended := c.current()
+	if task == nil {
+		if info.State.Status == Restarting {
+			e.update(c, func(i *Info) { i.State.Status, i.Stopped = Exited, true })
+			return nil
+		}
+		return fmt.Errorf("container already stopped%w", quiet{errdefs.ErrNotModified})
+	}
+	e.update(c, func(i *Info) { i.Stopped = true })
+	if timeout == 0 {
+		timeout = info.Spec.StopTimeout
+	}
+	if timeout == 0 {
+		timeout = defaultStopTimeout
+	}
+	stopSignal, err := parseSignal(either(sig, either(info.StopSignal, "SIGTERM")))
+	if err != nil {
+		return err
+	}
+	if info.State.Status == Paused {
+		_ = task.Resume(ctx)
+	}
+	e.publish("kill", c, map[string]string{"signal": fmt.Sprint(int(stopSignal))})
+	if err := task.Kill(ctx, stopSignal); err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("stop container %s: %w", info.ID, err)
+	}
+	if !wait(ctx, ended, timeout) {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		e.publish("kill", c, map[string]string{"signal": "9"})
+		if err := task.Kill(ctx, syscall.SIGKILL, client.WithKillAll); err != nil && !errdefs.IsNotFound(err) {
+			return fmt.Errorf("kill container %s: %w", info.ID, err)
+		}
+		if !wait(ctx, ended, killPatience) {
+			return fmt.Errorf("container %s does not end after SIGKILL: %w", info.ID, errdefs.ErrUnavailable)
+		}
+	}
+	e.publish("stop", c, nil)
+	return nil
+}
+
+// wait returns true when done is closed within the time (any time if it is negative).
+func wait(ctx context.Context, done <-chan struct{}, timeout time.Duration) bool {
+	var expired <-chan time.Time
+	if timeout >= 0 {
+		timer := time.NewTimer(timeout)
+		defer timer.Stop()
+		expired = timer.C
+	}
+	select {
+	case <-done:
+		return true
+	case <-expired:
+	case <-ctx.Done():
+	}
+	return false
+}
+
+func (c *container) current() (Info, client.Task, <-chan struct{}) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.info, c.task, c.ended
+}
+
+func parseSignal(name string) (syscall.Signal, error) {
+	s, err := signal.ParseSignal(name)
+	if err != nil {
+		return 0, fmt.Errorf("%w%w", err, quiet{errdefs.ErrInvalidArgument})
+	}
+	return s, nil
+}
+
+// Kill sends a container a signal; SIGKILL waits for its end.
+func (e *Engine) Kill(ctx context.Context, ref, sig string) error {
+	c, err := e.find(ref)
+	if err != nil {
+		return err
+	}
+	ctx = runtime.WithNamespace(ctx)
+	s, err := parseSignal(either(sig, "SIGKILL"))
+	if err != nil {
+		return err
+	}
+	info, task, ended := c.current()
+	if task == nil {
+		return fmt.Errorf("cannot kill container: %s: %w", ref, notRunning(info))
+	}
+	if s == syscall.SIGKILL || s == syscall.SIGTERM {
+		e.update(c, func(i *Info) { i.Stopped = true })
+	}
+	e.publish("kill", c, map[string]string{"signal": fmt.Sprint(int(s))})
+	if s == syscall.SIGKILL && info.State.Status == Paused {
+		_ = task.Resume(ctx)
+	}
+	if err := task.Kill(ctx, s); err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("cannot kill container: %s: %w", ref, err)
+	}
+	if s == syscall.SIGKILL && !wait(ctx, ended, killPatience) {
+		return fmt.Errorf("container %s does not end after SIGKILL: %w", info.ID, errdefs.ErrUnavailable)
+	}
+	return nil
+}
+
+// Restart stops a container, if it runs, and starts it.
+func (e *Engine) Restart(ctx context.Context, ref string, timeout time.Duration) error {
+	c, err := e.find(ref)
+	if err != nil {
+		return err
+	}
+	ctx = runtime.WithNamespace(ctx)
+	c.op.Lock()
+	defer c.op.Unlock()
+	// An auto-removed container must survive its own restart.
+	info, _ := c.snapshot()
+	e.update(c, func(i *Info) { i.Spec.AutoRemove = false })
+	defer e.update(c, func(i *Info) { i.Spec.AutoRemove = info.Spec.AutoRemove })
+	if err := e.stopHeld(ctx, c, timeout, ""); err != nil && !errdefs.IsNotModified(err) {
+		return err
+	}
+	if err := e.startHeld(ctx, c); err != nil {
+		return err
+	}
+	e.publish("restart", c, nil)
+	return nil
+}
+
+// Pause freezes a container.
+func (e *Engine) Pause(ctx context.Context, ref string) error {
+	return e.freeze(ctx, ref, Running, Paused, "pause", client.Task.Pause)
+}
+
+// Unpause undoes Pause.
+func (e *Engine) Unpause(ctx context.Context, ref string) error {
+	return e.freeze(ctx, ref, Paused, Running, "unpause", client.Task.Resume)
+}
+
+func (e *Engine) freeze(ctx context.Context, ref string, from, to Status, action string, do func(client.Task, context.Context) error) error {
+	c, err := e.find(ref)
+	if err != nil {
+		return err
+	}
+	c.op.Lock()
+	defer c.op.Unlock()
+	info, task, _ := c.current()
+	switch {
+	case task == nil:
+		return notRunning(info)
+	case info.State.Status == to && to == Paused:
+		return fmt.Errorf("container %s is already paused%w", info.ID, quiet{errdefs.ErrConflict})
+	case info.State.Status != from:
+		return fmt.Errorf("Container %s is not paused%w", info.ID, quiet{errdefs.ErrConflict}) //nolint:staticcheck // Docker's wording
+	}
+	if err := do(task, runtime.WithNamespace(ctx)); err != nil {
+		return fmt.Errorf("%s container %s: %w", action, info.ID, err)
+	}
+	e.update(c, func(i *Info) { i.State.Status = to })
+	e.publish(action, c, nil)
+	return nil
+}
+
+// Remove deletes a container: by force also a running one; with volumes also its anonymous volumes.
+func (e *Engine) Remove(ctx context.Context, ref string, force, volumes bool) error {
+	c, err := e.find(ref)
+	if err != nil {
+		return err
+	}
+	ctx = runtime.WithNamespace(ctx)
+	c.cancelRetry()
+	if force { // before the lock, to end a stop that waits
+		if _, task, _ := c.current(); task != nil {
+			e.update(c, func(i *Info) { i.Stopped = true })
+			_ = task.Kill(ctx, syscall.SIGKILL, client.WithKillAll)
+		}
+	}
+	c.op.Lock()
+	defer c.op.Unlock()
+	if c.isGone() {
+		return fmt.Errorf("No such container: %s%w", ref, quiet{errdefs.ErrNotFound}) //nolint:staticcheck // Docker's wording
+	}
+	info, task, ended := c.current()
+	if task != nil {
+		if !force {
+			state := "running"
+			if info.State.Status == Paused {
+				state = "paused"
+			}
+			return fmt.Errorf("cannot remove container %q: container is %s: stop the container before removing or force remove%w", "/"+info.Name, state, quiet{errdefs.ErrConflict})
+		}
+		e.update(c, func(i *Info) { i.Stopped = true })
+		if info.State.Status == Paused {
+			_ = task.Resume(ctx)
+		}
+		if err := task.Kill(ctx, syscall.SIGKILL, client.WithKillAll); err != nil && !errdefs.IsNotFound(err) {
+			return fmt.Errorf("kill container %s: %w", info.ID, err)
+		}
+		if !wait(ctx, ended, killPatience) {
+			return fmt.Errorf("container %s does not end after SIGKILL: %w", info.ID, errdefs.ErrUnavailable)
+		}
+	}
+	return e.erase(c, volumes)
+}
+
+// erase forgets a container that does not run. Its op lock is held.
+func (e *Engine) erase(c *container, volumes bool) error {
+	info, _ := c.snapshot()
+	c.mu.Lock()
+	c.gone = true
+	c.mu.Unlock()
+	e.mu.Lock()
+	delete(e.byID, info.ID)
+	if e.names[info.Name] == info.ID {
+		delete(e.names, info.Name)
+	}
+	e.mu.Unlock()
+	for _, m := range info.Mounts {
+		if m.Type != "volume" {
+			continue
+		}
+		e.Volumes.Release(m.Name, info.ID)
+		if v, err := e.Volumes.Get(m.Name); volumes && err == nil && v.Anonymous && len(e.Volumes.Users(m.Name)) == 0 {
+			if err := e.Volumes.Remove(m.Name, false); err != nil {
+				e.Log.Warn("anonymous volume cannot be removed", "volume", m.Name, "err", err)
+			}
+		}
+	}
+	c.log.End()
+	if err := e.snapshotter().Remove(e.ctxNoCancel(), info.ID); err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("remove snapshot of %s: %w", info.ID, err)
+	}
+	if err := os.RemoveAll(info.Dir); err != nil {
+		return fmt.Errorf("remove container %s: %w", info.ID, err)
+	}
+	e.publish("destroy", c, nil)
+	e.update(c, func(i *Info) { i.State.Status = Removing })
+	return nil
+}
+
+// Condition is what Wait waits for.
+type Condition string
+
+const (
+	NotRunning  Condition = "not-running"
+	NextExit    Condition = "next-exit"
+	WaitRemoved Condition = "removed"
+)
+
+// Wait blocks until a container has ended and returns it as it was then. ready, if not nil, is called once the wait
+// is in place.
+func (e *Engine) Wait(ctx context.Context, ref string, condition Condition, ready func()) (Info, error) {
+	c, err := e.find(ref)
+	if err != nil {
+		return Info{}, err
+	}
+	first, changed := c.snapshot()
+	if ready != nil {
+		ready()
+	}
+	info, began := first, first.State.StartedAt
+	for {
+		ended := !running(info.State.Status) && info.State.Status != Restarting
+		again := !info.State.StartedAt.Equal(began) || running(first.State.Status)
+		switch {
+		case c.isGone():
+			return info, nil
+		case condition == NotRunning && ended:
+			return info, nil
+		case condition == NextExit && !running(info.State.Status) && (again && !info.State.FinishedAt.Equal(first.State.FinishedAt)):
+			return info, nil
+		case condition == WaitRemoved && info.State.Status == Created && info.State.Error != "" && first.State.Error == "":
+			return info, nil // could not be started
+		}
+		select {
+		case <-changed:
+			info, changed = c.snapshot()
+		case <-ctx.Done():
+			return Info{}, ctx.Err()
+		case <-e.ctx.Done():
+			return Info{}, fmt.Errorf("daemon is shutting down: %w", errdefs.ErrUnavailable)
+		}
+	}
+}

@@ -1,0 +1,232 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/shoal-dev/shoal/internal/allocator"
+	"github.com/shoal-dev/shoal/internal/api"
+	"github.com/shoal-dev/shoal/internal/container"
+	containerd "github.com/shoal-dev/shoal/internal/container/runtime"
+	"github.com/shoal-dev/shoal/internal/events"
+	"github.com/shoal-dev/shoal/internal/image"
+	"github.com/shoal-dev/shoal/internal/membership"
+	"github.com/shoal-dev/shoal/internal/network"
+	"github.com/shoal-dev/shoal/internal/orchestrator"
+	"github.com/shoal-dev/shoal/internal/volume"
+)
+
+// Daemon is a node: all its rooms, wired.
+type Daemon struct {
+	cfg        Config
+	log        *slog.Logger
+	events     *events.Bus
+	runtime    *containerd.Runtime
+	images     *image.Store
+	volumes    *volume.Store
+	containers *container.Engine
+	networks   *network.Networks
+	members    *membership.Membership
+}
+
+// New constructs every room. Run starts them.
+func New(ctx context.Context, cfg Config) (*Daemon, error) {
+	level, err := cfg.level()
+	if err != nil {
+		return nil, err
+	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+	for _, dir := range []string{cfg.DataRoot, cfg.ExecRoot} {
+		if err := os.MkdirAll(dir, 0o711); err != nil { // #nosec G301 -- containers' mounts are below
+			return nil, fmt.Errorf("make root directory: %w", err)
+		}
+	}
+	d := &Daemon{cfg: cfg, log: log, events: &events.Bus{}}
+	if err := d.construct(ctx); err != nil {
+		return nil, errors.Join(err, d.close())
+	}
+	return d, nil
+}
+
+func (d *Daemon) construct(ctx context.Context) error {
+	pools, err := addressPools(d.cfg.AddressPools)
+	if err != nil {
+		return err
+	}
+	hostname, err := os.Hostname()
+	if err != nil {
+		return fmt.Errorf("read host name: %w", err)
+	}
+	d.runtime, err = containerd.Start(ctx, containerd.Config{
+		Log: d.log, Root: filepath.Join(d.cfg.DataRoot, "containerd"), State: filepath.Join(d.cfg.ExecRoot, "containerd"),
+	})
+	if err != nil {
+		return fmt.Errorf("start containerd: %w", err)
+	}
+	d.images = image.New(image.Config{
+		Log: d.log, Client: d.runtime.Client, Transfer: d.runtime.Transfer, Events: d.events,
+		InsecureRegistries: d.cfg.InsecureRegistries,
+		InUse:              func(id string) []string { return d.containers.Using(id) },
+	})
+	d.volumes, err = volume.New(volume.Config{Log: d.log, Root: filepath.Join(d.cfg.DataRoot, "volumes"), Events: d.events})
+	if err != nil {
+		return err
+	}
+	d.networks, err = network.New(network.Config{
+		Log: d.log, DataRoot: d.cfg.DataRoot, ExecRoot: d.cfg.ExecRoot, Events: d.events, AddressPools: pools,
+		Attacher: attacher{d}, ProbePort: d.cfg.ProbePort,
+	})
+	if err != nil {
+		return err
+	}
+	d.containers = container.New(container.Config{
+		Log: d.log, Root: filepath.Join(d.cfg.DataRoot, "containers"), State: filepath.Join(d.cfg.ExecRoot, "containers"),
+		Runtime: d.runtime, Images: d.images, Volumes: d.volumes, Network: d.networks, Events: d.events,
+		CgroupParent: d.cfg.CgroupParent,
+	})
+	d.members = membership.New(membership.Config{
+		Log: d.log, Dir: filepath.Join(d.cfg.DataRoot, "swarm"), Hostname: hostname, Host: &swarmHost{d},
+	})
+	return nil
+}
+
+// close lets go of what construct has made; containers run on.
+func (d *Daemon) close() error {
+	var errs []error
+	if d.containers != nil {
+		d.containers.Close()
+	}
+	if d.networks != nil {
+		errs = append(errs, d.networks.Close())
+	}
+	if d.runtime != nil {
+		errs = append(errs, d.runtime.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// shutdownLimit bounds the wait for API requests that are under way when the daemon ends.
+const shutdownLimit = 2 * time.Second
+
+// Run serves until ctx ends. Containers, and the traffic to them, go on without the daemon.
+func (d *Daemon) Run(ctx context.Context) error {
+	defer func() {
+		if err := d.close(); err != nil {
+			d.log.Error("shut down", "err", err)
+		}
+	}()
+	listeners, err := d.listen()
+	if err != nil {
+		return err
+	}
+	if err := d.writePidFile(); err != nil {
+		return err
+	}
+	defer func() { _ = os.Remove(d.cfg.PidFile) }()
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return d.networks.Run(ctx) })
+	if err := d.containers.Restore(ctx); err != nil {
+		return fmt.Errorf("restore containers: %w", err)
+	}
+	if err := d.members.Start(ctx); err != nil {
+		d.log.Error("resume the node's place in its cluster", "err", err)
+	}
+	group.Go(func() error { return d.members.RenewCertificates(ctx) })
+	server := &http.Server{Handler: d.handler(), ReadHeaderTimeout: time.Minute}
+	for _, l := range listeners {
+		group.Go(func() error {
+			d.log.Info("API listens", "addr", l.Addr().String())
+			if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+				return err
+			}
+			return nil
+		})
+	}
+	group.Go(func() error {
+		<-ctx.Done()
+		d.log.Info("shutting down")
+		d.members.Stop()
+		limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownLimit)
+		defer cancel()
+		if server.Shutdown(limit) != nil {
+			return server.Close() // streams that nobody ends
+		}
+		return nil
+	})
+	if err := group.Wait(); err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+func (d *Daemon) handler() http.Handler {
+	hostname, _ := os.Hostname() // known to work: construct has asked
+	return api.New(api.Config{
+		Log: d.log, Containers: d.containers, Images: d.images, Volumes: d.volumes, Networks: d.networks, Members: d.members,
+		Events: d.events, Logs: d.taskLogs, CheckPorts: allocator.CheckPorts, CheckSubnets: allocator.CheckSubnets, Outdated: orchestrator.Stale,
+		Machine: api.Machine{
+			ID: d.machineID(), Hostname: hostname, Version: d.cfg.Version, KernelVersion: kernelVersion(), OS: osName(),
+			Architecture: machine(), CPUs: int(describe(d.cfg).Resources.NanoCPUs / 1e9), Memory: memory(), Root: d.cfg.DataRoot,
+			Labels: d.cfg.Labels, Plugins: plugins(), CgroupVersion: cgroupVersion(), Debug: d.cfg.Debug, Insecure: d.cfg.InsecureRegistries,
+		},
+	})
+}
+
+func (d *Daemon) writePidFile() error {
+	if text, err := os.ReadFile(d.cfg.PidFile); err == nil {
+		pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+		if _, statErr := os.Stat(filepath.Join("/proc", strconv.Itoa(pid))); err == nil && pid != os.Getpid() && statErr == nil {
+			return fmt.Errorf("process with PID %d is still running", pid)
+		}
+	}
+	if err := os.MkdirAll(filepath.Dir(d.cfg.PidFile), 0o755); err != nil { // #nosec G301 -- as /run is
+		return err
+	}
+	return os.WriteFile(d.cfg.PidFile, []byte(strconv.Itoa(os.Getpid())), 0o644) // #nosec G306 -- others may read it
+}
+
+// addressPools reads "base=CIDR,size=N".
+func addressPools(texts []string) ([]network.AddressPool, error) {
+	var out []network.AddressPool
+	for _, text := range texts {
+		var pool network.AddressPool
+		for field := range strings.SplitSeq(text, ",") {
+			key, value, _ := strings.Cut(field, "=")
+			var err error
+			switch key {
+			case "base":
+				pool.Base, err = netip.ParsePrefix(value)
+			case "size":
+				pool.Size, err = strconv.Atoi(value)
+			default:
+				err = fmt.Errorf("unexpected key '%s'", key)
+			}
+			if err != nil {
+				return nil, fmt.Errorf("invalid default-address-pool %q: %w", text, err)
+			}
+		}
+		if !pool.Base.IsValid() || pool.Size < pool.Base.Bits() || pool.Size > pool.Base.Addr().BitLen() {
+			return nil, fmt.Errorf("invalid default-address-pool %q", text)
+		}
+		out = append(out, pool)
+	}
+	return out, nil
+}
+
+func cgroupVersion() string {
+	if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err == nil {
+		return "2"
+	}
+	return "1"
+}

@@ -1,0 +1,123 @@
+package daemon
+
+import (
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// listen opens the API's sockets. The unix socket belongs to the docker group where there is one.
+func (d *Daemon) listen() ([]net.Listener, error) {
+	var all []net.Listener
+	for _, host := range d.cfg.Hosts {
+		l, err := d.listenAt(host)
+		if err != nil {
+			for _, l := range all {
+				_ = l.Close()
+			}
+			return nil, fmt.Errorf("listen at %s: %w", host, err)
+		}
+		all = append(all, l)
+	}
+	return all, nil
+}
+
+func (d *Daemon) listenAt(host string) (net.Listener, error) {
+	proto, addr, ok := strings.Cut(host, "://")
+	if !ok {
+		proto, addr = "tcp", host
+	}
+	switch proto {
+	case "unix":
+		return d.listenUnix(addr)
+	case "tcp":
+		if _, _, err := net.SplitHostPort(addr); err != nil {
+			port := "2375"
+			if d.cfg.TLS || d.cfg.TLSVerify {
+				port = "2376"
+			}
+			addr = net.JoinHostPort(addr, port)
+		}
+		l, err := net.Listen("tcp", addr)
+		if err != nil {
+			return nil, err
+		}
+		if !d.cfg.TLS && !d.cfg.TLSVerify {
+			d.log.Warn("the API is served without TLS: whoever reaches it is root on this host", "addr", addr)
+			return l, nil
+		}
+		config, err := d.tlsConfig()
+		if err != nil {
+			return nil, errors.Join(err, l.Close())
+		}
+		return tls.NewListener(l, config), nil
+	default:
+		return nil, fmt.Errorf("invalid protocol %q: use unix or tcp", proto)
+	}
+}
+
+func (d *Daemon) listenUnix(path string) (net.Listener, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { // #nosec G301 -- as /run is
+		return nil, err
+	}
+	if conn, err := net.Dial("unix", path); err == nil {
+		_ = conn.Close()
+		return nil, errors.New("another daemon serves there")
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, err
+	}
+	gid := 0
+	if group, err := user.LookupGroup(d.cfg.Group); err == nil {
+		gid, _ = strconv.Atoi(group.Gid) // a number by the format of group(5)
+	}
+	const ownerAndGroup = 0o660
+	return l, errors.Join(os.Chown(path, 0, gid), os.Chmod(path, ownerAndGroup))
+}
+
+func (d *Daemon) tlsConfig() (*tls.Config, error) {
+	cert, err := tls.LoadX509KeyPair(d.cfg.TLSCert, d.cfg.TLSKey)
+	if err != nil {
+		return nil, fmt.Errorf("load the API's certificate: %w", err)
+	}
+	config := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}, NextProtos: []string{"http/1.1"}}
+	if d.cfg.TLSVerify {
+		text, err := os.ReadFile(d.cfg.TLSCACert)
+		if err != nil {
+			return nil, fmt.Errorf("load the clients' CA: %w", err)
+		}
+		config.ClientCAs, config.ClientAuth = x509.NewCertPool(), tls.RequireAndVerifyClientCert
+		if !config.ClientCAs.AppendCertsFromPEM(text) {
+			return nil, fmt.Errorf("load the clients' CA: no certificate in %s", d.cfg.TLSCACert)
+		}
+	}
+	return config, nil
+}
+
+// machineID is a random name of this engine, made at its first start.
+func (d *Daemon) machineID() string {
+	path := filepath.Join(d.cfg.DataRoot, "engine-id")
+	if text, err := os.ReadFile(path); err == nil {
+		return strings.TrimSpace(string(text))
+	}
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails
+	id := hex.EncodeToString(b[:])
+	if err := os.WriteFile(path, []byte(id+"\n"), 0o600); err != nil {
+		d.log.Warn("keep the engine's ID", "err", err)
+	}
+	return id
+}

@@ -1,0 +1,252 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+
+	"github.com/shoal-dev/shoal/internal/allocator"
+	"github.com/shoal-dev/shoal/internal/ca"
+	"github.com/shoal-dev/shoal/internal/dispatcher"
+	"github.com/shoal-dev/shoal/internal/membership"
+	"github.com/shoal-dev/shoal/internal/orchestrator"
+	"github.com/shoal-dev/shoal/internal/reconcile"
+	"github.com/shoal-dev/shoal/internal/rpc"
+	"github.com/shoal-dev/shoal/internal/scheduler"
+	"github.com/shoal-dev/shoal/internal/shoal"
+	"github.com/shoal-dev/shoal/internal/store"
+	"github.com/shoal-dev/shoal/internal/store/etcd"
+)
+
+// manager is the running manager part of a node: a member of the store, the controllers, the dispatcher and the node protocol.
+type manager struct {
+	log        *slog.Logger
+	node       shoal.ID
+	member     *etcd.Member
+	store      *store.Store
+	dispatcher *dispatcher.Dispatcher
+	key        []byte
+	server     *grpc.Server
+	cancel     context.CancelFunc
+	done       chan struct{}
+	stopping   sync.Once
+}
+
+// startManager opens the store and serves the node protocol until Stop.
+func startManager(ctx context.Context, log *slog.Logger, cfg membership.ManagerConfig) (*manager, error) {
+	dir := filepath.Join(cfg.Dir, membership.StoreDir)
+	key, err := sealingKey(filepath.Join(dir, "key"), cfg.Join)
+	if err != nil {
+		return nil, err
+	}
+	member, err := startMember(ctx, log, dir, cfg)
+	if err != nil {
+		return nil, err
+	}
+	opened, err := store.Open(ctx, store.Config{Backend: member, Key: key, Log: log})
+	if err != nil {
+		member.Close()
+		return nil, err
+	}
+	listener, err := net.Listen("tcp", cfg.State.ListenAddr)
+	if err != nil {
+		member.Close()
+		return nil, fmt.Errorf("serve the node protocol: %w", err)
+	}
+	m := &manager{log: log, node: cfg.Identity.NodeID(), member: member, store: opened, key: key, done: make(chan struct{})}
+	m.run(cfg.Identity, listener)
+	return m, nil
+}
+
+func sealingKey(path string, join *rpc.MemberReply) ([]byte, error) {
+	if join != nil {
+		if err := store.SaveKey(path, join.Key); err != nil {
+			return nil, err
+		}
+	}
+	return store.LoadKey(path)
+}
+
+func startMember(ctx context.Context, log *slog.Logger, dir string, cfg membership.ManagerConfig) (*etcd.Member, error) {
+	peerURL, err := cfg.State.PeerURL()
+	if err != nil {
+		return nil, err
+	}
+	u, err := url.Parse(peerURL)
+	if err != nil {
+		return nil, err
+	}
+	host, _, err := net.SplitHostPort(cfg.State.ListenAddr)
+	if err != nil {
+		return nil, err
+	}
+	config := etcd.Config{
+		Dir: filepath.Join(dir, "etcd"), Name: cfg.Identity.NodeID(),
+		PeerURL: peerURL, ListenURL: "https://" + net.JoinHostPort(host, u.Port()),
+		TLS: &etcd.TLS{
+			CertFile: filepath.Join(cfg.Identity.Dir(), ca.CertFile), KeyFile: filepath.Join(cfg.Identity.Dir(), ca.KeyFile),
+			CAFile: filepath.Join(cfg.Identity.Dir(), ca.RootFile), ServerName: ca.ManagerUnit, AllowedName: ca.ManagerUnit,
+		},
+		Log: log,
+	}
+	if cfg.Join != nil {
+		config.Initial = cfg.Join.PeerURLs
+	}
+	const limit = time.Minute
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	return etcd.Start(ctx, config)
+}
+
+// protocol answers the node protocol: admission for nodes that come and go, the dispatcher for those that are there.
+type protocol struct {
+	*membership.Admission
+	*dispatcher.Dispatcher
+}
+
+// run starts everything that belongs to the manager.
+func (m *manager) run(identity *ca.Identity, listener net.Listener) {
+	ctx, cancel := context.WithCancel(context.Background())
+	m.cancel = cancel
+	verdicts := membership.NewVerdicts(m.log, m.store, dispatcher.Silence)
+	m.dispatcher = dispatcher.New(dispatcher.Config{Log: m.log, Store: m.store, Verdicts: verdicts, Managers: membership.Managers})
+	m.server = rpc.NewServer(identity, protocol{
+		&membership.Admission{Log: m.log, Store: m.store, Members: members{m}}, m.dispatcher,
+	})
+	loop := reconcile.New(reconcile.Config{
+		Store: m.store, Leadership: m.member, Log: m.log,
+		Controllers: []reconcile.Controller{
+			orchestrator.New(orchestrator.Config{}), allocator.New(allocator.Config{}), scheduler.New(scheduler.Config{}),
+		},
+	})
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return m.store.Run(ctx) })
+	group.Go(func() error { return m.member.Run(ctx) })
+	group.Go(func() error { return m.dispatcher.Run(ctx) })
+	group.Go(func() error { return verdicts.Run(ctx) })
+	group.Go(func() error { return loop.Run(ctx) })
+	group.Go(func() error { return m.recordMember(ctx) })
+	group.Go(func() error { return m.server.Serve(listener) })
+	group.Go(func() error {
+		<-ctx.Done()
+		m.server.Stop()
+		return ctx.Err()
+	})
+	go func() {
+		defer close(m.done)
+		if err := group.Wait(); err != nil && !errors.Is(err, context.Canceled) {
+			m.log.Error("manager has stopped", "err", err)
+		}
+	}()
+}
+
+// recordMember writes which store member this node is, as soon as the node is a manager in the store.
+func (m *manager) recordMember(ctx context.Context) error {
+	view, sub := m.store.Subscribe()
+	defer sub.Close()
+	for {
+		if n := view.Node(m.node); n != nil && n.Manager != nil {
+			break
+		}
+		if _, err := sub.Next(ctx); err != nil {
+			return err
+		}
+		view = m.store.View()
+	}
+	return m.store.Update(ctx, func(view store.View) (store.Changes, error) {
+		var changes store.Changes
+		if node := view.Node(m.node); node != nil && node.Manager != nil && node.Manager.MemberID != m.member.ID() {
+			n, status := *node, *node.Manager
+			status.MemberID = m.member.ID()
+			n.Manager = &status
+			changes.Put(&n)
+		}
+		return changes, nil
+	})
+}
+
+// Store is the cluster's state.
+func (m *manager) Store() *store.Store { return m.store }
+
+// Stop ends the manager; its data stays.
+func (m *manager) Stop() {
+	m.stopping.Do(func() {
+		m.cancel()
+		<-m.done
+		m.member.Close()
+	})
+}
+
+// Leave takes the node out of the store's members: it is no manager any more.
+func (m *manager) Leave(ctx context.Context) error {
+	err := m.store.Update(ctx, func(view store.View) (store.Changes, error) {
+		var changes store.Changes
+		if node := view.Node(m.node); node != nil {
+			n := *node
+			n.Manager = nil
+			changes.Put(&n)
+		}
+		return changes, nil
+	})
+	if err != nil {
+		return err
+	}
+	return members{m}.Remove(ctx, m.node)
+}
+
+// members is the store's membership, by node.
+type members struct{ m *manager }
+
+// Add implements membership.Members. The new member gets its vote in the background, once it has caught up.
+func (s members) Add(ctx context.Context, node shoal.ID, peerURL string) (map[shoal.ID]string, error) {
+	initial, err := s.m.member.Add(ctx, node, peerURL)
+	if err != nil {
+		return nil, err
+	}
+	go s.promote(peerURL)
+	return initial, nil
+}
+
+func (s members) promote(peerURL string) {
+	const limit = 2 * time.Minute
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	all, err := s.m.member.Members(ctx)
+	if err != nil {
+		s.m.log.Error("promote a new store member", "err", err)
+		return
+	}
+	for _, member := range all {
+		if member.PeerURL == peerURL && member.Learner {
+			if err := s.m.member.Promote(ctx, member.ID); err != nil {
+				s.m.log.Error("promote a new store member", "member", member.ID, "err", err)
+			}
+		}
+	}
+}
+
+// Remove implements membership.Members. A node that is no member is removed already.
+func (s members) Remove(ctx context.Context, node shoal.ID) error {
+	all, err := s.m.member.Members(ctx)
+	if err != nil {
+		return err
+	}
+	for _, member := range all {
+		if member.Name == node {
+			return s.m.member.Remove(ctx, member.ID)
+		}
+	}
+	return nil
+}
+
+// Key implements membership.Members.
+func (s members) Key() []byte { return s.m.key }

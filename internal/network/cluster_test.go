@@ -1,0 +1,273 @@
+package network
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/shoal-dev/shoal/internal/dataplane"
+	"github.com/shoal-dev/shoal/internal/dataplane/netnstest"
+	"github.com/shoal-dev/shoal/internal/events"
+	"github.com/shoal-dev/shoal/internal/shoal"
+)
+
+type node struct {
+	*Networks
+	ns   *netnstest.NS
+	cfg  Config
+	addr netip.Addr
+	id   string
+}
+
+type testCluster struct {
+	underlay *netnstest.Underlay
+	nodes    []*node
+	client   *netnstest.NS
+	table    shoal.Table
+}
+
+var clientAddr = netip.MustParseAddr("10.77.0.99")
+
+func newCluster(t *testing.T, count int) *testCluster {
+	c := &testCluster{underlay: netnstest.NewUnderlay(t), client: netnstest.New(t)}
+	c.table = shoal.Table{DataPathPort: 4789, Peers: map[string]shoal.Peer{}, Services: map[string]shoal.ServiceEntry{}, Endpoints: map[string]shoal.Endpoint{},
+		Networks: map[string]shoal.Network{
+			"ingressid": {Meta: shoal.Meta{ID: "ingressid"}, VNI: 4096, Spec: shoal.NetworkSpec{Name: "ingress", Ingress: true, Driver: "overlay"}, IPAM: []shoal.Subnet{{Subnet: "10.0.0.0/24"}}},
+			"netid":     {Meta: shoal.Meta{ID: "netid"}, VNI: 4097, Spec: shoal.NetworkSpec{Name: "net", Driver: "overlay"}, IPAM: []shoal.Subnet{{Subnet: "10.0.1.0/24"}}},
+		}}
+	for i := range count {
+		n := &node{ns: netnstest.New(t), id: fmt.Sprint("n", i), addr: netip.AddrFrom4([4]byte{10, 77, 0, byte(11 + i)})}
+		c.underlay.Plug(t, n.ns, n.addr.String()+"/24")
+		dir := t.TempDir()
+		resolv := filepath.Join(dir, "resolv.conf")
+		if err := os.WriteFile(resolv, []byte("search example.org\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		n.cfg = Config{Log: slog.New(slog.NewTextHandler(t.Output(), nil)), DataRoot: dir + "/data", ExecRoot: dir + "/exec", ResolvConf: resolv, Events: &events.Bus{}}
+		n.start(t)
+		t.Cleanup(func() { n.clear(t) })
+		c.nodes = append(c.nodes, n)
+		c.table.Peers[n.id] = shoal.Peer{NodeID: n.id, DataAddr: n.addr, IngressAddr: netip.AddrFrom4([4]byte{10, 0, 0, byte(241 + i)}), ProbeAddr: netip.AddrPortFrom(n.addr, 7946)}
+	}
+	c.underlay.Plug(t, c.client, clientAddr.String()+"/24")
+	return c
+}
+
+func (n *node) start(t *testing.T) {
+	t.Helper()
+	err := n.ns.Do(func() (err error) {
+		n.Networks, err = New(n.cfg)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (n *node) clear(t *testing.T) {
+	ctx := context.WithoutCancel(t.Context())
+	for id := range n.boxes {
+		if err := n.Down(ctx, id); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := n.Apply(ctx, shoal.Table{}); err != nil {
+		t.Error(err)
+	}
+	if left, _ := os.ReadDir(n.cfg.ExecRoot + "/netns"); len(left) > 0 {
+		t.Errorf("namespaces left: %v", left)
+	}
+	if err := n.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func (c *testCluster) push(t *testing.T) {
+	t.Helper()
+	c.table.Version++
+	for _, n := range c.nodes {
+		table := c.table
+		table.NodeID = n.id
+		if err := n.Apply(t.Context(), table); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// task runs a container of the service on the node and enters it into the table.
+func (c *testCluster) task(t *testing.T, service string, on int, slot int) (enter func(func() error) error) {
+	t.Helper()
+	n := c.nodes[on]
+	id := fmt.Sprintf("%stask%d", service, slot)
+	last := byte(10 + len(c.table.Endpoints))
+	inNet, onMesh := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 1, last}), 24), netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, last}), 24)
+	name := fmt.Sprintf("%s.%d.%s", service, slot, id)
+	for network, addr := range map[string]netip.Prefix{"netid": inNet, "ingressid": onMesh} {
+		e := shoal.Endpoint{TaskID: id, NetworkID: network, NodeID: n.id, ServiceID: service, Name: name, Slot: uint64(slot), Addr: addr, MAC: dataplane.MAC(addr.Addr()), State: shoal.EndpointReady}
+		c.table.Endpoints[e.Key()] = e
+	}
+	sandbox, err := n.Up(t.Context(), shoal.SandboxSpec{ContainerID: fmt.Sprintf("%064x", name), Name: name, Hostname: "h", Mode: "networks", TaskID: id, ServiceID: service,
+		Endpoints: []shoal.EndpointRequest{{Network: "netid", Addr: inNet.Addr()}}, IngressAddr: onMesh})
+	if err != nil {
+		t.Fatal(err)
+	}
+	enter = func(f func() error) error { return netnstest.At(sandbox.Netns, f) }
+	listen(t, enter, id)
+	return enter
+}
+
+func listen(t *testing.T, enter func(func() error) error, name string) {
+	t.Helper()
+	err := enter(func() error {
+		l, err := net.Listen("tcp4", ":80")
+		if err != nil {
+			return err
+		}
+		u, err := net.ListenPacket("udp4", ":80")
+		if err != nil {
+			return err
+		}
+		t.Cleanup(func() { _, _ = l.Close(), u.Close() })
+		go func() {
+			for {
+				conn, err := l.Accept()
+				if err != nil {
+					return
+				}
+				_, _ = fmt.Fprintf(conn, "%s %s", name, conn.RemoteAddr().(*net.TCPAddr).IP)
+				_ = conn.Close()
+			}
+		}()
+		go func() {
+			for buf := make([]byte, 2000); ; {
+				_, from, err := u.ReadFrom(buf)
+				if err != nil {
+					return
+				}
+				_, _ = u.WriteTo([]byte(name+" "+from.(*net.UDPAddr).IP.String()), from)
+			}
+		}()
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// ask returns who answered and whom that one saw.
+func ask(enter func(func() error) error, proto, addr string) (who, saw string, err error) {
+	err = enter(func() error {
+		conn, err := net.DialTimeout(proto, addr, 2*time.Second)
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		if err := conn.SetDeadline(time.Now().Add(2 * time.Second)); err != nil {
+			return err
+		}
+		var answer []byte
+		if proto == "udp4" {
+			answer = make([]byte, 100)
+			if _, err := conn.Write([]byte("?")); err != nil {
+				return err
+			}
+			size, err := conn.Read(answer)
+			if err != nil {
+				return err
+			}
+			answer = answer[:size]
+		} else if answer, err = io.ReadAll(conn); err != nil {
+			return err
+		}
+		who, saw, _ = strings.Cut(string(answer), " ")
+		return nil
+	})
+	return who, saw, err
+}
+
+func (c *testCluster) service(name, vip string, published uint16) {
+	c.table.Services[name] = shoal.ServiceEntry{ID: name, Name: name, VIPs: map[string]netip.Prefix{"netid": netip.MustParsePrefix(vip + "/24")},
+		Ports: []shoal.Port{{Protocol: shoal.TCP, Target: 80, Published: published}, {Protocol: shoal.UDP, Target: 80, Published: published}}}
+}
+
+func TestMeshAndVIP(t *testing.T) {
+	c := newCluster(t, 3)
+	c.service("web", "10.0.1.2", 8080)
+	c.service("other", "10.0.1.3", 8081)
+	c.push(t)
+	web0, web1 := c.task(t, "web", 0, 1), c.task(t, "web", 1, 2)
+	other := c.task(t, "other", 2, 1)
+	c.push(t)
+	for _, probe := range []struct {
+		name  string
+		enter func(func() error) error
+		proto string
+		addr  string
+		saw   string // "" for any
+	}{
+		{"client to node 0", c.client.Do, "tcp4", "10.77.0.11:8080", clientAddr.String()},
+		{"client to node 1", c.client.Do, "tcp4", "10.77.0.12:8080", clientAddr.String()},
+		{"client to node without a task", c.client.Do, "tcp4", "10.77.0.13:8080", clientAddr.String()},
+		{"client by UDP to node 0", c.client.Do, "udp4", "10.77.0.11:8080", clientAddr.String()},
+		{"client by UDP to node without a task", c.client.Do, "udp4", "10.77.0.13:8080", clientAddr.String()},
+		{"localhost", c.nodes[0].ns.Do, "tcp4", "127.0.0.1:8080", ""},
+		{"localhost without a task", c.nodes[2].ns.Do, "tcp4", "127.0.0.1:8080", ""},
+		{"own address", c.nodes[0].ns.Do, "tcp4", "10.77.0.11:8080", ""},
+		{"another node", c.nodes[1].ns.Do, "tcp4", "10.77.0.11:8080", ""},
+		{"hairpin", web0, "tcp4", "10.77.0.11:8080", ""},
+		{"task to another node", other, "tcp4", "10.77.0.11:8080", ""},
+		{"VIP", other, "tcp4", "10.0.1.2:80", ""},
+		{"VIP by UDP", other, "udp4", "10.0.1.2:80", ""},
+		{"VIP of itself", web1, "tcp4", "10.0.1.2:80", ""},
+	} {
+		count := map[string]int{}
+		for range 20 {
+			who, saw, err := ask(probe.enter, probe.proto, probe.addr)
+			if err != nil {
+				t.Errorf("%s: %v", probe.name, err)
+				break
+			}
+			if probe.saw != "" && saw != probe.saw {
+				t.Errorf("%s: task saw %s, want %s", probe.name, saw, probe.saw)
+			}
+			count[who]++
+		}
+		if count["webtask1"] != 10 || count["webtask2"] != 10 {
+			t.Errorf("%s: spread %v, want 10 each", probe.name, count)
+		}
+	}
+	for name, want := range map[string]int{"web.": 1, "tasks.web.": 2, "other.1.othertask1.": 1} {
+		if err := web0(func() error {
+			reply, err := dns.Exchange(new(dns.Msg).SetQuestion(name, dns.TypeA), "127.0.0.11:53")
+			if err == nil && len(reply.Answer) != want {
+				t.Errorf("%s has %v, want %d", name, reply.Answer, want)
+			}
+			return err
+		}); err != nil {
+			t.Errorf("resolve %s: %v", name, err)
+		}
+	}
+	// A restarted daemon takes up what it left, before any manager has spoken to it.
+	n := c.nodes[0]
+	if err := n.Close(); err != nil {
+		t.Fatal(err)
+	}
+	n.start(t)
+	for _, addr := range []string{"10.77.0.11:8080", "10.77.0.12:8080"} {
+		for range 4 {
+			if _, _, err := ask(c.client.Do, "tcp4", addr); err != nil {
+				t.Errorf("after restart: %v", err)
+			}
+		}
+	}
+}

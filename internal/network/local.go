@@ -1,0 +1,413 @@
+package network
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/vishvananda/netlink"
+
+	"github.com/shoal-dev/shoal/internal/events"
+	"github.com/shoal-dev/shoal/internal/shoal"
+)
+
+const defaultBridge = "bridge"
+
+// Options of bridge networks that are honoured.
+const (
+	optionBridgeName = "com.docker.network.bridge.name"
+	optionICC        = "com.docker.network.bridge.enable_icc"
+	optionMasquerade = "com.docker.network.bridge.enable_ip_masquerade"
+)
+
+// localNetwork is a network of this node alone. Its Network is not changed once it is made.
+type localNetwork struct {
+	shoal.Network
+	pool *addresses // nil for host and none
+}
+
+func (l *localNetwork) gateway() netip.Prefix {
+	subnet := netip.MustParsePrefix(l.IPAM[0].Subnet)
+	return netip.PrefixFrom(netip.MustParseAddr(l.IPAM[0].Gateway), subnet.Bits())
+}
+
+func (l *localNetwork) bridge() string {
+	switch {
+	case l.Spec.Options[optionBridgeName] != "":
+		return l.Spec.Options[optionBridgeName]
+	default:
+		return "br-" + l.ID[:12]
+	}
+}
+
+func (l *localNetwork) option(name string, otherwise bool) bool {
+	if v, err := strconv.ParseBool(l.Spec.Options[name]); err == nil {
+		return v
+	}
+	return otherwise
+}
+
+func (n *Networks) localDir() string { return filepath.Join(n.cfg.DataRoot, "network") }
+
+func (n *Networks) loadLocals() error {
+	files, err := filepath.Glob(filepath.Join(n.localDir(), "*.json"))
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		var net shoal.Network
+		if err := readJSON(f, &net); err != nil {
+			return err
+		}
+		n.adopt(net)
+	}
+	return nil
+}
+
+func (n *Networks) adopt(net shoal.Network) *localNetwork {
+	l := &localNetwork{Network: net}
+	if net.Spec.Driver == shoal.DriverBridge {
+		within := netip.Prefix{}
+		if net.IPAM[0].Range != "" {
+			within = netip.MustParsePrefix(net.IPAM[0].Range)
+		}
+		l.pool = newAddresses(netip.MustParsePrefix(net.IPAM[0].Subnet), within)
+		l.pool.used[l.gateway().Addr()] = true
+		for _, aux := range net.IPAM[0].Aux {
+			if a, err := netip.ParseAddr(aux); err == nil {
+				l.pool.used[a] = true
+			}
+		}
+	}
+	n.locals[net.ID] = l
+	return l
+}
+
+// predefined makes the networks that every node has.
+func (n *Networks) predefined() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for name, spec := range map[string]shoal.NetworkSpec{
+		defaultBridge: {Driver: shoal.DriverBridge, Options: map[string]string{
+			"com.docker.network.bridge.default_bridge": "true", optionICC: "true", optionMasquerade: "true",
+			"com.docker.network.bridge.host_binding_ipv4": "0.0.0.0", optionBridgeName: "docker0", shoal.OptionMTU: "1500"}},
+		"host": {Driver: shoal.DriverHost},
+		"none": {Driver: shoal.DriverNull},
+	} {
+		if n.localLocked(name) != nil {
+			continue
+		}
+		spec.Name, spec.Scope = name, shoal.ScopeLocal
+		if _, err := n.makeLocked(spec); err != nil {
+			return fmt.Errorf("create network %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func (n *Networks) ensureGwbridgeLocked() error {
+	if n.localLocked(shoal.GwbridgeName) != nil {
+		return nil
+	}
+	_, err := n.makeLocked(shoal.NetworkSpec{Name: shoal.GwbridgeName, Driver: shoal.DriverBridge, Scope: shoal.ScopeLocal,
+		Options: map[string]string{optionICC: "false", optionMasquerade: "true", optionBridgeName: shoal.GwbridgeName}})
+	if err != nil {
+		return fmt.Errorf("create network %s: %w", shoal.GwbridgeName, err)
+	}
+	return nil
+}
+
+func newLocalID() string {
+	var b [32]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}
+
+// makeLocked completes the spec, remembers the network and returns it.
+func (n *Networks) makeLocked(spec shoal.NetworkSpec) (*localNetwork, error) {
+	net := shoal.Network{Meta: shoal.Meta{ID: newLocalID(), CreatedAt: time.Now().UTC()}, Spec: spec}
+	if spec.Driver == shoal.DriverBridge {
+		subnet, err := n.subnetLocked(spec)
+		if err != nil {
+			return nil, err
+		}
+		net.IPAM = []shoal.Subnet{subnet}
+	}
+	if err := writeJSON(filepath.Join(n.localDir(), net.ID+".json"), net); err != nil {
+		return nil, fmt.Errorf("save network: %w", err)
+	}
+	return n.adopt(net), nil
+}
+
+// subnetLocked is the first subnet that the spec asks for, completed and checked; the node's bridges have one.
+func (n *Networks) subnetLocked(spec shoal.NetworkSpec) (shoal.Subnet, error) {
+	var s shoal.Subnet
+	for _, asked := range spec.IPAM {
+		if p, err := netip.ParsePrefix(asked.Subnet); asked.Subnet == "" || err == nil && p.Addr().Is4() {
+			s = asked
+			break
+		}
+	}
+	used := n.subnetsLocked()
+	var subnet netip.Prefix
+	var err error
+	if s.Subnet == "" {
+		if routes, err := n.routes(); err == nil {
+			used = append(used, routes...)
+		}
+		if subnet, err = freeSubnet(n.cfg.AddressPools, used); err != nil {
+			return s, err
+		}
+	} else {
+		if subnet, err = netip.ParsePrefix(s.Subnet); err != nil {
+			return s, fmt.Errorf("invalid subnet %s: invalid CIDR block notation%w", s.Subnet, hidden{errdefs.ErrInvalidArgument})
+		}
+		if overlapsAny(subnet, used) {
+			return s, fmt.Errorf("invalid pool request: Pool overlaps with other one on this address space%w", hidden{errdefs.ErrPermissionDenied})
+		}
+	}
+	s.Subnet = subnet.Masked().String()
+	if s.Gateway == "" {
+		s.Gateway = subnet.Masked().Addr().Next().String()
+	} else if gw, err := netip.ParseAddr(s.Gateway); err != nil || !subnet.Contains(gw) {
+		return s, fmt.Errorf("no matching subnet for gateway %s%w", s.Gateway, hidden{errdefs.ErrInvalidArgument})
+	}
+	return s, nil
+}
+
+func (n *Networks) subnetsLocked() []netip.Prefix {
+	var out []netip.Prefix
+	for _, l := range n.locals {
+		for _, s := range l.IPAM {
+			out = append(out, netip.MustParsePrefix(s.Subnet))
+		}
+	}
+	for _, net := range n.table.Networks {
+		for _, s := range net.IPAM {
+			if p, err := netip.ParsePrefix(s.Subnet); err == nil {
+				out = append(out, p)
+			}
+		}
+	}
+	return out
+}
+
+// routes is what the node reaches otherwise than by its default route.
+func (n *Networks) routes() ([]netip.Prefix, error) {
+	var out []netip.Prefix
+	err := n.plane.InNode(func() error {
+		list, err := netlink.RouteList(nil, netlink.FAMILY_V4)
+		if err != nil {
+			return err
+		}
+		for _, r := range list {
+			if r.Dst == nil {
+				continue
+			}
+			bits, _ := r.Dst.Mask.Size()
+			if a, ok := netip.AddrFromSlice(r.Dst.IP.To4()); ok && bits > 0 {
+				out = append(out, netip.PrefixFrom(a, bits))
+			}
+		}
+		return nil
+	})
+	return out, err
+}
+
+// localLocked finds a network of this node by ID, name or the beginning of an ID.
+func (n *Networks) localLocked(name string) *localNetwork {
+	if l := n.locals[name]; l != nil {
+		return l
+	}
+	var byPrefix *localNetwork
+	for id, l := range n.locals {
+		if l.Spec.Name == name {
+			return l
+		}
+		if name != "" && strings.HasPrefix(id, name) {
+			byPrefix = l
+		}
+	}
+	return byPrefix
+}
+
+// Create makes a bridge network on this node.
+func (n *Networks) Create(ctx context.Context, spec shoal.NetworkSpec) (shoal.Network, error) {
+	n.mu.Lock()
+	for _, l := range n.locals {
+		if l.Spec.Name == spec.Name {
+			n.mu.Unlock()
+			return shoal.Network{}, fmt.Errorf("network with name %s already exists%w", spec.Name, hidden{errdefs.ErrConflict})
+		}
+	}
+	if spec.Driver == "" {
+		spec.Driver = shoal.DriverBridge
+	}
+	if spec.Driver != shoal.DriverBridge {
+		n.mu.Unlock()
+		return shoal.Network{}, fmt.Errorf("plugin %q not found%w", spec.Driver, hidden{errdefs.ErrNotFound})
+	}
+	spec.Scope = shoal.ScopeLocal
+	l, err := n.makeLocked(spec)
+	n.mu.Unlock()
+	if err != nil {
+		return shoal.Network{}, err
+	}
+	if err := n.converge(ctx); err != nil {
+		return shoal.Network{}, fmt.Errorf("create network %s: %w", spec.Name, err)
+	}
+	n.publish("create", l.ID, spec.Name, spec.Driver, "")
+	return l.Network, nil
+}
+
+// Remove deletes a network of this node.
+func (n *Networks) Remove(ctx context.Context, name string) error {
+	n.mu.Lock()
+	l := n.localLocked(name)
+	err := n.removableLocked(l, name)
+	if err == nil {
+		err = os.Remove(filepath.Join(n.localDir(), l.ID+".json"))
+	}
+	if err == nil {
+		delete(n.locals, l.ID)
+	}
+	n.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	n.publish("destroy", l.ID, l.Spec.Name, l.Spec.Driver, "")
+	return n.converge(ctx)
+}
+
+func (n *Networks) removableLocked(l *localNetwork, name string) error {
+	switch {
+	case l == nil:
+		return fmt.Errorf("network %s not found%w", name, hidden{errdefs.ErrNotFound})
+	case slices.Contains([]string{defaultBridge, "host", "none"}, l.Spec.Name):
+		return fmt.Errorf("%s is a pre-defined network and cannot be removed%w", l.Spec.Name, hidden{errdefs.ErrPermissionDenied})
+	}
+	for _, b := range n.boxes {
+		for _, e := range b.Endpoints {
+			if e.Info.NetworkID == l.ID {
+				return fmt.Errorf("error while removing network: network %s has active endpoints (name:%q id:%q)%w", l.Spec.Name, b.Spec.Name, e.Info.EndpointID[:12], hidden{errdefs.ErrPermissionDenied})
+			}
+		}
+	}
+	return nil
+}
+
+// Get finds a network that this node knows: its own, or one of the cluster's that it takes part in.
+func (n *Networks) Get(name string) (shoal.Network, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if l := n.localLocked(name); l != nil {
+		return l.Network, nil
+	}
+	if net, ok := n.overlayLocked(name); ok {
+		return net, nil
+	}
+	return shoal.Network{}, fmt.Errorf("network %s not found%w", name, hidden{errdefs.ErrNotFound})
+}
+
+// List is all networks that this node knows, by name.
+func (n *Networks) List() []shoal.Network {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var out []shoal.Network
+	for _, l := range n.locals {
+		out = append(out, l.Network)
+	}
+	for _, net := range n.table.Networks {
+		out = append(out, net)
+	}
+	slices.SortFunc(out, func(a, b shoal.Network) int { return strings.Compare(a.Spec.Name+a.ID, b.Spec.Name+b.ID) })
+	return out
+}
+
+func (n *Networks) overlayLocked(name string) (shoal.Network, bool) {
+	if net, ok := n.table.Networks[name]; ok {
+		return net, true
+	}
+	for id, net := range n.table.Networks {
+		if net.Spec.Name == name || name != "" && strings.HasPrefix(id, name) {
+			return net, true
+		}
+	}
+	return shoal.Network{}, false
+}
+
+func (n *Networks) publish(action, id, name, driver, container string) {
+	if n.cfg.Events == nil {
+		return
+	}
+	attrs := map[string]string{"name": name, "type": driver}
+	if container != "" {
+		attrs["container"] = container
+	}
+	n.cfg.Events.Publish(events.Event{Type: "network", Action: action, ID: id, Attributes: attrs})
+}
+
+func readJSON(path string, v any) error {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(b, v); err != nil {
+		return fmt.Errorf("read %s: %w", path, err)
+	}
+	return nil
+}
+
+// writeJSON replaces the file as a whole.
+func writeJSON(path string, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(path+".new", b, 0o600); err != nil {
+		return err
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		return errors.Join(err, os.Remove(path+".new"))
+	}
+	return nil
+}
+
+// HostRoutes is the subnets that the node reaches by itself, those of the cluster's networks left out: no new network of the
+// cluster may overlap them.
+func (n *Networks) HostRoutes() ([]string, error) {
+	all, err := n.routes()
+	if err != nil {
+		return nil, err
+	}
+	table := n.Table()
+	var out []string
+	for _, route := range all {
+		if !inCluster(table, route) {
+			out = append(out, route.String())
+		}
+	}
+	return out, nil
+}
+
+func inCluster(table shoal.Table, route netip.Prefix) bool {
+	for _, network := range table.Networks {
+		for _, s := range network.IPAM {
+			if p, err := netip.ParsePrefix(s.Subnet); err == nil && p.Overlaps(route) {
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,198 @@
+// Package network is a node's networks: it gives containers their sandboxes and endpoints, publishes their ports and probes the
+// nodes it sends traffic to. It reads the cluster's table as pushed by a manager and the wishes of containers, and writes a
+// dataplane.Config, DNS records, the files that containers find in /etc, and under its two directories what it must remember:
+// local networks for good, sandboxes and the last table until the machine restarts.
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/shoal-dev/shoal/internal/dataplane"
+	"github.com/shoal-dev/shoal/internal/events"
+	"github.com/shoal-dev/shoal/internal/shoal"
+)
+
+// Attacher asks a manager for an endpoint of a plain container on one of the cluster's networks.
+type Attacher interface {
+	// Attach returns what the allocator gave, and the task that stands for the attachment. An invalid addr leaves the choice
+	// to the allocator.
+	Attach(ctx context.Context, network, containerID string, addr netip.Addr, aliases []string) (shoal.TaskNetwork, shoal.ID, error)
+	Detach(ctx context.Context, taskID shoal.ID) error
+}
+
+// Config is what Networks needs.
+type Config struct {
+	Log      *slog.Logger
+	DataRoot string
+	ExecRoot string
+	Events   *events.Bus
+	// AddressPools is what subnets of local networks are cut from; empty for Docker's defaults.
+	AddressPools []AddressPool
+	// Attacher may be nil: then plain containers cannot join cluster networks.
+	Attacher Attacher
+	// ProbePort is where this node answers probes; 0 for 7946.
+	ProbePort uint16
+	// ResolvConf is the host's; empty for /etc/resolv.conf.
+	ResolvConf string
+}
+
+// Networks is the networks of one node. The node's namespace is the one in which New is called.
+type Networks struct {
+	cfg   Config
+	log   *slog.Logger
+	plane *dataplane.Plane
+	dir   string // under the exec root
+
+	mu       sync.Mutex // guards what follows
+	locals   map[string]*localNetwork
+	boxes    map[string]*box
+	table    shoal.Table
+	arrived  chan struct{} // closed and replaced when a table arrives
+	suspects map[shoal.ID]bool
+	holds    map[portKey]*hold
+	want     uint64 // grows with every change
+
+	applyMu sync.Mutex // held while the kernel is brought up to date; guards done, failed
+	done    uint64     // what want was at the last Apply
+	failed  error
+}
+
+// New takes up the node's networks where they were left. It looks at the kernel but changes only what was never there.
+func New(cfg Config) (*Networks, error) {
+	if len(cfg.AddressPools) == 0 {
+		cfg.AddressPools = defaultPools()
+	}
+	if cfg.ProbePort == 0 {
+		cfg.ProbePort = defaultProbePort
+	}
+	if cfg.ResolvConf == "" {
+		cfg.ResolvConf = "/etc/resolv.conf"
+	}
+	plane, err := dataplane.New(dataplane.Settings{Log: cfg.Log, Dir: filepath.Join(cfg.ExecRoot, "netns")})
+	if err != nil {
+		return nil, fmt.Errorf("open data plane: %w", err)
+	}
+	n := &Networks{cfg: cfg, log: cfg.Log, plane: plane, dir: filepath.Join(cfg.ExecRoot, "network"),
+		locals: map[string]*localNetwork{}, boxes: map[string]*box{}, arrived: make(chan struct{}),
+		suspects: map[shoal.ID]bool{}, holds: map[portKey]*hold{}}
+	for _, dir := range []string{n.dir, n.localDir()} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, fmt.Errorf("make network directory: %w", err)
+		}
+	}
+	if err := errors.Join(n.loadLocals(), n.loadTable(), n.loadBoxes()); err != nil {
+		return nil, err
+	}
+	if err := n.predefined(); err != nil {
+		return nil, err
+	}
+	return n, n.converge(context.Background())
+}
+
+// Close stops answering names and lets go of ports; the kernel keeps its state for the next start.
+func (n *Networks) Close() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var errs []error
+	for _, b := range n.boxes {
+		if b.resolver != nil {
+			errs = append(errs, b.resolver.Close())
+			b.resolver = nil
+		}
+	}
+	for _, h := range n.holds {
+		h.close()
+	}
+	return errors.Join(append(errs, n.plane.Close())...)
+}
+
+// Apply replaces the cluster's table. It returns when the kernel has it. A table without networks means that the node is in no
+// cluster.
+func (n *Networks) Apply(ctx context.Context, table shoal.Table) error {
+	n.mu.Lock()
+	n.table = table
+	close(n.arrived)
+	n.arrived = make(chan struct{})
+	var err error
+	if len(table.Networks) > 0 {
+		err = n.ensureGwbridgeLocked()
+	}
+	n.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if err := n.saveTable(table); err != nil {
+		return err
+	}
+	return n.converge(ctx)
+}
+
+// Table is the table in force.
+func (n *Networks) Table() shoal.Table {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.table
+}
+
+// converge brings kernel and resolvers to what is wanted now. Calls that come while one is at work are served by one next.
+func (n *Networks) converge(ctx context.Context) error {
+	n.mu.Lock()
+	n.want++
+	mine := n.want
+	n.mu.Unlock()
+	n.applyMu.Lock()
+	defer n.applyMu.Unlock()
+	if n.done >= mine {
+		return n.failed
+	}
+	n.mu.Lock()
+	now := n.want
+	config := n.planLocked()
+	names := n.namesLocked()
+	n.mu.Unlock()
+	// A caller that gives up must not leave the others with half of the work.
+	n.failed = n.plane.Apply(context.WithoutCancel(ctx), config)
+	n.done = now
+	for resolver, records := range names {
+		resolver.Set(records)
+	}
+	return n.failed
+}
+
+// failureOf is the part of an Apply's error that concerns the sandbox; the rest is logged.
+func (n *Networks) failureOf(err error, namespace string) error {
+	if err == nil {
+		return nil
+	}
+	var parts interface{ Unwrap() []error }
+	if !errors.As(err, &parts) {
+		return err
+	}
+	var mine error
+	for _, e := range parts.Unwrap() {
+		var part *dataplane.PartError
+		if errors.As(e, &part) && part.Part == "sandbox "+namespace {
+			mine = errors.Join(mine, part.Err)
+			continue
+		}
+		n.log.Warn("part of the network could not be applied", "err", e)
+	}
+	return mine
+}
+
+func (n *Networks) dial(proto, addr string) (net.Conn, error) {
+	var conn net.Conn
+	err := n.plane.InNode(func() (err error) {
+		conn, err = net.Dial(proto, addr)
+		return err
+	})
+	return conn, err
+}

@@ -1,0 +1,160 @@
+package network
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
+
+	"github.com/shoal-dev/shoal/internal/shoal"
+)
+
+// portKey is a port of the node that is taken.
+type portKey struct {
+	Protocol shoal.Protocol
+	Addr     netip.Addr
+	Port     uint16
+}
+
+// hold keeps other processes off a port: a socket is bound to it that never listens, so that what the rules do not catch is
+// refused.
+type hold struct {
+	fd    int
+	owner string // a container's ID, or ingressOwner
+}
+
+const ingressOwner = "the routing mesh"
+
+func (h *hold) close() { _ = unix.Close(h.fd) }
+
+// bindPorts takes the node's ports that the box publishes.
+func (n *Networks) bindPorts(b *box) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	b.Ports = nil
+	for _, want := range b.Spec.Ports {
+		bound, err := n.bindLocked(want, b.Spec.ContainerID)
+		if err != nil {
+			name := ""
+			for _, e := range b.Endpoints {
+				if e.Bridge != "" {
+					name = e.Info.EndpointID
+				}
+			}
+			return fmt.Errorf("driver failed programming external connectivity on endpoint %s (%s): %w", b.Spec.Name, name, err)
+		}
+		b.Ports = append(b.Ports, bound)
+	}
+	return nil
+}
+
+func (n *Networks) bindLocked(want shoal.PortBinding, owner string) (shoal.PortBinding, error) {
+	addr := want.HostIP
+	if !addr.IsValid() || addr.IsUnspecified() {
+		addr = netip.IPv4Unspecified()
+	}
+	want.HostIP = addr
+	last := max(want.HostPort, want.HostPortEnd)
+	var err error
+	for port := want.HostPort; ; port++ {
+		var bound uint16
+		if bound, err = n.holdLocked(portKey{want.Protocol, addr, port}, owner); err == nil {
+			want.HostPort, want.HostPortEnd = bound, 0
+			return want, nil
+		}
+		if port >= last {
+			return want, err
+		}
+	}
+}
+
+// holdLocked binds the port; port 0 leaves the choice to the kernel.
+func (n *Networks) holdLocked(key portKey, owner string) (uint16, error) {
+	for k := range n.holds {
+		if key.Port != 0 && k.Protocol == key.Protocol && k.Port == key.Port && (k.Addr == key.Addr || k.Addr.IsUnspecified() || key.Addr.IsUnspecified()) {
+			return 0, fmt.Errorf("Bind for %s:%d failed: port is already allocated%w", key.Addr, key.Port, hidden{errdefs.ErrUnknown}) //nolint:staticcheck // Docker's wording
+		}
+	}
+	fd := -1
+	err := n.plane.InNode(func() (err error) {
+		fd, err = bind(&key)
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("failed to bind host port for %s:%d/%s: %w", key.Addr, key.Port, key.Protocol, err)
+	}
+	n.holds[key] = &hold{fd: fd, owner: owner}
+	return key.Port, nil
+}
+
+func bind(key *portKey) (int, error) {
+	kind, proto := unix.SOCK_STREAM, unix.IPPROTO_TCP
+	switch key.Protocol {
+	case shoal.UDP:
+		kind, proto = unix.SOCK_DGRAM, unix.IPPROTO_UDP
+	case shoal.SCTP:
+		proto = unix.IPPROTO_SCTP
+	}
+	fd, err := unix.Socket(unix.AF_INET, kind|unix.SOCK_CLOEXEC, proto)
+	if err != nil {
+		return -1, err
+	}
+	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: key.Addr.As4(), Port: int(key.Port)}); err != nil {
+		return -1, errors.Join(errOf(err), unix.Close(fd))
+	}
+	name, err := unix.Getsockname(fd)
+	if err != nil {
+		return -1, errors.Join(err, unix.Close(fd))
+	}
+	if in4, ok := name.(*unix.SockaddrInet4); ok {
+		key.Port = uint16(in4.Port)
+	}
+	return fd, nil
+}
+
+// errOf gives a taken port the kind of a conflict.
+func errOf(err error) error {
+	if errors.Is(err, unix.EADDRINUSE) {
+		return fmt.Errorf("%w%w", err, hidden{errdefs.ErrUnknown})
+	}
+	return err
+}
+
+func (n *Networks) releasePortsLocked(b *box) {
+	for k, h := range n.holds {
+		if h.owner == b.Spec.ContainerID {
+			h.close()
+			delete(n.holds, k)
+		}
+	}
+	b.Ports = nil
+}
+
+// holdIngressLocked keeps the mesh's ports, and lets go of those no longer published. A port that a process of the node has is
+// left to the rules, which come first.
+func (n *Networks) holdIngressLocked() {
+	want := map[portKey]bool{}
+	for _, s := range n.table.Services {
+		for _, p := range s.Ports {
+			if p.Mode != shoal.PublishHost && p.Published != 0 {
+				want[portKey{p.Protocol, netip.IPv4Unspecified(), p.Published}] = true
+			}
+		}
+	}
+	for k, h := range n.holds {
+		if h.owner == ingressOwner && !want[k] {
+			h.close()
+			delete(n.holds, k)
+		}
+	}
+	for k := range want {
+		if n.holds[k] != nil {
+			continue
+		}
+		if _, err := n.holdLocked(k, ingressOwner); err != nil {
+			n.log.Warn("port of the routing mesh is in use on this node", "port", k.Port, "protocol", k.Protocol, "err", err)
+		}
+	}
+}

@@ -1,0 +1,411 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/shoal-dev/shoal/internal/dataplane"
+	"github.com/shoal-dev/shoal/internal/dns"
+	"github.com/shoal-dev/shoal/internal/shoal"
+)
+
+// tablePatience bounds how long Up waits for a network that the manager has promised.
+const tablePatience = 15 * time.Second
+
+// box is a container's sandbox. What is exported is remembered on disk until the machine restarts.
+type box struct {
+	Spec      shoal.SandboxSpec
+	Endpoints []*endpoint
+	Ports     []shoal.PortBinding // as bound
+
+	op       sync.Mutex // held for the length of an Up, Down, Connect or Disconnect; guards gone
+	gone     bool
+	resolver *dns.Resolver // guarded by Networks.mu, as the exported fields and planned are
+	planned  bool          // the kernel shall have it
+}
+
+// endpoint is an interface of a box. One of Bridge (a bridge's name) and Overlay (a network's ID) is set, or none for the one that
+// carries the ingress address.
+type endpoint struct {
+	Info    shoal.EndpointInfo
+	Bridge  string
+	Overlay string
+	// Attachment is the task that stands for a plain container on a cluster network.
+	Attachment shoal.ID
+	// Request keeps the aliases and options asked for.
+	Aliases []string
+}
+
+func (e *endpoint) hidden() bool { return e.Info.Network == shoal.GwbridgeName }
+
+func namespaceOf(containerID string) string {
+	if len(containerID) > 12 {
+		return containerID[:12]
+	}
+	return containerID
+}
+
+// lockBox returns the container's box with its op held, a new one if there is none and make is set.
+func (n *Networks) lockBox(containerID string, make bool) *box {
+	for {
+		n.mu.Lock()
+		b := n.boxes[containerID]
+		if b == nil && make {
+			b = &box{}
+			b.Spec.ContainerID = containerID
+			n.boxes[containerID] = b
+		}
+		n.mu.Unlock()
+		if b == nil {
+			return nil
+		}
+		b.op.Lock()
+		if !b.gone {
+			return b
+		}
+		b.op.Unlock()
+	}
+}
+
+// Up gives the container its sandbox. If it has one, that is returned as it is. It may wait for the table that has the
+// sandbox's cluster networks.
+func (n *Networks) Up(ctx context.Context, spec shoal.SandboxSpec) (shoal.Sandbox, error) {
+	if spec.Mode == "host" {
+		return n.hostSandbox(spec)
+	}
+	if other, ok := strings.CutPrefix(spec.Mode, "container:"); ok {
+		return n.SandboxOf(other)
+	}
+	b := n.lockBox(spec.ContainerID, true)
+	defer b.op.Unlock()
+	if n.plane.Exists(namespaceOf(spec.ContainerID)) && b.Spec.Mode != "" {
+		if err := n.failureOf(n.converge(ctx), namespaceOf(spec.ContainerID)); err != nil {
+			return shoal.Sandbox{}, err
+		}
+		return n.SandboxOf(spec.ContainerID)
+	}
+	if err := n.make(ctx, b, spec); err != nil {
+		return shoal.Sandbox{}, errors.Join(err, n.unmake(context.WithoutCancel(ctx), b))
+	}
+	return n.SandboxOf(spec.ContainerID)
+}
+
+func (n *Networks) make(ctx context.Context, b *box, spec shoal.SandboxSpec) error {
+	if spec.Mode == "" || spec.Mode == "default" {
+		spec.Mode = defaultBridge
+	}
+	n.mu.Lock()
+	b.Spec = spec
+	n.mu.Unlock()
+	if _, err := n.plane.Namespace(namespaceOf(spec.ContainerID)); err != nil {
+		return err
+	}
+	for _, req := range wanted(spec) {
+		if err := n.addEndpoint(ctx, b, req); err != nil {
+			return err
+		}
+	}
+	if err := n.addGateway(b); err != nil {
+		return err
+	}
+	if spec.IngressAddr.IsValid() {
+		n.addIngress(b)
+	}
+	if err := n.bindPorts(b); err != nil {
+		return err
+	}
+	if err := n.openResolver(b); err != nil {
+		return err
+	}
+	if err := n.writeFiles(b); err != nil {
+		return err
+	}
+	if err := n.save(b); err != nil {
+		return err
+	}
+	n.mu.Lock()
+	b.planned = true
+	n.mu.Unlock()
+	return n.failureOf(n.converge(ctx), namespaceOf(spec.ContainerID))
+}
+
+func wanted(spec shoal.SandboxSpec) []shoal.EndpointRequest {
+	switch {
+	case spec.Mode == "none":
+		return nil
+	case spec.Mode != defaultBridge || len(spec.Endpoints) > 0 || spec.IngressAddr.IsValid():
+		return spec.Endpoints
+	default:
+		return []shoal.EndpointRequest{{Network: defaultBridge}}
+	}
+}
+
+// addEndpoint plans an endpoint of the box; the kernel gets it with the next converge.
+func (n *Networks) addEndpoint(ctx context.Context, b *box, req shoal.EndpointRequest) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if l := n.localLocked(req.Network); l != nil {
+		if l.pool == nil {
+			return nil // none and host have no endpoints
+		}
+		return n.addLocalLocked(b, l, req)
+	}
+	return n.addOverlayLocked(ctx, b, req)
+}
+
+func (n *Networks) addLocalLocked(b *box, l *localNetwork, req shoal.EndpointRequest) error {
+	addr, err := l.pool.take(req.Addr, time.Now())
+	if err != nil {
+		return err
+	}
+	e := n.newEndpoint(b, l.Network, netip.PrefixFrom(addr, l.gateway().Bits()), req)
+	e.Bridge = l.bridge()
+	if !l.Spec.Internal {
+		e.Info.Gateway = l.gateway().Addr()
+	}
+	b.Endpoints = append(b.Endpoints, e)
+	return nil
+}
+
+// addOverlayLocked waits for the network with the lock given up.
+func (n *Networks) addOverlayLocked(ctx context.Context, b *box, req shoal.EndpointRequest) error {
+	var attachment shoal.ID
+	if b.Spec.TaskID == "" {
+		given, id, err := n.attachLocked(ctx, b, req)
+		if err != nil {
+			return fmt.Errorf("Could not attach to network %s: %w", req.Network, err) //nolint:staticcheck // Docker's wording
+		}
+		attachment, req.Network = id, given.NetworkID
+		if p, err := netip.ParsePrefix(given.Addresses[0]); err == nil {
+			req.Addr = p.Addr()
+		}
+	}
+	net, err := n.awaitLocked(ctx, req.Network)
+	if err == nil && (!req.Addr.IsValid() || len(net.IPAM) == 0) {
+		err = fmt.Errorf("network %s has no address for the container%w", net.Spec.Name, hidden{errdefs.ErrUnavailable})
+	}
+	if err != nil {
+		if attachment != "" {
+			n.mu.Unlock()
+			err = errors.Join(err, n.cfg.Attacher.Detach(context.WithoutCancel(ctx), attachment))
+			n.mu.Lock()
+		}
+		return err
+	}
+	bits := 24
+	for _, s := range net.IPAM {
+		if p, err := netip.ParsePrefix(s.Subnet); err == nil && p.Contains(req.Addr) {
+			bits = p.Bits()
+		}
+	}
+	e := n.newEndpoint(b, net, netip.PrefixFrom(req.Addr, bits), req)
+	e.Overlay, e.Attachment = net.ID, attachment
+	b.Endpoints = append(b.Endpoints, e)
+	return nil
+}
+
+func (n *Networks) attachLocked(ctx context.Context, b *box, req shoal.EndpointRequest) (shoal.TaskNetwork, shoal.ID, error) {
+	n.mu.Unlock()
+	defer n.mu.Lock()
+	if n.cfg.Attacher == nil {
+		return shoal.TaskNetwork{}, "", fmt.Errorf("network %s not found%w", req.Network, hidden{errdefs.ErrNotFound})
+	}
+	given, id, err := n.cfg.Attacher.Attach(ctx, req.Network, b.Spec.ContainerID, req.Addr, req.Aliases)
+	if err == nil && len(given.Addresses) == 0 {
+		err = errors.Join(fmt.Errorf("no address was given%w", hidden{errdefs.ErrUnavailable}), n.cfg.Attacher.Detach(context.WithoutCancel(ctx), id))
+	}
+	return given, id, err
+}
+
+func (n *Networks) awaitLocked(ctx context.Context, name string) (shoal.Network, error) {
+	ctx, cancel := context.WithTimeout(ctx, tablePatience)
+	defer cancel()
+	for {
+		if net, ok := n.overlayLocked(name); ok {
+			return net, nil
+		}
+		arrived := n.arrived
+		n.mu.Unlock()
+		select {
+		case <-arrived:
+			n.mu.Lock()
+		case <-ctx.Done():
+			n.mu.Lock()
+			return shoal.Network{}, fmt.Errorf("network %s not found%w", name, hidden{errdefs.ErrNotFound})
+		}
+	}
+}
+
+func (n *Networks) newEndpoint(b *box, net shoal.Network, addr netip.Prefix, req shoal.EndpointRequest) *endpoint {
+	mac := req.MAC
+	if mac == "" {
+		mac = dataplane.MAC(addr.Addr())
+	}
+	e := &endpoint{Aliases: req.Aliases, Info: shoal.EndpointInfo{Network: net.Spec.Name, NetworkID: net.ID, EndpointID: newLocalID(),
+		Interface: b.freeInterface(), Addr: addr, MAC: mac, Aliases: req.Aliases, DriverOpts: req.DriverOpts}}
+	if net.Spec.Name != defaultBridge {
+		e.Info.DNSNames = dnsNames(b.Spec, req.Aliases)
+	}
+	return e
+}
+
+func (b *box) freeInterface() string {
+	for i := 0; ; i++ {
+		name := fmt.Sprintf("eth%d", i)
+		if !slices.ContainsFunc(b.Endpoints, func(e *endpoint) bool { return e.Info.Interface == name }) {
+			return name
+		}
+	}
+}
+
+func dnsNames(spec shoal.SandboxSpec, aliases []string) []string {
+	var names []string
+	for _, name := range append(append([]string{spec.Name}, aliases...), namespaceOf(spec.ContainerID), spec.Hostname) {
+		if name != "" && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// addGateway gives the box the way out that its cluster networks lack.
+func (n *Networks) addGateway(b *box) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	need := b.Spec.IngressAddr.IsValid()
+	for _, e := range b.Endpoints {
+		if e.hidden() {
+			return nil
+		}
+		need = need || e.Overlay != "" && !n.table.Networks[e.Overlay].Spec.Internal
+	}
+	if !need {
+		return nil
+	}
+	if err := n.ensureGwbridgeLocked(); err != nil {
+		return err
+	}
+	return n.addLocalLocked(b, n.localLocked(shoal.GwbridgeName), shoal.EndpointRequest{})
+}
+
+// addIngress makes the task carry its address on the routing mesh. Traffic reaches it by the gateway bridge.
+func (n *Networks) addIngress(b *box) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	net := shoal.Network{Spec: shoal.NetworkSpec{Name: shoal.IngressName}}
+	for _, candidate := range n.table.Networks {
+		if candidate.Spec.Ingress {
+			net = candidate
+		}
+	}
+	b.Endpoints = append(b.Endpoints, n.newEndpoint(b, net, b.Spec.IngressAddr, shoal.EndpointRequest{}))
+}
+
+func (n *Networks) openResolver(b *box) error {
+	ns := namespaceOf(b.Spec.ContainerID)
+	r, err := dns.Open(dns.Config{Log: n.log, Dial: n.dial, Enter: func(f func() error) error { return n.plane.Inside(ns, f) }})
+	if err != nil {
+		return err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	b.resolver = r
+	return nil
+}
+
+// Down takes the container's sandbox away. It is no error if there is none.
+func (n *Networks) Down(ctx context.Context, containerID string) error {
+	b := n.lockBox(containerID, false)
+	if b == nil {
+		if err := os.RemoveAll(n.fileDir(containerID)); err != nil {
+			return fmt.Errorf("remove network files: %w", err)
+		}
+		return nil
+	}
+	defer b.op.Unlock()
+	return n.unmake(ctx, b)
+}
+
+func (n *Networks) unmake(ctx context.Context, b *box) error {
+	id := b.Spec.ContainerID
+	var errs []error
+	n.mu.Lock()
+	b.gone = true
+	delete(n.boxes, id)
+	n.releasePortsLocked(b)
+	resolver, endpoints := b.resolver, b.Endpoints
+	b.resolver, b.Endpoints = nil, nil
+	for _, e := range endpoints {
+		n.releaseLocked(e)
+	}
+	n.mu.Unlock()
+	if resolver != nil {
+		errs = append(errs, resolver.Close())
+	}
+	for _, e := range endpoints {
+		if e.Attachment != "" {
+			errs = append(errs, n.cfg.Attacher.Detach(ctx, e.Attachment))
+		}
+	}
+	n.plane.Release(namespaceOf(id))
+	errs = append(errs, os.RemoveAll(n.fileDir(id)), n.failureOf(n.converge(ctx), namespaceOf(id)))
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("take down sandbox of %s: %w", namespaceOf(id), err)
+	}
+	return nil
+}
+
+func (n *Networks) releaseLocked(e *endpoint) {
+	if l := n.locals[e.Info.NetworkID]; l != nil && l.pool != nil {
+		l.pool.release(e.Info.Addr.Addr(), time.Now())
+	}
+}
+
+// SandboxOf is what the container has.
+func (n *Networks) SandboxOf(containerID string) (shoal.Sandbox, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	b := n.boxes[containerID]
+	if b == nil {
+		return shoal.Sandbox{}, fmt.Errorf("container %s has no sandbox%w", containerID, hidden{errdefs.ErrNotFound})
+	}
+	s := shoal.Sandbox{Netns: filepath.Join(n.cfg.ExecRoot, "netns", namespaceOf(containerID)), Ports: slices.Clone(b.Ports)}
+	for _, e := range b.Endpoints {
+		if !e.hidden() {
+			s.Endpoints = append(s.Endpoints, e.Info)
+		}
+	}
+	n.filesOf(&s, containerID)
+	return s, nil
+}
+
+// Endpoint is a container on a network, as `docker network inspect` lists it.
+type Endpoint struct {
+	Container string // its name
+	Info      shoal.EndpointInfo
+}
+
+// ContainersOn is the containers of this node on the network, by container ID.
+func (n *Networks) ContainersOn(networkID string) map[string]Endpoint {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	out := map[string]Endpoint{}
+	for id, b := range n.boxes {
+		for _, e := range b.Endpoints {
+			if e.Info.NetworkID == networkID {
+				out[id] = Endpoint{Container: b.Spec.Name, Info: e.Info}
+			}
+		}
+	}
+	return out
+}

@@ -1,0 +1,255 @@
+// Package lab builds a small data centre on one machine for tests, benchmarks and the demo: nodes that are network namespaces
+// on a common bridge, each with its own daemon, data, cgroups and host name. It reads the built binary and the test images;
+// it writes below one folder of its own and removes all it made.
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// Lab is the machines and the wire between them.
+type Lab struct {
+	// Dir keeps everything; it is on a real file system, because overlayfs needs one.
+	Dir string
+	// Binary is the shoal to run.
+	Binary string
+	name   string
+	sw     netns.NsHandle // the namespace of the bridge
+	nodes  []*Node
+	hosts  []*Host
+}
+
+const bridgeName = "wire"
+
+// New makes an empty lab below dir (a new temporary folder if empty). name tells labs on one machine apart; it must be short.
+func New(name, dir, binary string) (*Lab, error) {
+	if dir == "" {
+		var err error
+		if dir, err = os.MkdirTemp("", "shoal-"+name+"-"); err != nil {
+			return nil, err
+		}
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	l := &Lab{Dir: dir, Binary: binary, name: name}
+	var err error
+	if l.sw, err = newNamespace("shoal-" + name + "-wire"); err != nil {
+		return nil, fmt.Errorf("make the wire's namespace: %w", err)
+	}
+	h, err := netlink.NewHandleAt(l.sw)
+	if err != nil {
+		return nil, err
+	}
+	defer h.Close()
+	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: bridgeName}}
+	if err := h.LinkAdd(bridge); err != nil {
+		return nil, fmt.Errorf("make the wire: %w", err)
+	}
+	return l, h.LinkSetUp(bridge)
+}
+
+// Host is a machine on the wire without a daemon: a client.
+type Host struct {
+	Name string
+	Addr string
+	lab  *Lab
+	ns   netns.NsHandle
+}
+
+// Namespace is the host's network namespace as `nsenter --net=` takes it.
+func (h *Host) Namespace() string { return namespacePath(h.lab.namespace(h.Name)) }
+
+func (l *Lab) namespace(host string) string { return "shoal-" + l.name + "-" + host }
+func namespacePath(name string) string      { return filepath.Join("/run/netns", name) }
+
+// Prefix length of the wire.
+const prefixLength = 24
+
+// AddHost puts a machine on the wire, at 10.77.0.last.
+func (l *Lab) AddHost(name string, last int) (*Host, error) {
+	ns, err := newNamespace(l.namespace(name))
+	if err != nil {
+		return nil, fmt.Errorf("make the namespace of %s: %w", name, err)
+	}
+	h := &Host{Name: name, Addr: fmt.Sprintf("10.77.0.%d", last), lab: l, ns: ns}
+	l.hosts = append(l.hosts, h)
+	if err := h.plug(); err != nil {
+		return nil, fmt.Errorf("connect %s: %w", name, err)
+	}
+	return h, nil
+}
+
+// plug lays the cable: eth0 in the host, a port of the wire's bridge at the other end.
+func (h *Host) plug() error {
+	sw, err := netlink.NewHandleAt(h.lab.sw)
+	if err != nil {
+		return err
+	}
+	defer sw.Close()
+	bridge, err := sw.LinkByName(bridgeName)
+	if err != nil {
+		return err
+	}
+	port := &netlink.Veth{
+		LinkAttrs: netlink.LinkAttrs{Name: h.Name, MasterIndex: bridge.Attrs().Index, Flags: net.FlagUp},
+		PeerName:  "eth0", PeerNamespace: netlink.NsFd(int(h.ns)),
+	}
+	if err := sw.LinkAdd(port); err != nil {
+		return err
+	}
+	if err := sw.LinkSetUp(port); err != nil {
+		return err
+	}
+	in, err := netlink.NewHandleAt(h.ns)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	eth0, err := in.LinkByName("eth0")
+	if err != nil {
+		return err
+	}
+	addr, err := netlink.ParseAddr(fmt.Sprintf("%s/%d", h.Addr, prefixLength))
+	if err != nil {
+		return err
+	}
+	if err := in.AddrAdd(eth0, addr); err != nil {
+		return err
+	}
+	lo, err := in.LinkByName("lo")
+	if err != nil {
+		return err
+	}
+	return errors.Join(in.LinkSetUp(eth0), in.LinkSetUp(lo))
+}
+
+// Cut unplugs the host (its port of the wire goes down), Mend plugs it in again.
+func (h *Host) Cut() error  { return h.port(false) }
+func (h *Host) Mend() error { return h.port(true) }
+
+func (h *Host) port(up bool) error {
+	sw, err := netlink.NewHandleAt(h.lab.sw)
+	if err != nil {
+		return err
+	}
+	defer sw.Close()
+	link, err := sw.LinkByName(h.Name)
+	if err != nil {
+		return err
+	}
+	if up {
+		return sw.LinkSetUp(link)
+	}
+	return sw.LinkSetDown(link)
+}
+
+// Dial connects from the host's namespace.
+func (h *Host) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	var conn net.Conn
+	err := within(h.ns, func() error {
+		var err error
+		conn, err = (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, network, addr)
+		return err
+	})
+	return conn, err
+}
+
+// Command runs a program in the host's network namespace.
+func (h *Host) Command(ctx context.Context, name string, args ...string) *exec.Cmd {
+	return exec.CommandContext(ctx, "nsenter", append([]string{"--net=" + h.Namespace(), "--", name}, args...)...)
+}
+
+// within runs do on a thread that is in a namespace. Sockets made there stay there.
+func within(ns netns.NsHandle, do func() error) error {
+	runtime.LockOSThread()
+	own, err := netns.Get()
+	if err != nil {
+		runtime.UnlockOSThread()
+		return err
+	}
+	defer func() { _ = own.Close() }()
+	if err := netns.Set(ns); err != nil {
+		runtime.UnlockOSThread()
+		return err
+	}
+	err = do()
+	if netns.Set(own) == nil {
+		runtime.UnlockOSThread() // a thread that cannot go back ends with its goroutine
+	}
+	return err
+}
+
+// newNamespace makes a named namespace, as `ip netns add` does.
+func newNamespace(name string) (netns.NsHandle, error) {
+	runtime.LockOSThread()
+	own, err := netns.Get()
+	if err != nil {
+		runtime.UnlockOSThread()
+		return netns.None(), err
+	}
+	defer func() { _ = own.Close() }()
+	ns, err := netns.NewNamed(name)
+	if netns.Set(own) == nil {
+		runtime.UnlockOSThread()
+	}
+	return ns, err
+}
+
+// Nodes are the lab's nodes in the order they were added.
+func (l *Lab) Nodes() []*Node { return l.nodes }
+
+// Close stops every daemon and removes everything that the lab made, whatever state it is in.
+func (l *Lab) Close() error {
+	var errs []error
+	var stopping sync.WaitGroup
+	for _, n := range l.nodes {
+		stopping.Go(func() { n.wipe() })
+	}
+	stopping.Wait()
+	errs = append(errs, l.unmount())
+	for _, h := range l.hosts {
+		errs = append(errs, h.ns.Close(), netns.DeleteNamed(l.namespace(h.Name)))
+	}
+	errs = append(errs, l.sw.Close(), netns.DeleteNamed("shoal-"+l.name+"-wire"))
+	if os.Getenv("SHOAL_LAB_KEEP") == "" {
+		errs = append(errs, os.RemoveAll(l.Dir))
+	}
+	return errors.Join(errs...)
+}
+
+// unmount takes away every mount below the lab's folder, the newest first.
+func (l *Lab) unmount() error {
+	text, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return err
+	}
+	var points []string
+	for line := range strings.Lines(string(text)) {
+		fields := strings.Fields(line)
+		if point := strings.ReplaceAll(fields[4], `\040`, " "); strings.HasPrefix(point, l.Dir+"/") {
+			points = append(points, point)
+		}
+	}
+	var errs []error
+	for i := len(points) - 1; i >= 0; i-- {
+		if err := unix.Unmount(points[i], unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) {
+			errs = append(errs, fmt.Errorf("unmount %s: %w", points[i], err))
+		}
+	}
+	return errors.Join(errs...)
+}
