@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/shoal-dev/shoal/internal/shoal"
-	"github.com/shoal-dev/shoal/internal/store"
 )
 
 // orphanAfter is how long a node may be gone before its tasks are given up for lost.
@@ -193,9 +192,7 @@ func (p *plan) lost(t *shoal.Task) bool {
 
 func (p *plan) remove(t *shoal.Task) {
 	delete(p.tasks, t.ID)
-	stored := p.view.Task(t.ID)
-	if stored == nil {
-		return
+	if stored := p.view.Task(t.ID); stored != nil {
+		p.deletes = append(p.deletes, stored)
 	}
-	p.changes.Merge(store.Changes{Deletes: []store.Object{stored}})
 }
