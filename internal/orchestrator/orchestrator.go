@@ -58,10 +58,9 @@ func (o *Orchestrator) Concerned(v store.View, c store.Change) []shoal.ID {
 			return nil
 		}
 		return o.All(v)
-	case store.KindCluster:
+	default:
 		return nil
 	}
-	return nil
 }
 
 // taskConcerns leaves out what others did to a task on its way to a node.

@@ -72,6 +72,7 @@ func (p *plan) restartable(t *shoal.Task, tasks []*shoal.Task) bool {
 		if t.Status.State == shoal.TaskComplete {
 			return false
 		}
+	default:
 	}
 	if policy.MaxAttempts == nil || *policy.MaxAttempts == 0 {
 		return true
@@ -154,7 +155,7 @@ func (p *plan) forget() {
 		keep = int(c.Spec.TaskHistoryLimit)
 	}
 	if r := p.service.Spec.Task.Restart; r != nil && r.MaxAttempts != nil {
-		keep = max(keep, int(min(*r.MaxAttempts, 1000))+1)
+		keep = max(keep, int(min(*r.MaxAttempts, 1000))+1) // #nosec G115 -- bounded
 	}
 	all := p.places()
 	for _, key := range orderPlaces(all) {
