@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -49,7 +50,8 @@ type applied struct {
 	overlays  map[string]*Overlay
 	sandboxes map[string]*sandboxState
 	ingress   *Ingress
-	rules     *ruleset
+	rules     *ruleset     // of the node's namespace
+	targets   []netip.Addr // where its ports lead
 }
 
 type sandboxState struct {
@@ -168,6 +170,9 @@ func (p *Plane) Apply(ctx context.Context, c *Config) error {
 		p.applied.rules = rules
 		if err != nil {
 			p.applied.rules = nil
+		} else {
+			err = forgetUDP(p.home, missing(p.applied.targets, portBackends(c.Ports)))
+			p.applied.targets = portBackends(c.Ports)
 		}
 		failed.note("ports", err)
 	}

@@ -87,8 +87,10 @@ func (want *ruleset) install(nsfd int, was *ruleset) error {
 	}
 	table := &nftables.Table{Name: tableName, Family: nftables.TableFamilyIPv4}
 	if was == nil {
-		conn.AddTable(table)
-		conn.DelTable(table)
+		// To remove a table costs the kernel ten milliseconds; most namespaces are new and have none.
+		if _, err := conn.ListTableOfFamily(tableName, table.Family); err == nil {
+			conn.DelTable(table)
+		}
 		was = newRuleset()
 		conn.AddTable(table)
 	}

@@ -41,6 +41,11 @@ func (p *Plane) applySandbox(name string, s *Sandbox, c *Config) error {
 	if err := rules.install(int(ns), known); err != nil {
 		return err
 	}
+	if was != nil {
+		if err := forgetUDP(ns, missing(vipBackends(was.config.Services), vipBackends(s.Services))); err != nil {
+			return err
+		}
+	}
 	p.partsMu.Lock()
 	defer p.partsMu.Unlock()
 	p.applied.sandboxes[name] = &sandboxState{config: s, rules: rules}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -112,6 +113,7 @@ func (c *testCluster) task(t *testing.T, service string, on int, slot int) (ente
 	last := byte(10 + len(c.table.Endpoints))
 	inNet, onMesh := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 1, last}), 24), netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, last}), 24)
 	name := fmt.Sprintf("%s.%d.%s", service, slot, id)
+	c.table.Endpoints = maps.Clone(c.table.Endpoints)
 	for network, addr := range map[string]netip.Prefix{"netid": inNet, "ingressid": onMesh} {
 		e := shoal.Endpoint{TaskID: id, NetworkID: network, NodeID: n.id, ServiceID: service, Name: name, Slot: uint64(slot), Addr: addr, MAC: dataplane.MAC(addr.Addr()), State: shoal.EndpointReady}
 		c.table.Endpoints[e.Key()] = e
@@ -257,6 +259,7 @@ func TestMeshAndVIP(t *testing.T) {
 			t.Errorf("resolve %s: %v", name, err)
 		}
 	}
+	c.udpMovesOn(t, other)
 	// A restarted daemon takes up what it left, before any manager has spoken to it.
 	n := c.nodes[0]
 	if err := n.Close(); err != nil {
@@ -271,3 +274,49 @@ func TestMeshAndVIP(t *testing.T) {
 		}
 	}
 }
+
+// udpMovesOn takes one backend out while a client keeps its UDP socket, through a VIP and through the mesh.
+func (c *testCluster) udpMovesOn(t *testing.T, inside func(func() error) error) {
+	t.Helper()
+	for addr, enter := range map[string]func(func() error) error{"10.0.1.2:80": inside, "10.77.0.13:8080": c.client.Do} {
+		var conn net.Conn
+		if err := enter(func() (err error) { conn, err = net.Dial("udp4", addr); return err }); err != nil {
+			t.Fatal(err)
+		}
+		ask := func() string {
+			buf := make([]byte, 100)
+			_ = conn.SetDeadline(time.Now().Add(2 * time.Second))
+			if _, err := conn.Write([]byte("?")); err != nil {
+				t.Error(err)
+			}
+			size, err := conn.Read(buf)
+			if err != nil {
+				t.Errorf("%s: %v", addr, err)
+			}
+			who, _, _ := strings.Cut(string(buf[:size]), " ")
+			return who
+		}
+		first := ask()
+		if again := ask(); again != first {
+			t.Errorf("%s: a flow went to %s, then to %s", addr, first, again)
+		}
+		setState := func(s shoal.EndpointState) {
+			c.table.Endpoints = maps.Clone(c.table.Endpoints) // tables are values: a pushed one is not changed
+			for k, e := range c.table.Endpoints {
+				if e.TaskID == first {
+					e.State = s
+					c.table.Endpoints[k] = e
+				}
+			}
+			c.push(t)
+		}
+		setState(shoal.EndpointDraining)
+		if now := ask(); now == first {
+			t.Errorf("%s: still at %s", addr, now)
+		}
+		setState(shoal.EndpointReady)
+		_ = conn.Close()
+	}
+}
+
+func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }

@@ -37,7 +37,7 @@ func (n *Networks) Connect(ctx context.Context, containerID string, req shoal.En
 	added := b.Endpoints[before]
 	err = n.addGateway(b)
 	if err == nil {
-		err = errors.Join(n.writeFiles(b), n.save(b), n.failureOf(n.converge(ctx), namespaceOf(containerID)))
+		err = errors.Join(n.openResolver(b), n.writeFiles(b), n.save(b), n.failureOf(n.converge(ctx), namespaceOf(containerID)))
 	}
 	if err != nil {
 		return shoal.EndpointInfo{}, errors.Join(err, n.removeEndpoint(context.WithoutCancel(ctx), b, added))

@@ -88,6 +88,9 @@ func (n *Networks) endpointNamesLocked(known map[string]*names) {
 		for _, alias := range e.Aliases {
 			k.add(alias, addr)
 		}
+		if e.Name == "" {
+			continue
+		}
 		k.reverse[addr] = e.Name + "." + n.table.Networks[e.NetworkID].Spec.Name
 	}
 	for id, b := range n.boxes {

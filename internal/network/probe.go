@@ -19,9 +19,9 @@ import (
 
 const (
 	defaultProbePort = 7946
-	probePeriod      = 200 * time.Millisecond
+	probePeriod      = 100 * time.Millisecond
 	// suspicion is how unlikely a silence must be, as -log10 of its probability, before the peer is suspected.
-	suspicion = 8
+	suspicion = 3
 	// minSilence is never exceeded by a healthy peer on a busy machine, whatever its history says.
 	minSilence = 600 * time.Millisecond
 	history    = 32
@@ -51,7 +51,6 @@ func (p *pulse) phi(now time.Time) float64 {
 	for _, g := range p.gaps {
 		mean += g / time.Duration(len(p.gaps))
 	}
-	mean /= 2
 	return float64(now.Sub(p.last)) / float64(mean) * math.Log10E
 }
 

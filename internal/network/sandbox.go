@@ -181,6 +181,9 @@ func (n *Networks) addLocalLocked(b *box, l *localNetwork, req shoal.EndpointReq
 func (n *Networks) addOverlayLocked(ctx context.Context, b *box, req shoal.EndpointRequest) error {
 	var attachment shoal.ID
 	if b.Spec.TaskID == "" {
+		if n.cfg.Attacher == nil || n.table.NodeID == "" {
+			return fmt.Errorf("network %s not found%w", req.Network, hidden{errdefs.ErrNotFound})
+		}
 		given, id, err := n.attachLocked(ctx, b, req)
 		if err != nil {
 			return fmt.Errorf("Could not attach to network %s: %w", req.Network, err) //nolint:staticcheck // Docker's wording
@@ -215,12 +218,11 @@ func (n *Networks) addOverlayLocked(ctx context.Context, b *box, req shoal.Endpo
 }
 
 func (n *Networks) attachLocked(ctx context.Context, b *box, req shoal.EndpointRequest) (shoal.TaskNetwork, shoal.ID, error) {
+	// Names are resolved on other nodes by what the attachment is called there.
+	aliases := append(slices.Clone(req.Aliases), b.Spec.Name)
 	n.mu.Unlock()
 	defer n.mu.Lock()
-	if n.cfg.Attacher == nil {
-		return shoal.TaskNetwork{}, "", fmt.Errorf("network %s not found%w", req.Network, hidden{errdefs.ErrNotFound})
-	}
-	given, id, err := n.cfg.Attacher.Attach(ctx, req.Network, b.Spec.ContainerID, req.Addr, req.Aliases)
+	given, id, err := n.cfg.Attacher.Attach(ctx, req.Network, b.Spec.ContainerID, req.Addr, aliases)
 	if err == nil && len(given.Addresses) == 0 {
 		err = errors.Join(fmt.Errorf("no address was given%w", hidden{errdefs.ErrUnavailable}), n.cfg.Attacher.Detach(context.WithoutCancel(ctx), id))
 	}
@@ -311,7 +313,14 @@ func (n *Networks) addIngress(b *box) {
 	b.Endpoints = append(b.Endpoints, n.newEndpoint(b, net, b.Spec.IngressAddr, shoal.EndpointRequest{}))
 }
 
+// openResolver gives the box its resolver, if it is one that has it.
 func (n *Networks) openResolver(b *box) error {
+	n.mu.Lock()
+	need := b.resolver == nil && named(b.Endpoints)
+	n.mu.Unlock()
+	if !need {
+		return nil
+	}
 	ns := namespaceOf(b.Spec.ContainerID)
 	r, err := dns.Open(dns.Config{Log: n.log, Dial: n.dial, Enter: func(f func() error) error { return n.plane.Inside(ns, f) }})
 	if err != nil {

@@ -1,0 +1,320 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/containerd/errdefs"
+	nettypes "github.com/moby/moby/api/types/network"
+
+	"github.com/shoal-dev/shoal/internal/membership"
+	"github.com/shoal-dev/shoal/internal/network"
+	"github.com/shoal-dev/shoal/internal/shoal"
+	"github.com/shoal-dev/shoal/internal/store"
+)
+
+// networks serves /networks: this node's own, and the cluster's.
+type networks struct {
+	local   *network.Networks
+	members *membership.Membership
+	// container finds a container's ID by name, ID or the beginning of one.
+	container func(ref string) (id string, err error)
+}
+
+func (n *networks) register(rt *router) {
+	rt.handle("GET /networks", n.list)
+	rt.handle("GET /networks/{id}", n.inspect)
+	rt.handle("POST /networks/create", n.create)
+	rt.handle("DELETE /networks/{id}", n.remove)
+	rt.handle("POST /networks/{id}/connect", n.connect)
+	rt.handle("POST /networks/{id}/disconnect", n.disconnect)
+	rt.handle("POST /networks/prune", n.prune)
+}
+
+// all is every network that this node can show: a manager knows all of the cluster's, a worker those it takes part in.
+func (n *networks) all() []shoal.Network {
+	list := n.local.List()
+	s, err := n.members.Store()
+	if err != nil {
+		return list // not a manager
+	}
+	list = slices.DeleteFunc(list, func(net shoal.Network) bool { return net.Spec.Scope != shoal.ScopeLocal })
+	for _, net := range s.View().Networks() {
+		list = append(list, *net)
+	}
+	return list
+}
+
+// find prefers, as Docker does, a full ID to a name, and a name to the beginning of an ID.
+func (n *networks) find(ref string) (shoal.Network, error) {
+	all := n.all()
+	for _, matches := range []func(shoal.Network) bool{
+		func(net shoal.Network) bool { return net.ID == ref },
+		func(net shoal.Network) bool { return net.Spec.Name == ref },
+		func(net shoal.Network) bool { return strings.HasPrefix(net.ID, ref) },
+	} {
+		found := slices.DeleteFunc(slices.Clone(all), func(net shoal.Network) bool { return !matches(net) })
+		switch {
+		case len(found) == 1:
+			return found[0], nil
+		case len(found) > 1:
+			return shoal.Network{}, fail(http.StatusBadRequest, "network %s is ambiguous (%d matches found on name)", ref, len(found))
+		}
+	}
+	return shoal.Network{}, fail(http.StatusNotFound, "network %s not found", ref)
+}
+
+func (n *networks) list(w http.ResponseWriter, r *http.Request) error {
+	f, err := readFilters(r, "dangling", "driver", "id", "label", "name", "scope", "type")
+	if err != nil {
+		return err
+	}
+	dangling, byUse, err := f.boolean("dangling")
+	if err != nil {
+		return err
+	}
+	out := []nettypes.Summary{}
+	for _, net := range n.all() {
+		if !f.prefix("id", net.ID) || !f.contains("name", net.Spec.Name) || !f.exact("driver", driverShown(net)) || !f.exact("scope", scopeOf(net)) ||
+			!f.labels("label", net.Spec.Labels) || !f.any("type", func(want string) bool { return want == typeOf(net) }) {
+			continue
+		}
+		if byUse && dangling != (typeOf(net) == "custom" && len(n.local.ContainersOn(net.ID)) == 0) {
+			continue
+		}
+		out = append(out, nettypes.Summary{Network: networkTo(net)})
+	}
+	return writeJSON(w, http.StatusOK, out)
+}
+
+func (n *networks) inspect(w http.ResponseWriter, r *http.Request) error {
+	net, err := n.find(r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	if scope := r.FormValue("scope"); scope != "" && scope != scopeOf(net) {
+		return fail(http.StatusNotFound, "network %s not found", r.PathValue("id"))
+	}
+	out := nettypes.Inspect{Network: networkTo(net)}
+	table := n.local.Table()
+	_, present := table.Networks[net.ID]
+	if present || scopeOf(net) == shoal.ScopeLocal {
+		out.Containers = map[string]nettypes.EndpointResource{}
+		for id, e := range n.local.ContainersOn(net.ID) {
+			out.Containers[id] = nettypes.EndpointResource{Name: e.Container, EndpointID: e.Info.EndpointID, MacAddress: hardwareAddr(e.Info.MAC), IPv4Address: e.Info.Addr}
+		}
+	}
+	if present {
+		out.Peers = peersOf(table, net.ID)
+		if flag(r, "verbose") {
+			out.Services = servicesOn(table, net.ID)
+		}
+	}
+	return writeJSON(w, http.StatusOK, out)
+}
+
+func (n *networks) create(w http.ResponseWriter, r *http.Request) error {
+	var req createNetwork
+	if err := readJSON(r, &req); err != nil {
+		return err
+	}
+	if strings.TrimSpace(req.Name) == "" {
+		return fail(http.StatusBadRequest, "invalid name: name is empty")
+	}
+	spec, err := req.spec()
+	if err != nil {
+		return err
+	}
+	var id string
+	if spec.Driver == shoal.DriverOverlay || spec.Scope == shoal.ScopeSwarm || spec.Ingress {
+		id, err = n.createForCluster(r.Context(), spec)
+	} else {
+		var net shoal.Network
+		net, err = n.local.Create(r.Context(), spec)
+		id = net.ID
+	}
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusCreated, nettypes.CreateResponse{ID: id})
+}
+
+func (n *networks) createForCluster(ctx context.Context, spec shoal.NetworkSpec) (string, error) {
+	s, err := n.members.Store()
+	if err != nil {
+		return "", fail(http.StatusServiceUnavailable, "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to swarm and try again.")
+	}
+	if !dnsName.MatchString(spec.Name) {
+		return "", shoal.InvalidArgument("name must be valid as a DNS name component")
+	}
+	if _, asked := spec.Options[shoal.OptionEncrypted]; asked {
+		// Better no network than one that sends in clear what was to be secret.
+		return "", fail(http.StatusNotImplemented, "encrypted overlay networks are not supported yet")
+	}
+	taken := subnetsOf(n.local.List())
+	net := shoal.Network{Meta: shoal.Meta{ID: shoal.NewID(), CreatedAt: time.Now().UTC()}, Spec: spec}
+	net.UpdatedAt = net.CreatedAt
+	err = s.Update(ctx, func(v store.View) (store.Changes, error) {
+		var changes store.Changes
+		if v.NetworkByName(spec.Name) != nil {
+			return changes, fail(http.StatusConflict, "network with name %s already exists", spec.Name)
+		}
+		if in := v.IngressNetwork(); spec.Ingress && in != nil {
+			return changes, shoal.AlreadyExists("ingress network (%s) is already present", in.ID)
+		}
+		used := slices.Clone(taken)
+		for _, other := range v.Networks() {
+			used = append(used, subnetsOf([]shoal.Network{*other})...)
+		}
+		for _, mine := range subnetsOf([]shoal.Network{net}) {
+			if slices.ContainsFunc(used, mine.Overlaps) {
+				return changes, fail(http.StatusForbidden, "invalid pool request: Pool overlaps with other one on this address space")
+			}
+		}
+		changes.Put(&net)
+		return changes, nil
+	})
+	return net.ID, err
+}
+
+// subnetsOf is the subnets that networks have or ask for.
+func subnetsOf(list []shoal.Network) []netip.Prefix {
+	var out []netip.Prefix
+	for _, net := range list {
+		for _, s := range append(slices.Clone(net.IPAM), net.Spec.IPAM...) {
+			if p, err := netip.ParsePrefix(s.Subnet); err == nil {
+				out = append(out, p)
+			}
+		}
+	}
+	return out
+}
+
+func (n *networks) remove(w http.ResponseWriter, r *http.Request) error {
+	net, err := n.find(r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	if scopeOf(net) == shoal.ScopeLocal {
+		err = n.local.Remove(r.Context(), net.ID)
+	} else {
+		err = n.removeFromCluster(r.Context(), net.ID)
+	}
+	if err == nil {
+		w.WriteHeader(http.StatusNoContent)
+	}
+	return err
+}
+
+func (n *networks) removeFromCluster(ctx context.Context, id string) error {
+	s, err := n.members.Store()
+	if err != nil {
+		return err
+	}
+	return s.Update(ctx, func(v store.View) (store.Changes, error) {
+		var changes store.Changes
+		net := v.Network(id)
+		if net == nil {
+			return changes, fail(http.StatusNotFound, "network %s not found", id)
+		}
+		if err := unused(v, net); err != nil {
+			return changes, err
+		}
+		changes.Delete(net)
+		return changes, nil
+	})
+}
+
+// unused refuses a network that a service or an attached container is on.
+func unused(v store.View, net *shoal.Network) error {
+	for _, s := range v.Services() {
+		on := net.Spec.Ingress && s.Spec.Endpoint.HasIngressPort()
+		for _, a := range s.Spec.AttachedNetworks() {
+			on = on || a.Target == net.ID
+		}
+		if on {
+			return shoal.FailedPrecondition("network %s is in use by service %s", net.ID, s.ID)
+		}
+	}
+	for _, t := range v.Tasks() {
+		for _, a := range t.Networks {
+			if a.NetworkID == net.ID && t.ServiceID == "" && t.DesiredState <= shoal.TaskRunning && t.Status.State <= shoal.TaskRunning {
+				return shoal.FailedPrecondition("network %s is in use by task %s", net.ID, t.ID)
+			}
+		}
+	}
+	return nil
+}
+
+func (n *networks) connect(_ http.ResponseWriter, r *http.Request) error {
+	var req nettypes.ConnectRequest
+	if err := readJSON(r, &req); err != nil {
+		return err
+	}
+	id, err := n.container(req.Container)
+	if err != nil {
+		return err
+	}
+	want := shoal.EndpointRequest{Network: r.PathValue("id")}
+	if net, err := n.find(want.Network); err == nil { // else a manager may know it
+		want.Network = net.Spec.Name
+	}
+	if c := req.EndpointConfig; c != nil {
+		want.Aliases, want.DriverOpts, want.MAC = c.Aliases, c.DriverOpts, c.MacAddress.String()
+		if c.IPAMConfig != nil {
+			want.Addr = c.IPAMConfig.IPv4Address
+		}
+	}
+	_, err = n.local.Connect(r.Context(), id, want)
+	return err
+}
+
+func (n *networks) disconnect(_ http.ResponseWriter, r *http.Request) error {
+	var req nettypes.DisconnectRequest
+	if err := readJSON(r, &req); err != nil {
+		return err
+	}
+	net, err := n.find(r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	id, err := n.container(req.Container)
+	if err != nil {
+		if req.Force && errdefs.IsNotFound(err) {
+			id = req.Container
+		} else {
+			return err
+		}
+	}
+	return n.local.Disconnect(r.Context(), id, net.ID, req.Force)
+}
+
+func (n *networks) prune(w http.ResponseWriter, r *http.Request) error {
+	f, err := readFilters(r, "until", "label", "label!")
+	if err != nil {
+		return err
+	}
+	report := nettypes.PruneReport{}
+	for _, net := range n.all() {
+		if typeOf(net) == "builtin" || net.Spec.Name == shoal.GwbridgeName || !f.labels("label", net.Spec.Labels) || f.has("label!") && f.labels("label!", net.Spec.Labels) {
+			continue
+		}
+		if scopeOf(net) == shoal.ScopeLocal {
+			err = n.local.Remove(r.Context(), net.ID)
+		} else {
+			err = n.removeFromCluster(r.Context(), net.ID)
+		}
+		switch {
+		case err == nil:
+			report.NetworksDeleted = append(report.NetworksDeleted, net.Spec.Name)
+		case errors.Is(err, r.Context().Err()) && r.Context().Err() != nil:
+			return err
+		}
+	}
+	return writeJSON(w, http.StatusOK, report)
+}

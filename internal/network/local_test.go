@@ -1,0 +1,249 @@
+package network
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"pgregory.net/rapid"
+
+	"github.com/shoal-dev/shoal/internal/dataplane/netnstest"
+	"github.com/shoal-dev/shoal/internal/shoal"
+)
+
+func TestSubnetsNeverOverlap(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var used []netip.Prefix
+		for range rapid.IntRange(1, 40).Draw(t, "networks") {
+			p, err := freeSubnet(defaultPools(), used)
+			if err != nil {
+				if len(used) < 31 {
+					t.Fatalf("no subnet left after %d of 31", len(used))
+				}
+				return
+			}
+			if overlapsAny(p, used) {
+				t.Fatalf("%s overlaps one of %v", p, used)
+			}
+			used = append(used, p)
+			if i := rapid.IntRange(-20, len(used)-1).Draw(t, "remove"); i >= 0 {
+				used = append(used[:i], used[i+1:]...)
+			}
+		}
+	})
+}
+
+func TestAddressesAreNeverSharedAndNeverLost(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		pool := newAddresses(netip.MustParsePrefix("10.9.0.0/28"), netip.Prefix{})
+		now := time.Unix(1, 0)
+		held := map[netip.Addr]bool{}
+		for range rapid.IntRange(1, 200).Draw(t, "steps") {
+			now = now.Add(time.Duration(rapid.IntRange(0, 3000).Draw(t, "ms")) * time.Millisecond)
+			if len(held) > 0 && rapid.Bool().Draw(t, "release") {
+				for a := range held {
+					pool.release(a, now)
+					delete(held, a)
+					break
+				}
+				continue
+			}
+			a, err := pool.take(netip.Addr{}, now)
+			switch {
+			case err != nil && len(held) != 14:
+				t.Fatalf("%v with %d of 14 in use", err, len(held))
+			case err == nil && (held[a] || !pool.subnet.Contains(a) || a == pool.subnet.Addr() || a.String() == "10.9.0.15"):
+				t.Fatalf("%s is not to be given away", a)
+			case err == nil:
+				held[a] = true
+			}
+		}
+	})
+}
+
+func TestLocalNetworks(t *testing.T) {
+	n := newCluster(t, 1).nodes[0]
+	ctx := t.Context()
+	for _, l := range n.List() {
+		if l.Spec.Name == "bridge" && l.IPAM[0].Subnet != "172.17.0.0/16" {
+			t.Errorf("bridge has %s", l.IPAM[0].Subnet)
+		}
+	}
+	br1, err := n.Create(ctx, shoal.NetworkSpec{Name: "br1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		spec shoal.NetworkSpec
+		want string
+	}{
+		{shoal.NetworkSpec{Name: "br1"}, "network with name br1 already exists"},
+		{shoal.NetworkSpec{Name: "x", Driver: "nosuchdriver"}, `plugin "nosuchdriver" not found`},
+		{shoal.NetworkSpec{Name: "x", IPAM: []shoal.Subnet{{Subnet: br1.IPAM[0].Subnet}}}, "invalid pool request: Pool overlaps with other one on this address space"},
+	} {
+		if _, err := n.Create(ctx, c.spec); err == nil || err.Error() != c.want {
+			t.Errorf("create %+v: %v, want %s", c.spec, err, c.want)
+		}
+	}
+	up := func(id, name string, ports ...shoal.PortBinding) (shoal.Sandbox, error) {
+		return n.Up(ctx, shoal.SandboxSpec{ContainerID: id, Name: name, Mode: "networks", Ports: ports, Endpoints: []shoal.EndpointRequest{{Network: "br1", Aliases: []string{"al"}}}})
+	}
+	port := shoal.PortBinding{Protocol: shoal.TCP, Target: 80, HostPort: 8080}
+	a, err := up(strings.Repeat("a", 64), "ca", port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listen(t, func(f func() error) error { return netnstest.At(a.Netns, f) }, "a")
+	if who, _, err := ask(n.ns.Do, "tcp4", "127.0.0.1:8080"); who != "a" {
+		t.Errorf("published port: %q, %v", who, err)
+	}
+	if _, err := up(strings.Repeat("b", 64), "cb", port); err == nil || !strings.HasSuffix(err.Error(), "Bind for 0.0.0.0:8080 failed: port is already allocated") {
+		t.Errorf("second binding: %v", err)
+	}
+	b, err := up(strings.Repeat("b", 64), "cb")
+	if err != nil {
+		t.Fatal(err)
+	}
+	inB := func(f func() error) error { return netnstest.At(b.Netns, f) }
+	for _, name := range []string{"ca", "al", strings.Repeat("a", 12)} {
+		err := inB(func() error {
+			r := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+				var conn net.Conn
+				err := inB(func() (err error) { conn, err = net.Dial(network, "127.0.0.11:53"); return err })
+				return conn, err
+			}}
+			addrs, err := r.LookupHost(ctx, name+".")
+			if err == nil && len(addrs) == 0 {
+				err = fmt.Errorf("no address")
+			}
+			return err
+		})
+		if err != nil {
+			t.Errorf("resolve %s: %v", name, err)
+		}
+	}
+	if err := n.Remove(ctx, "br1"); err == nil || !strings.Contains(err.Error(), "has active endpoints") {
+		t.Errorf("remove a network in use: %v", err)
+	}
+	e, err := n.Connect(ctx, strings.Repeat("b", 64), shoal.EndpointRequest{Network: "bridge"})
+	if err != nil || e.Interface != "eth1" {
+		t.Errorf("connect: %+v, %v", e, err)
+	}
+	if err := n.Disconnect(ctx, strings.Repeat("b", 64), "bridge", false); err != nil {
+		t.Error(err)
+	}
+	for _, id := range []string{"a", "b"} {
+		if err := n.Down(ctx, strings.Repeat(id, 64)); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := n.Remove(ctx, "br1"); err != nil {
+		t.Error(err)
+	}
+	if _, err := n.Up(ctx, shoal.SandboxSpec{ContainerID: strings.Repeat("c", 64), Mode: "networks", Endpoints: []shoal.EndpointRequest{{Network: "nosuch"}}}); !errdefs.IsNotFound(err) {
+		t.Errorf("unknown network: %v", err)
+	}
+}
+
+func TestSilentPeerIsSkippedUntilItAnswers(t *testing.T) {
+	c := newCluster(t, 3)
+	c.service("web", "10.0.1.2", 8080)
+	c.push(t)
+	c.task(t, "web", 0, 1)
+	c.task(t, "web", 1, 2)
+	c.push(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 3)
+	for _, n := range c.nodes {
+		go func() { ended <- n.Run(ctx) }()
+	}
+	defer func() {
+		cancel()
+		for range c.nodes {
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+		}
+	}()
+	within := func(what string, limit time.Duration, good func() bool) {
+		t.Helper()
+		deadline := time.NewTimer(limit)
+		defer deadline.Stop()
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		start := time.Now()
+		for !good() {
+			select {
+			case <-tick.C:
+			case <-deadline.C:
+				t.Fatalf("%s: not within %v", what, limit)
+			}
+		}
+		t.Logf("%s after %v", what, time.Since(start).Round(time.Millisecond))
+	}
+	suspects := func() int {
+		n := c.nodes[2].Networks
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		return len(n.suspects)
+	}
+	c.underlay.Cut(t, 2, true)
+	within("suspected", 5*time.Second, func() bool { return suspects() == 1 })
+	for range 10 {
+		if who, _, err := ask(c.client.Do, "tcp4", "10.77.0.13:8080"); who != "webtask1" {
+			t.Errorf("got %q, %v", who, err)
+		}
+	}
+	c.underlay.Cut(t, 2, false)
+	within("trusted again", 5*time.Second, func() bool { return suspects() == 0 })
+}
+
+func BenchmarkUp(b *testing.B) {
+	for _, parallel := range []int{1, 10} {
+		b.Run(fmt.Sprint("parallel=", parallel), func(b *testing.B) {
+			ns := netnstest.New(b)
+			dir := b.TempDir()
+			var n *Networks
+			err := ns.Do(func() (err error) {
+				n, err = New(Config{Log: discard(), DataRoot: dir + "/data", ExecRoot: dir + "/exec", ResolvConf: dir + "/none"})
+				return err
+			})
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ResetTimer()
+			jobs, done := make(chan int), make(chan error)
+			for range parallel {
+				go func() {
+					for i := range jobs {
+						_, err := n.Up(b.Context(), shoal.SandboxSpec{ContainerID: fmt.Sprintf("%012d", i), Name: fmt.Sprint("c", i)})
+						done <- err
+					}
+				}()
+			}
+			go func() {
+				for i := range b.N {
+					jobs <- i
+				}
+				close(jobs)
+			}()
+			for range b.N {
+				if err := <-done; err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.StopTimer()
+			for id := range n.boxes {
+				if err := n.Down(context.Background(), id); err != nil {
+					b.Error(err)
+				}
+			}
+			_ = n.Close()
+		})
+	}
+}
