@@ -88,6 +88,7 @@ func (a *Allocator) Concerned(v store.View, c store.Change) []shoal.ID {
 		if c.Old == nil {
 			return a.All(v)
 		}
+	default:
 	}
 	return nil
 }
@@ -130,8 +131,9 @@ func (a *Allocator) Reconcile(v store.View, k shoal.ID) (store.Changes, error) {
 		return service(v, id), nil
 	case store.KindTask:
 		return attachment(v, id), nil
+	default:
+		return store.Changes{}, fmt.Errorf("allocate for key %s: unknown kind", k)
 	}
-	return store.Changes{}, fmt.Errorf("allocate for key %s: unknown kind", k)
 }
 
 // node gives a node its address on the ingress network.

@@ -194,6 +194,7 @@ func (s *services) create(w http.ResponseWriter, r *http.Request) error {
 			return store.Changes{}, nameConflict(spec.Name)
 		}
 		service.Spec = checked
+		beginRun(service, v)
 		return store.Changes{Puts: []store.Object{service}}, nil
 	})
 	if store.IsNameTaken(err) {
@@ -309,7 +310,16 @@ func (s *services) change(next *shoal.Service, v store.View, u serviceUpdate) er
 	}
 	previous := next.Spec
 	next.PreviousSpec, next.Spec, next.UpdateStatus = &previous, spec, nil
+	beginRun(next, v)
 	return nil
+}
+
+// beginRun numbers the run of a job that a new spec begins. The orchestrator would do it too, but clients read the number as
+// soon as the service is there.
+func beginRun(s *shoal.Service, v store.View) {
+	if s.Spec.Mode.IsJob() && (s.JobStatus == nil || s.JobStatus.Iteration != s.SpecVersion) {
+		s.JobStatus = &shoal.JobStatus{Iteration: s.SpecVersion, LastExecution: v.Now().UTC()}
+	}
 }
 
 func rollBack(next *shoal.Service, v store.View) error {

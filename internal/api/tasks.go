@@ -105,6 +105,7 @@ func taskTo(v store.View, t *shoal.Task) swarm.Task {
 		out.Status.ContainerStatus = &swarm.ContainerStatus{ContainerID: c.ContainerID, PID: c.PID, ExitCode: c.ExitCode}
 	}
 	if t.JobIteration != nil {
+		out.Slot = max(out.Slot-1, 0) // clients count the slots of jobs from 0
 		out.JobIteration = &swarm.Version{Index: *t.JobIteration}
 	}
 	for _, at := range t.Networks {

@@ -4,7 +4,6 @@ import (
 	"slices"
 
 	"github.com/shoal-dev/shoal/internal/shoal"
-	"github.com/shoal-dev/shoal/internal/store"
 )
 
 // job runs tasks until enough of them have completed. Every change of the spec begins a new run, whose number is the
@@ -78,5 +77,5 @@ func (p *plan) runState() shoal.TaskState {
 
 func (p *plan) putService(s *shoal.Service) {
 	p.service = s
-	p.changes.Merge(store.Changes{Puts: []store.Object{s}})
+	p.write(s)
 }

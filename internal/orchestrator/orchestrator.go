@@ -58,10 +58,9 @@ func (o *Orchestrator) Concerned(v store.View, c store.Change) []shoal.ID {
 			return nil
 		}
 		return o.All(v)
-	case store.KindCluster:
+	default:
 		return nil
 	}
-	return nil
 }
 
 // taskConcerns leaves out what others did to a task on its way to a node.
@@ -87,19 +86,19 @@ func sameForTasks(a, b *shoal.Node) bool {
 
 // Reconcile implements reconcile.Controller.
 func (o *Orchestrator) Reconcile(v store.View, key shoal.ID) (store.Changes, error) {
-	p := &plan{view: v, now: v.Now().UTC(), newID: o.newID, tasks: map[shoal.ID]*shoal.Task{}, service: v.Service(key)}
+	p := &plan{view: v, now: v.Now().UTC(), newID: o.newID, tasks: map[shoal.ID]*shoal.Task{}, written: map[shoal.ID]int{}, service: v.Service(key)}
 	for _, t := range v.TasksOfService(key) {
 		p.tasks[t.ID] = t
 	}
 	if p.service == nil {
-		if key == "" { // containers attached to networks are their agents' affair
-			return store.Changes{}, nil
+		if key == "" {
+			return attachments(v), nil
 		}
 		for _, t := range p.sorted() {
 			p.desire(t, shoal.TaskRemove)
 		}
 		p.forget()
-		return p.changes, nil
+		return p.result(), nil
 	}
 	p.constraints, _ = shoal.ParseConstraints(constraintsOf(p.service)) // the API has refused bad ones
 	p.giveUpUnfit()
@@ -113,7 +112,29 @@ func (o *Orchestrator) Reconcile(v store.View, key shoal.ID) (store.Changes, err
 	}
 	p.release()
 	p.forget()
-	return p.changes, nil
+	return p.result(), nil
+}
+
+// result is the changes with the deletes, which take the place of puts of the same tasks.
+func (p *plan) result() store.Changes {
+	p.changes.Merge(store.Changes{Deletes: p.deletes})
+	return p.changes
+}
+
+// attachments deletes the endpoints of plain containers that are to go or whose node has left.
+func attachments(v store.View) store.Changes {
+	var changes store.Changes
+	for _, t := range v.Tasks() {
+		if t.ServiceID != "" {
+			continue
+		}
+		node := v.Node(t.NodeID)
+		stopped := t.Status.State.Ended() || (node != nil && node.Status.State == shoal.NodeDown)
+		if node == nil || (t.DesiredState == shoal.TaskRemove && stopped) {
+			changes.Delete(t)
+		}
+	}
+	return changes
 }
 
 func constraintsOf(s *shoal.Service) []string {
@@ -132,6 +153,8 @@ type plan struct {
 	constraints []shoal.Constraint
 	tasks       map[shoal.ID]*shoal.Task
 	changes     store.Changes
+	deletes     []store.Object
+	written     map[shoal.ID]int // where in changes.Puts an object is
 }
 
 // sorted is the tasks, oldest first.
@@ -156,8 +179,17 @@ func olderFirst(a, b *shoal.Task) int {
 
 func (p *plan) put(t *shoal.Task) {
 	p.tasks[t.ID] = t
-	c := store.Changes{Puts: []store.Object{t}}
-	p.changes.Merge(c)
+	p.write(t)
+}
+
+// write puts an object, in place of what was put for it before.
+func (p *plan) write(o store.Object) {
+	if at, again := p.written[o.Head().ID]; again {
+		p.changes.Puts[at] = o
+		return
+	}
+	p.written[o.Head().ID] = len(p.changes.Puts)
+	p.changes.Put(o)
 }
 
 // desire moves a task's desired state on; it never moves back.

@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/shoal-dev/shoal/internal/shoal"
-	"github.com/shoal-dev/shoal/internal/store"
 )
 
 // orphanAfter is how long a node may be gone before its tasks are given up for lost.
@@ -73,6 +72,7 @@ func (p *plan) restartable(t *shoal.Task, tasks []*shoal.Task) bool {
 		if t.Status.State == shoal.TaskComplete {
 			return false
 		}
+	default:
 	}
 	if policy.MaxAttempts == nil || *policy.MaxAttempts == 0 {
 		return true
@@ -155,7 +155,7 @@ func (p *plan) forget() {
 		keep = int(c.Spec.TaskHistoryLimit)
 	}
 	if r := p.service.Spec.Task.Restart; r != nil && r.MaxAttempts != nil {
-		keep = max(keep, int(min(*r.MaxAttempts, 1000))+1)
+		keep = max(keep, int(min(*r.MaxAttempts, 1000))+1) // #nosec G115 -- bounded
 	}
 	all := p.places()
 	for _, key := range orderPlaces(all) {
@@ -193,9 +193,7 @@ func (p *plan) lost(t *shoal.Task) bool {
 
 func (p *plan) remove(t *shoal.Task) {
 	delete(p.tasks, t.ID)
-	stored := p.view.Task(t.ID)
-	if stored == nil {
-		return
+	if stored := p.view.Task(t.ID); stored != nil {
+		p.deletes = append(p.deletes, stored)
 	}
-	p.changes.Merge(store.Changes{Deletes: []store.Object{stored}})
 }

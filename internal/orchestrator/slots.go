@@ -71,7 +71,7 @@ func (p *plan) replicated() {
 		}
 		taken = append(taken, key)
 	}
-	want := int(p.service.Spec.Replicas())
+	want := int(p.service.Spec.Replicas()) // #nosec G115 -- far fewer
 	if len(taken) > want {
 		taken = p.shrink(all, taken, want)
 	}

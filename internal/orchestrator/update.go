@@ -1,11 +1,13 @@
 package orchestrator
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
+
+// maxParallelism is more tasks than any update replaces at once.
+const maxParallelism = 1 << 20
 
 // defaultMonitor is how long a new task is watched for failure, unless the update says otherwise.
 const defaultMonitor = 5 * time.Second
@@ -53,7 +55,7 @@ func (p *plan) update(taken []place) {
 	}
 	free := len(stale)
 	if cfg.Parallelism > 0 {
-		free = max(0, int(cfg.Parallelism)-len(busy))
+		free = max(0, int(min(cfg.Parallelism, maxParallelism))-len(busy)) // #nosec G115 -- bounded
 	}
 	for _, key := range stale[:min(free, len(stale))] {
 		p.renew(key, all[key], cfg.Order)
@@ -189,8 +191,9 @@ func failedItself(t *shoal.Task) bool {
 	switch t.Status.State {
 	case shoal.TaskFailed, shoal.TaskRejected, shoal.TaskComplete:
 		return true
+	default:
+		return false
 	}
-	return false
 }
 
 // finish declares the update complete once its last task has run for the monitoring period.
@@ -213,7 +216,7 @@ func (p *plan) finish(all map[place][]*shoal.Task, fresh []place, cfg shoal.Upda
 	if p.rollingBack() {
 		what, status.State = "rollback", shoal.UpdateRollbackCompleted
 	}
-	status.CompletedAt, status.Message = &p.now, fmt.Sprintf("%s completed", what)
+	status.CompletedAt, status.Message = &p.now, what+" completed"
 	p.setStatus(status)
 }
 

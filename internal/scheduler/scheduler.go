@@ -47,6 +47,7 @@ func (s *Scheduler) Concerned(v store.View, c store.Change) []shoal.ID {
 		if c.Old == nil || c.New == nil || !sameForScheduling(c.Old.(*shoal.Node), c.New.(*shoal.Node)) {
 			return s.ifPending(v)
 		}
+	default:
 	}
 	return nil
 }

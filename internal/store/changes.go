@@ -65,6 +65,18 @@ func (c *Changes) Merge(other Changes) {
 // ErrFenced says that a commit came from a leader that no longer is one.
 var ErrFenced = fmt.Errorf("another leader has begun: %w", errdefs.ErrFailedPrecondition)
 
+// ErrNoLeader says, in Docker's words, that too few managers are there to agree on anything. What was to be written may yet be.
+var ErrNoLeader error = leaderlessError{}
+
+type leaderlessError struct{}
+
+func (leaderlessError) Error() string {
+	return "rpc error: code = Unknown desc = The swarm does not have a leader. It's possible that too few managers are online. " +
+		"Make sure more than half of the managers are online."
+}
+
+func (leaderlessError) Unwrap() error { return errdefs.ErrUnavailable }
+
 // ConflictError says that an object has changed since it was read, or that its name is taken. Nothing was written.
 type ConflictError struct {
 	Kind Kind

@@ -140,6 +140,9 @@ func (s *Store) CommitNoWait(ctx context.Context, c Changes) (uint64, error) {
 	if errors.As(err, &conflict) {
 		return 0, conflictOf(conflict.Key)
 	}
+	if errors.Is(err, ErrNoLeader) {
+		return 0, err
+	}
 	if err != nil {
 		return 0, fmt.Errorf("commit changes: %w", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -23,9 +24,9 @@ func (m *Member) Load(ctx context.Context) ([]store.Record, uint64, error) {
 	}
 	records := make([]store.Record, 0, len(got.Kvs))
 	for _, kv := range got.Kvs {
-		records = append(records, store.Record{Key: string(kv.Key), Value: kv.Value, Rev: uint64(kv.ModRevision)})
+		records = append(records, store.Record{Key: string(kv.Key), Value: kv.Value, Rev: rev(kv.ModRevision)})
 	}
-	return records, uint64(got.Header.Revision), nil
+	return records, rev(got.Header.Revision), nil
 }
 
 // Txn implements store.Backend.
@@ -40,13 +41,13 @@ func (m *Member) Txn(ctx context.Context, fence uint64, ops []store.Op) (uint64,
 		expected []uint64
 	)
 	if fence != 0 {
-		compares = append(compares, clientv3.Compare(clientv3.ModRevision(store.EpochKey), "=", int64(fence)))
+		compares = append(compares, clientv3.Compare(clientv3.ModRevision(store.EpochKey), "=", etcdRev(fence)))
 		reads = append(reads, clientv3.OpGet(store.EpochKey, clientv3.WithKeysOnly()))
 		expected = append(expected, fence)
 	}
 	for _, op := range ops {
 		if op.If != store.AnyRevision {
-			compares = append(compares, clientv3.Compare(clientv3.ModRevision(op.Key), "=", int64(op.If)))
+			compares = append(compares, clientv3.Compare(clientv3.ModRevision(op.Key), "=", etcdRev(op.If)))
 			reads = append(reads, clientv3.OpGet(op.Key, clientv3.WithKeysOnly()))
 			expected = append(expected, op.If)
 		}
@@ -59,17 +60,22 @@ func (m *Member) Txn(ctx context.Context, fence uint64, ops []store.Op) (uint64,
 	if len(compares) > maxTxnOps {
 		return 0, fmt.Errorf("transaction of %d comparisons is larger than %d", len(compares), maxTxnOps)
 	}
-	done, err := m.client.Txn(ctx).If(compares...).Then(writes...).Else(reads...).Commit()
+	bounded, cancel := context.WithTimeout(ctx, txnTimeout)
+	defer cancel()
+	done, err := m.client.Txn(bounded).If(compares...).Then(writes...).Else(reads...).Commit()
+	if leaderless(err) && ctx.Err() == nil {
+		return 0, store.ErrNoLeader
+	}
 	if err != nil {
 		return 0, err
 	}
 	if done.Succeeded {
-		return uint64(done.Header.Revision), nil
+		return rev(done.Header.Revision), nil
 	}
 	for i, r := range done.Responses {
 		var found uint64
 		if kvs := r.GetResponseRange().Kvs; len(kvs) > 0 {
-			found = uint64(kvs[0].ModRevision)
+			found = rev(kvs[0].ModRevision)
 		}
 		if found == expected[i] {
 			continue
@@ -82,11 +88,23 @@ func (m *Member) Txn(ctx context.Context, fence uint64, ops []store.Op) (uint64,
 	return 0, errors.New("transaction was refused although nothing differs")
 }
 
+// rev and etcdRev convert revisions, which etcd counts from 1 in signed numbers.
+func rev(r int64) uint64     { return uint64(r) } // #nosec G115
+func etcdRev(r uint64) int64 { return int64(r) }  // #nosec G115
+
+// txnTimeout is how long a write waits for a majority of the managers.
+const txnTimeout = 10 * time.Second
+
+func leaderless(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, rpctypes.ErrTimeout) || errors.Is(err, rpctypes.ErrNoLeader) ||
+		errors.Is(err, rpctypes.ErrTimeoutDueToLeaderFail) || errors.Is(err, rpctypes.ErrTimeoutDueToConnectionLost)
+}
+
 // Watch implements store.Backend.
 func (m *Member) Watch(ctx context.Context, after uint64, each func(uint64, []store.Record)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	for got := range m.client.Watch(ctx, store.Prefix, clientv3.WithPrefix(), clientv3.WithRev(int64(after)+1)) {
+	for got := range m.client.Watch(ctx, store.Prefix, clientv3.WithPrefix(), clientv3.WithRev(etcdRev(after)+1)) {
 		if err := got.Err(); err != nil {
 			if errors.Is(err, rpctypes.ErrCompacted) {
 				return store.ErrCompacted
@@ -94,22 +112,22 @@ func (m *Member) Watch(ctx context.Context, after uint64, each func(uint64, []st
 			return fmt.Errorf("watch keys: %w", err)
 		}
 		var (
-			rev     uint64
+			last    uint64
 			records []store.Record
 		)
 		for _, e := range got.Events { // a response never ends in the middle of a revision
-			r := store.Record{Key: string(e.Kv.Key), Value: e.Kv.Value, Rev: uint64(e.Kv.ModRevision)}
+			r := store.Record{Key: string(e.Kv.Key), Value: e.Kv.Value, Rev: rev(e.Kv.ModRevision)}
 			if e.Type == clientv3.EventTypeDelete {
 				r.Value = nil
 			}
-			if r.Rev != rev && len(records) > 0 {
-				each(rev, records)
+			if r.Rev != last && len(records) > 0 {
+				each(last, records)
 				records = nil
 			}
-			rev, records = r.Rev, append(records, r)
+			last, records = r.Rev, append(records, r)
 		}
 		if len(records) > 0 {
-			each(rev, records)
+			each(last, records)
 		}
 	}
 	if ctx.Err() != nil {

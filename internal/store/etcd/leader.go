@@ -60,7 +60,7 @@ func (m *Member) begin(ctx context.Context) (uint64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("write epoch: %w", err)
 	}
-	return uint64(put.Header.Revision), nil
+	return rev(put.Header.Revision), nil
 }
 
 func (m *Member) turn(epoch uint64, leads bool) {

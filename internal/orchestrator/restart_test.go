@@ -1,0 +1,120 @@
+package orchestrator
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/shoal-dev/shoal/internal/shoal"
+	"github.com/shoal-dev/shoal/internal/store"
+	"github.com/shoal-dev/shoal/internal/store/storetest"
+)
+
+// stage is a view of one service with one replica on one ready node.
+type stage struct {
+	view store.View
+	now  time.Time
+	ids  int
+}
+
+func newStage(t *testing.T, policy *shoal.RestartPolicy) *stage {
+	t.Helper()
+	s := &stage{now: time.Unix(1000, 0).UTC()}
+	s.view = storetest.Open(t, store.NewMemory()).View().With(store.Changes{Puts: []store.Object{
+		&shoal.Node{Meta: shoal.Meta{ID: "n"}, Status: shoal.NodeStatus{State: shoal.NodeReady}},
+		&shoal.Service{Meta: shoal.Meta{ID: "s"}, Spec: shoal.ServiceSpec{
+			Name: "s", Mode: shoal.ServiceMode{Replicated: &shoal.Replicated{}}, Task: shoal.TaskSpec{Restart: policy},
+		}},
+	}})
+	s.reconcile(t)
+	return s
+}
+
+func (s *stage) reconcile(t *testing.T) store.Changes {
+	t.Helper()
+	o := New(Config{NewID: func() shoal.ID {
+		s.ids++
+		return fmt.Sprintf("t%02d", s.ids)
+	}})
+	c, err := o.Reconcile(s.view.At(s.now), "s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.view = s.view.With(c)
+	again, err := o.Reconcile(s.view.At(s.now), "s")
+	if err != nil || !again.Empty() {
+		t.Fatalf("a second look changes %d objects, %v", len(again.Puts)+len(again.Deletes), err)
+	}
+	return c
+}
+
+func (s *stage) report(id shoal.ID, state shoal.TaskState) {
+	next := *s.view.Task(id)
+	next.NodeID, next.Status = "n", shoal.TaskStatus{State: state, Timestamp: s.now}
+	s.view = s.view.With(store.Changes{Puts: []store.Object{&next}})
+}
+
+func (s *stage) last() *shoal.Task { return s.view.Task(fmt.Sprintf("t%02d", s.ids)) }
+
+func TestRestartWaitsInReady(t *testing.T) {
+	s := newStage(t, nil)
+	s.report("t01", shoal.TaskFailed)
+	c := s.reconcile(t)
+	if got := s.last(); got.ID != "t02" || got.DesiredState != shoal.TaskReady || !c.RequeueAt.Equal(s.now.Add(5*time.Second)) {
+		t.Fatalf("after a failure: %s wants %s, next look at %s", got.ID, got.DesiredState, c.RequeueAt)
+	}
+	if s.view.Task("t01").DesiredState != shoal.TaskShutdown {
+		t.Error("the failed task is still wanted")
+	}
+	s.report("t02", shoal.TaskReady)
+	s.now = s.now.Add(5 * time.Second)
+	s.reconcile(t)
+	if got := s.last(); got.ID != "t02" || got.DesiredState != shoal.TaskRunning {
+		t.Fatalf("after the delay: %s wants %s", got.ID, got.DesiredState)
+	}
+}
+
+func TestRestartPolicies(t *testing.T) {
+	delay, two := time.Duration(0), uint64(2)
+	for _, c := range []struct {
+		name   string
+		policy shoal.RestartPolicy
+		end    shoal.TaskState
+		want   int // tasks in all, after as many ends as it takes
+	}{
+		{"none", shoal.RestartPolicy{Condition: shoal.RestartNone, Delay: &delay}, shoal.TaskFailed, 1},
+		{"success is no failure", shoal.RestartPolicy{Condition: shoal.RestartOnFailure, Delay: &delay}, shoal.TaskComplete, 1},
+		{"attempts", shoal.RestartPolicy{Condition: shoal.RestartAny, Delay: &delay, MaxAttempts: &two}, shoal.TaskFailed, 3},
+		{"any", shoal.RestartPolicy{Condition: shoal.RestartAny, Delay: &delay}, shoal.TaskFailed, 10},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newStage(t, &c.policy)
+			for range 9 {
+				if last := s.last(); !last.Status.State.Ended() {
+					s.report(last.ID, c.end)
+				}
+				s.now = s.now.Add(time.Second)
+				s.reconcile(t)
+			}
+			if s.ids != c.want {
+				t.Errorf("%d tasks were made, want %d", s.ids, c.want)
+			}
+			if n := len(s.view.Tasks()); n > shoal.DefaultTaskHistoryLimit {
+				t.Errorf("%d tasks are kept", n)
+			}
+		})
+	}
+}
+
+func TestRemovedNodeOrphansItsTasks(t *testing.T) {
+	s := newStage(t, nil)
+	s.report("t01", shoal.TaskRunning)
+	s.view = s.view.With(store.Changes{Deletes: []store.Object{s.view.Node("n")}})
+	s.reconcile(t)
+	if got := s.view.Task("t01"); got.Status.State != shoal.TaskOrphaned || got.DesiredState != shoal.TaskShutdown {
+		t.Errorf("task of a removed node is %s, wants %s", got.Status.State, got.DesiredState)
+	}
+	if got := s.last(); got.ID != "t02" || got.DesiredState != shoal.TaskRunning || got.Slot != 1 {
+		t.Errorf("replacement %+v", got)
+	}
+}
