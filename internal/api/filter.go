@@ -4,7 +4,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
+	"time"
 )
 
 // filters is the `filters` query parameter: values by name. A request that has none has an empty one.
@@ -37,11 +41,7 @@ func readFilters(r *http.Request, allowed ...string) (filters, error) {
 
 func (f filters) check(allowed []string) (filters, error) {
 	for name := range f {
-		known := false
-		for _, a := range allowed {
-			known = known || a == name
-		}
-		if !known {
+		if !slices.Contains(allowed, name) {
 			return nil, fail(http.StatusBadRequest, "invalid filter '%s'", name)
 		}
 	}
@@ -78,6 +78,19 @@ func (f filters) any(name string, match func(want string) bool) bool {
 	return false
 }
 
+// labelled tells whether labels pass the filters label (every value must hold) and label! (none may).
+func (f filters) labelled(labels map[string]string) bool {
+	if !f.labels("label", labels) {
+		return false
+	}
+	for _, unwanted := range f["label!"] {
+		if (filters{"label": {unwanted}}).labels("label", labels) {
+			return false
+		}
+	}
+	return true
+}
+
 // labels tells whether labels pass: every value, "key" or "key=value", must hold.
 func (f filters) labels(name string, labels map[string]string) bool {
 	for _, want := range f[name] {
@@ -103,4 +116,44 @@ func (f filters) boolean(name string) (value, given bool, err error) {
 	default:
 		return false, true, fail(http.StatusBadRequest, "%s", fmt.Sprintf("invalid filter '%s=%s'", name, f[name]))
 	}
+}
+
+// until tells whether something is old enough for the filter of that name: a time or an age.
+func (f filters) until(at time.Time) bool {
+	for _, v := range f["until"] {
+		if t, ok := parseTime(v, time.Now()); ok && at.After(t) {
+			return false
+		}
+	}
+	return true
+}
+
+// parseTime reads a Unix time with fraction, an RFC 3339 time or an age ("10m").
+func parseTime(text string, now time.Time) (time.Time, bool) {
+	if text == "" || text == "0" {
+		return time.Time{}, false
+	}
+	if seconds, fraction, _ := strings.Cut(text, "."); true {
+		if s, err := strconv.ParseInt(seconds, 10, 64); err == nil {
+			n, _ := strconv.ParseInt((fraction + "000000000")[:9], 10, 64)
+			return time.Unix(s, n), true
+		}
+	}
+	if d, err := time.ParseDuration(text); err == nil {
+		return now.Add(-d), true
+	}
+	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02T15:04", "2006-01-02"} {
+		if t, err := time.Parse(layout, text); err == nil {
+			return t, true
+		}
+	}
+	return time.Time{}, false
+}
+
+// nameMatches tells whether a name fits a filter, which is a part of it or a regular expression.
+func nameMatches(pattern, name string) bool {
+	if re, err := regexp.Compile(pattern); err == nil {
+		return re.MatchString(name)
+	}
+	return strings.Contains(name, pattern)
 }

@@ -44,6 +44,10 @@ func New(c Config) http.Handler {
 		&secrets{c.Members},
 		&configs{c.Members},
 		&serviceLogs{c.Members, c.Logs},
+		&containers{log: c.Log, engine: c.Containers, images: c.Images, volumes: c.Volumes},
+		&imageAPI{log: c.Log, images: c.Images, using: c.Containers.Using},
+		&volumeAPI{volumes: c.Volumes},
+		&networks{local: c.Networks, members: c.Members, container: c.containerID},
 	)
 }
 
@@ -64,4 +68,10 @@ func (c Config) counts(ctx context.Context) Counts {
 		n.Images = len(images)
 	}
 	return n
+}
+
+// containerID finds a container as users name it.
+func (c Config) containerID(ref string) (string, error) {
+	info, err := c.Containers.Inspect(ref)
+	return info.ID, err
 }

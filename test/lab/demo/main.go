@@ -59,9 +59,6 @@ func run(ctx context.Context, dir string, stay, bare bool) (err error) {
 			return err
 		}
 		for _, archive := range archives {
-			if bare {
-				break
-			}
 			if err := show(ctx, n, false, "image", "load", "-q", "-i", archive); err != nil {
 				return err
 			}
