@@ -171,7 +171,7 @@ func (p *Plane) Apply(ctx context.Context, c *Config) error {
 		if err != nil {
 			p.applied.rules = nil
 		} else {
-			err = forgetUDP(p.home, missing(p.applied.targets, portBackends(c.Ports)))
+			err = p.forgetUDP(p.home, missing(p.applied.targets, portBackends(c.Ports)))
 			p.applied.targets = portBackends(c.Ports)
 		}
 		failed.note("ports", err)
