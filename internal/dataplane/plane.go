@@ -223,6 +223,11 @@ func (p *Plane) prune(c *Config) error {
 		}
 		errs = append(errs, drop(p.path(name)))
 	}
+	for id := range p.applied.overlays {
+		if c.Overlays[id] == nil {
+			delete(p.applied.overlays, id)
+		}
+	}
 	for name := range p.applied.sandboxes {
 		if _, ok := c.Sandboxes[name]; !ok {
 			delete(p.applied.sandboxes, name)

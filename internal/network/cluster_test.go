@@ -325,6 +325,25 @@ func (c *testCluster) udpMovesOn(t *testing.T, inside func(func() error) error) 
 
 func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
+func TestNetworkThatComesBackIsMadeAnew(t *testing.T) {
+	c := newCluster(t, 1)
+	all := c.table.Networks
+	for range 2 {
+		c.table.Networks = all
+		c.push(t)
+		id := strings.Repeat("d", 64)
+		_, err := c.nodes[0].Up(t.Context(), shoal.SandboxSpec{ContainerID: id, Mode: "networks", TaskID: "t", Endpoints: []shoal.EndpointRequest{{Network: "netid", Addr: netip.MustParseAddr("10.0.1.9")}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.nodes[0].Down(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+		c.table.Networks = map[string]shoal.Network{"ingressid": all["ingressid"]}
+		c.push(t)
+	}
+}
+
 // BenchmarkTable pushes tables that differ in one endpoint, with 200 services of three tasks each, to a node with ten containers.
 func BenchmarkTable(b *testing.B) {
 	ns, dir := netnstest.New(b), b.TempDir()
