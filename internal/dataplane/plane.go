@@ -221,7 +221,7 @@ func (p *Plane) prune(c *Config) error {
 		if _, ok := c.Sandboxes[name]; ok || overlayWanted(c, name) || p.isHeld(name) {
 			continue
 		}
-		errs = append(errs, drop(p.path(name)))
+		errs = append(errs, removeTunnel(p.path(name)), drop(p.path(name)))
 	}
 	for id := range p.applied.overlays {
 		if c.Overlays[id] == nil {
