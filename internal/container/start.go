@@ -77,8 +77,10 @@ func (e *Engine) launch(ctx context.Context, c *container, info Info) error {
 	work, workCtx := errgroup.WithContext(ctx)
 	work.Go(func() error {
 		var err error
-		sandbox, err = e.Network.Up(workCtx, netSpec)
-		return err
+		if sandbox, err = e.Network.Up(workCtx, netSpec); err != nil {
+			return fmt.Errorf("failed to set up container networking: %w", err)
+		}
+		return nil
 	})
 	work.Go(func() error {
 		var err error

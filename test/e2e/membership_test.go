@@ -30,7 +30,7 @@ func TestThreeMachinesBecomeACluster(t *testing.T) {
 	}
 	nodes := c.rows(c.n1, "node", "ls", "--format", "{{.Hostname}} {{.Self}} {{.Status}} {{.Availability}} {{.ManagerStatus}}")
 	slices.Sort(nodes)
-	if want := []string{"n1 true Ready Active Leader", "n2 false Ready Active ", "n3 false Ready Active "}; fmt.Sprint(nodes) != fmt.Sprint(want) {
+	if want := []string{"n1 true Ready Active Leader", "n2 false Ready Active ", "n3 false Ready Active"}; fmt.Sprint(nodes) != fmt.Sprint(want) {
 		t.Errorf("node ls: %q, want %q", nodes, want)
 	}
 	if got := c.ok(c.n2, "info", "-f", "{{.Swarm.LocalNodeState}} {{.Swarm.ControlAvailable}}"); got != "active false" {

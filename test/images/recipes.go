@@ -13,7 +13,7 @@ import (
 
 const searchPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// busybox is Debian's static busybox with a link for each of its applets.
+// busybox is Debian's busybox with a link for each of its applets.
 func busybox() recipe {
 	return recipe{
 		name: "busybox",
@@ -27,15 +27,17 @@ func busybox() recipe {
 
 // base is what every image here has: busybox, accounts and a /tmp.
 func (t tree) base(ctx context.Context, cache string) error {
-	dir, err := unpack(ctx, cache, "busybox-static")
+	// Not the static one: glibc's resolver wants its shared libraries at run time.
+	dir, err := unpack(ctx, cache, "busybox", "libc6")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	program := filepath.Join(dir, "root", "bin", "busybox")
-	if err := t.file("bin/busybox", program, 0o755); err != nil {
-		return err
+	root := filepath.Join(dir, "root")
+	if err := t.program(root, "bin/busybox"); err != nil {
+		return fmt.Errorf("copy busybox: %w", err)
 	}
+	program := filepath.Join(root, "bin", "busybox")
 	list, err := exec.CommandContext(ctx, program, "--list").Output()
 	if err != nil {
 		return fmt.Errorf("list applets: %w", err)
