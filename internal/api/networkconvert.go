@@ -127,7 +127,10 @@ func networkTo(n shoal.Network) nettypes.Network {
 		EnableIPv4: n.Spec.EnableIPv4 == nil || *n.Spec.EnableIPv4, EnableIPv6: n.Spec.EnableIPv6, Internal: n.Spec.Internal, Attachable: n.Spec.Attachable,
 		Ingress: n.Spec.Ingress, ConfigFrom: nettypes.ConfigReference{Network: n.Spec.ConfigFrom}, ConfigOnly: n.Spec.ConfigOnly, Labels: n.Spec.Labels}
 	if n.Err == "" {
-		out.IPAM.Driver, out.IPAM.Options = "default", n.Spec.IPAMOptions
+		out.IPAM.Driver = "default"
+		if len(n.Spec.IPAMOptions) > 0 {
+			out.IPAM.Options = n.Spec.IPAMOptions
+		}
 	}
 	for _, s := range n.IPAM {
 		c := nettypes.IPAMConfig{Subnet: prefixOf(s.Subnet), IPRange: prefixOf(s.Range)}

@@ -3,6 +3,8 @@ package dataplane
 import (
 	"fmt"
 	"net/netip"
+	"os"
+	"strings"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -11,8 +13,8 @@ import (
 
 // forgetUDP makes the namespace choose anew for UDP flows that go to backends which are gone. Without it a client that keeps
 // its port would talk to a dead address for as long as it talks.
-func forgetUDP(ns netns.NsHandle, gone []netip.Addr) error {
-	if len(gone) == 0 {
+func (p *Plane) forgetUDP(ns netns.NsHandle, gone []netip.Addr) error {
+	if len(gone) == 0 || p.untracked(ns) {
 		return nil
 	}
 	h, err := netlink.NewHandleAt(ns, unix.NETLINK_NETFILTER)
@@ -35,6 +37,18 @@ func forgetUDP(ns netns.NsHandle, gone []netip.Addr) error {
 		return fmt.Errorf("forget UDP flows: %w", err)
 	}
 	return nil
+}
+
+// untracked tells that no flow is tracked in the namespace. To search for one takes the kernel some milliseconds even then, since
+// all namespaces share one table.
+func (p *Plane) untracked(ns netns.NsHandle) bool {
+	none := false
+	err := inNamespace(p.home, ns, func() error {
+		text, err := os.ReadFile("/proc/sys/net/netfilter/nf_conntrack_count")
+		none = strings.TrimSpace(string(text)) == "0"
+		return err
+	})
+	return err == nil && none
 }
 
 // missing is what was has and now has not.

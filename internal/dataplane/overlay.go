@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"reflect"
+	"strings"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -208,4 +210,34 @@ func programmed(h *netlink.Handle, index int) (map[netip.Addr]Remote, error) {
 		}
 	}
 	return out, nil
+}
+
+// removeTunnel removes an overlay's tunnel ahead of its namespace: as long as it is there, which may be a while after the namespace
+// has been let go, no other with its VNI can be made.
+func removeTunnel(path string) error {
+	if !strings.HasPrefix(filepath.Base(path), overlayPrefix) || !pinned(path) {
+		return nil
+	}
+	ns, err := netns.GetFromPath(path)
+	if err != nil {
+		return fmt.Errorf("open namespace: %w", err)
+	}
+	defer ns.Close()
+	h, err := netlink.NewHandleAt(ns, unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("open netlink: %w", err)
+	}
+	defer h.Close()
+	link, err := h.LinkByName(overlayTunnel)
+	var missing netlink.LinkNotFoundError
+	if errors.As(err, &missing) {
+		return nil
+	}
+	if err == nil {
+		err = h.LinkDel(link)
+	}
+	if err != nil {
+		return fmt.Errorf("remove tunnel of %s: %w", filepath.Base(path), err)
+	}
+	return nil
 }

@@ -171,7 +171,7 @@ func (p *Plane) Apply(ctx context.Context, c *Config) error {
 		if err != nil {
 			p.applied.rules = nil
 		} else {
-			err = forgetUDP(p.home, missing(p.applied.targets, portBackends(c.Ports)))
+			err = p.forgetUDP(p.home, missing(p.applied.targets, portBackends(c.Ports)))
 			p.applied.targets = portBackends(c.Ports)
 		}
 		failed.note("ports", err)
@@ -221,7 +221,12 @@ func (p *Plane) prune(c *Config) error {
 		if _, ok := c.Sandboxes[name]; ok || overlayWanted(c, name) || p.isHeld(name) {
 			continue
 		}
-		errs = append(errs, drop(p.path(name)))
+		errs = append(errs, removeTunnel(p.path(name)), drop(p.path(name)))
+	}
+	for id := range p.applied.overlays {
+		if c.Overlays[id] == nil {
+			delete(p.applied.overlays, id)
+		}
 	}
 	for name := range p.applied.sandboxes {
 		if _, ok := c.Sandboxes[name]; !ok {

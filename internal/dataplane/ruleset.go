@@ -2,6 +2,7 @@ package dataplane
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -14,6 +15,8 @@ import (
 
 // tableName is the one nftables table that this room owns in every namespace it works in.
 const tableName = "shoal"
+
+const batchBuffer = 64 << 20
 
 // ruleset is the wanted content of the table. Names are unique among sets and among chains.
 type ruleset struct {
@@ -80,7 +83,8 @@ func (s *ruleSet) jump(key []byte, chain string) {
 // change to one service does not start another one's round robin anew.
 func (want *ruleset) install(nsfd int, was *ruleset) error {
 	conn, err := nftables.New(nftables.WithNetNSFd(nsfd), nftables.WithSockOptions(func(c *mdnetlink.Conn) error {
-		return c.SetWriteBuffer(64 << 20)
+		// The batch goes out as one message, and every part of it is acknowledged.
+		return errors.Join(c.SetWriteBuffer(batchBuffer), c.SetReadBuffer(batchBuffer))
 	}))
 	if err != nil {
 		return fmt.Errorf("open nftables: %w", err)

@@ -42,7 +42,7 @@ func (p *Plane) applySandbox(name string, s *Sandbox, c *Config) error {
 		return err
 	}
 	if was != nil {
-		if err := forgetUDP(ns, missing(vipBackends(was.config.Services), vipBackends(s.Services))); err != nil {
+		if err := p.forgetUDP(ns, missing(vipBackends(was.config.Services), vipBackends(s.Services))); err != nil {
 			return err
 		}
 	}

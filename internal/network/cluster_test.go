@@ -244,7 +244,11 @@ func TestMeshAndVIP(t *testing.T) {
 			}
 			count[who]++
 		}
-		if count["webtask1"] != 10 || count["webtask2"] != 10 {
+		slack := 0
+		if probe.proto == "udp4" {
+			slack = 2 // a source port that is used again is still bound to its first backend
+		}
+		if count["webtask1"]+count["webtask2"] != 20 || count["webtask1"] < 10-slack || count["webtask2"] < 10-slack {
 			t.Errorf("%s: spread %v, want 10 each", probe.name, count)
 		}
 	}
@@ -320,3 +324,79 @@ func (c *testCluster) udpMovesOn(t *testing.T, inside func(func() error) error) 
 }
 
 func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+func TestNetworkThatComesBackIsMadeAnew(t *testing.T) {
+	c := newCluster(t, 1)
+	all := c.table.Networks
+	for range 2 {
+		c.table.Networks = all
+		c.push(t)
+		id := strings.Repeat("d", 64)
+		_, err := c.nodes[0].Up(t.Context(), shoal.SandboxSpec{ContainerID: id, Mode: "networks", TaskID: "t", Endpoints: []shoal.EndpointRequest{{Network: "netid", Addr: netip.MustParseAddr("10.0.1.9")}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.nodes[0].Down(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+		c.table.Networks = map[string]shoal.Network{"ingressid": all["ingressid"]}
+		c.push(t)
+	}
+}
+
+// BenchmarkTable pushes tables that differ in one endpoint, with 200 services of three tasks each, to a node with ten containers.
+func BenchmarkTable(b *testing.B) {
+	ns, dir := netnstest.New(b), b.TempDir()
+	var n *Networks
+	err := ns.Do(func() (err error) {
+		n, err = New(Config{Log: discard(), DataRoot: dir + "/data", ExecRoot: dir + "/exec", ResolvConf: dir + "/none"})
+		return err
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	local := netip.MustParseAddr("127.0.0.1")
+	table := shoal.Table{NodeID: "self", Peers: map[string]shoal.Peer{"self": {NodeID: "self", DataAddr: local}, "far": {NodeID: "far", DataAddr: netip.MustParseAddr("127.0.0.2")}},
+		Networks: map[string]shoal.Network{"netid": {Meta: shoal.Meta{ID: "netid"}, VNI: 4097, Spec: shoal.NetworkSpec{Name: "net", Driver: "overlay"}, IPAM: []shoal.Subnet{{Subnet: "10.1.0.0/16"}}}},
+		Services: map[string]shoal.ServiceEntry{}, Endpoints: map[string]shoal.Endpoint{}}
+	for i := range 200 {
+		id := fmt.Sprint("s", i)
+		table.Services[id] = shoal.ServiceEntry{ID: id, Name: id, VIPs: map[string]netip.Prefix{"netid": netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 1, 10, byte(i)}), 16)}}
+		for j := range 3 {
+			addr := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 1, byte(20 + j), byte(i)}), 16)
+			e := shoal.Endpoint{TaskID: fmt.Sprint("t", i, ".", j), NetworkID: "netid", NodeID: "far", ServiceID: id, Name: fmt.Sprint(id, ".", j), Addr: addr, MAC: dataplane.MAC(addr.Addr()), State: shoal.EndpointReady}
+			table.Endpoints[e.Key()] = e
+		}
+	}
+	if err := n.Apply(b.Context(), table); err != nil {
+		b.Fatal(err)
+	}
+	for i := range 10 {
+		_, err := n.Up(b.Context(), shoal.SandboxSpec{ContainerID: fmt.Sprintf("%012d", i), Mode: "networks", TaskID: "x", Endpoints: []shoal.EndpointRequest{{Network: "netid", Addr: netip.AddrFrom4([4]byte{10, 1, 1, byte(1 + i)})}}})
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	for b.Loop() {
+		table.Endpoints = maps.Clone(table.Endpoints)
+		e := table.Endpoints["t7.1/netid"]
+		if e.State == shoal.EndpointReady {
+			e.State = shoal.EndpointStarting
+		} else {
+			e.State = shoal.EndpointReady
+		}
+		table.Endpoints["t7.1/netid"] = e
+		if err := n.Apply(b.Context(), table); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for id := range n.boxes {
+		if err := n.Down(context.Background(), id); err != nil {
+			b.Error(err)
+		}
+	}
+	if err := n.Apply(context.Background(), shoal.Table{}); err != nil {
+		b.Error(err)
+	}
+	_ = n.Close()
+}

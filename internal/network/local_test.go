@@ -188,8 +188,13 @@ func TestSilentPeerIsSkippedUntilItAnswers(t *testing.T) {
 	}
 	suspects := func() int {
 		n := c.nodes[2].Networks
+		n.applyMu.Lock() // what is in force is asked for, not what is known
+		defer n.applyMu.Unlock()
 		n.mu.Lock()
 		defer n.mu.Unlock()
+		if n.done != n.want {
+			return -1
+		}
 		return len(n.suspects)
 	}
 	c.underlay.Cut(t, 2, true)

@@ -23,11 +23,12 @@ func (n *Networks) saveTable(table shoal.Table) error {
 }
 
 func (n *Networks) loadTable() error {
-	err := readJSON(n.tablePath(), &n.table)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+	var table shoal.Table
+	if err := readJSON(n.tablePath(), &table); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
-	return err
+	n.setTableLocked(table)
+	return nil
 }
 
 func (n *Networks) save(b *box) error {

@@ -52,22 +52,24 @@ func (n *Networks) namesLocked() map[*dns.Resolver]*dns.Records {
 
 func (n *Networks) serviceNamesLocked(known map[string]*names) {
 	for id, s := range n.table.Services {
-		for _, k := range keysOf(known) {
-			vip, hasVIP := s.VIPs[k]
-			for _, e := range n.table.Endpoints {
-				if e.ServiceID != id || e.NetworkID != k || e.State != shoal.EndpointReady {
-					continue
-				}
-				known[k].add("tasks."+s.Name, e.Addr.Addr())
-				if !hasVIP {
-					for _, name := range append([]string{s.Name}, s.Aliases[k]...) {
-						known[k].add(name, e.Addr.Addr())
-					}
+		for _, e := range n.tasks[id] {
+			k := known[e.NetworkID]
+			if k == nil || e.State != shoal.EndpointReady {
+				continue
+			}
+			k.add("tasks."+s.Name, e.Addr.Addr())
+			if _, hasVIP := s.VIPs[e.NetworkID]; !hasVIP {
+				k.add(s.Name, e.Addr.Addr())
+				for _, alias := range s.Aliases[e.NetworkID] {
+					k.add(alias, e.Addr.Addr())
 				}
 			}
-			if hasVIP {
-				for _, name := range append([]string{s.Name}, s.Aliases[k]...) {
-					known[k].add(name, vip.Addr())
+		}
+		for network, vip := range s.VIPs {
+			if k := known[network]; k != nil {
+				k.add(s.Name, vip.Addr())
+				for _, alias := range s.Aliases[network] {
+					k.add(alias, vip.Addr())
 				}
 			}
 		}
@@ -140,12 +142,4 @@ func recordsOf(b *box, known map[string]*names, upstreams []netip.AddrPort) *dns
 		}
 	}
 	return r
-}
-
-func keysOf(m map[string]*names) []string {
-	out := make([]string, 0, len(m))
-	for k := range m {
-		out = append(out, k)
-	}
-	return out
 }

@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"github.com/shoal-dev/shoal/internal/dataplane"
@@ -55,7 +56,8 @@ type Networks struct {
 	locals   map[string]*localNetwork
 	boxes    map[string]*box
 	table    shoal.Table
-	arrived  chan struct{} // closed and replaced when a table arrives
+	tasks    map[shoal.ID][]shoal.Endpoint // the table's endpoints by service, in the order of their addresses
+	arrived  chan struct{}                 // closed and replaced when a table arrives
 	suspects map[shoal.ID]bool
 	holds    map[portKey]*hold
 	want     uint64 // grows with every change
@@ -118,7 +120,7 @@ func (n *Networks) Close() error {
 // cluster.
 func (n *Networks) Apply(ctx context.Context, table shoal.Table) error {
 	n.mu.Lock()
-	n.table = table
+	n.setTableLocked(table)
 	close(n.arrived)
 	n.arrived = make(chan struct{})
 	var err error
@@ -133,6 +135,18 @@ func (n *Networks) Apply(ctx context.Context, table shoal.Table) error {
 		return err
 	}
 	return n.converge(ctx)
+}
+
+func (n *Networks) setTableLocked(table shoal.Table) {
+	n.table, n.tasks = table, map[shoal.ID][]shoal.Endpoint{}
+	for _, e := range table.Endpoints {
+		if e.ServiceID != "" && e.Addr.IsValid() {
+			n.tasks[e.ServiceID] = append(n.tasks[e.ServiceID], e)
+		}
+	}
+	for _, list := range n.tasks {
+		slices.SortFunc(list, func(a, b shoal.Endpoint) int { return a.Addr.Addr().Compare(b.Addr.Addr()) })
+	}
 }
 
 // Table is the table in force.

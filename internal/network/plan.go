@@ -73,8 +73,8 @@ func (n *Networks) remotesLocked(network shoal.ID) map[netip.Addr]dataplane.Remo
 // do not answer, unless none would be left.
 func (n *Networks) backendsLocked(service, network shoal.ID) []shoal.Endpoint {
 	var all, trusted []shoal.Endpoint
-	for _, e := range n.table.Endpoints {
-		if e.ServiceID != service || e.NetworkID != network || e.State != shoal.EndpointReady || !e.Addr.IsValid() {
+	for _, e := range n.tasks[service] {
+		if e.NetworkID != network || e.State != shoal.EndpointReady {
 			continue
 		}
 		all = append(all, e)
@@ -83,9 +83,8 @@ func (n *Networks) backendsLocked(service, network shoal.ID) []shoal.Endpoint {
 		}
 	}
 	if len(trusted) > 0 {
-		all = trusted
+		return trusted
 	}
-	slices.SortFunc(all, func(a, b shoal.Endpoint) int { return a.Addr.Addr().Compare(b.Addr.Addr()) })
 	return all
 }
 

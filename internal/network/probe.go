@@ -193,6 +193,7 @@ func (n *Networks) suspectPeers(ctx context.Context, pulses map[shoal.ID]*pulse)
 	n.mu.Lock()
 	before := n.suspects
 	n.suspects = now
+	n.want++
 	peers := n.table.Peers
 	n.mu.Unlock()
 	for _, id := range slices.Sorted(maps.Keys(now)) {
