@@ -149,6 +149,10 @@ func TestDockerCLI(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	cpFile := filepath.Join(t.TempDir(), "f")
+	if err := os.WriteFile(cpFile, []byte("from the host"), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	steps := []struct {
 		args  string // split at spaces; '_' stands for a space within a word
 		stdin string
@@ -174,6 +178,10 @@ func TestDockerCLI(t *testing.T) {
 		{args: "exec -i web cat", stdin: "abc", want: "abc"},
 		{args: "exec web /no/such", want: "no such file or directory", code: 127},
 		{args: "exec web sh -c exit_3", code: 3},
+		{args: "cp web:/etc/nginx/nginx.conf -", want: "worker_processes"},
+		{args: "cp " + cpFile + " web:/tmp/copied", want: ""},
+		{args: "exec web cat /tmp/copied", want: "from the host"},
+		{args: "cp web:/no/such -", want: "Could not find the file /no/such in container", code: 1},
 		{args: "logs web", want: "GET / HTTP/1.1"},
 		{args: "logs --tail 1 -t web", want: "T"},
 		{args: "inspect web -f {{.State.Status}}_{{.HostConfig.NetworkMode}}_{{.HostConfig.PortBindings}}", want: "running bridge map[80/tcp:["},
