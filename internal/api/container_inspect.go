@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/moby/moby/api/types/network"
 
 	"github.com/shoal-dev/shoal/internal/container"
+	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
 func (c *containers) inspect(w http.ResponseWriter, r *http.Request) error {
@@ -126,7 +128,7 @@ func networkSettingsOf(info container.Info) *apicontainer.NetworkSettings {
 	}
 	for _, p := range box.Ports {
 		if port, ok := network.PortFrom(p.Target, network.IPProtocol(p.Protocol)); ok {
-			out.Ports[port] = append(out.Ports[port], network.PortBinding{HostIP: p.HostIP, HostPort: fmt.Sprint(p.HostPort)})
+			out.Ports[port] = append(out.Ports[port], network.PortBinding{HostIP: hostIP(p), HostPort: fmt.Sprint(p.HostPort)})
 		}
 	}
 	return out
@@ -155,6 +157,14 @@ func endpointSettingsOf(info container.Info) map[string]*network.EndpointSetting
 	return out
 }
 
+// hostIP is the address that a port is published on.
+func hostIP(p shoal.PortBinding) netip.Addr {
+	if !p.HostIP.IsValid() {
+		return netip.IPv4Unspecified()
+	}
+	return p.HostIP
+}
+
 func summaryOf(info container.Info) apicontainer.Summary {
 	s := apicontainer.Summary{
 		ID: info.ID, Names: []string{"/" + info.Name}, Image: info.Spec.Image, ImageID: info.ImageID,
@@ -169,7 +179,7 @@ func summaryOf(info container.Info) apicontainer.Summary {
 	published := map[string]bool{}
 	for _, p := range info.Sandbox.Ports {
 		published[fmt.Sprintf("%d/%s", p.Target, p.Protocol)] = true
-		s.Ports = append(s.Ports, apicontainer.PortSummary{IP: p.HostIP, PrivatePort: p.Target, PublicPort: p.HostPort, Type: string(p.Protocol)})
+		s.Ports = append(s.Ports, apicontainer.PortSummary{IP: hostIP(p), PrivatePort: p.Target, PublicPort: p.HostPort, Type: string(p.Protocol)})
 	}
 	for _, e := range info.Spec.ExposedPorts {
 		if port, err := network.ParsePort(e); err == nil && !published[e] {

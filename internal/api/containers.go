@@ -48,6 +48,7 @@ func (c *containers) register(rt *router) {
 	rt.handle("GET /containers/{id}/stats", c.stats)
 	rt.handle("DELETE /containers/{id}", c.remove)
 	c.registerExec(rt)
+	c.registerArchive(rt)
 }
 
 // createBody is the request, kept as it came for inspect to show.

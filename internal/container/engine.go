@@ -76,6 +76,8 @@ type container struct {
 	ended   chan struct{}      // closed when the running task has been cleaned up
 	retry   context.CancelFunc // ends the wait before a restart
 	gone    bool
+	// stdinEnded is set when the input of the task that runs, or is about to, has ended.
+	stdinEnded bool
 
 	log   *logs.Log
 	hub   *hub

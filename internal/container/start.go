@@ -62,6 +62,9 @@ func (e *Engine) startHeld(ctx context.Context, c *container) error {
 		}
 	})
 	c.hub.finish()
+	if info.Spec.AutoRemove && info.State.StartedAt.IsZero() {
+		e.tasks.Go(func() { _ = e.Remove(e.ctxNoCancel(), info.ID, true, true) }) // waits for this start to let go
+	}
 	return err
 }
 
@@ -169,6 +172,9 @@ func (a *rawAny) GetValue() []byte { return a.value }
 // streams connects a task's standard streams to the log and to who is attached.
 func (c *container) streams(info Info, e *Engine) []cio.Opt {
 	c.log.Begin()
+	c.mu.Lock()
+	c.stdinEnded = false
+	c.mu.Unlock()
 	out := c.hub.output(c.log.Writer(logs.Stdout), false)
 	errOut := c.hub.output(c.log.Writer(logs.Stderr), true)
 	opts := []cio.Opt{cio.WithFIFODir(e.Runtime.FIFODir)}
@@ -186,6 +192,7 @@ func (c *container) streams(info Info, e *Engine) []cio.Opt {
 func (c *container) closeStdin(e *Engine) {
 	c.mu.Lock()
 	task := c.task
+	c.stdinEnded = true
 	c.mu.Unlock()
 	if task != nil {
 		_ = task.CloseIO(e.ctxNoCancel(), client.WithStdinCloser)
@@ -196,7 +203,11 @@ func (c *container) closeStdin(e *Engine) {
 func (e *Engine) started(c *container, task client.Task, sandbox shoal.Sandbox, info Info) {
 	c.mu.Lock()
 	c.task, c.ended = task, make(chan struct{})
+	stdinEnded := c.stdinEnded
 	c.mu.Unlock()
+	if stdinEnded { // before there was a task to tell
+		c.closeStdin(e)
+	}
 	e.update(c, func(i *Info) {
 		i.Sandbox, i.Stopped = sandbox, false
 		i.State = State{Status: Running, PID: int(task.Pid()), StartedAt: time.Now().UTC(), FinishedAt: i.State.FinishedAt}

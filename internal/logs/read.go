@@ -120,25 +120,23 @@ func (l *Log) follow(ctx context.Context, rd *reader, file *os.File) error {
 				return err
 			}
 		}
-		current, err := os.Open(l.path)
-		switch {
-		case err == nil && (file == nil || !same(file, current)):
+		next, err := l.after(file)
+		if err != nil {
+			return err
+		}
+		if next != nil {
 			// A rotation: what was written to the old file before it is read first.
 			if file != nil {
 				if err := rd.drain(rd.resume(file)); err != nil {
-					current.Close()
+					next.Close()
 					return err
 				}
 			}
 			if own != nil {
 				own.Close()
 			}
-			own, file, rd.buf = current, current, nil
+			own, file, rd.buf = next, next, nil
 			continue
-		case err == nil:
-			current.Close()
-		case !errors.Is(err, os.ErrNotExist):
-			return fmt.Errorf("open log: %w", err)
 		}
 		if closed {
 			return nil
@@ -149,6 +147,30 @@ func (l *Log) follow(ctx context.Context, rd *reader, file *os.File) error {
 			return nil
 		}
 	}
+}
+
+// after opens the file that follows the given one, nil if that is the newest. There may have been several rotations; when
+// even the given file is gone, the oldest that is left comes next.
+func (l *Log) after(file *os.File) (*os.File, error) {
+	files, err := l.files()
+	if err != nil {
+		return nil, err
+	}
+	next := 0
+	for i, f := range files {
+		if file != nil && same(f, file) {
+			next = i + 1
+		}
+	}
+	var found *os.File
+	for i, f := range files {
+		if i == next {
+			found = f
+			continue
+		}
+		f.Close()
+	}
+	return found, nil
 }
 
 func same(a, b *os.File) bool {

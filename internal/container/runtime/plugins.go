@@ -54,6 +54,8 @@ type capture struct {
 
 // registerClient adds our plugin to containerd's registry, once per process.
 var registerClient = sync.OnceFunc(func() {
+	// What containerd says where no logger was given goes to standard error; only what matters shall.
+	_ = log.SetLevel("warn")
 	registry.Register(&plugin.Registration{
 		Type: plugins.InternalPlugin,
 		ID:   "shoal-client",

@@ -124,6 +124,7 @@ func (rt *Runtime) Close() error {
 		rt.stop()
 		rt.server.Stop()
 		rt.lock.Close()
+		_ = os.Remove(filepath.Join(rt.socketDir, serverSocket))
 		_ = os.Remove(rt.socketDir) // only succeeds when no shim is left
 	})
 	return nil
@@ -161,12 +162,15 @@ func serverConfig(c Config, socketDir string) *srvconfig.Config {
 			"io.containerd.server.v1.debug", "io.containerd.server.v1.metrics",
 		},
 		Plugins: map[string]any{
-			"io.containerd.server.v1.ttrpc": map[string]any{"address": filepath.Join(socketDir, "t")},
+			"io.containerd.server.v1.ttrpc": map[string]any{"address": filepath.Join(socketDir, serverSocket)},
 			"io.containerd.shim.v1.manager": map[string]any{"socket_dir": socketDir},
 			"io.containerd.gc.v1.scheduler": map[string]any{"startup_delay": "10s"},
 		},
 	}
 }
+
+// serverSocket is where shims report to containerd.
+const serverSocket = "t"
 
 // maxSocketDir is what containerd allows; socket names are long and a socket's address is at most 108 bytes.
 const maxSocketDir = 38

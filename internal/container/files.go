@@ -1,0 +1,70 @@
+package container
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+
+	"github.com/containerd/containerd/v2/core/mount"
+	continuity "github.com/containerd/continuity/fs"
+	"github.com/containerd/errdefs"
+
+	"github.com/shoal-dev/shoal/internal/container/runtime"
+)
+
+// WithRoot calls do with the directory at which a container's file system can be seen: a running one's with its mounts, any
+// other's without.
+func (e *Engine) WithRoot(ctx context.Context, ref string, do func(root string) error) error {
+	c, err := e.find(ref)
+	if err != nil {
+		return err
+	}
+	c.op.Lock()
+	defer c.op.Unlock()
+	info, _ := c.snapshot()
+	if info.State.PID != 0 {
+		return do(fmt.Sprintf("/proc/%d/root", info.State.PID))
+	}
+	mounts, err := e.snapshotter().Mounts(runtime.WithNamespace(ctx), info.ID)
+	if err != nil {
+		return fmt.Errorf("mount snapshot: %w", err)
+	}
+	return mount.WithTempMount(ctx, mounts, do)
+}
+
+// FileStat is a file of a container.
+type FileStat struct {
+	Name string
+	fs.FileInfo
+	LinkTarget string
+	// At is where it is seen on the host. Its parents are resolved within the container; the file itself may be a link.
+	At string
+}
+
+// Stat finds a file below a root that WithRoot gave.
+func Stat(root, name string) (FileStat, error) {
+	clean := path.Join("/", name)
+	parent, err := continuity.RootPath(root, path.Dir(clean))
+	if err != nil {
+		return FileStat{}, fmt.Errorf("find %s: %w", name, err)
+	}
+	at := filepath.Join(parent, path.Base(clean))
+	info, err := os.Lstat(at)
+	if errors.Is(err, fs.ErrNotExist) {
+		return FileStat{}, fmt.Errorf("Could not find the file %s in container%w", name, quiet{errdefs.ErrNotFound}) //nolint:staticcheck // Docker's wording
+	}
+	if err != nil {
+		return FileStat{}, fmt.Errorf("find %s: %w", name, err)
+	}
+	st := FileStat{Name: path.Base(clean), FileInfo: info, At: at}
+	if info.Mode()&os.ModeSymlink != 0 {
+		if st.LinkTarget, err = os.Readlink(at); err != nil {
+			return st, fmt.Errorf("read link %s: %w", name, err)
+		}
+	}
+	return st, nil
+}

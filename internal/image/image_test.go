@@ -1,0 +1,137 @@
+package image
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"net"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/registry"
+
+	"github.com/shoal-dev/shoal/internal/container/runtime"
+	"github.com/shoal-dev/shoal/internal/events"
+	"github.com/shoal-dev/shoal/test/images"
+)
+
+func newStore(t *testing.T) *Store {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("needs root")
+	}
+	dir, log := t.TempDir(), slog.New(slog.NewTextHandler(t.Output(), nil))
+	rt, err := runtime.Start(context.Background(), runtime.Config{Log: log, Root: filepath.Join(dir, "root"), State: filepath.Join(dir, "state")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := rt.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return New(Config{Log: log, Client: rt.Client, Transfer: rt.Transfer, Events: &events.Bus{}})
+}
+
+func load(t *testing.T, s *Store) *Image {
+	t.Helper()
+	paths, err := images.Build(t.Context(), images.CacheDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(paths["busybox"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	loaded, err := s.Load(t.Context(), f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return loaded[0]
+}
+
+func TestNamesAndIDs(t *testing.T) {
+	s := newStore(t)
+	img := load(t, s)
+	for _, ref := range []string{"busybox", "busybox:latest", "library/busybox", "docker.io/library/busybox:latest", img.ID, img.ID[7:19]} {
+		got, err := s.Get(t.Context(), ref)
+		if err != nil || got.ID != img.ID {
+			t.Errorf("%s: %v, %v", ref, got, err)
+		}
+	}
+	if _, err := s.Get(t.Context(), "nosuch"); err == nil || err.Error() != "No such image: nosuch:latest" {
+		t.Errorf("missing: %v", err)
+	}
+}
+
+func TestRegistryRoundTrip(t *testing.T) {
+	s := newStore(t)
+	img := load(t, s)
+	server := httptest.NewServer(registry.New())
+	defer server.Close()
+	name := strings.TrimPrefix(server.URL, "http://") + "/team/box:1"
+	if err := s.Tag(t.Context(), "busybox", name); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Push(t.Context(), name, Auth{}, func(Progress) {}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Remove(t.Context(), name, false); err != nil {
+		t.Fatal(err)
+	}
+	var said []string
+	pulled, err := s.Pull(t.Context(), name, Auth{}, func(p Progress) { said = append(said, p.Status) })
+	if err != nil || pulled.ID != img.ID {
+		t.Fatalf("pull: %+v, %v", pulled, err)
+	}
+	if text := strings.Join(said, "\n"); !strings.Contains(text, "Pulling from team/box") || !strings.Contains(text, "Status: Downloaded newer image for "+name) {
+		t.Errorf("progress:\n%s", text)
+	}
+	_, err = s.Pull(t.Context(), strings.Replace(name, ":1", ":2", 1), Auth{}, nil)
+	if err == nil || !strings.Contains(err.Error(), "manifest unknown") {
+		t.Errorf("missing tag: %v", err)
+	}
+}
+
+func TestLocalImageNeedsNoRegistry(t *testing.T) {
+	s := newStore(t)
+	load(t, s)
+	listener, err := net.Listen("tcp", "127.0.0.1:0") // accepts and never answers
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	name := listener.Addr().String() + "/box:1"
+	if err := s.Tag(t.Context(), "busybox", name); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if _, err := s.Ensure(ctx, name, Auth{}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestArchiveRoundTrip(t *testing.T) {
+	s := newStore(t)
+	img := load(t, s)
+	var archive bytes.Buffer
+	if err := s.Save(t.Context(), []string{"busybox"}, &archive); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Remove(t.Context(), "busybox", false); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Get(t.Context(), "busybox"); err == nil {
+		t.Fatal("removed image is still there")
+	}
+	loaded, err := s.Load(t.Context(), &archive)
+	if err != nil || len(loaded) != 1 || loaded[0].ID != img.ID {
+		t.Errorf("loaded %+v, %v", loaded, err)
+	}
+}
