@@ -211,7 +211,7 @@ func (n *Networks) suspectPeers(ctx context.Context, pulses map[shoal.ID]*pulse)
 	}
 }
 
-const repairPeriod = 10 * time.Second
+const repairPeriod = 2 * time.Second
 
 // repair looks at the kernel anew from time to time, so that what was changed behind our back comes back.
 func (n *Networks) repair(ctx context.Context) error {
