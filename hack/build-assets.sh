@@ -1,9 +1,9 @@
 #!/bin/sh
-# Builds the programs that travel inside shoal, the shim and a static runc, into internal/container/runtime/assets.
+# Builds the programs that travel inside shoal, the shim and a static runc, into internal/runtime/assets.
 # Idempotent: what is already built for the same sources (kept under .cache/assets) is not built again.
 set -eu
 cd "$(dirname "$0")/.."
-out=internal/container/runtime/assets
+out=internal/runtime/assets
 cache=.cache/assets
 runc_version=v1.5.2
 mkdir -p "$out" "$cache"

@@ -13,7 +13,7 @@ import (
 	continuity "github.com/containerd/continuity/fs"
 	"github.com/containerd/errdefs"
 
-	"github.com/shoal-dev/shoal/internal/container/runtime"
+	"github.com/shoal-dev/shoal/internal/runtime"
 )
 
 // WithRoot calls do with the directory at which a container's file system can be seen: a running one's with its mounts, any

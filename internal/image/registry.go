@@ -17,7 +17,7 @@ import (
 	"github.com/distribution/reference"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/shoal-dev/shoal/internal/container/runtime"
+	"github.com/shoal-dev/shoal/internal/runtime"
 )
 
 // Auth is what to tell a registry; the zero Auth is anonymous.

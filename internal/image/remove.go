@@ -11,7 +11,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/distribution/reference"
 
-	"github.com/shoal-dev/shoal/internal/container/runtime"
+	"github.com/shoal-dev/shoal/internal/runtime"
 )
 
 // Tag gives an image one more name, taking the name from whichever image had it.

@@ -27,10 +27,11 @@ var mayImport = map[string][]string{
 	"scheduler":    {"shoal", "store", "reconcile"},
 	"membership":   {"shoal", "store", "ca", "rpc", "reconcile"},
 	"dispatcher":   {"shoal", "store", "rpc"},
-	"image":        {"shoal", "events"},
+	"runtime":      {},
+	"image":        {"shoal", "events", "runtime"},
 	"volume":       {"shoal", "events"},
 	"logs":         {"shoal"},
-	"container":    {"shoal", "events", "image", "volume", "logs"},
+	"container":    {"shoal", "events", "runtime", "image", "volume", "logs"},
 	"dataplane":    {"shoal"},
 	"dns":          {"shoal"},
 	"network":      {"shoal", "events", "dataplane", "dns"},
@@ -40,7 +41,7 @@ var mayImport = map[string][]string{
 	"cli":          {},
 	"daemon": {
 		"shoal", "telemetry", "store", "events", "ca", "rpc", "reconcile", "orchestrator", "allocator", "scheduler", "membership",
-		"dispatcher", "image", "volume", "logs", "container", "dataplane", "dns", "network", "agent", "api",
+		"dispatcher", "runtime", "image", "volume", "logs", "container", "dataplane", "dns", "network", "agent", "api",
 	},
 	"testcluster": {"daemon"},
 }
