@@ -19,9 +19,9 @@ import (
 	"github.com/vishvananda/netns"
 
 	"github.com/shoal-dev/shoal/internal/container"
-	"github.com/shoal-dev/shoal/internal/runtime"
 	"github.com/shoal-dev/shoal/internal/events"
 	"github.com/shoal-dev/shoal/internal/image"
+	"github.com/shoal-dev/shoal/internal/runtime"
 	"github.com/shoal-dev/shoal/internal/shoal"
 	"github.com/shoal-dev/shoal/internal/volume"
 	"github.com/shoal-dev/shoal/test/images"

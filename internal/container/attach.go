@@ -8,8 +8,8 @@ import (
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/errdefs"
 
-	"github.com/shoal-dev/shoal/internal/runtime"
 	"github.com/shoal-dev/shoal/internal/logs"
+	"github.com/shoal-dev/shoal/internal/runtime"
 )
 
 // AttachSpec says what a client that attaches wants. Nil streams are not wanted.

@@ -18,12 +18,12 @@ import (
 	"github.com/shoal-dev/shoal/internal/allocator"
 	"github.com/shoal-dev/shoal/internal/api"
 	"github.com/shoal-dev/shoal/internal/container"
-	containerd "github.com/shoal-dev/shoal/internal/runtime"
 	"github.com/shoal-dev/shoal/internal/events"
 	"github.com/shoal-dev/shoal/internal/image"
 	"github.com/shoal-dev/shoal/internal/membership"
 	"github.com/shoal-dev/shoal/internal/network"
 	"github.com/shoal-dev/shoal/internal/orchestrator"
+	containerd "github.com/shoal-dev/shoal/internal/runtime"
 	"github.com/shoal-dev/shoal/internal/volume"
 )
 

@@ -25,8 +25,8 @@ import (
 	"github.com/opencontainers/image-spec/identity"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/shoal-dev/shoal/internal/runtime"
 	"github.com/shoal-dev/shoal/internal/events"
+	"github.com/shoal-dev/shoal/internal/runtime"
 )
 
 // Config is what a Store needs; all of it is required but InsecureRegistries, which are spoken to without TLS.
