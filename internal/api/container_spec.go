@@ -275,7 +275,7 @@ func portsOf(body createBody) ([]shoal.PortBinding, error) {
 		}
 	}
 	if body.HostConfig.PublishAllPorts {
-		for port := range body.Config.ExposedPorts {
+		for port := range body.ExposedPorts {
 			if _, bound := body.HostConfig.PortBindings[port]; !bound {
 				out = append(out, shoal.PortBinding{Protocol: shoal.Protocol(port.Proto()), Target: port.Num(), HostIP: netip.Addr{}})
 			}

@@ -26,7 +26,7 @@ func (c *containers) top(w http.ResponseWriter, r *http.Request) error {
 	if len(args) == 0 {
 		args = []string{"-ef"}
 	}
-	out, err := exec.CommandContext(r.Context(), "ps", args...).Output()
+	out, err := exec.CommandContext(r.Context(), "ps", args...).Output() // #nosec G204 -- arguments of ps, as the API promises
 	if err != nil {
 		return fmt.Errorf("run ps: %w", err)
 	}
@@ -161,7 +161,7 @@ func interfaces(pid int) map[string]apicontainer.NetworkStats {
 		return nil
 	}
 	out := map[string]apicontainer.NetworkStats{}
-	for _, line := range strings.Split(string(data), "\n") {
+	for line := range strings.SplitSeq(string(data), "\n") {
 		name, counters, ok := strings.Cut(line, ":")
 		f := strings.Fields(counters)
 		if name = strings.TrimSpace(name); !ok || name == "lo" || len(f) < 12 {

@@ -139,7 +139,7 @@ func (c *containers) remove(w http.ResponseWriter, r *http.Request) error {
 	return noContent(w, c.engine.Remove(r.Context(), r.PathValue("id"), flag(r, "force"), flag(r, "v")))
 }
 
-func (c *containers) resize(w http.ResponseWriter, r *http.Request) error {
+func (c *containers) resize(_ http.ResponseWriter, r *http.Request) error {
 	width, height, err := sizeOf(r)
 	if err != nil {
 		return err

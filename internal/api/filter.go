@@ -70,12 +70,7 @@ func (f filters) any(name string, match func(want string) bool) bool {
 	if !f.has(name) {
 		return true
 	}
-	for _, want := range f[name] {
-		if match(want) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(f[name], match)
 }
 
 // labelled tells whether labels pass the filters label (every value must hold) and label! (none may).

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/distribution/reference"
@@ -131,8 +132,8 @@ func (a *imageAPI) history(w http.ResponseWriter, r *http.Request, name string) 
 		return err
 	}
 	out := []apiimage.HistoryResponseItem{}
-	for i := len(img.Spec.History) - 1; i >= 0; i-- {
-		h := img.Spec.History[i]
+	for _, h := range slices.Backward(img.Spec.History) {
+
 		item := apiimage.HistoryResponseItem{ID: "<missing>", CreatedBy: h.CreatedBy, Comment: h.Comment}
 		if h.Created != nil {
 			item.Created = h.Created.Unix()

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -148,9 +149,7 @@ func networkTo(n shoal.Network) nettypes.Network {
 		out.IPAM.Config = append(out.IPAM.Config, c)
 	}
 	out.Options = map[string]string{}
-	for k, v := range n.Spec.Options {
-		out.Options[k] = v
-	}
+	maps.Copy(out.Options, n.Spec.Options)
 	switch {
 	case n.VNI != 0:
 		out.Options["com.docker.network.driver.overlay.vxlanid_list"] = strconv.FormatUint(uint64(n.VNI), 10)

@@ -83,12 +83,11 @@ func hijack(w http.ResponseWriter, r *http.Request, tty bool) (*hijacked, error)
 
 // say reports an error on a connection that has left HTTP.
 func (h *hijacked) say(tty bool, err error) {
-	out, errOut := framed(h)
 	if tty {
-		errOut = out
-		_, _ = fmt.Fprintf(h, "%s\r\n", err)
+		_, _ = fmt.Fprintf(h, "%s\r\n", err) // a client that is gone misses nothing
 		return
 	}
+	_, errOut := framed(h)
 	_, _ = fmt.Fprintf(errOut, "%s\n", err)
 }
 

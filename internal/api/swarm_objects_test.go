@@ -35,7 +35,7 @@ func swarmServer(t *testing.T, checkPorts func(store.View, shoal.ID, *shoal.Endp
 	go func() { done <- db.Run(ctx) }()
 	t.Cleanup(func() {
 		cancel()
-		<-done
+		_ = <-done // ended by cancel
 	})
 	if checkPorts == nil {
 		checkPorts = func(store.View, shoal.ID, *shoal.EndpointSpec) error { return nil }
@@ -185,7 +185,7 @@ func TestSpecComesBackAsItWent(t *testing.T) {
 
 // fill sets every field of v to something.
 func fill(v reflect.Value, depth int) {
-	switch v.Kind() {
+	switch v.Kind() { //nolint:exhaustive // the kinds that our types have
 	case reflect.Pointer:
 		v.Set(reflect.New(v.Type().Elem()))
 		fill(v.Elem(), depth+1)
@@ -194,9 +194,9 @@ func fill(v reflect.Value, depth int) {
 			v.Set(reflect.ValueOf(addrOf("192.0.2.1")))
 			return
 		}
-		for i := range v.NumField() {
-			if v.Field(i).CanSet() {
-				fill(v.Field(i), depth+1)
+		for _, field := range v.Fields() {
+			if field.CanSet() {
+				fill(field, depth+1)
 			}
 		}
 	case reflect.Slice:

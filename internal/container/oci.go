@@ -91,12 +91,12 @@ func processEnv(info *Info, user specs.User, root []mount.Mount) []string {
 	return env
 }
 
-var maskedPaths = []string{
+var maskedPaths = []string{ //nolint:gochecknoglobals // a constant list
 	"/proc/asound", "/proc/acpi", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list",
 	"/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware", "/sys/devices/virtual/powercap",
 }
 
-var readonlyPaths = []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
+var readonlyPaths = []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"} //nolint:gochecknoglobals // a constant list
 
 func systemMounts(s Spec) []specs.Mount {
 	ro := "ro"
@@ -184,13 +184,13 @@ func addSeccomp(spec *specs.Spec, opts []string) error {
 	return nil
 }
 
-var defaultCapabilities = []string{
+var defaultCapabilities = []string{ //nolint:gochecknoglobals // a constant list
 	"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_MKNOD", "CAP_NET_RAW", "CAP_SETGID", "CAP_SETUID",
 	"CAP_SETFCAP", "CAP_SETPCAP", "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT", "CAP_KILL", "CAP_AUDIT_WRITE",
 }
 
 // allCapabilities asks the kernel which there are.
-var allCapabilities = sync.OnceValue(func() []string {
+var allCapabilities = sync.OnceValue(func() []string { //nolint:gochecknoglobals // asked once
 	names := strings.Fields("CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE")
 	var caps []string
 	for n, name := range names { // the order is the kernel's

@@ -15,7 +15,7 @@ import (
 const cgroupRoot = "/sys/fs/cgroup"
 
 // cgroupV2 tells whether the host has the unified hierarchy only.
-var cgroupV2 = sync.OnceValue(func() bool {
+var cgroupV2 = sync.OnceValue(func() bool { //nolint:gochecknoglobals // asked once
 	var st unix.Statfs_t
 	return unix.Statfs(cgroupRoot, &st) == nil && st.Type == unix.CGROUP2_SUPER_MAGIC
 })

@@ -46,8 +46,7 @@ func (p *Plane) applyBridges(c *Config, failed *failures) {
 func (p *Plane) applyBridge(b *Bridge) error {
 	mtu := mtuOr(b.MTU, defaultMTU)
 	link, err := p.node.LinkByName(b.Name)
-	var missing netlink.LinkNotFoundError
-	if errors.As(err, &missing) {
+	if _, ok := errors.AsType[netlink.LinkNotFoundError](err); ok {
 		link = &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: b.Name, MTU: mtu, HardwareAddr: mac(b.Gateway.Addr()), Alias: ownAlias, TxQLen: -1}}
 		if err := p.node.LinkAdd(link); err != nil {
 			return fmt.Errorf("create bridge: %w", err)

@@ -50,8 +50,7 @@ func (p *Plane) applyIngress(in *Ingress) error {
 
 func (p *Plane) removeIngress() error {
 	link, err := p.node.LinkByName(ingressDevice)
-	var missing netlink.LinkNotFoundError
-	if errors.As(err, &missing) {
+	if _, ok := errors.AsType[netlink.LinkNotFoundError](err); ok {
 		return nil
 	}
 	if err == nil {

@@ -229,8 +229,7 @@ func removeTunnel(path string) error {
 	}
 	defer h.Close()
 	link, err := h.LinkByName(overlayTunnel)
-	var missing netlink.LinkNotFoundError
-	if errors.As(err, &missing) {
+	if _, ok := errors.AsType[netlink.LinkNotFoundError](err); ok {
 		return nil
 	}
 	if err == nil {

@@ -209,7 +209,7 @@ func (t *transaction) kernelChain(name string, c *ruleChain) *nftables.Chain {
 	kc := &nftables.Chain{Table: t.table, Name: name}
 	if c.hook != nil {
 		kc.Hooknum, kc.Type = c.hook, c.kind
-		kc.Priority = nftables.ChainPriorityRef(nftables.ChainPriority(c.priority))
+		kc.Priority = new(nftables.ChainPriority(c.priority))
 	}
 	return kc
 }

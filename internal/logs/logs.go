@@ -110,7 +110,7 @@ func (l *Log) End() {
 	defer l.mu.Unlock()
 	l.closed = true
 	if l.file != nil {
-		l.file.Close()
+		_ = l.file.Close() // written through already
 		l.file = nil
 	}
 	l.wakeLocked()
@@ -164,7 +164,7 @@ func (l *Log) openLocked() error {
 	}
 	info, err := f.Stat()
 	if err != nil {
-		f.Close()
+		_ = f.Close() // nothing has been written
 		return fmt.Errorf("open log: %w", err)
 	}
 	l.file, l.size = f, info.Size()
@@ -173,7 +173,7 @@ func (l *Log) openLocked() error {
 
 // rotateLocked moves every file one number up and drops the oldest.
 func (l *Log) rotateLocked() error {
-	l.file.Close()
+	_ = l.file.Close() // written through already
 	l.file = nil
 	for n := l.opts.MaxFile - 1; n > 0; n-- {
 		if err := os.Rename(l.numbered(n-1), l.numbered(n)); err != nil && !os.IsNotExist(err) {

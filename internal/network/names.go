@@ -1,6 +1,7 @@
 package network
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -137,9 +138,7 @@ func recordsOf(b *box, known map[string]*names, upstreams []netip.AddrPort) *dns
 				r.Names[name] = addrs
 			}
 		}
-		for addr, name := range k.reverse {
-			r.Reverse[addr] = name
-		}
+		maps.Copy(r.Reverse, k.reverse)
 	}
 	return r
 }

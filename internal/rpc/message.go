@@ -9,8 +9,10 @@ import (
 )
 
 type (
+	// RootCARequest asks for the cluster's root certificate, and RootCAReply has it.
 	RootCARequest struct{}
-	RootCAReply   struct{ Cert []byte }
+	// RootCAReply answers RootCARequest.
+	RootCAReply struct{ Cert []byte }
 
 	// JoinRequest asks for a certificate with a join token. The node says where it wants to be reached.
 	JoinRequest struct {
@@ -49,8 +51,10 @@ type (
 		Key []byte
 	}
 
+	// LeaveRequest says that the calling node leaves.
 	LeaveRequest struct{}
-	LeaveReply   struct{}
+	// LeaveReply answers LeaveRequest.
+	LeaveReply struct{}
 
 	// AttachRequest asks for an address on an attachable network for a container of the calling node.
 	AttachRequest struct {
@@ -66,8 +70,10 @@ type (
 		Network shoal.TaskNetwork
 		Name    string
 	}
+	// DetachRequest takes an attachment back.
 	DetachRequest struct{ TaskID shoal.ID }
-	DetachReply   struct{}
+	// DetachReply answers DetachRequest.
+	DetachReply struct{}
 )
 
 // AgentMessage is what an agent says on its session. The first one has Hello set; one with nothing set is a heartbeat.

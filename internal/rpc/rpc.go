@@ -56,8 +56,7 @@ func CallerOf(ctx context.Context) Caller {
 
 // toWire turns an error into a gRPC status; refusals keep their code and text.
 func toWire(err error) error {
-	var refusal *shoal.Refusal
-	if errors.As(err, &refusal) {
+	if refusal, ok := errors.AsType[*shoal.Refusal](err); ok {
 		for code := codes.OK; code <= codes.Unauthenticated; code++ {
 			if code.String() == refusal.Code() {
 				return status.Error(code, refusal.Desc())
@@ -100,12 +99,15 @@ type Handler interface {
 	PublishLogs(LogServer) error
 }
 
-// The server's and the client's ends of the streams.
 type (
+	// SessionServer is the manager's end of a session.
 	SessionServer = grpc.BidiStreamingServer[AgentMessage, ManagerMessage]
+	// SessionClient is the agent's end of a session.
 	SessionClient = grpc.BidiStreamingClient[AgentMessage, ManagerMessage]
-	LogServer     = grpc.ClientStreamingServer[LogMessage, LogReply]
-	LogClient     = grpc.ClientStreamingClient[LogMessage, LogReply]
+	// LogServer is the manager's end of a log stream.
+	LogServer = grpc.ClientStreamingServer[LogMessage, LogReply]
+	// LogClient is the agent's end of a log stream.
+	LogClient = grpc.ClientStreamingClient[LogMessage, LogReply]
 )
 
 // unary describes a call of the protocol; joined is set for those that only nodes of the cluster may make.

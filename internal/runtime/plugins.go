@@ -53,7 +53,7 @@ type capture struct {
 }
 
 // registerClient adds our plugin to containerd's registry, once per process.
-var registerClient = sync.OnceFunc(func() {
+var registerClient = sync.OnceFunc(func() { //nolint:gochecknoglobals // containerd's registry is one per process
 	// What containerd says where no logger was given goes to standard error; only what matters shall.
 	_ = log.SetLevel("warn")
 	registry.Register(&plugin.Registration{

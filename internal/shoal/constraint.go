@@ -46,10 +46,10 @@ func ParseConstraints(texts []string) ([]Constraint, error) {
 // SatisfiedBy tells whether the node meets the constraint. Keys and values are compared without regard to case, the names of
 // labels with it. No node meets a constraint on an unknown key.
 func (c Constraint) SatisfiedBy(n *Node) bool {
-	switch key := strings.ToLower(c.Key); {
-	case key == "node.ip":
+	switch key := strings.ToLower(c.Key); key {
+	case "node.ip":
 		return c.matchIP(n.Status.Addr)
-	case key == "node.platform.arch":
+	case "node.platform.arch":
 		return strings.EqualFold(NormalArchitecture(n.Description.Platform.Architecture), NormalArchitecture(c.Value)) != c.Not
 	}
 	value, known := NodeAttribute(n, c.Key)

@@ -25,15 +25,17 @@ const (
 	TaskOrphaned  TaskState = 832 // its node has been gone for too long
 )
 
-var taskStateNames = map[TaskState]string{
-	TaskNew: "new", TaskPending: "pending", TaskAssigned: "assigned", TaskAccepted: "accepted",
-	TaskPreparing: "preparing", TaskReady: "ready", TaskStarting: "starting", TaskRunning: "running",
-	TaskComplete: "complete", TaskShutdown: "shutdown", TaskFailed: "failed", TaskRejected: "rejected",
-	TaskRemove: "remove", TaskOrphaned: "orphaned",
+func taskStates() map[TaskState]string {
+	return map[TaskState]string{
+		TaskNew: "new", TaskPending: "pending", TaskAssigned: "assigned", TaskAccepted: "accepted",
+		TaskPreparing: "preparing", TaskReady: "ready", TaskStarting: "starting", TaskRunning: "running",
+		TaskComplete: "complete", TaskShutdown: "shutdown", TaskFailed: "failed", TaskRejected: "rejected",
+		TaskRemove: "remove", TaskOrphaned: "orphaned",
+	}
 }
 
 func (s TaskState) String() string {
-	if name, ok := taskStateNames[s]; ok {
+	if name, ok := taskStates()[s]; ok {
 		return name
 	}
 	return fmt.Sprintf("state(%d)", int(s))
@@ -41,7 +43,7 @@ func (s TaskState) String() string {
 
 // ParseTaskState reads the API's name of a state.
 func ParseTaskState(name string) (TaskState, bool) {
-	for s, n := range taskStateNames {
+	for s, n := range taskStates() {
 		if n == name {
 			return s, true
 		}

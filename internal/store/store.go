@@ -136,8 +136,7 @@ func (s *Store) CommitNoWait(ctx context.Context, c Changes) (uint64, error) {
 		return 0, err
 	}
 	rev, err := s.cfg.Backend.Txn(ctx, c.Fence, ops)
-	var conflict *KeyConflict
-	if errors.As(err, &conflict) {
+	if conflict, ok := errors.AsType[*KeyConflict](err); ok {
 		return 0, conflictOf(conflict.Key)
 	}
 	if errors.Is(err, ErrNoLeader) {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -195,7 +196,7 @@ func (c *cluster) get(url string) (string, error) {
 // inspect decodes what docker inspect says.
 func (c *cluster) inspect(n *lab.Node, into any, args ...string) {
 	c.t.Helper()
-	text := c.ok(n, append(args[:len(args):len(args)], "--format", "{{json .}}")...)
+	text := c.ok(n, append(slices.Clip(args), "--format", "{{json .}}")...)
 	if err := json.Unmarshal([]byte(text), into); err != nil {
 		c.t.Fatalf("docker %s: %v\n%s", strings.Join(args, " "), err, text)
 	}

@@ -84,10 +84,8 @@ func (c *cluster) running(service string, n int) error {
 }
 
 func (c *cluster) nodeIs(name, state string) error {
-	for _, row := range c.rows(c.n1, "node", "ls", "--format", "{{.Hostname}} {{.Status}}") {
-		if row == name+" "+state {
-			return nil
-		}
+	if slices.Contains(c.rows(c.n1, "node", "ls", "--format", "{{.Hostname}} {{.Status}}"), name+" "+state) {
+		return nil
 	}
 	return errors.New(name + " is not " + state)
 }

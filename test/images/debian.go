@@ -83,20 +83,20 @@ func (t tree) program(root, name string) error {
 			return err
 		}
 		interp := path.Clean(string(data[1 : len(data)-1]))
-		real, err := library(root, path.Base(interp))
+		found, err := library(root, path.Base(interp))
 		if err != nil {
 			return err
 		}
-		if err := t.file(interp, real, 0o755); err != nil {
+		if err := t.file(interp, found, 0o755); err != nil {
 			return err
 		}
 	}
 	for _, lib := range needed {
-		real, err := library(root, lib)
+		found, err := library(root, lib)
 		if err != nil {
 			return err
 		}
-		if err := t.library(root, lib, real); err != nil {
+		if err := t.library(root, lib, found); err != nil {
 			return err
 		}
 	}
@@ -104,15 +104,15 @@ func (t tree) program(root, name string) error {
 }
 
 // library copies one library under the name that programs ask for, and what it needs itself.
-func (t tree) library(root, name, real string) error {
+func (t tree) library(root, name, found string) error {
 	at := "lib/" + name
 	if _, ok := t[at]; ok {
 		return nil
 	}
-	if err := t.file(at, real, 0o755); err != nil {
+	if err := t.file(at, found, 0o755); err != nil {
 		return err
 	}
-	file, err := elf.Open(real)
+	file, err := elf.Open(found)
 	if err != nil {
 		return err
 	}
@@ -122,11 +122,11 @@ func (t tree) library(root, name, real string) error {
 		return err
 	}
 	for _, lib := range needed {
-		real, err := library(root, lib)
+		found, err := library(root, lib)
 		if err != nil {
 			return err
 		}
-		if err := t.library(root, lib, real); err != nil {
+		if err := t.library(root, lib, found); err != nil {
 			return err
 		}
 	}

@@ -27,7 +27,7 @@ func TestArchivesHoldRunnableImages(t *testing.T) {
 }
 
 func TestSameFilesGiveTheSameBytes(t *testing.T) {
-	make := func() string {
+	archive := func() string {
 		files := tree{}
 		files.text("a/b", "x", 0o644)
 		files.link("c", "a/b")
@@ -38,7 +38,7 @@ func TestSameFilesGiveTheSameBytes(t *testing.T) {
 		}
 		return string(data)
 	}
-	if make() != make() {
+	if first, second := archive(), archive(); first != second {
 		t.Error("two archives of the same tree differ")
 	}
 }

@@ -42,7 +42,7 @@ func (t tree) base(ctx context.Context, cache string) error {
 	if err != nil {
 		return fmt.Errorf("list applets: %w", err)
 	}
-	for _, applet := range strings.Fields(string(list)) {
+	for applet := range strings.FieldsSeq(string(list)) {
 		if applet != "busybox" {
 			t.link("bin/"+applet, "busybox")
 		}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -237,8 +238,8 @@ func (n *Node) removeCgroups(groups []string) bool {
 			}
 			return nil
 		})
-		for i := len(dirs) - 1; i >= 0; i-- {
-			if err := os.Remove(dirs[i]); err != nil {
+		for _, dir := range slices.Backward(dirs) {
+			if err := os.Remove(dir); err != nil {
 				gone = false
 			}
 		}
