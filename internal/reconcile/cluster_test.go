@@ -78,11 +78,8 @@ func start(t *testing.T, nodes int) *cluster {
 func (c *cluster) agents(ctx context.Context) error {
 	_, sub := c.store.Subscribe()
 	defer sub.Close()
-	for {
-		if _, err := sub.Next(ctx); err != nil {
-			return err
-		}
-		for {
+	for { // what is there already comes first: the subscription only tells of what follows
+		for ctx.Err() == nil {
 			var changes store.Changes
 			for _, t := range c.store.View().Tasks() {
 				if next := c.answer(t); next != t.Status.State {
@@ -97,6 +94,9 @@ func (c *cluster) agents(ctx context.Context) error {
 			if _, err := c.store.Commit(ctx, changes); err != nil && !store.IsConflict(err) {
 				return err
 			}
+		}
+		if _, err := sub.Next(ctx); err != nil {
+			return err
 		}
 	}
 }
