@@ -48,7 +48,7 @@ func (c *clusters) init(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusOK, id)
 }
 
-func (c *clusters) join(w http.ResponseWriter, r *http.Request) error {
+func (c *clusters) join(_ http.ResponseWriter, r *http.Request) error {
 	var req swarm.JoinRequest
 	if err := readJSON(r, &req); err != nil {
 		return err

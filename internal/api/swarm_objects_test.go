@@ -35,7 +35,7 @@ func swarmServer(t *testing.T, checkPorts func(store.View, shoal.ID, *shoal.Endp
 	go func() { done <- db.Run(ctx) }()
 	t.Cleanup(func() {
 		cancel()
-		_ = <-done // ended by cancel
+		<-done //nolint:errcheck // ended by cancel
 	})
 	if checkPorts == nil {
 		checkPorts = func(store.View, shoal.ID, *shoal.EndpointSpec) error { return nil }

@@ -347,5 +347,3 @@ func (quiet) Error() string { return "" }
 func (q quiet) Unwrap() error { return q.error }
 
 func running(s Status) bool { return s == Running || s == Paused }
-
-var zeroTime = time.Time{}

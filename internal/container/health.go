@@ -96,7 +96,7 @@ func (e *Engine) probe(ctx context.Context, c *container, check shoal.Healthchec
 			p.ExitCode = *code
 		}
 		if err != nil {
-			out.Write([]byte(err.Error()))
+			_, _ = out.Write([]byte(err.Error())) // memory takes everything
 		}
 		p.Output = out.String()
 	case <-timer.C:

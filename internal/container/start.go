@@ -58,7 +58,7 @@ func (e *Engine) startHeld(ctx context.Context, c *container) error {
 	e.update(c, func(i *Info) {
 		i.State.Status, i.State.PID, i.State.ExitCode, i.State.Error, i.State.FinishedAt = Exited, 0, code, err.Error(), time.Now().UTC()
 		if i.State.StartedAt.IsZero() {
-			i.State.Status, i.State.FinishedAt = Created, zeroTime
+			i.State.Status, i.State.FinishedAt = Created, time.Time{}
 		}
 	})
 	c.hub.finish()

@@ -90,7 +90,7 @@ func (d *Daemon) construct(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.containers = container.New(container.Config{ //nolint:contextcheck // containers outlive every context
+	d.containers = container.New(container.Config{
 		Log: d.log, Root: filepath.Join(d.cfg.DataRoot, "containers"), State: filepath.Join(d.cfg.ExecRoot, "containers"),
 		Runtime: d.runtime, Images: d.images, Volumes: d.volumes, Network: d.networks, Events: d.events,
 		CgroupParent: d.cfg.CgroupParent,

@@ -119,7 +119,7 @@ func (m *manager) run(identity *ca.Identity, listener net.Listener) {
 	m.cancel = cancel
 	verdicts := membership.NewVerdicts(m.log, m.store, dispatcher.Silence)
 	m.dispatcher = dispatcher.New(dispatcher.Config{Log: m.log, Store: m.store, Verdicts: verdicts, Managers: membership.Managers})
-	m.server = rpc.NewServer(identity, protocol{ //nolint:contextcheck // streams have their own contexts
+	m.server = rpc.NewServer(identity, protocol{
 		&membership.Admission{Log: m.log, Store: m.store, Members: members{m}}, m.dispatcher,
 	})
 	loop := reconcile.New(reconcile.Config{
@@ -212,7 +212,7 @@ func (s members) Add(ctx context.Context, node shoal.ID, peerURL string) (map[sh
 	if err != nil {
 		return nil, err
 	}
-	go s.promote(peerURL) // #nosec G118 -- it goes on after the request
+	go s.promote(peerURL) //nolint:gosec // it goes on after the request
 	return initial, nil
 }
 

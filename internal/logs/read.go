@@ -50,7 +50,7 @@ func (l *Log) Read(ctx context.Context, q Query, each func(Line) error) error {
 	}
 	defer func() {
 		for _, f := range files {
-			f.Close()
+			_ = f.Close() // only read
 		}
 	}()
 	rd := &reader{query: q, each: each}
@@ -108,7 +108,7 @@ func (l *Log) follow(ctx context.Context, rd *reader, file *os.File) error {
 	var own *os.File // opened here, closed here
 	defer func() {
 		if own != nil {
-			own.Close()
+			_ = own.Close() // only read
 		}
 	}()
 	for {
@@ -128,12 +128,12 @@ func (l *Log) follow(ctx context.Context, rd *reader, file *os.File) error {
 			// A rotation: what was written to the old file before it is read first.
 			if file != nil {
 				if err := rd.drain(rd.resume(file)); err != nil {
-					next.Close()
+					_ = next.Close() // only read
 					return err
 				}
 			}
 			if own != nil {
-				own.Close()
+				_ = own.Close() // only read
 			}
 			own, file, rd.buf = next, next, nil
 			continue

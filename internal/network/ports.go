@@ -92,6 +92,7 @@ func (n *Networks) holdLocked(key portKey, owner string) (uint16, error) {
 func bind(key *portKey) (int, error) {
 	kind, proto := unix.SOCK_STREAM, unix.IPPROTO_TCP
 	switch key.Protocol {
+	case shoal.TCP:
 	case shoal.UDP:
 		kind, proto = unix.SOCK_DGRAM, unix.IPPROTO_UDP
 	case shoal.SCTP:

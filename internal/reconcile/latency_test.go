@@ -91,7 +91,7 @@ func realStore(b *testing.B) *store.Store {
 	b.Cleanup(func() {
 		cancel()
 		for range cap(done) {
-			_ = <-done // ended by cancel
+			<-done //nolint:errcheck // ended by cancel
 		}
 	})
 	return s

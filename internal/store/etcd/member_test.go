@@ -48,7 +48,7 @@ func lead(t *testing.T, m *etcd.Member) uint64 {
 	go func() { done <- m.Run(ctx) }()
 	t.Cleanup(func() {
 		cancel()
-		_ = <-done // ended by cancel
+		<-done //nolint:errcheck // ended by cancel
 	})
 	deadline := time.After(20 * time.Second)
 	for {

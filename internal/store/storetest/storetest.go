@@ -35,7 +35,7 @@ func Open(t *testing.T, backend store.Backend) *store.Store {
 	go func() { done <- s.Run(ctx) }()
 	t.Cleanup(func() {
 		cancel()
-		_ = <-done // ended by cancel
+		<-done //nolint:errcheck // ended by cancel
 	})
 	return s
 }
