@@ -17,6 +17,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/allocator"
 	"github.com/shoal-dev/shoal/internal/ca"
 	"github.com/shoal-dev/shoal/internal/dispatcher"
+	"github.com/shoal-dev/shoal/internal/events"
 	"github.com/shoal-dev/shoal/internal/membership"
 	"github.com/shoal-dev/shoal/internal/orchestrator"
 	"github.com/shoal-dev/shoal/internal/reconcile"
@@ -42,7 +43,7 @@ type manager struct {
 }
 
 // startManager opens the store and serves the node protocol until Stop.
-func startManager(ctx context.Context, log *slog.Logger, cfg membership.ManagerConfig) (*manager, error) {
+func startManager(ctx context.Context, log *slog.Logger, bus *events.Bus, cfg membership.ManagerConfig) (*manager, error) {
 	dir := filepath.Join(cfg.Dir, membership.StoreDir)
 	key, err := sealingKey(filepath.Join(dir, "key"), cfg.Join)
 	if err != nil {
@@ -63,7 +64,7 @@ func startManager(ctx context.Context, log *slog.Logger, cfg membership.ManagerC
 		return nil, fmt.Errorf("serve the node protocol: %w", err)
 	}
 	m := &manager{log: log, node: cfg.Identity.NodeID(), member: member, store: opened, key: key, done: make(chan struct{})}
-	m.run(cfg.Identity, listener)
+	m.run(cfg.Identity, listener, bus)
 	return m, nil
 }
 
@@ -114,7 +115,7 @@ type protocol struct {
 }
 
 // run starts everything that belongs to the manager.
-func (m *manager) run(identity *ca.Identity, listener net.Listener) {
+func (m *manager) run(identity *ca.Identity, listener net.Listener, bus *events.Bus) {
 	ctx, cancel := context.WithCancel(context.Background())
 	m.cancel = cancel
 	verdicts := membership.NewVerdicts(m.log, m.store, dispatcher.Silence)
@@ -135,6 +136,7 @@ func (m *manager) run(identity *ca.Identity, listener net.Listener) {
 	group.Go(func() error { return verdicts.Run(ctx) })
 	group.Go(func() error { return loop.Run(ctx) })
 	group.Go(func() error { return m.recordMember(ctx) })
+	group.Go(func() error { return publishChanges(ctx, m.store, bus) })
 	group.Go(func() error { return m.server.Serve(listener) })
 	group.Go(func() error {
 		<-ctx.Done()

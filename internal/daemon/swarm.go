@@ -19,7 +19,7 @@ type swarmHost struct{ d *Daemon }
 
 // StartManager implements membership.Host.
 func (h *swarmHost) StartManager(ctx context.Context, cfg membership.ManagerConfig) (membership.Manager, error) {
-	m, err := startManager(ctx, h.d.log, cfg)
+	m, err := startManager(ctx, h.d.log, h.d.events, cfg)
 	if err != nil {
 		return nil, err
 	}
