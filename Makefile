@@ -34,8 +34,11 @@ bench: build ## figures, as ratios against a yardstick in the same run
 
 lint: build ## linters and known vulnerabilities
 	$(GO) vet ./...
-	$(GO) tool golangci-lint run
-	$(GO) tool govulncheck ./...
+	@mkdir -p .cache/bin
+	$(GO) build -C hack/tools -o ../../.cache/bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	.cache/bin/golangci-lint run ./...
+	$(GO) build -C hack/vuln -o ../../.cache/bin/govulncheck golang.org/x/vuln/cmd/govulncheck
+	hack/vulncheck.sh
 
 cover: build ## unit tests with coverage
 	$(GO) test -coverprofile .cache/cover.out ./internal/... && $(GO) tool cover -func .cache/cover.out | tail -1
