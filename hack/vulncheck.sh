@@ -3,7 +3,7 @@
 # without it can still build and test.
 out=$(.cache/bin/govulncheck ./cmd/... 2>&1)
 code=$?
-if grep -qE 'fetching vulnerabilities|vuln\.go\.dev|dial tcp|no such host' <<<"$out" && ! grep -q 'Vulnerability #' <<<"$out"; then
+if grep -qE 'fetching vulnerabilities' <<<"$out" && ! grep -q 'Vulnerability #' <<<"$out"; then
 	echo "govulncheck: the vulnerability database cannot be reached from here; not checked"
 	exit 0
 fi
