@@ -74,7 +74,7 @@ func newLab(t *testing.T, name string) *cluster {
 func newCluster(t *testing.T, name string) *cluster {
 	t.Helper()
 	c := newLab(t, name)
-	c.load(c.n1, c.n2, c.n3)
+	c.loadImages(c.n1, c.n2, c.n3)
 	c.ok(c.n1, "swarm", "init", "--advertise-addr", c.n1.Addr)
 	token := c.ok(c.n1, "swarm", "join-token", "-q", "worker")
 	for _, n := range []*lab.Node{c.n2, c.n3} {
@@ -83,8 +83,8 @@ func newCluster(t *testing.T, name string) *cluster {
 	return c
 }
 
-// load gives nodes the test images.
-func (c *cluster) load(nodes ...*lab.Node) {
+// loadImages gives nodes the test images.
+func (c *cluster) loadImages(nodes ...*lab.Node) {
 	c.t.Helper()
 	archives, err := images.Build(c.t.Context(), images.CacheDir())
 	if err != nil {

@@ -1,13 +1,9 @@
 package e2e
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -70,39 +66,10 @@ func (c *cluster) spreadEvenly(service string, requests int) {
 // follow scales a published service under load: the mesh follows, and scaling up costs no request.
 func (c *cluster) follow(service string) {
 	c.t.Helper()
-	ctx, cancel := context.WithCancel(c.t.Context())
-	var sent, failed atomic.Int64
-	var senders sync.WaitGroup
-	for _, n := range c.Nodes() {
-		senders.Go(func() {
-			client := c.http()
-			for ctx.Err() == nil {
-				resp, err := client.Get("http://" + n.Addr + ":8080/")
-				sent.Add(1)
-				if err != nil {
-					failed.Add(1)
-					c.t.Logf("over %s: %v", n.Name, err)
-					continue
-				}
-				_ = resp.Body.Close()
-				if resp.StatusCode != http.StatusOK {
-					failed.Add(1)
-				}
-			}
-		})
-	}
+	stop := c.load("8080", c.Nodes()...)
 	c.ok(c.n1, "service", "scale", service+"=4")
-	enough := sent.Load() + 200 // requests after convergence, over the new tasks too
-	c.eventually(20*time.Second, "load goes on", func() error {
-		if sent.Load() < enough {
-			return fmt.Errorf("%d requests", sent.Load())
-		}
-		return nil
-	})
-	cancel()
-	senders.Wait()
-	if failed.Load() > 0 {
-		c.t.Errorf("%d of %d requests failed while scaling up", failed.Load(), sent.Load())
+	if sent, failed := stop(); failed > 0 {
+		c.t.Errorf("%d of %d requests failed while scaling up", failed, sent)
 	}
 	c.spreadEvenly(service, 80)
 	c.ok(c.n1, "service", "scale", service+"=1")

@@ -23,16 +23,17 @@ func main() {
 	stay := flag.Bool("stay", true, "keep the cluster up until interrupted")
 	dir := flag.String("dir", "/tmp/shoal-demo", "where the nodes keep their data")
 	bare := flag.Bool("bare", false, "only nodes and images: no cluster")
+	name := flag.String("name", "demo", "tells labs on one machine apart")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *dir, *stay, *bare); err != nil {
+	if err := run(ctx, *name, *dir, *stay, *bare); err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, dir string, stay, bare bool) (err error) {
+func run(ctx context.Context, name, dir string, stay, bare bool) (err error) {
 	binary, err := filepath.Abs("bin/shoal")
 	if err != nil {
 		return err
@@ -42,7 +43,7 @@ func run(ctx context.Context, dir string, stay, bare bool) (err error) {
 	if err != nil {
 		return err
 	}
-	l, err := lab.New("demo", dir, binary)
+	l, err := lab.New(name, dir, binary)
 	if err != nil {
 		return err
 	}
