@@ -30,7 +30,7 @@ func (k *names) add(name string, addr netip.Addr) {
 // namesLocked is the records of every sandbox's resolver.
 func (n *Networks) namesLocked() map[*dns.Resolver]*dns.Records {
 	known := map[string]*names{}
-	for id := range n.table.Networks {
+	for id := range n.clusterNetworksLocked() {
 		known[id] = newNames()
 	}
 	for _, l := range n.locals {

@@ -3,6 +3,7 @@ package network
 import (
 	"cmp"
 	"hash/fnv"
+	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -24,7 +25,7 @@ func (n *Networks) planLocked() *dataplane.Config {
 	}
 	self := n.table.Peers[n.table.NodeID]
 	vips := map[shoal.ID][]dataplane.VIP{}
-	for id, net := range n.table.Networks {
+	for id, net := range n.clusterNetworksLocked() {
 		if net.Spec.Ingress || net.VNI == 0 || !self.DataAddr.IsValid() {
 			continue
 		}
@@ -44,6 +45,28 @@ func (n *Networks) planLocked() *dataplane.Config {
 		return cmp.Or(cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Port, b.Port), a.HostIP.Compare(b.HostIP))
 	})
 	return c
+}
+
+// clusterNetworksLocked is the table's networks, and those of endpoints that are still up: while attachments come and go quickly, a
+// table without the network may arrive after the next attachment was granted.
+func (n *Networks) clusterNetworksLocked() map[shoal.ID]shoal.Network {
+	all := maps.Clone(n.table.Networks)
+	taken := map[uint32]bool{}
+	for _, net := range all {
+		taken[net.VNI] = true
+	}
+	for _, b := range n.boxes {
+		for _, e := range b.Endpoints {
+			if e.Network == nil || taken[e.Network.VNI] {
+				continue // the table has it, or has given its number to another
+			}
+			if all == nil {
+				all = map[shoal.ID]shoal.Network{}
+			}
+			all[e.Overlay], taken[e.Network.VNI] = *e.Network, true
+		}
+	}
+	return all
 }
 
 func (n *Networks) tunnelPort() uint16 {

@@ -40,10 +40,11 @@ type endpoint struct {
 	Info    shoal.EndpointInfo
 	Bridge  string
 	Overlay string
+	// Network is the overlay's definition, by which it stays up as long as it has the endpoint.
+	Network *shoal.Network
 	// Attachment is the task that stands for a plain container on a cluster network.
 	Attachment shoal.ID
-	// Request keeps the aliases and options asked for.
-	Aliases []string
+	Aliases    []string // as asked for
 }
 
 func (e *endpoint) hidden() bool { return e.Info.Network == shoal.GwbridgeName }
@@ -212,7 +213,7 @@ func (n *Networks) addOverlayLocked(ctx context.Context, b *box, req shoal.Endpo
 		}
 	}
 	e := n.newEndpoint(b, net, netip.PrefixFrom(req.Addr, bits), req)
-	e.Overlay, e.Attachment = net.ID, attachment
+	e.Overlay, e.Network, e.Attachment = net.ID, &net, attachment
 	b.Endpoints = append(b.Endpoints, e)
 	return nil
 }
@@ -289,7 +290,7 @@ func (n *Networks) addGateway(b *box) error {
 		if e.hidden() {
 			return nil
 		}
-		need = need || e.Overlay != "" && !n.table.Networks[e.Overlay].Spec.Internal
+		need = need || e.Network != nil && !e.Network.Spec.Internal
 	}
 	if !need {
 		return nil

@@ -1,0 +1,122 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/shoal-dev/shoal/test/lab"
+)
+
+// load is clients that make new connections through every node until it is stopped.
+type load struct {
+	c      *cluster
+	stop   context.CancelFunc
+	done   sync.WaitGroup
+	sent   atomic.Int64
+	failed atomic.Int64
+}
+
+func (c *cluster) startLoad(port int) *load {
+	ctx, cancel := context.WithCancel(c.t.Context())
+	l := &load{c: c, stop: cancel}
+	for _, n := range c.Nodes() {
+		l.done.Go(func() { l.run(ctx, n, port) })
+	}
+	return l
+}
+
+func (l *load) run(ctx context.Context, n *lab.Node, port int) {
+	client := l.c.http()
+	for ctx.Err() == nil {
+		resp, err := client.Get(fmt.Sprintf("http://%s:%d/", n.Addr, port))
+		l.sent.Add(1)
+		if err == nil {
+			err = resp.Body.Close()
+			if resp.StatusCode != http.StatusOK {
+				err = fmt.Errorf("%s", resp.Status)
+			}
+		}
+		if err != nil {
+			l.failed.Add(1)
+			l.c.t.Logf("%s over %s: %v", time.Now().Format("15:04:05.000"), n.Name, err)
+		}
+	}
+}
+
+// more waits until that many more requests were answered.
+func (l *load) more(requests int64) {
+	l.c.t.Helper()
+	enough := l.sent.Load() + requests
+	l.c.eventually(30*time.Second, "load goes on", func() error {
+		if now := l.sent.Load(); now < enough {
+			return fmt.Errorf("%d requests of %d", now, enough)
+		}
+		return nil
+	})
+}
+
+// finish ends the load; none may have failed.
+func (l *load) finish() {
+	l.c.t.Helper()
+	l.stop()
+	l.done.Wait()
+	l.c.t.Logf("%d requests, %d failed", l.sent.Load(), l.failed.Load())
+	if l.failed.Load() > 0 {
+		l.c.t.Errorf("%d of %d requests failed", l.failed.Load(), l.sent.Load())
+	}
+}
+
+func TestNoRequestFailsWhileTasksComeAndGo(t *testing.T) {
+	c := newCluster(t, "moves")
+	c.ok(c.n1, "service", "create", "-q", "--name", "web", "-p", "8080:80", "--replicas", "2", "nginx")
+	l := c.startLoad(8080)
+	for _, step := range [][]string{
+		{"service", "scale", "web=5"}, {"service", "scale", "web=2"}, {"service", "scale", "web=6"}, {"service", "scale", "web=3"},
+		{"node", "update", "--availability", "drain", "n2"}, {"node", "update", "--availability", "active", "n2"},
+		{"service", "scale", "web=6"}, {"node", "update", "--availability", "drain", "n3"},
+	} {
+		before := l.failed.Load()
+		c.ok(c.n1, step...)
+		if step[0] == "node" {
+			c.eventually(30*time.Second, "tasks have moved", func() error {
+				for _, row := range c.rows(c.n1, "service", "ps", "web", "--format", "{{.Node}} {{.DesiredState}} {{.CurrentState}}") {
+					if f := strings.Fields(row); step[3] == "drain" && f[0] == step[4] && f[2] == "Running" || f[1] == "Running" && f[2] != "Running" {
+						return fmt.Errorf("%s", row)
+					}
+				}
+				return nil
+			})
+		}
+		l.more(200)
+		if l.failed.Load() > before {
+			t.Errorf("docker %s: %d requests failed", strings.Join(step, " "), l.failed.Load()-before)
+		}
+	}
+	l.finish()
+	c.spreadEvenly("web", 300)
+}
+
+func TestContainersComeAndGoQuicklyOnAnOverlay(t *testing.T) {
+	c := newCluster(t, "quick")
+	c.ok(c.n1, "network", "create", "-d", "overlay", "--attachable", "--subnet", "10.56.0.0/24", "open")
+	var running sync.WaitGroup
+	for _, n := range c.Nodes() {
+		for range 2 {
+			running.Go(func() {
+				for range 8 {
+					r := c.docker(n, "run", "--rm", "--network", "open", "busybox", "ip", "addr", "show", "eth0")
+					if r.Code != 0 || !strings.Contains(r.Stdout, "10.56.0.") {
+						t.Errorf("on %s: exit %d: %s", n.Name, r.Code, r.Text())
+					}
+				}
+			})
+		}
+	}
+	running.Wait()
+}
