@@ -97,7 +97,7 @@ func (e *Engine) launch(ctx context.Context, c *container, info Info) error {
 		return err
 	}
 	sandboxMounts(spec, sandbox)
-	task, err := e.newTask(ctx, c, info, spec, root)
+	task, err := e.newTask(ctx, c, info, spec)
 	if err != nil {
 		return err
 	}
@@ -117,7 +117,7 @@ func (e *Engine) launch(ctx context.Context, c *container, info Info) error {
 
 // newTask registers the container with containerd and makes its task. The record is written directly: the client's way
 // would add a lease, which costs two more transactions.
-func (e *Engine) newTask(ctx context.Context, c *container, info Info, spec *specs.Spec, root []mount.Mount) (client.Task, error) {
+func (e *Engine) newTask(ctx context.Context, c *container, info Info, spec *specs.Spec) (client.Task, error) {
 	data, err := json.Marshal(spec)
 	if err != nil {
 		return nil, fmt.Errorf("encode spec: %w", err)

@@ -78,10 +78,10 @@ func (s *ruleSet) jump(key []byte, chain string) {
 	s.elements[string(key)] = nftables.SetElement{Key: key, VerdictData: &expr.Verdict{Kind: expr.VerdictGoto, Chain: chain}}
 }
 
-// install makes the namespace's table say what want says, in one transaction. was is what the table is known to hold, or nil if that
+// install makes the namespace's table say what rs says, in one transaction. was is what the table is known to hold, or nil if that
 // is not known: then the table is replaced as a whole. Chains and elements that stay as they are keep their state, so that a
 // change to one service does not start another one's round robin anew.
-func (want *ruleset) install(nsfd int, was *ruleset) error {
+func (rs *ruleset) install(nsfd int, was *ruleset) error {
 	conn, err := nftables.New(nftables.WithNetNSFd(nsfd), nftables.WithSockOptions(func(c *mdnetlink.Conn) error {
 		// The batch goes out as one message, and every part of it is acknowledged.
 		return errors.Join(c.SetWriteBuffer(batchBuffer), c.SetReadBuffer(batchBuffer))
@@ -98,7 +98,7 @@ func (want *ruleset) install(nsfd int, was *ruleset) error {
 		was = newRuleset()
 		conn.AddTable(table)
 	}
-	t := &transaction{conn: conn, table: table, was: was, want: want}
+	t := &transaction{conn: conn, table: table, was: was, want: rs}
 	if err := t.build(); err != nil {
 		return err
 	}

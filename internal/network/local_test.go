@@ -112,7 +112,7 @@ func TestLocalNetworks(t *testing.T) {
 	inB := func(f func() error) error { return netnstest.At(b.Netns, f) }
 	for _, name := range []string{"ca", "al", strings.Repeat("a", 12)} {
 		err := inB(func() error {
-			r := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			r := net.Resolver{PreferGo: true, Dial: func(_ context.Context, network, _ string) (net.Conn, error) {
 				var conn net.Conn
 				err := inB(func() (err error) { conn, err = net.Dial(network, "127.0.0.11:53"); return err })
 				return conn, err

@@ -56,12 +56,12 @@ func namespaceOf(containerID string) string {
 	return containerID
 }
 
-// lockBox returns the container's box with its op held, a new one if there is none and make is set.
-func (n *Networks) lockBox(containerID string, make bool) *box {
+// lockBox returns the container's box with its op held, a new one if there is none and create is set.
+func (n *Networks) lockBox(containerID string, create bool) *box {
 	for {
 		n.mu.Lock()
 		b := n.boxes[containerID]
-		if b == nil && make {
+		if b == nil && create {
 			b = &box{}
 			b.Spec.ContainerID = containerID
 			n.boxes[containerID] = b

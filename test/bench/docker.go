@@ -16,7 +16,9 @@ import (
 )
 
 // packages is Debian's Docker and what it needs. They are unpacked, not installed: nothing of them starts by itself.
-var packages = []string{"docker.io", "containerd", "runc", "tini", "libdevmapper1.02.1"}
+func packages() []string {
+	return []string{"docker.io", "containerd", "runc", "tini", "libdevmapper1.02.1"}
+}
 
 // fetchDocker unpacks Debian's Docker into a cache and returns where.
 func fetchDocker(ctx context.Context, cache string) (string, error) {
@@ -27,7 +29,7 @@ func fetchDocker(ctx context.Context, cache string) (string, error) {
 	if err := os.MkdirAll(root, 0o755); err != nil {
 		return "", err
 	}
-	get := exec.CommandContext(ctx, "apt-get", append([]string{"download", "-q"}, packages...)...)
+	get := exec.CommandContext(ctx, "apt-get", append([]string{"download", "-q"}, packages()...)...)
 	get.Dir = cache
 	if text, err := get.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("download Docker: %w: %s", err, text)
