@@ -1,11 +1,21 @@
 #!/bin/bash
-# Fails, and says what is there, if tests or the demo left anything of ours on this machine.
-found=0
-tell() { if [ -n "$2" ]; then printf 'left behind: %s:\n%s\n' "$1" "$2"; found=1; fi; }
-tell "network namespaces" "$(ip netns list 2>/dev/null | grep '^shoal-')"
-tell "mounts" "$(grep -E '/shoal-[^ ]*/' /proc/self/mountinfo)"
-tell "cgroups" "$(find /sys/fs/cgroup -type d -name 'shoal-*' -prune 2>/dev/null)"
-tell "links" "$(ip -o link 2>/dev/null | grep -E 'docker_gwbridge|docker0|ing0|veth')"
-tell "nft tables" "$(nft list tables 2>/dev/null | grep -i shoal)"
-tell "processes" "$(pgrep -af '[s]hoal-shim|[s]hoal daemon')"
-exit $found
+# Lists what of ours is on this machine: after tests and the demo there must be no more than before.
+# usage: leftovers.sh [FILE]   with FILE (an earlier list), prints what is new and fails if there is any
+list() {
+	ip netns list 2>/dev/null | awk '/^shoal-/ {print "network namespace", $1}'
+	awk '$5 ~ /\/shoal-/ {print "mount", $5}' /proc/self/mountinfo
+	find /sys/fs/cgroup -type d -name 'shoal-*' -prune -printf 'cgroup %p\n' 2>/dev/null
+	ip -o link 2>/dev/null | awk -F'[:@ ]+' '$2 ~ /^(docker_gwbridge|docker0|ing0|veth)/ {print "link", $2}'
+	nft list tables 2>/dev/null | awk '/shoal/ {print "nft", $0}'
+	find /run /tmp -maxdepth 1 -name 'shoal*' -printf 'path %p\n' 2>/dev/null
+	pgrep -af '[s]hoal-shim|[s]hoal daemon' | sed 's/^/process /'
+}
+if [ $# -eq 0 ]; then
+	list | sort
+	exit 0
+fi
+new=$(comm -13 "$1" <(list | sort))
+if [ -n "$new" ]; then
+	printf 'left behind:\n%s\n' "$new"
+	exit 1
+fi

@@ -69,7 +69,7 @@ func (d *Daemon) construct(ctx context.Context) error {
 		return fmt.Errorf("read host name: %w", err)
 	}
 	d.runtime, err = containerd.Start(ctx, containerd.Config{
-		Log: d.log, Root: filepath.Join(d.cfg.DataRoot, "containerd"), State: filepath.Join(d.cfg.ExecRoot, "containerd"),
+		Log: d.log, Root: filepath.Join(d.cfg.DataRoot, "containerd"), State: filepath.Join(d.cfg.ExecRoot, "ctd"), // short: socket addresses below it have 108 bytes at most
 	})
 	if err != nil {
 		return fmt.Errorf("start containerd: %w", err)

@@ -40,7 +40,7 @@ const bridgeName = "wire"
 func New(name, dir, binary string) (*Lab, error) {
 	if dir == "" {
 		var err error
-		if dir, err = os.MkdirTemp("", "shoal-"+name+"-"); err != nil {
+		if dir, err = os.MkdirTemp("", "shoal-"); err != nil {
 			return nil, err
 		}
 	}
