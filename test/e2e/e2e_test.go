@@ -44,7 +44,7 @@ type cluster struct {
 // newLab makes three nodes that know nothing of one another, with the test images loaded.
 func newLab(t *testing.T, name string) *cluster {
 	t.Helper()
-	l, err := lab.New(name, "", binary(t))
+	l, err := lab.New(fmt.Sprintf("%s%d", name, os.Getpid()), "", binary(t))
 	if err != nil {
 		t.Fatal(err)
 	}

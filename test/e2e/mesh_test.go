@@ -66,11 +66,9 @@ func (c *cluster) spreadEvenly(service string, requests int) {
 // follow scales a published service under load: the mesh follows, and scaling up costs no request.
 func (c *cluster) follow(service string) {
 	c.t.Helper()
-	stop := c.load("8080", c.Nodes()...)
+	l := c.startLoad(8080)
 	c.ok(c.n1, "service", "scale", service+"=4")
-	if sent, failed := stop(); failed > 0 {
-		c.t.Errorf("%d of %d requests failed while scaling up", failed, sent)
-	}
+	l.finish()
 	c.spreadEvenly(service, 80)
 	c.ok(c.n1, "service", "scale", service+"=1")
 	for _, n := range c.Nodes() {

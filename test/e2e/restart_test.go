@@ -1,43 +1,12 @@
 package e2e
 
 import (
-	"context"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/shoal-dev/shoal/test/lab"
 )
-
-// load keeps fetching a URL over each node, with a new connection for every request, until stop is called; stop tells how many
-// requests were sent and how many failed.
-func (c *cluster) load(port string, over ...*lab.Node) (stop func() (sent, failed int64)) {
-	ctx, cancel := context.WithCancel(c.t.Context())
-	var sent, failed atomic.Int64
-	var senders sync.WaitGroup
-	for _, n := range over {
-		senders.Go(func() {
-			client := c.http()
-			for ctx.Err() == nil {
-				resp, err := client.Get("http://" + n.Addr + ":" + port + "/")
-				sent.Add(1)
-				if err != nil {
-					failed.Add(1)
-					c.t.Logf("over %s: %v", n.Name, err)
-					continue
-				}
-				_ = resp.Body.Close()
-			}
-		})
-	}
-	return func() (int64, int64) {
-		cancel()
-		senders.Wait()
-		return sent.Load(), failed.Load()
-	}
-}
 
 func TestADaemonThatIsKilledAndStartedAgainTouchesNothing(t *testing.T) {
 	c := newCluster(t, "again")
@@ -55,7 +24,7 @@ func TestADaemonThatIsKilledAndStartedAgainTouchesNothing(t *testing.T) {
 		{"a worker is stopped", c.n3, c.n3.Stop},
 		{"the manager is killed", c.n1, c.n1.Kill},
 	} {
-		stop := c.load("8080", c.Nodes()...)
+		l := c.startLoad(8080)
 		if err := tc.end(); err != nil {
 			t.Fatal(err)
 		}
@@ -70,9 +39,7 @@ func TestADaemonThatIsKilledAndStartedAgainTouchesNothing(t *testing.T) {
 			}
 			return nil
 		})
-		if sent, failed := stop(); failed > 0 {
-			t.Errorf("%s and started again: %d of %d requests failed", tc.name, failed, sent)
-		}
+		l.finish()
 		if after := tasks(); after != before {
 			t.Errorf("%s and started again: tasks are\n%s\nwere\n%s", tc.name, after, before)
 		}

@@ -102,6 +102,18 @@ func TestNoRequestFailsWhileTasksComeAndGo(t *testing.T) {
 	c.spreadEvenly("web", 300)
 }
 
+// A task is out of every balancer before it is told to stop, and in none before it listens.
+func TestNoRequestFailsThroughRollingUpdates(t *testing.T) {
+	c := newCluster(t, "roll")
+	c.ok(c.n1, "service", "create", "-q", "--name", "web", "-p", "8080:80", "--replicas", "3", "nginx")
+	for _, order := range []string{"start-first", "stop-first"} {
+		l := c.startLoad(8080)
+		c.ok(c.n1, "service", "update", "-q", "--force", "--update-order", order, "--update-monitor", "100ms", "web")
+		l.more(200)
+		l.finish()
+	}
+}
+
 func TestContainersComeAndGoQuicklyOnAnOverlay(t *testing.T) {
 	c := newCluster(t, "quick")
 	c.ok(c.n1, "network", "create", "-d", "overlay", "--attachable", "--subnet", "10.56.0.0/24", "open")
