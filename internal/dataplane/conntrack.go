@@ -1,19 +1,59 @@
 package dataplane
 
 import (
+	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
-// forgetUDP makes the namespace choose anew for UDP flows that go to backends which are gone. Without it a client that keeps
-// its port would talk to a dead address for as long as it talks.
-func (p *Plane) forgetUDP(ns netns.NsHandle, gone []netip.Addr) error {
+// briefly is how many seconds connection tracking remembers a closed TCP connection. A client whose server closed first may use the
+// same port again at once; as long as the old connection is remembered, the new one goes to the old one's backend, whether that
+// is its turn or not, and whether it still exists or not. The kernel's two minutes are enough for a busy client to come round.
+const briefly, kernelDefault = "2", "120"
+
+// closeBriefly sets that for the namespace that the calling thread is in, or takes it back.
+func closeBriefly(yes bool) error {
+	const key = "net/netfilter/nf_conntrack_tcp_timeout_time_wait"
+	now, err := os.ReadFile("/proc/sys/" + key)
+	switch {
+	case err != nil:
+	case yes:
+		err = sysctl(key, briefly)
+	case strings.TrimSpace(string(now)) == briefly:
+		err = sysctl(key, kernelDefault)
+	}
+	if err != nil {
+		return fmt.Errorf("set the memory of closed connections: %w", err)
+	}
+	return nil
+}
+
+// stale matches flows that would lead a datagram or a new connection to a backend that is gone: all of UDP's, and of TCP's those
+// that are closed. Open connections are left to drain.
+type stale map[netip.Addr]bool
+
+// MatchConntrackFlow implements netlink.CustomConntrackFilter.
+func (s stale) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
+	backend, ok := netip.AddrFromSlice(flow.Reverse.SrcIP)
+	if !ok || !s[backend.Unmap()] {
+		return false
+	}
+	tcp, ok := flow.ProtoInfo.(*netlink.ProtoInfoTCP)
+	return flow.Forward.Protocol == unix.IPPROTO_UDP || ok && (tcp.State == nl.TCP_CONNTRACK_TIME_WAIT || tcp.State == nl.TCP_CONNTRACK_CLOSE)
+}
+
+// forget makes the namespace choose anew for flows that go to backends which are gone. Without it a client that keeps its port
+// would talk to a dead address for as long as it talks.
+func (p *Plane) forget(ns netns.NsHandle, gone []netip.Addr) error {
 	if len(gone) == 0 || p.untracked(ns) {
 		return nil
 	}
@@ -22,19 +62,14 @@ func (p *Plane) forgetUDP(ns netns.NsHandle, gone []netip.Addr) error {
 		return fmt.Errorf("open conntrack: %w", err)
 	}
 	defer h.Close()
-	filters := make([]netlink.CustomConntrackFilter, 0, len(gone))
+	flows := stale{}
 	for _, a := range gone {
-		f := &netlink.ConntrackFilter{}
-		if err := f.AddProtocol(unix.IPPROTO_UDP); err != nil {
-			return err
-		}
-		if err := f.AddIP(netlink.ConntrackReplySrcIP, a.AsSlice()); err != nil {
-			return err
-		}
-		filters = append(filters, f)
+		flows[a] = true
 	}
-	if _, err := h.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, filters...); err != nil {
-		return fmt.Errorf("forget UDP flows: %w", err)
+	// An interrupted dump has shown nearly all; what is left soon ends.
+	_, err = h.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, flows)
+	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+		return fmt.Errorf("forget flows to removed backends: %w", err)
 	}
 	return nil
 }
@@ -75,12 +110,16 @@ func vipBackends(services []VIP) []netip.Addr {
 	return out
 }
 
-func portBackends(ports []Port) []netip.Addr {
+// targets is where the node itself sends connections: the backends of its ports, and its tasks on the mesh.
+func targets(c *Config) []netip.Addr {
 	var out []netip.Addr
-	for _, p := range ports {
+	for _, p := range c.Ports {
 		for _, b := range p.Backends {
 			out = append(out, b.Addr)
 		}
+	}
+	if c.Ingress != nil {
+		out = slices.AppendSeq(out, maps.Values(c.Ingress.LocalTasks))
 	}
 	return out
 }

@@ -31,11 +31,7 @@ func (p *Plane) applyIngress(in *Ingress) error {
 	if err != nil {
 		return err
 	}
-	remotes := map[netip.Addr]Remote{}
-	for _, peer := range in.Peers {
-		remotes[peer.Addr] = Remote{MAC: MAC(peer.Addr), VTEP: peer.VTEP}
-	}
-	if err := program(p.node, link, remotes, nil); err != nil {
+	if err := program(p.node, link, in.remotes(), nil); err != nil {
 		return err
 	}
 	if err := p.ingressRoutes(link, in); err != nil {
@@ -46,6 +42,14 @@ func (p *Plane) applyIngress(in *Ingress) error {
 	}
 	p.applied.ingress = in
 	return nil
+}
+
+func (in *Ingress) remotes() map[netip.Addr]Remote {
+	out := map[netip.Addr]Remote{}
+	for _, peer := range in.Peers {
+		out[peer.Addr] = Remote{MAC: MAC(peer.Addr), VTEP: peer.VTEP}
+	}
+	return out
 }
 
 func (p *Plane) removeIngress() error {

@@ -82,6 +82,9 @@ func (p *Plane) makeOverlay(o, was *Overlay) error {
 			err = unix.ENODEV
 		}
 		if ok && err == nil {
+			if err := raise(h, vx, br); err != nil {
+				return err
+			}
 			return program(h, vx, o.Remotes, remotesOf(was))
 		}
 	}
@@ -94,10 +97,25 @@ func (p *Plane) makeOverlay(o, was *Overlay) error {
 	if vx, err = h.LinkByName(overlayTunnel); err != nil {
 		return fmt.Errorf("find tunnel: %w", err)
 	}
-	if err := errors.Join(h.LinkSetMasterByIndex(vx, br.Attrs().Index), h.LinkSetUp(vx)); err != nil {
-		return fmt.Errorf("set tunnel up: %w", err)
+	if err := raise(h, vx, br); err != nil {
+		return err
 	}
 	return program(h, vx, o.Remotes, nil)
+}
+
+// raise puts the tunnel on the bridge and sets it up, if it is not.
+func raise(h *netlink.Handle, vx, br netlink.Link) error {
+	if vx.Attrs().MasterIndex != br.Attrs().Index {
+		if err := h.LinkSetMasterByIndex(vx, br.Attrs().Index); err != nil {
+			return fmt.Errorf("put tunnel on bridge: %w", err)
+		}
+	}
+	if vx.Attrs().Flags&unix.IFF_UP == 0 {
+		if err := h.LinkSetUp(vx); err != nil {
+			return fmt.Errorf("set tunnel up: %w", err)
+		}
+	}
+	return nil
 }
 
 func remotesOf(o *Overlay) map[netip.Addr]Remote {
@@ -110,7 +128,10 @@ func remotesOf(o *Overlay) map[netip.Addr]Remote {
 func (p *Plane) overlayBridge(h *netlink.Handle, ns netns.NsHandle, mtu int) (netlink.Link, error) {
 	br, err := h.LinkByName(overlayBridge)
 	if err == nil {
-		return br, nil
+		if br.Attrs().Flags&unix.IFF_UP == 0 {
+			err = h.LinkSetUp(br)
+		}
+		return br, err
 	}
 	if err := h.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: overlayBridge, MTU: mtu, TxQLen: -1}}); err != nil {
 		return nil, fmt.Errorf("create bridge: %w", err)

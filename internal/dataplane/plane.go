@@ -50,13 +50,16 @@ type applied struct {
 	overlays  map[string]*Overlay
 	sandboxes map[string]*sandboxState
 	ingress   *Ingress
-	rules     *ruleset     // of the node's namespace
-	targets   []netip.Addr // where its ports lead
+	rules     *ruleset // of the node's namespace
+	// generation is that of the namespace's nftables after the rules were installed.
+	generation uint32
+	targets    []netip.Addr // where its ports lead
 }
 
 type sandboxState struct {
-	config *Sandbox
-	rules  *ruleset
+	config     *Sandbox
+	rules      *ruleset
+	generation uint32
 }
 
 // PartError says which part of a Config could not be applied; the others were.
@@ -164,20 +167,32 @@ func (p *Plane) Apply(ctx context.Context, c *Config) error {
 	p.parallel(ctx, keys(c.Sandboxes), func(name string) {
 		failed.note("sandbox "+name, p.applySandbox(name, c.Sandboxes[name], c))
 	})
-	rules := nodeRules(c)
-	if p.applied.rules == nil || !reflect.DeepEqual(rules, p.applied.rules) {
-		err := rules.install(int(p.home), p.applied.rules)
-		p.applied.rules = rules
-		if err != nil {
-			p.applied.rules = nil
-		} else {
-			err = p.forgetUDP(p.home, missing(p.applied.targets, portBackends(c.Ports)))
-			p.applied.targets = portBackends(c.Ports)
-		}
-		failed.note("ports", err)
-	}
+	failed.note("ports", p.applyRules(c))
 	failed.note("prune", errors.Join(p.pruneBridges(c), p.prune(c)))
 	return errors.Join(failed.errs...)
+}
+
+func (p *Plane) applyRules(c *Config) error {
+	rules := nodeRules(c)
+	if p.applied.rules != nil && reflect.DeepEqual(rules, p.applied.rules) {
+		return nil
+	}
+	was := p.applied.rules
+	p.applied.rules = nil
+	if err := p.InNode(func() error { return closeBriefly(len(c.Ports) > 0 || c.Ingress != nil) }); err != nil {
+		p.log.Warn("a busy client's connections may not be spread evenly", "err", err)
+	}
+	if err := rules.install(int(p.home), was); err != nil {
+		return err
+	}
+	now, err := generation(p.home)
+	if err != nil {
+		return err
+	}
+	p.applied.rules, p.applied.generation = rules, now
+	gone := missing(p.applied.targets, targets(c))
+	p.applied.targets = targets(c)
+	return p.forget(p.home, gone)
 }
 
 // failures collects errors of parts that are applied in parallel.

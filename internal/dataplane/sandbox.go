@@ -36,19 +36,25 @@ func (p *Plane) applySandbox(name string, s *Sandbox, c *Config) error {
 	var known *ruleset
 	if was != nil {
 		known = was.rules
+	} else if err := inNamespace(p.home, ns, func() error { return closeBriefly(true) }); err != nil {
+		p.log.Warn("a busy client's connections may not be spread evenly", "sandbox", name, "err", err)
 	}
 	rules := s.rules()
 	if err := rules.install(int(ns), known); err != nil {
 		return err
 	}
 	if was != nil {
-		if err := p.forgetUDP(ns, missing(vipBackends(was.config.Services), vipBackends(s.Services))); err != nil {
+		if err := p.forget(ns, missing(vipBackends(was.config.Services), vipBackends(s.Services))); err != nil {
 			return err
 		}
 	}
+	now, err := generation(ns)
+	if err != nil {
+		return err
+	}
 	p.partsMu.Lock()
 	defer p.partsMu.Unlock()
-	p.applied.sandboxes[name] = &sandboxState{config: s, rules: rules}
+	p.applied.sandboxes[name] = &sandboxState{config: s, rules: rules, generation: now}
 	return nil
 }
 
@@ -86,7 +92,11 @@ func (p *Plane) applyEndpoints(ns netns.NsHandle, s *Sandbox, c *Config) error {
 	}
 	for _, e := range s.Endpoints {
 		link := have[e.Name]
-		if link == nil {
+		if link != nil {
+			if err := p.plug(link, e); err != nil {
+				return fmt.Errorf("connect %s: %w", e.Name, err)
+			}
+		} else {
 			if link, err = p.connect(h, ns, e, c); err != nil {
 				return fmt.Errorf("connect %s: %w", e.Name, err)
 			}
@@ -128,6 +138,37 @@ func (p *Plane) connect(h *netlink.Handle, ns netns.NsHandle, e Endpoint, c *Con
 		return nil, err
 	}
 	return h.LinkByName(e.Name)
+}
+
+// plug puts the far end of an interface that is adopted on its bridge, if someone has taken it off or down.
+func (p *Plane) plug(link netlink.Link, e Endpoint) error {
+	switch {
+	case e.Bridge != "":
+		return plugIn(p.node, link, e.Bridge)
+	case e.Overlay != "":
+		return p.look(OverlayNamespace(e.Overlay), func(far *netlink.Handle, _ netns.NsHandle) error { return plugIn(far, link, overlayBridge) })
+	}
+	return nil
+}
+
+func plugIn(far *netlink.Handle, link netlink.Link, bridge string) error {
+	br, err := far.LinkByName(bridge)
+	if err != nil {
+		return fmt.Errorf("find bridge %s: %w", bridge, err)
+	}
+	end, err := far.LinkByIndex(link.Attrs().ParentIndex)
+	if err != nil {
+		return fmt.Errorf("find far end: %w", err)
+	}
+	if end.Attrs().MasterIndex != br.Attrs().Index {
+		if err := errors.Join(far.LinkSetMasterByIndex(end, br.Attrs().Index), far.LinkSetHairpin(end, bridge != overlayBridge)); err != nil {
+			return fmt.Errorf("put far end on bridge %s: %w", bridge, err)
+		}
+	}
+	if end.Attrs().Flags&unix.IFF_UP != 0 {
+		return nil
+	}
+	return far.LinkSetUp(end)
 }
 
 func (p *Plane) connectOverlay(ns netns.NsHandle, e Endpoint) error {

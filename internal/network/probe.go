@@ -211,7 +211,8 @@ func (n *Networks) suspectPeers(ctx context.Context, pulses map[shoal.ID]*pulse)
 	}
 }
 
-const repairPeriod = 2 * time.Second
+// repairPeriod leaves time to mend within two seconds of the change.
+const repairPeriod = time.Second
 
 // repair looks at the kernel anew from time to time, so that what was changed behind our back comes back.
 func (n *Networks) repair(ctx context.Context) error {
@@ -222,9 +223,11 @@ func (n *Networks) repair(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-			if n.plane.Drifted() {
-				n.log.Warn("kernel state of the node was changed by others, applying it anew")
-				n.plane.Forget()
+			if parts := n.plane.Drift(); len(parts) > 0 {
+				n.log.Warn("kernel state of the node was changed by others, making it anew", "parts", parts)
+				n.mu.Lock()
+				n.want++
+				n.mu.Unlock()
 				if err := n.converge(ctx); err != nil {
 					n.log.Warn("part of the network could not be applied", "err", err)
 				}

@@ -39,6 +39,7 @@ type cluster struct {
 	t          *testing.T
 	n1, n2, n3 *lab.Node
 	client     *lab.Host
+	fresh      []*lab.Host // clients that were needed only once
 }
 
 // newLab makes three nodes that know nothing of one another, with the test images loaded.

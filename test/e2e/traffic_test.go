@@ -34,6 +34,7 @@ func (c *cluster) startLoad(port int) *load {
 func (l *load) run(ctx context.Context, n *lab.Node, port int) {
 	client := l.c.http()
 	for ctx.Err() == nil {
+		began := time.Now()
 		resp, err := client.Get(fmt.Sprintf("http://%s:%d/", n.Addr, port))
 		l.sent.Add(1)
 		if err == nil {
@@ -44,7 +45,7 @@ func (l *load) run(ctx context.Context, n *lab.Node, port int) {
 		}
 		if err != nil {
 			l.failed.Add(1)
-			l.c.t.Logf("%s over %s: %v", time.Now().Format("15:04:05.000"), n.Name, err)
+			l.c.t.Logf("%s over %s, after %v: %v", began.Format("15:04:05.000"), n.Name, time.Since(began), err)
 		}
 	}
 }
@@ -85,10 +86,18 @@ func TestNoRequestFailsWhileTasksComeAndGo(t *testing.T) {
 		c.ok(c.n1, step...)
 		if step[0] == "node" {
 			c.eventually(30*time.Second, "tasks have moved", func() error {
+				running := 0
 				for _, row := range c.rows(c.n1, "service", "ps", "web", "--format", "{{.Node}} {{.DesiredState}} {{.CurrentState}}") {
-					if f := strings.Fields(row); step[3] == "drain" && f[0] == step[4] && f[2] == "Running" || f[1] == "Running" && f[2] != "Running" {
+					f := strings.Fields(row)
+					if step[3] == "drain" && f[0] == step[4] && f[2] == "Running" {
 						return fmt.Errorf("%s", row)
 					}
+					if f[1] == "Running" && f[2] == "Running" {
+						running++
+					}
+				}
+				if replicas := c.ok(c.n1, "service", "ls", "--format", "{{.Replicas}}"); replicas != fmt.Sprintf("%d/%d", running, running) {
+					return fmt.Errorf("%d tasks run of %s", running, replicas)
 				}
 				return nil
 			})
