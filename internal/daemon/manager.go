@@ -155,8 +155,14 @@ func (m *manager) run(identity *ca.Identity, listener net.Listener) {
 	})
 	go func() {
 		defer close(m.done)
-		if err := group.Wait(); err != nil && !errors.Is(err, context.Canceled) {
-			m.log.Error("manager has stopped", "err", err)
+		err := group.Wait()
+		select {
+		case <-m.member.Done():
+			m.log.Info("manager has stopped: the others have taken it out")
+		default:
+			if err != nil && !errors.Is(err, context.Canceled) {
+				m.log.Error("manager has stopped", "err", err)
+			}
 		}
 	}()
 }

@@ -95,7 +95,17 @@ func (m *Membership) promote(ctx context.Context) error {
 	if err := m.renew(ctx); err != nil {
 		return err
 	}
+	if m.role() != shoal.RoleManager {
+		return nil // the leader has changed its mind, and will say so
+	}
 	return m.becomeMember(ctx)
+}
+
+// role is what the node's certificate grants.
+func (m *Membership) role() shoal.NodeRole {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.identity.Role()
 }
 
 // demote makes the node a worker. The leader has taken it out of the store's members, or will.
