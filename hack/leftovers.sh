@@ -8,7 +8,7 @@ list() {
 	ip -o link 2>/dev/null | awk -F'[:@ ]+' '$2 ~ /^(docker_gwbridge|docker0|ing0|veth)/ {print "link", $2}'
 	nft list tables 2>/dev/null | awk '/shoal/ {print "nft", $0}'
 	find /run /tmp -maxdepth 1 -name 'shoal*' -printf 'path %p\n' 2>/dev/null
-	pgrep -af '[s]hoal-shim|[s]hoal daemon' | sed 's/^/process /'
+	ps -eo stat,pid,args | awk '$1 !~ /Z/ && /shoal-shim|shoal daemon/ && !/awk/ {print "process", $0}'
 }
 if [ $# -eq 0 ]; then
 	list | sort

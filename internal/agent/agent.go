@@ -118,30 +118,27 @@ func (a *Agent) Run(ctx context.Context) error {
 	applying.Go(func() { a.applyTables(ctx) })
 	defer applying.Wait()
 	defer a.tasks.Wait()
-	const firstPause, longestPause = 50 * time.Millisecond, time.Second
-	pause := firstPause
-	for attempt := 0; ctx.Err() == nil; attempt++ {
-		welcomed, err := a.runSession(ctx, a.pickManager(attempt))
+	var s search
+	for ctx.Err() == nil {
+		manager := s.next(a.knownManagers())
+		err := a.runSession(ctx, manager)
 		if ctx.Err() != nil {
 			break
 		}
-		if welcomed {
-			pause = firstPause
-		}
-		a.cfg.Log.Warn("session with a manager ended", "err", err)
+		pause := s.failed(manager, err, time.Now())
+		a.cfg.Log.Debug("no session with a manager", "manager", manager, "err", err)
 		select {
 		case <-ctx.Done():
 		case <-time.After(pause):
 		}
-		pause = min(2*pause, longestPause)
 	}
 	return ctx.Err()
 }
 
-func (a *Agent) pickManager(attempt int) string {
+func (a *Agent) knownManagers() []string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.managers[attempt%len(a.managers)]
+	return a.managers
 }
 
 // Client waits for a session and gives the connection to its manager.

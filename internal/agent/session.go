@@ -16,55 +16,98 @@ import (
 // heartbeatsPerPeriod is how often an agent speaks up within the silence that its manager bears.
 const heartbeatsPerPeriod = 5
 
-// runSession holds one session from hello to its end. welcomed tells whether the manager accepted it.
-func (a *Agent) runSession(ctx context.Context, manager string) (welcomed bool, err error) {
+// openLimit bounds the wait for a manager's first word.
+const openLimit = 2 * time.Second
+
+// runSession holds one session from hello to its end. The error is a *redirected when the manager does not lead, and a
+// *brokenError when the session had begun.
+func (a *Agent) runSession(ctx context.Context, manager string) error {
 	client, err := a.cfg.Dial(manager)
 	if err != nil {
-		return false, err
+		return err
 	}
 	defer func() { _ = client.Close() }()
 	life := ctx // tasks outlive the session that assigned them
-	group, ctx := errgroup.WithContext(ctx)
-	stream, err := client.Session(ctx)
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	silence := time.AfterFunc(openLimit, func() { end(errSilent) })
+	defer silence.Stop()
+	stream, first, err := a.open(ctx, client)
+	if sent, ok := errors.AsType[*redirected](err); ok {
+		return sent
+	}
 	if err != nil {
-		return false, fmt.Errorf("open session with %s: %w", manager, err)
+		return fmt.Errorf("open session with %s: %w", manager, causeOf(ctx, err))
 	}
-	hello := &rpc.Hello{Description: a.cfg.Describe(), DataAddr: a.cfg.DataAddr, ProbePort: a.cfg.ProbePort}
-	if err := stream.Send(&rpc.AgentMessage{Hello: hello}); err != nil {
-		return false, fmt.Errorf("open session with %s: %w", manager, err)
-	}
-	first, err := stream.Recv()
-	if err != nil {
-		return false, fmt.Errorf("open session with %s: %w", manager, err)
-	}
-	if first.Welcome == nil {
-		return false, fmt.Errorf("open session with %s: no welcome", manager)
-	}
+	heartbeat := first.Welcome.Heartbeat
+	silence.Stop()
 	a.welcome(first.Welcome)
 	a.reportAll()
 	a.setSession(client)
 	defer a.setSession(nil)
 	a.cfg.Log.Info("session with a manager", "manager", manager)
 
-	group.Go(func() error { return a.send(ctx, stream, first.Welcome.Heartbeat/heartbeatsPerPeriod) })
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return a.send(ctx, stream, heartbeat/heartbeatsPerPeriod) })
 	group.Go(func() error {
 		for msg := first; ; {
 			if err := a.receive(life, ctx, client, msg); err != nil {
 				return err
 			}
+			if msg.Welcome != nil && msg.Welcome.Heartbeat != heartbeat {
+				return errNewHeartbeat
+			}
+			silence.Reset(heartbeat) // only the wait counts, not the work
 			var err error
 			if msg, err = stream.Recv(); err != nil {
 				if errors.Is(err, io.EOF) {
 					return errSessionEnded
 				}
-				return fmt.Errorf("receive from %s: %w", manager, err)
+				return fmt.Errorf("receive from %s: %w", manager, causeOf(ctx, err))
 			}
+			silence.Stop()
 		}
 	})
 	err = group.Wait()
 	a.stopLogs("")
-	return true, err
+	return &brokenError{err}
 }
+
+// open says hello and waits for the answer.
+func (a *Agent) open(ctx context.Context, client *rpc.Client) (rpc.SessionClient, *rpc.ManagerMessage, error) {
+	stream, err := client.Session(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	hello := &rpc.Hello{Description: a.cfg.Describe(), DataAddr: a.cfg.DataAddr, ProbePort: a.cfg.ProbePort}
+	if err := stream.Send(&rpc.AgentMessage{Hello: hello}); err != nil && !errors.Is(err, io.EOF) {
+		return nil, nil, err // the reason of an EOF is what Recv gives
+	}
+	first, err := stream.Recv()
+	switch {
+	case err != nil:
+		return nil, nil, err
+	case first.Redirect != nil:
+		return nil, nil, &redirected{first.Redirect.Leader}
+	case first.Welcome == nil:
+		return nil, nil, errNoWelcome
+	}
+	return stream, first, nil
+}
+
+// causeOf is why a context was cancelled, if that is what err tells of.
+func causeOf(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	return err
+}
+
+var (
+	errNoWelcome    = errors.New("the manager has sent no welcome")
+	errSilent       = errors.New("the manager is silent")
+	errNewHeartbeat = errors.New("the cluster has another heartbeat period now")
+)
 
 // reportAll queues what is known of every task: the manager of a new session may have missed any of it.
 func (a *Agent) reportAll() {

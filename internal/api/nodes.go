@@ -90,8 +90,10 @@ func (s *nodes) update(_ http.ResponseWriter, r *http.Request) error {
 		if n.Version != version {
 			return store.Changes{}, shoal.ErrOutOfSequence
 		}
-		if n.Spec.Role == shoal.RoleManager && spec.Role == shoal.RoleWorker && managers(v) == 1 {
-			return store.Changes{}, shoal.FailedPrecondition("attempting to demote the last manager of the swarm")
+		if n.Spec.Role == shoal.RoleManager && spec.Role == shoal.RoleWorker {
+			if err := checkDemotion(v, n); err != nil {
+				return store.Changes{}, err
+			}
 		}
 		next := *n
 		next.Spec = spec
@@ -99,15 +101,28 @@ func (s *nodes) update(_ http.ResponseWriter, r *http.Request) error {
 	})
 }
 
-// managers counts the nodes that are to be managers.
-func managers(v store.View) int {
-	count := 0
+// checkDemotion refuses to leave the cluster without managers, or with too few that answer.
+func checkDemotion(v store.View, demoted *shoal.Node) error {
+	if demoted.Manager == nil {
+		return nil // it is none, or has left
+	}
+	others, reachable := 0, 0
 	for _, n := range v.Nodes() {
-		if n.Spec.Role == shoal.RoleManager {
-			count++
+		if n.ID == demoted.ID || n.Spec.Role != shoal.RoleManager || n.Manager == nil {
+			continue
+		}
+		others++
+		if n.Ready() {
+			reachable++
 		}
 	}
-	return count
+	switch {
+	case others == 0:
+		return shoal.FailedPrecondition("attempting to demote the last manager of the swarm")
+	case reachable <= others/2:
+		return shoal.FailedPrecondition("can't remove member from the raft: this would result in a loss of quorum")
+	}
+	return nil
 }
 
 func (s *nodes) remove(_ http.ResponseWriter, r *http.Request) error {

@@ -64,7 +64,17 @@ func startManager(ctx context.Context, log *slog.Logger, bus *events.Bus, cfg me
 		return nil, fmt.Errorf("serve the node protocol: %w", err)
 	}
 	m := &manager{log: log, node: cfg.Identity.NodeID(), member: member, store: opened, key: key, done: make(chan struct{})}
+<<<<<<< HEAD
 	m.run(cfg.Identity, listener, bus)
+=======
+	m.run(cfg.Identity, listener)
+	if cfg.Join != nil {
+		if err := m.awaitVote(ctx); err != nil {
+			m.Stop()
+			return nil, err
+		}
+	}
+>>>>>>> control
 	return m, nil
 }
 
@@ -118,9 +128,20 @@ type protocol struct {
 func (m *manager) run(identity *ca.Identity, listener net.Listener, bus *events.Bus) {
 	ctx, cancel := context.WithCancel(context.Background())
 	m.cancel = cancel
+<<<<<<< HEAD
 	verdicts := membership.NewVerdicts(m.log, m.store, dispatcher.Silence)
 	m.dispatcher = dispatcher.New(dispatcher.Config{Log: m.log, Store: m.store, Verdicts: verdicts, Managers: membership.Managers})
 	m.server = rpc.NewServer(identity, protocol{
+=======
+	verdicts := membership.NewVerdicts(m.log, m.store, m.member, dispatcher.Silence)
+	m.dispatcher = dispatcher.New(dispatcher.Config{
+		Log: m.log, Store: m.store, Verdicts: verdicts, Leadership: m.member, Managers: membership.Managers,
+	})
+	roster := &membership.Roster{
+		Log: m.log, Node: m.node, Store: m.store, Members: members{m}, Leadership: m.member, Resign: m.member.Resign,
+	}
+	m.server = rpc.NewServer(identity, protocol{ //nolint:contextcheck // streams have their own contexts
+>>>>>>> control
 		&membership.Admission{Log: m.log, Store: m.store, Members: members{m}}, m.dispatcher,
 	})
 	loop := reconcile.New(reconcile.Config{
@@ -134,6 +155,7 @@ func (m *manager) run(identity *ca.Identity, listener net.Listener, bus *events.
 	group.Go(func() error { return m.member.Run(ctx) })
 	group.Go(func() error { return m.dispatcher.Run(ctx) })
 	group.Go(func() error { return verdicts.Run(ctx) })
+	group.Go(func() error { return roster.Run(ctx) })
 	group.Go(func() error { return loop.Run(ctx) })
 	group.Go(func() error { return m.recordMember(ctx) })
 	group.Go(func() error { return publishChanges(ctx, m.store, bus) })
@@ -145,10 +167,37 @@ func (m *manager) run(identity *ca.Identity, listener net.Listener, bus *events.
 	})
 	go func() {
 		defer close(m.done)
-		if err := group.Wait(); err != nil && !errors.Is(err, context.Canceled) {
-			m.log.Error("manager has stopped", "err", err)
+		err := group.Wait()
+		select {
+		case <-m.member.Done():
+			m.log.Info("manager has stopped: the others have taken it out")
+		default:
+			if err != nil && !errors.Is(err, context.Canceled) {
+				m.log.Error("manager has stopped", "err", err)
+			}
 		}
 	}()
+}
+
+// awaitVote waits until a new manager knows the cluster and has its vote.
+func (m *manager) awaitVote(ctx context.Context) error {
+	const limit, look = 30 * time.Second, 20 * time.Millisecond
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	ticker := time.NewTicker(look)
+	defer ticker.Stop()
+	for {
+		if node := m.store.View().Node(m.node); node != nil && node.Manager != nil && !m.member.Learner() {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait to become a full member of the store: %w", ctx.Err())
+		case <-m.member.Done():
+			return errors.New("wait to become a full member of the store: it has stopped")
+		case <-ticker.C:
+		}
+	}
 }
 
 // recordMember writes which store member this node is, as soon as the node is a manager in the store.
@@ -188,22 +237,11 @@ func (m *manager) Stop() {
 	})
 }
 
-// Leave takes the node out of the store's members: it is no manager any more.
-func (m *manager) Leave(ctx context.Context) error {
-	err := m.store.Update(ctx, func(view store.View) (store.Changes, error) {
-		var changes store.Changes
-		if node := view.Node(m.node); node != nil {
-			n := *node
-			n.Manager = nil
-			changes.Put(&n)
-		}
-		return changes, nil
-	})
-	if err != nil {
-		return err
-	}
-	return members{m}.Remove(ctx, m.node)
-}
+// Done implements membership.Manager.
+func (m *manager) Done() <-chan struct{} { return m.member.Done() }
+
+// Resign implements membership.Manager.
+func (m *manager) Resign() error { return m.member.Resign() }
 
 // members is the store's membership, by node.
 type members struct{ m *manager }
@@ -236,19 +274,44 @@ func (s members) promote(peerURL string) {
 	}
 }
 
-// Remove implements membership.Members. A node that is no member is removed already.
+// Remove implements membership.Members. A member that has not started has no name yet, but a URL.
 func (s members) Remove(ctx context.Context, node shoal.ID) error {
 	all, err := s.m.member.Members(ctx)
 	if err != nil {
 		return err
 	}
+	url := ""
+	if n := s.m.store.View().Node(node); n != nil && n.Manager != nil {
+		url = n.Manager.PeerURL
+	}
 	for _, member := range all {
-		if member.Name == node {
+		if member.Name == node || (member.Name == "" && member.PeerURL == url) {
 			return s.m.member.Remove(ctx, member.ID)
 		}
 	}
 	return nil
 }
+
+// List implements membership.Members.
+func (s members) List(ctx context.Context) ([]membership.Member, error) {
+	all, err := s.m.member.Members(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]membership.Member, 0, len(all))
+	for _, m := range all {
+		out = append(out, membership.Member{ID: m.ID, PeerURL: m.PeerURL, Learner: m.Learner, Started: m.Name != ""})
+	}
+	return out, nil
+}
+
+// RemoveMember implements membership.Members.
+func (s members) RemoveMember(ctx context.Context, id string) error {
+	return s.m.member.Remove(ctx, id)
+}
+
+// Promote implements membership.Members.
+func (s members) Promote(ctx context.Context, id string) error { return s.m.member.Promote(ctx, id) }
 
 // Key implements membership.Members.
 func (s members) Key() []byte { return s.m.key }

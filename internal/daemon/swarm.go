@@ -138,5 +138,12 @@ func (d *Daemon) taskLogs(ctx context.Context, query shoal.LogQuery, each func(s
 	if !ok {
 		return fmt.Errorf("find task logs: %w", os.ErrInvalid)
 	}
-	return running.dispatcher.Logs(ctx, query, each)
+	if _, leads, _ := running.member.Leader(); leads {
+		return running.dispatcher.Logs(ctx, query, each)
+	}
+	leader, err := d.members.Client(ctx)
+	if err != nil {
+		return err
+	}
+	return leader.ReadLogs(ctx, query, each)
 }

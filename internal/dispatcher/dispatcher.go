@@ -23,8 +23,17 @@ type Config struct {
 	Store *store.Store
 	// Verdicts is told of sessions that begin and end.
 	Verdicts Verdicts
-	// Managers lists where the node protocol is served.
+	// Leadership tells whether this manager leads: only the leader holds sessions.
+	Leadership Leadership
+	// Managers lists where the node protocol is served, the leader first.
 	Managers func(store.View) []string
+}
+
+// Leadership tells whether this manager leads; the channel is closed when that may have changed. LeaderID is the store member
+// that leads as far as this one knows.
+type Leadership interface {
+	Leader() (epoch uint64, leads bool, turned <-chan struct{})
+	LeaderID() string
 }
 
 // Verdicts judges nodes by their sessions.
@@ -128,12 +137,12 @@ func (d *Dispatcher) noteLocked(c store.Change, rev uint64) {
 		if networked(old) || networked(now) {
 			d.markTablesLocked()
 		}
-	case store.KindNetwork, store.KindNode, store.KindService:
+	case store.KindNetwork, store.KindService:
 		d.markTablesLocked()
-	case store.KindCluster:
+	case store.KindNode, store.KindCluster:
 		d.markTablesLocked()
 		for _, s := range d.sessions {
-			s.welcome = true
+			s.greet = true
 		}
 	case store.KindSecret, store.KindConfig:
 		// They reach a node with the tasks that use them.
@@ -159,16 +168,31 @@ func (d *Dispatcher) Session(stream rpc.SessionServer) error {
 	if first.Hello == nil {
 		return shoal.InvalidArgument("a session begins with hello")
 	}
+	_, leads, turned := d.cfg.Leadership.Leader()
+	if !leads {
+		return stream.Send(&rpc.ManagerMessage{Redirect: &rpc.Redirect{Leader: d.leaderAddr()}})
+	}
 	if err := d.describe(ctx, caller, first.Hello); err != nil {
 		return err
 	}
-	s := newSession(d, caller.NodeID, stream)
+	s := newSession(d, caller.NodeID, stream, turned)
 	d.add(s)
 	defer d.remove(s)
 	if err := d.cfg.Verdicts.Up(ctx, caller.NodeID, caller.Addr); err != nil {
 		return err
 	}
 	return s.run(ctx)
+}
+
+// leaderAddr is where the leader serves the node protocol; empty if that is not known.
+func (d *Dispatcher) leaderAddr() string {
+	id := d.cfg.Leadership.LeaderID()
+	for _, n := range d.cfg.Store.View().Nodes() {
+		if n.Manager != nil && n.Manager.MemberID == id {
+			return n.Manager.Addr
+		}
+	}
+	return ""
 }
 
 // describe records what an agent says of its node.
@@ -206,6 +230,11 @@ func (d *Dispatcher) remove(s *session) {
 		delete(d.sessions, s.node)
 	}
 	d.checkDrainsLocked()
+	if current {
+		for _, sub := range d.logs {
+			sub.finished(s.node)
+		}
+	}
 	heard := s.heard
 	d.mu.Unlock()
 	if current {
@@ -270,6 +299,9 @@ func wake(ch chan struct{}) {
 	default:
 	}
 }
+
+// errDeposed ends the sessions of a manager that leads no more.
+var errDeposed = errors.New("another manager leads")
 
 // errReplaced ends a session whose node has opened another.
 var errReplaced = errors.New("the node has opened another session")

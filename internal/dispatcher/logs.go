@@ -58,6 +58,14 @@ func (d *Dispatcher) Logs(ctx context.Context, query shoal.LogQuery, each func(s
 	}
 }
 
+// ReadLogs gives another manager what Logs finds.
+func (d *Dispatcher) ReadLogs(req *rpc.LogRequest, stream rpc.LineServer) error {
+	if caller := rpc.CallerOf(stream.Context()); caller.Role != shoal.RoleManager {
+		return shoal.PermissionDenied("node %s is not a manager", caller.NodeID)
+	}
+	return d.Logs(stream.Context(), req.Query, func(line shoal.LogLine) error { return stream.Send(&line) })
+}
+
 // subscribe asks the nodes and gives those that cannot be asked.
 func (d *Dispatcher) subscribe(req rpc.LogRequest, sub *subscription, byNode map[shoal.ID][]shoal.ID) (missing []shoal.ID) {
 	d.mu.Lock()

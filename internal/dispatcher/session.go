@@ -2,6 +2,7 @@ package dispatcher
 
 import (
 	"context"
+	"reflect"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -16,16 +17,19 @@ type session struct {
 	d      *Dispatcher
 	node   shoal.ID
 	stream rpc.SessionServer
-	wake   chan struct{} // capacity 1
-	gone   chan struct{} // closed when another session takes its place
+	wake   chan struct{}   // capacity 1
+	gone   chan struct{}   // closed when another session takes its place
+	turned <-chan struct{} // closed when this manager may lead no more
 
 	sent       shoal.Table
+	welcome    *rpc.Welcome // sent
 	knownTasks map[shoal.ID]bool
 	fullTasks  bool // sent
 
 	tasks   map[shoal.ID]bool // changed since they were last sent
 	table   bool              // may have changed
-	welcome bool              // may have changed
+	greet   bool              // the welcome may have changed
+	pulse   bool              // the agent has spoken and waits for a sign of life
 	drained []shoal.ID        // to be told
 	told    map[shoal.ID]bool // drained tasks that it has been told of
 	logs    []rpc.ManagerMessage
@@ -35,12 +39,12 @@ type session struct {
 	sentVersion, applied, settled uint64
 }
 
-func newSession(d *Dispatcher, node shoal.ID, stream rpc.SessionServer) *session {
+func newSession(d *Dispatcher, node shoal.ID, stream rpc.SessionServer, turned <-chan struct{}) *session {
 	s := &session{
-		d: d, node: node, stream: stream,
+		d: d, node: node, stream: stream, turned: turned,
 		wake: make(chan struct{}, 1), gone: make(chan struct{}),
 		knownTasks: map[shoal.ID]bool{}, tasks: map[shoal.ID]bool{}, told: map[shoal.ID]bool{},
-		table: true, welcome: true, heard: time.Now(),
+		table: true, greet: true, heard: time.Now(),
 	}
 	wake(s.wake)
 	return s
@@ -87,6 +91,9 @@ func (s *session) listen(ctx context.Context, received <-chan *rpc.AgentMessage,
 		case <-s.gone:
 			timer.Stop()
 			return errReplaced
+		case <-s.turned:
+			timer.Stop()
+			return errDeposed
 		case err := <-broken:
 			timer.Stop()
 			return err
@@ -112,6 +119,8 @@ func (s *session) take(msg *rpc.AgentMessage) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	s.heard = time.Now()
+	s.pulse = true
+	wake(s.wake)
 	for _, r := range msg.Statuses {
 		d.statuses[r.TaskID] = report{s.node, r.Status}
 	}
@@ -144,22 +153,22 @@ func (s *session) send(ctx context.Context) error {
 func (s *session) outbox() []*rpc.ManagerMessage {
 	d := s.d
 	d.mu.Lock()
-	changed, table, welcome := s.tasks, s.table, s.welcome
+	changed, table, greet, pulse := s.tasks, s.table, s.greet, s.pulse
 	drained, logs := s.drained, s.logs
-	s.tasks, s.table, s.welcome, s.drained, s.logs = map[shoal.ID]bool{}, false, false, nil, nil
+	s.tasks, s.table, s.greet, s.pulse, s.drained, s.logs = map[shoal.ID]bool{}, false, false, false, nil, nil
 	d.mu.Unlock()
 	view := d.cfg.Store.View() // read after the marks were taken: it shows at least what they stand for
 
 	msg := &rpc.ManagerMessage{Drained: drained}
-	if welcome {
-		msg.Welcome = &rpc.Welcome{Heartbeat: Silence(view), Managers: d.cfg.Managers(view), Role: roleOf(view, s.node)}
+	if greet {
+		msg.Welcome = s.nextWelcome(view)
 	}
 	if table {
 		msg.Table = s.nextTable(view)
 	}
 	msg.Tasks = s.nextTasks(view, changed)
 	var out []*rpc.ManagerMessage
-	if msg.Welcome != nil || msg.Table != nil || msg.Tasks != nil || len(msg.Drained) > 0 {
+	if pulse || msg.Welcome != nil || msg.Table != nil || msg.Tasks != nil || len(msg.Drained) > 0 {
 		out = append(out, msg)
 	}
 	for i := range logs {
@@ -168,11 +177,27 @@ func (s *session) outbox() []*rpc.ManagerMessage {
 	return out
 }
 
-func roleOf(view store.View, node shoal.ID) shoal.NodeRole {
-	if n := view.Node(node); n != nil {
-		return n.Spec.Role
+// nextWelcome is what the node must know of the managers; nil if it knows it already.
+func (s *session) nextWelcome(view store.View) *rpc.Welcome {
+	now := &rpc.Welcome{Heartbeat: Silence(view), Managers: s.d.cfg.Managers(view), Role: roleOf(view, s.node)}
+	if reflect.DeepEqual(now, s.welcome) {
+		return nil
 	}
-	return shoal.RoleWorker
+	s.welcome = now
+	return now
+}
+
+// roleOf is what a node is meant to be. One that is to be a worker stays a manager until it has been taken out of the store's
+// members: those may need its vote for just that.
+func roleOf(view store.View, node shoal.ID) shoal.NodeRole {
+	n := view.Node(node)
+	switch {
+	case n == nil:
+		return shoal.RoleWorker
+	case n.Manager != nil:
+		return shoal.RoleManager
+	}
+	return n.Spec.Role
 }
 
 // nextTable is the delta from the table last sent; nil if there is none.

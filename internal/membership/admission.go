@@ -3,6 +3,7 @@ package membership
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/shoal-dev/shoal/internal/ca"
@@ -23,10 +24,22 @@ type Admission struct {
 type Members interface {
 	// Add makes room for a new member and gives all members' peer URLs, by node. The member has no vote until it has caught up.
 	Add(ctx context.Context, node shoal.ID, peerURL string) (map[shoal.ID]string, error)
-	// Remove takes a member out.
+	// Remove takes a node's member out. A node that is no member is removed already.
 	Remove(ctx context.Context, node shoal.ID) error
+	// List gives all members, RemoveMember takes one out, and Promote gives a learner its vote.
+	List(ctx context.Context) ([]Member, error)
+	RemoveMember(ctx context.Context, id string) error
+	Promote(ctx context.Context, id string) error
 	// Key seals the secrets in the store.
 	Key() []byte
+}
+
+// Member is one member of the replicated store.
+type Member struct {
+	ID      string
+	PeerURL string
+	Learner bool // has no vote yet
+	Started bool
 }
 
 // errBadJoinToken is Docker's answer to a token that the cluster does not know.
@@ -110,20 +123,23 @@ func Expiry(c *shoal.Cluster) time.Duration {
 	return shoal.DefaultCertExpiry
 }
 
-// Managers lists where the node protocol is served, those believed to be up first.
+// Managers lists where the node protocol is served: the leader first, then those believed to be up, then the others.
 func Managers(view store.View) []string {
-	var up, down []string
+	var leader, up, down []string
 	for _, n := range view.Nodes() {
-		if n.Manager == nil {
-			continue
-		}
-		if n.Ready() {
+		switch {
+		case n.Manager == nil:
+		case n.Manager.MemberID != "" && n.Manager.MemberID == view.Leader():
+			leader = append(leader, n.Manager.Addr)
+		case n.Ready():
 			up = append(up, n.Manager.Addr)
-		} else {
+		default:
 			down = append(down, n.Manager.Addr)
 		}
 	}
-	return append(up, down...)
+	slices.Sort(up)
+	slices.Sort(down)
+	return slices.Concat(leader, up, down)
 }
 
 // Renew gives a node a new certificate in the role that its spec now says.
@@ -155,22 +171,31 @@ func (a *Admission) JoinMember(ctx context.Context, req *rpc.MemberRequest) (*rp
 	if caller.Role != shoal.RoleManager {
 		return nil, shoal.PermissionDenied("node %s is not a manager", caller.NodeID)
 	}
-	members, err := a.Members.Add(ctx, caller.NodeID, req.PeerURL)
-	if err != nil {
-		return nil, err
+	if err := a.Members.Remove(ctx, caller.NodeID); err != nil {
+		return nil, err // what is left of an earlier time as a manager: its data is gone
 	}
-	err = a.Store.Update(ctx, func(view store.View) (store.Changes, error) {
+	err := a.Store.Update(ctx, func(view store.View) (store.Changes, error) {
 		var changes store.Changes
 		node := view.Node(caller.NodeID)
 		if node == nil {
 			return changes, shoal.NotFound("node %s is not part of this cluster", caller.NodeID)
+		}
+		if node.Spec.Role != shoal.RoleManager {
+			return changes, shoal.PermissionDenied("node %s is not to be a manager", caller.NodeID)
 		}
 		n := *node
 		n.Manager = &shoal.ManagerStatus{Addr: req.Addr, PeerURL: req.PeerURL}
 		changes.Put(&n)
 		return changes, nil
 	})
-	return &rpc.MemberReply{PeerURLs: members, Key: a.Members.Key()}, err
+	if err != nil {
+		return nil, err
+	}
+	members, err := a.Members.Add(ctx, caller.NodeID, req.PeerURL)
+	if err != nil {
+		return nil, err
+	}
+	return &rpc.MemberReply{PeerURLs: members, Key: a.Members.Key()}, nil
 }
 
 // Leave records that a node has gone of its own will: it is down at once, and no member any more.

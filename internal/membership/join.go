@@ -111,7 +111,7 @@ func (m *Membership) joinAt(ctx context.Context, remote string, token ca.Token, 
 	if err := m.takeUp(identity, state); err != nil {
 		return err
 	}
-	if err := m.enter(ctx, reply.Role, remote); err != nil {
+	if err := m.enter(ctx, reply.Role); err != nil {
 		m.abandon(ctx)
 		return err
 	}
@@ -119,9 +119,9 @@ func (m *Membership) joinAt(ctx context.Context, remote string, token ca.Token, 
 }
 
 // enter starts what the node's role needs and waits for its first session.
-func (m *Membership) enter(ctx context.Context, role shoal.NodeRole, remote string) error {
+func (m *Membership) enter(ctx context.Context, role shoal.NodeRole) error {
 	if role == shoal.RoleManager {
-		if err := m.becomeMember(ctx, remote); err != nil {
+		if err := m.becomeMember(ctx); err != nil {
 			return err
 		}
 	}
@@ -150,16 +150,16 @@ func fetchRoot(ctx context.Context, remote string, token ca.Token) (*ca.Root, er
 }
 
 // becomeMember makes this node, which has a manager's certificate, a member of the store.
-func (m *Membership) becomeMember(ctx context.Context, remote string) error {
+func (m *Membership) becomeMember(ctx context.Context) error {
 	m.mu.Lock()
-	identity, state := m.identity, m.state
+	state := m.state
 	m.mu.Unlock()
 	peerURL, err := state.PeerURL()
 	if err != nil {
 		return err
 	}
 	var reply *rpc.MemberReply
-	err = dial(remote, identity.ClientTLS(), func(c *rpc.Client) error {
+	err = m.askManagers(ctx, func(ctx context.Context, c *rpc.Client) error {
 		var err error
 		reply, err = c.JoinMember(ctx, &rpc.MemberRequest{Addr: net.JoinHostPort(state.AdvertiseAddr, state.Port), PeerURL: peerURL})
 		return err
@@ -172,10 +172,13 @@ func (m *Membership) becomeMember(ctx context.Context, remote string) error {
 
 // Leave takes the node out of its cluster and removes all that belonged to it. A manager leaves only with force.
 func (m *Membership) Leave(ctx context.Context, force bool) error {
+	if force {
+		m.endAttempts()
+	}
 	m.op.Lock()
 	defer m.op.Unlock()
 	m.mu.Lock()
-	identity, manager, agent := m.identity, m.manager, m.agent
+	identity, manager := m.identity, m.manager
 	m.mu.Unlock()
 	if identity == nil && m.Info().State == "inactive" {
 		return errNoSwarm
@@ -183,25 +186,30 @@ func (m *Membership) Leave(ctx context.Context, force bool) error {
 	if manager != nil && !force {
 		return leaveWarning(manager)
 	}
-	if agent != nil {
-		m.sayGoodbye(ctx, agent, manager)
+	m.mu.Lock()
+	m.wanted = "" // nothing is to be settled any more
+	m.mu.Unlock()
+	if identity != nil {
+		m.sayGoodbye(ctx, manager)
 	}
 	m.abandon(ctx)
 	return nil
 }
 
 // sayGoodbye tells the cluster, if it can be reached, that the node is gone for good.
-func (m *Membership) sayGoodbye(ctx context.Context, agent Agent, manager Manager) {
-	const limit = 3 * time.Second
+func (m *Membership) sayGoodbye(ctx context.Context, manager Manager) {
+	const limit = 5 * time.Second
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	if manager != nil && len(Managers(manager.Store().View())) == 1 {
-		return // there is nobody to tell
+	if manager != nil {
+		if len(Managers(manager.Store().View())) == 1 {
+			return // there is nobody to tell
+		}
+		if err := manager.Resign(); err != nil {
+			m.cfg.Log.Warn("leave as the leader", "err", err)
+		}
 	}
-	client, err := agent.Client(ctx)
-	if err == nil {
-		err = client.Leave(ctx)
-	}
+	err := m.askManagers(ctx, func(ctx context.Context, c *rpc.Client) error { return c.Leave(ctx) })
 	if err != nil {
 		m.cfg.Log.Warn("tell the managers that this node leaves", "err", err)
 	}

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/containerd/errdefs"
 
@@ -52,8 +53,10 @@ type ManagerConfig struct {
 // Manager is the running manager part.
 type Manager interface {
 	Store() *store.Store
-	// Leave takes the node out of the store's members.
-	Leave(ctx context.Context) error
+	// Done is closed when the store has stopped, be it by Stop or because the other managers took this one out.
+	Done() <-chan struct{}
+	// Resign hands leadership to another manager, if this one leads.
+	Resign() error
 	Stop()
 }
 
@@ -98,6 +101,8 @@ type Membership struct {
 	agent    Agent
 	failure  error
 	pending  bool
+	giveUp   context.CancelFunc // ends the attempts to start a manager that waits for others; may be nil
+	wanted   shoal.NodeRole // as the leader said last
 }
 
 // New makes a node's membership; Start resumes what the folder says.
@@ -155,7 +160,7 @@ func (m *Membership) Info() Info {
 		info.State = "pending"
 	}
 	info.NodeID, info.NodeAddr = m.identity.NodeID(), m.state.AdvertiseAddr
-	info.IsManager, info.Managers = m.manager != nil, m.state.Managers
+	info.IsManager, info.Managers = m.identity.Role() == shoal.RoleManager, m.state.Managers
 	return info
 }
 
@@ -175,6 +180,8 @@ func (m *Membership) Manager() (Manager, error) {
 	switch {
 	case m.manager != nil:
 		return m.manager, nil
+	case m.identity != nil && m.identity.Role() == shoal.RoleManager:
+		return nil, store.ErrNoLeader // it starts, or waits for others to
 	case m.identity != nil:
 		return nil, errNotManager
 	default:
@@ -210,10 +217,11 @@ func (m *Membership) saveState(state State) error {
 	return os.Rename(m.stateFile()+".new", m.stateFile())
 }
 
-// Start takes up the place that the folder tells of.
+// startPatience is how long Start waits for the node's own manager, which may have to wait for others.
+const startPatience = 5 * time.Second
+
+// Start takes up the place that the folder tells of. What cannot be done at once goes on until ctx ends.
 func (m *Membership) Start(ctx context.Context) error {
-	m.op.Lock()
-	defer m.op.Unlock()
 	identity, err := ca.LoadIdentity(m.certificates())
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
@@ -232,12 +240,55 @@ func (m *Membership) Start(ctx context.Context) error {
 	m.mu.Lock()
 	m.identity, m.state = identity, state
 	m.mu.Unlock()
+	// The agent looks for a manager while this node's own waits for a majority.
+	if err := m.startAgent(); err != nil {
+		return m.fail(err)
+	}
 	if identity.Role() == shoal.RoleManager {
-		if err := m.startManager(ctx, nil); err != nil {
-			return m.fail(err)
+		started := make(chan struct{})
+		ctx, cancel := context.WithCancel(ctx)
+		m.mu.Lock()
+		m.giveUp = cancel
+		m.mu.Unlock()
+		go func() {
+			defer close(started)
+			m.resume(ctx, identity)
+		}()
+		select {
+		case <-started:
+		case <-time.After(startPatience):
 		}
 	}
-	return m.fail(m.startAgent())
+	return nil
+}
+
+// resume starts the node's manager again and again until it has a majority to work with, or is to be a manager no more.
+func (m *Membership) resume(ctx context.Context, identity *ca.Identity) {
+	const pause = time.Second
+	for ctx.Err() == nil && identity.Role() == shoal.RoleManager {
+		m.op.Lock()
+		err := m.resumeOnce(ctx)
+		m.op.Unlock()
+		if err == nil {
+			return
+		}
+		m.cfg.Log.Error("start the node's manager", "err", err)
+		m.settleSoon() // it may have been demoted while it was away
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+	}
+}
+
+func (m *Membership) resumeOnce(ctx context.Context) error {
+	m.mu.Lock()
+	running := m.manager != nil
+	m.mu.Unlock()
+	if running || ctx.Err() != nil {
+		return nil
+	}
+	return m.startManager(ctx, nil)
 }
 
 // fail records why the node has no place although it should.
@@ -250,9 +301,19 @@ func (m *Membership) fail(err error) error {
 
 // Stop ends what runs and leaves everything as it is: the node comes back to its place at the next start.
 func (m *Membership) Stop() {
+	m.endAttempts()
 	m.op.Lock()
 	defer m.op.Unlock()
 	m.stop()
+}
+
+func (m *Membership) endAttempts() {
+	m.mu.Lock()
+	giveUp := m.giveUp
+	m.mu.Unlock()
+	if giveUp != nil {
+		giveUp()
+	}
 }
 
 func (m *Membership) stop() {
@@ -279,6 +340,10 @@ func (m *Membership) startManager(ctx context.Context, join *rpc.MemberReply) er
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.manager = manager
+	go func() {
+		<-manager.Done()
+		m.settleSoon()
+	}()
 	return nil
 }
 

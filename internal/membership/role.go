@@ -2,6 +2,8 @@ package membership
 
 import (
 	"context"
+	"errors"
+	"net"
 	"path/filepath"
 	"slices"
 	"time"
@@ -14,103 +16,159 @@ import (
 // StoreDir is the folder, within the swarm folder, that a manager's copy of the state is kept in.
 const StoreDir = "store"
 
-// welcomed remembers what a manager says at the start of a session and whenever it changes.
+// welcomed remembers what the leader says at the start of a session and whenever it changes.
 func (m *Membership) welcomed(managers []string, role shoal.NodeRole) {
 	m.mu.Lock()
-	state, identity := m.state, m.identity
+	state := m.state
 	changed := len(managers) > 0 && !slices.Equal(state.Managers, managers)
 	if changed {
 		state.Managers = managers
 		m.state = state
 	}
+	m.wanted = role
 	m.mu.Unlock()
 	if changed {
 		if err := m.saveState(state); err != nil {
 			m.cfg.Log.Warn("remember managers", "err", err)
 		}
 	}
-	if identity != nil && role != "" && identity.Role() != role {
-		go m.changeRole(role)
+	m.settleSoon()
+}
+
+// settledLocked tells whether the node is what the leader wants it to be. The caller holds mu.
+func (m *Membership) settledLocked() bool {
+	if m.identity == nil || m.wanted == "" || m.agent == nil {
+		return true // left, or not told yet
+	}
+	if m.wanted == shoal.RoleWorker {
+		return m.identity.Role() == shoal.RoleWorker && m.manager == nil
+	}
+	return m.identity.Role() == shoal.RoleManager && m.manager != nil && !isDone(m.manager)
+}
+
+func isDone(manager Manager) bool {
+	select {
+	case <-manager.Done():
+		return true
+	default:
+		return false
 	}
 }
 
-// changeRole makes a worker a manager or the reverse, as its spec now wants.
-func (m *Membership) changeRole(role shoal.NodeRole) {
+// settleSoon brings the node's role about, without making the caller wait.
+func (m *Membership) settleSoon() {
+	m.mu.Lock()
+	settled := m.settledLocked()
+	m.mu.Unlock()
+	if !settled {
+		go m.settle()
+	}
+}
+
+// settle makes a worker a manager or the reverse, as the leader wants it, and tries again until it is.
+func (m *Membership) settle() {
 	m.op.Lock()
 	defer m.op.Unlock()
 	m.mu.Lock()
-	identity := m.identity
+	settled, wanted := m.settledLocked(), m.wanted
 	m.mu.Unlock()
-	if identity == nil || identity.Role() == role {
-		return // done already, or left
+	if settled {
+		return
 	}
-	const limit = time.Minute
+	const limit, again = time.Minute, time.Second
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
-	m.cfg.Log.Info("node changes its role", "role", role)
+	m.cfg.Log.Info("node changes its role", "role", wanted)
 	change := m.promote
-	if role == shoal.RoleWorker {
+	if wanted == shoal.RoleWorker {
 		change = m.demote
 	}
 	if err := change(ctx); err != nil {
-		m.cfg.Log.Error("change the node's role", "role", role, "err", err)
+		m.cfg.Log.Error("change the node's role", "role", wanted, "err", err)
+		time.AfterFunc(again, m.settleSoon)
 	}
 }
 
+// promote makes the node a new member of the store, whatever it was before.
 func (m *Membership) promote(ctx context.Context) error {
-	remote, err := m.renew(ctx)
-	if err != nil {
+	m.stopManager()
+	if err := m.renew(ctx); err != nil {
 		return err
 	}
-	return m.becomeMember(ctx, remote)
+	if m.role() != shoal.RoleManager {
+		return nil // the leader has changed its mind, and will say so
+	}
+	return m.becomeMember(ctx)
 }
 
+// role is what the node's certificate grants.
+func (m *Membership) role() shoal.NodeRole {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.identity.Role()
+}
+
+// demote makes the node a worker. The leader has taken it out of the store's members, or will.
 func (m *Membership) demote(ctx context.Context) error {
-	m.mu.Lock()
-	manager := m.manager
-	m.mu.Unlock()
-	if _, err := m.renew(ctx); err != nil {
+	if err := m.renew(ctx); err != nil {
 		return err
 	}
-	if manager == nil {
-		return nil
-	}
-	if err := manager.Leave(ctx); err != nil {
-		return err
-	}
-	m.mu.Lock()
-	m.manager = nil
-	m.mu.Unlock()
-	manager.Stop()
-	m.removeStore(filepath.Join(m.cfg.Dir, StoreDir))
+	m.stopManager()
 	return nil
 }
 
-// renew gets a new certificate from the first manager that answers, and tells which one that was.
-func (m *Membership) renew(ctx context.Context) (remote string, err error) {
+// stopManager stops the manager part and forgets its copy of the state.
+func (m *Membership) stopManager() {
 	m.mu.Lock()
-	identity, managers := m.identity, m.state.Managers
+	manager := m.manager
+	m.manager = nil
+	m.mu.Unlock()
+	if manager != nil {
+		manager.Stop()
+	}
+	m.removeStore(filepath.Join(m.cfg.Dir, StoreDir))
+}
+
+// renew gets a new certificate from the first manager that answers.
+func (m *Membership) renew(ctx context.Context) error {
+	m.mu.Lock()
+	identity := m.identity
 	m.mu.Unlock()
 	key, csr, err := ca.NewRequest()
 	if err != nil {
-		return "", err
+		return err
 	}
-	for _, remote = range managers {
+	return m.askManagers(ctx, func(ctx context.Context, c *rpc.Client) error {
+		reply, err := c.Renew(ctx, &rpc.RenewRequest{CSR: csr})
+		if err != nil {
+			return err
+		}
+		return identity.Renew(reply.Root, reply.Cert, key)
+	})
+}
+
+// askManagers asks the managers one after the other, this node not among them unless it is the only one, until one answers.
+func (m *Membership) askManagers(ctx context.Context, ask func(context.Context, *rpc.Client) error) error {
+	m.mu.Lock()
+	identity, state := m.identity, m.state
+	m.mu.Unlock()
+	self := net.JoinHostPort(state.AdvertiseAddr, state.Port)
+	err := errNoManagers
+	for _, remote := range state.Managers {
+		if remote == self && len(state.Managers) > 1 {
+			continue
+		}
 		exchange, cancel := context.WithTimeout(ctx, joinLimit)
-		err = dial(remote, identity.ClientTLS(), func(c *rpc.Client) error {
-			reply, err := c.Renew(exchange, &rpc.RenewRequest{CSR: csr})
-			if err != nil {
-				return err
-			}
-			return identity.Renew(reply.Root, reply.Cert, key)
-		})
+		err = dial(remote, identity.ClientTLS(), func(c *rpc.Client) error { return ask(exchange, c) })
 		cancel()
 		if err == nil {
-			return remote, nil
+			return nil
 		}
 	}
-	return "", err
+	return err
 }
+
+var errNoManagers = errors.New("no manager is known")
 
 // RenewCertificates replaces the node's certificate whenever half its life is over, until ctx ends.
 func (m *Membership) RenewCertificates(ctx context.Context) error {
@@ -128,7 +186,7 @@ func (m *Membership) RenewCertificates(ctx context.Context) error {
 		m.mu.Unlock()
 		pause := look
 		if identity != nil && time.Now().After(identity.RenewAt()) {
-			if _, err := m.renew(ctx); err != nil {
+			if err := m.renew(ctx); err != nil {
 				m.cfg.Log.Error("renew the node's certificate", "expires", identity.Certificate().NotAfter, "err", err)
 				pause = again
 			}

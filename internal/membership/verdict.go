@@ -10,13 +10,19 @@ import (
 	"github.com/shoal-dev/shoal/internal/store"
 )
 
-// Verdicts decides which nodes are Ready and which are Down, from the sessions that this manager serves. A node is Ready once
-// it has a session, and Down when it has been without one for longer than the silence that the cluster allows: a daemon
-// that is restarted within it does not lose its tasks.
+// Leadership tells whether this manager leads, in which epoch; the channel is closed when that may have changed.
+type Leadership interface {
+	Leader() (epoch uint64, leads bool, turned <-chan struct{})
+}
+
+// Verdicts decides which nodes are Ready and which are Down. It judges while this manager leads, because then every node's
+// session is with it. A node is Ready once it has a session, and Down when it has been without one for longer than the silence
+// that the cluster allows: a daemon that is restarted within it does not lose its tasks.
 type Verdicts struct {
-	log     *slog.Logger
-	store   *store.Store
-	silence func(store.View) time.Duration
+	log        *slog.Logger
+	store      *store.Store
+	leadership Leadership
+	silence    func(store.View) time.Duration
 
 	mu       sync.Mutex // guards all below
 	sessions map[shoal.ID]int
@@ -25,9 +31,9 @@ type Verdicts struct {
 }
 
 // NewVerdicts makes the judge; Run lets it judge.
-func NewVerdicts(log *slog.Logger, s *store.Store, silence func(store.View) time.Duration) *Verdicts {
+func NewVerdicts(log *slog.Logger, s *store.Store, leadership Leadership, silence func(store.View) time.Duration) *Verdicts {
 	return &Verdicts{
-		log: log, store: s, silence: silence,
+		log: log, store: s, leadership: leadership, silence: silence,
 		sessions: map[shoal.ID]int{}, lost: map[shoal.ID]time.Time{}, wake: make(chan struct{}, 1),
 	}
 }
@@ -38,7 +44,8 @@ func (v *Verdicts) Up(ctx context.Context, id shoal.ID, addr string) error {
 	v.sessions[id]++
 	delete(v.lost, id)
 	v.mu.Unlock()
-	return v.judge(ctx, id, shoal.NodeStatus{State: shoal.NodeReady, Addr: addr})
+	epoch, _, _ := v.leadership.Leader()
+	return v.judge(ctx, epoch, id, shoal.NodeStatus{State: shoal.NodeReady, Addr: addr})
 }
 
 // Lost records that a node's session is over.
@@ -55,22 +62,44 @@ func (v *Verdicts) Lost(id shoal.ID, lastHeard time.Time) {
 	}
 }
 
-// Run declares nodes down when their time has come, until ctx ends. Nodes that are Ready at the start have, from then on,
-// as long as any other to open a session.
+// Run judges whenever this manager leads, until ctx ends.
 func (v *Verdicts) Run(ctx context.Context) error {
+	for ctx.Err() == nil {
+		epoch, leads, turned := v.leadership.Leader()
+		if leads {
+			v.begin()
+			v.watch(ctx, epoch, turned)
+			continue
+		}
+		select {
+		case <-ctx.Done():
+		case <-turned:
+		}
+	}
+	return ctx.Err()
+}
+
+// begin gives every node that is not Down as long as any other, from now on, to open a session with the new leader.
+func (v *Verdicts) begin() {
+	nodes := v.store.View().Nodes()
 	v.mu.Lock()
+	defer v.mu.Unlock()
 	now := time.Now()
-	for _, n := range v.store.View().Nodes() {
+	clear(v.lost)
+	for _, n := range nodes {
 		if n.Status.State != shoal.NodeDown && v.sessions[n.ID] == 0 {
 			v.lost[n.ID] = now
 		}
 	}
-	v.mu.Unlock()
+}
+
+// watch declares nodes down when their time has come, until another manager leads or ctx ends.
+func (v *Verdicts) watch(ctx context.Context, epoch uint64, turned <-chan struct{}) {
 	for {
 		due, next := v.due()
 		for _, id := range due {
 			v.log.Warn("node is down", "node", id)
-			if err := v.judge(ctx, id, shoal.NodeStatus{State: shoal.NodeDown, Message: "heartbeat failure"}); err != nil {
+			if err := v.judge(ctx, epoch, id, shoal.NodeStatus{State: shoal.NodeDown, Message: "heartbeat failure"}); err != nil {
 				v.log.Error("declare node down", "node", id, "err", err)
 			}
 		}
@@ -80,7 +109,9 @@ func (v *Verdicts) Run(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return
+		case <-turned:
+			return
 		case <-v.wake:
 		case <-timer:
 		}
@@ -106,9 +137,9 @@ func (v *Verdicts) due() (due []shoal.ID, next time.Time) {
 	return due, next
 }
 
-func (v *Verdicts) judge(ctx context.Context, id shoal.ID, status shoal.NodeStatus) error {
+func (v *Verdicts) judge(ctx context.Context, epoch uint64, id shoal.ID, status shoal.NodeStatus) error {
 	return v.store.Update(ctx, func(view store.View) (store.Changes, error) {
-		var changes store.Changes
+		changes := store.Changes{Fence: epoch}
 		node := view.Node(id)
 		if node == nil {
 			return changes, nil

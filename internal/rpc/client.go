@@ -3,7 +3,9 @@ package rpc
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strconv"
 	"time"
@@ -12,6 +14,8 @@ import (
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
+
+	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
 // Client speaks the node protocol to one manager.
@@ -94,6 +98,35 @@ func (c *Client) PublishLogs(ctx context.Context) (LogClient, error) {
 		return nil, fromWire(err)
 	}
 	return &grpc.GenericClientStream[LogMessage, LogReply]{ClientStream: s}, nil
+}
+
+// ReadLogs calls each for every line that the leader finds, until they end.
+func (c *Client) ReadLogs(ctx context.Context, query shoal.LogQuery, each func(shoal.LogLine) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	s, err := c.conn.NewStream(ctx, &grpc.StreamDesc{StreamName: "ReadLogs", ServerStreams: true}, "/"+serviceName+"/ReadLogs")
+	if err != nil {
+		return fromWire(err)
+	}
+	stream := &grpc.GenericClientStream[LogRequest, shoal.LogLine]{ClientStream: s}
+	if err := stream.SendMsg(&LogRequest{Query: query}); err != nil {
+		return fromWire(err)
+	}
+	if err := stream.CloseSend(); err != nil {
+		return fromWire(err)
+	}
+	for {
+		line, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fromWire(err)
+		}
+		if err := each(*line); err != nil {
+			return err
+		}
+	}
 }
 
 func hostOf(addr string) string {

@@ -101,9 +101,11 @@ type StatusReport struct {
 
 // ManagerMessage is what a manager says on a session. Fields that are nil say nothing.
 type ManagerMessage struct {
-	Welcome *Welcome `json:",omitempty"`
-	Tasks   *Tasks   `json:",omitempty"`
-	Table   *Table   `json:",omitempty"`
+	// Redirect is the only message of a manager that does not lead.
+	Redirect *Redirect `json:",omitempty"`
+	Welcome  *Welcome  `json:",omitempty"`
+	Tasks    *Tasks    `json:",omitempty"`
+	Table    *Table    `json:",omitempty"`
 	// Drained lists tasks of this node that no node's balancers use any more: they may be stopped.
 	Drained []shoal.ID  `json:",omitempty"`
 	Logs    *LogRequest `json:",omitempty"`
@@ -111,12 +113,20 @@ type ManagerMessage struct {
 	StopLogs string `json:",omitempty"`
 }
 
+// Redirect sends an agent to the leader.
+type Redirect struct {
+	// Leader is where it is; empty while there is none.
+	Leader string
+}
+
 // Welcome answers Hello and is repeated when what it says changes.
 type Welcome struct {
-	// Heartbeat is the longest silence that a manager bears from an agent.
+	// Heartbeat is the longest silence that either side bears from the other.
 	Heartbeat time.Duration
-	Managers  []string
-	Role      shoal.NodeRole
+	// Managers is where they all are, the leader first.
+	Managers []string
+	// Role is what the node is meant to be.
+	Role shoal.NodeRole
 }
 
 // Tasks is the node's assignments, or what changed of them.

@@ -97,6 +97,8 @@ type Handler interface {
 	Session(SessionServer) error
 	// PublishLogs carries the lines that a manager asked an agent for.
 	PublishLogs(LogServer) error
+	// ReadLogs gives another manager the lines of tasks, which only the leader can ask for.
+	ReadLogs(*LogRequest, LineServer) error
 }
 
 type (
@@ -106,6 +108,8 @@ type (
 	SessionClient = grpc.BidiStreamingClient[AgentMessage, ManagerMessage]
 	// LogServer is the manager's end of a log stream.
 	LogServer = grpc.ClientStreamingServer[LogMessage, LogReply]
+	// LineServer is the leader's end of the lines that another manager reads.
+	LineServer = grpc.ServerStreamingServer[shoal.LogLine]
 	// LogClient is the agent's end of a log stream.
 	LogClient = grpc.ClientStreamingClient[LogMessage, LogReply]
 )
@@ -145,6 +149,24 @@ func stream[Out, In any](name string, serverSends bool, call func(Handler, *grpc
 	}}
 }
 
+// serverStream describes a call that one request answers with many messages.
+func serverStream[Req, Out any](name string, call func(Handler, *Req, *grpc.GenericServerStream[Req, Out]) error) grpc.StreamDesc {
+	return grpc.StreamDesc{StreamName: name, ServerStreams: true, Handler: func(srv any, s grpc.ServerStream) error {
+		if err := admit(s.Context(), true); err != nil {
+			return err
+		}
+		handler, ok := srv.(Handler)
+		if !ok {
+			return fmt.Errorf("serve %s: handler is a %T", name, srv)
+		}
+		req := new(Req)
+		if err := s.RecvMsg(req); err != nil {
+			return err
+		}
+		return toWire(call(handler, req, &grpc.GenericServerStream[Req, Out]{ServerStream: s}))
+	}}
+}
+
 func admit(ctx context.Context, joined bool) error {
 	if joined && CallerOf(ctx).NodeID == "" {
 		return status.Error(codes.PermissionDenied, "a certificate of this cluster is needed")
@@ -174,6 +196,9 @@ func NewServer(id *ca.Identity, h Handler) *grpc.Server {
 		Streams: []grpc.StreamDesc{
 			stream("Session", true, func(h Handler, s *grpc.GenericServerStream[AgentMessage, ManagerMessage]) error { return h.Session(s) }),
 			stream("PublishLogs", false, func(h Handler, s *grpc.GenericServerStream[LogMessage, LogReply]) error { return h.PublishLogs(s) }),
+			serverStream("ReadLogs", func(h Handler, req *LogRequest, s *grpc.GenericServerStream[LogRequest, shoal.LogLine]) error {
+				return h.ReadLogs(req, s)
+			}),
 		},
 	}, h)
 	return s

@@ -38,7 +38,8 @@ type cluster struct {
 	*lab.Lab
 	t          *testing.T
 	n1, n2, n3 *lab.Node
-	client     *lab.Host
+	client     *lab.Host // of load
+	counter    *lab.Host // of requests that are counted
 	fresh      []*lab.Host // clients that were needed only once
 }
 
@@ -66,6 +67,9 @@ func newLab(t *testing.T, name string) *cluster {
 		*node = n
 	}
 	if c.client, err = l.AddHost("client", 100); err != nil {
+		t.Fatal(err)
+	}
+	if c.counter, err = l.AddHost("counter", 101); err != nil {
 		t.Fatal(err)
 	}
 	return c
@@ -173,8 +177,10 @@ func (c *cluster) eventually(limit time.Duration, what string, check func() erro
 }
 
 // http is a client on the client machine that makes a new connection for every request.
-func (c *cluster) http() *http.Client {
-	return &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DialContext: c.client.Dial, DisableKeepAlives: true}}
+func (c *cluster) http() *http.Client { return httpFrom(c.client) }
+
+func httpFrom(h *lab.Host) *http.Client {
+	return &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DialContext: h.Dial, DisableKeepAlives: true}}
 }
 
 // get fetches a URL from the client machine.

@@ -1,6 +1,7 @@
 package etcd
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -62,7 +63,9 @@ func (m *Member) Txn(ctx context.Context, fence uint64, ops []store.Op) (uint64,
 	}
 	bounded, cancel := context.WithTimeout(ctx, txnTimeout)
 	defer cancel()
-	done, err := m.client.Txn(bounded).If(compares...).Then(writes...).Else(reads...).Commit()
+	done, again, err := m.commit(bounded, func(ctx context.Context) (*clientv3.TxnResponse, error) {
+		return m.client.Txn(ctx).If(compares...).Then(writes...).Else(reads...).Commit()
+	})
 	if leaderless(err) && ctx.Err() == nil {
 		return 0, store.ErrNoLeader
 	}
@@ -71,6 +74,11 @@ func (m *Member) Txn(ctx context.Context, fence uint64, ops []store.Op) (uint64,
 	}
 	if done.Succeeded {
 		return rev(done.Header.Revision), nil
+	}
+	if again {
+		if at, ok := m.written(bounded, ops); ok {
+			return at, nil
+		}
 	}
 	for i, r := range done.Responses {
 		var found uint64
@@ -86,6 +94,56 @@ func (m *Member) Txn(ctx context.Context, fence uint64, ops []store.Op) (uint64,
 		return 0, store.ErrFenced
 	}
 	return 0, errors.New("transaction was refused although nothing differs")
+}
+
+// leaderChangeGrace is how long a proposal may still be answered after a new leader has been elected.
+const leaderChangeGrace = 100 * time.Millisecond
+
+// commit proposes a transaction, and proposes it again when the leader has changed: what was sent to one that died gets no answer.
+// again tells that an earlier proposal may have been carried out after all.
+func (m *Member) commit(ctx context.Context, propose func(context.Context) (*clientv3.TxnResponse, error)) (done *clientv3.TxnResponse, again bool, err error) {
+	for ; ; again = true {
+		attempt, cancel := context.WithCancelCause(ctx)
+		changed := m.server.Server.LeaderChangedNotify()
+		finished := make(chan struct{})
+		go func() {
+			select {
+			case <-finished:
+				return
+			case <-changed:
+			}
+			select {
+			case <-finished:
+			case <-time.After(leaderChangeGrace):
+				cancel(errLeaderChanged)
+			}
+		}()
+		done, err = propose(attempt)
+		close(finished)
+		lost := errors.Is(context.Cause(attempt), errLeaderChanged) || errors.Is(err, rpctypes.ErrTimeoutDueToLeaderFail) ||
+			errors.Is(err, rpctypes.ErrTimeoutDueToConnectionLost)
+		cancel(nil)
+		if err == nil || !lost || ctx.Err() != nil {
+			return done, again, err
+		}
+	}
+}
+
+var errLeaderChanged = errors.New("the leader has changed")
+
+// written tells whether the keys hold what the ops would write, and since which revision.
+func (m *Member) written(ctx context.Context, ops []store.Op) (at uint64, ok bool) {
+	for _, op := range ops {
+		if op.Value == nil {
+			continue
+		}
+		got, err := m.client.Get(ctx, op.Key)
+		if err != nil || len(got.Kvs) == 0 || !bytes.Equal(got.Kvs[0].Value, op.Value) {
+			return 0, false
+		}
+		at = rev(got.Kvs[0].ModRevision)
+	}
+	return at, at != 0
 }
 
 // rev and etcdRev convert revisions, which etcd counts from 1 in signed numbers.

@@ -41,6 +41,8 @@ func (m *Member) Run(ctx context.Context) error {
 			}
 		case !isLeader && leads:
 			m.turn(0, false)
+		case isLeader:
+			retry = time.After(retryPause) // raft does not tell of a leader that has lost its majority
 		}
 		select {
 		case <-ctx.Done():
@@ -52,6 +54,17 @@ func (m *Member) Run(ctx context.Context) error {
 		}
 	}
 }
+
+// Resign hands leadership to another member, if this one leads and there is another.
+func (m *Member) Resign() error {
+	if err := m.server.Server.TryTransferLeadershipOnShutdown(); err != nil {
+		return fmt.Errorf("hand over leadership: %w", err)
+	}
+	return nil
+}
+
+// Learner tells whether the member has no vote yet.
+func (m *Member) Learner() bool { return m.server.Server.IsLearner() }
 
 func (m *Member) begin(ctx context.Context) (uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)

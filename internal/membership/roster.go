@@ -1,0 +1,137 @@
+package membership
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/shoal-dev/shoal/internal/shoal"
+	"github.com/shoal-dev/shoal/internal/store"
+)
+
+// Roster makes the store's members follow the nodes' roles: it takes out nodes that are to be workers, and members that no
+// node has. It works while its manager leads; everything it does is done again by the next leader if it could not be finished.
+type Roster struct {
+	Log        *slog.Logger
+	Node       shoal.ID // of this manager
+	Store      *store.Store
+	Members    Members
+	Leadership Leadership
+	// Resign hands leadership to another manager.
+	Resign func() error
+}
+
+// tidyPeriod is how often leftovers are looked for that no change of a node tells of.
+const tidyPeriod = 2 * time.Second
+
+// Run works until ctx ends.
+func (r *Roster) Run(ctx context.Context) error {
+	view, sub := r.Store.Subscribe()
+	defer sub.Close()
+	changed := make(chan struct{}, 1)
+	go func() {
+		for {
+			if _, err := sub.Next(ctx); err != nil {
+				return
+			}
+			select {
+			case changed <- struct{}{}:
+			default:
+			}
+		}
+	}()
+	ticker := time.NewTicker(tidyPeriod)
+	defer ticker.Stop()
+	orphans := map[string]bool{}
+	for {
+		if _, leads, _ := r.Leadership.Leader(); leads {
+			r.demote(ctx, view)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-changed:
+		case <-ticker.C:
+			if _, leads, _ := r.Leadership.Leader(); leads {
+				orphans = r.tidy(ctx, orphans)
+			}
+		}
+		view = r.Store.View()
+	}
+}
+
+// demote takes managers that are to be workers out of the store's members.
+func (r *Roster) demote(ctx context.Context, view store.View) {
+	for _, n := range view.Nodes() {
+		if n.Manager == nil || n.Spec.Role != shoal.RoleWorker {
+			continue
+		}
+		var err error
+		if n.ID == r.Node {
+			err = r.Resign() // the next leader does it
+		} else {
+			err = r.remove(ctx, n.ID)
+		}
+		if err != nil && ctx.Err() == nil {
+			r.Log.Error("demote manager", "node", n.ID, "err", err)
+		}
+	}
+}
+
+func (r *Roster) remove(ctx context.Context, node shoal.ID) error {
+	const limit = 10 * time.Second
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	if err := r.Members.Remove(ctx, node); err != nil {
+		return err
+	}
+	r.Log.Info("node is no manager any more", "node", node)
+	return r.Store.Update(ctx, func(view store.View) (store.Changes, error) {
+		var changes store.Changes
+		if node := view.Node(node); node != nil && node.Manager != nil && node.Spec.Role == shoal.RoleWorker {
+			n := *node
+			n.Manager = nil
+			changes.Put(&n)
+		}
+		return changes, nil
+	})
+}
+
+// tidy finishes what managers began that then failed: learners get their vote, and members that belong to no node for two
+// looks in a row (a new one may be ahead of the view) are removed. It gives those seen for the first time.
+func (r *Roster) tidy(ctx context.Context, before map[string]bool) map[string]bool {
+	const limit = 10 * time.Second
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	known := map[string]bool{}
+	for _, n := range r.Store.View().Nodes() {
+		if n.Manager != nil {
+			known[n.Manager.PeerURL] = true
+		}
+	}
+	orphans := map[string]bool{}
+	if len(known) == 0 {
+		return orphans // the cluster is being founded
+	}
+	all, err := r.Members.List(ctx)
+	if err != nil {
+		r.Log.Error("list the store's members", "err", err)
+		return orphans
+	}
+	for _, m := range all {
+		switch {
+		case known[m.PeerURL] && m.Learner && m.Started:
+			err = r.Members.Promote(ctx, m.ID)
+		case !known[m.PeerURL] && before[m.ID]:
+			r.Log.Warn("remove a store member that belongs to no node", "member", m.ID, "url", m.PeerURL)
+			err = r.Members.RemoveMember(ctx, m.ID)
+		case !known[m.PeerURL]:
+			orphans[m.ID] = true
+		}
+		if err != nil && ctx.Err() == nil {
+			r.Log.Error("tidy the store's members", "member", m.ID, "err", err)
+		}
+		err = nil
+	}
+	return orphans
+}
