@@ -64,17 +64,13 @@ func startManager(ctx context.Context, log *slog.Logger, bus *events.Bus, cfg me
 		return nil, fmt.Errorf("serve the node protocol: %w", err)
 	}
 	m := &manager{log: log, node: cfg.Identity.NodeID(), member: member, store: opened, key: key, done: make(chan struct{})}
-<<<<<<< HEAD
 	m.run(cfg.Identity, listener, bus)
-=======
-	m.run(cfg.Identity, listener)
 	if cfg.Join != nil {
 		if err := m.awaitVote(ctx); err != nil {
 			m.Stop()
 			return nil, err
 		}
 	}
->>>>>>> control
 	return m, nil
 }
 
@@ -128,11 +124,6 @@ type protocol struct {
 func (m *manager) run(identity *ca.Identity, listener net.Listener, bus *events.Bus) {
 	ctx, cancel := context.WithCancel(context.Background())
 	m.cancel = cancel
-<<<<<<< HEAD
-	verdicts := membership.NewVerdicts(m.log, m.store, dispatcher.Silence)
-	m.dispatcher = dispatcher.New(dispatcher.Config{Log: m.log, Store: m.store, Verdicts: verdicts, Managers: membership.Managers})
-	m.server = rpc.NewServer(identity, protocol{
-=======
 	verdicts := membership.NewVerdicts(m.log, m.store, m.member, dispatcher.Silence)
 	m.dispatcher = dispatcher.New(dispatcher.Config{
 		Log: m.log, Store: m.store, Verdicts: verdicts, Leadership: m.member, Managers: membership.Managers,
@@ -140,8 +131,7 @@ func (m *manager) run(identity *ca.Identity, listener net.Listener, bus *events.
 	roster := &membership.Roster{
 		Log: m.log, Node: m.node, Store: m.store, Members: members{m}, Leadership: m.member, Resign: m.member.Resign,
 	}
-	m.server = rpc.NewServer(identity, protocol{ //nolint:contextcheck // streams have their own contexts
->>>>>>> control
+	m.server = rpc.NewServer(identity, protocol{
 		&membership.Admission{Log: m.log, Store: m.store, Members: members{m}}, m.dispatcher,
 	})
 	loop := reconcile.New(reconcile.Config{

@@ -102,7 +102,7 @@ type Membership struct {
 	failure  error
 	pending  bool
 	giveUp   context.CancelFunc // ends the attempts to start a manager that waits for others; may be nil
-	wanted   shoal.NodeRole // as the leader said last
+	wanted   shoal.NodeRole     // as the leader said last
 }
 
 // New makes a node's membership; Start resumes what the folder says.

@@ -18,8 +18,8 @@ import (
 
 // run runs the nodes' own loops until the test ends.
 func (c *testCluster) run(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
 	for _, n := range c.nodes {
+		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- n.Run(ctx) }()
 		t.Cleanup(func() {

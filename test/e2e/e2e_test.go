@@ -38,8 +38,8 @@ type cluster struct {
 	*lab.Lab
 	t          *testing.T
 	n1, n2, n3 *lab.Node
-	client     *lab.Host // of load
-	counter    *lab.Host // of requests that are counted
+	client     *lab.Host   // of load
+	counter    *lab.Host   // of requests that are counted
 	fresh      []*lab.Host // clients that were needed only once
 }
 
@@ -67,9 +67,6 @@ func newLab(t *testing.T, name string) *cluster {
 		*node = n
 	}
 	if c.client, err = l.AddHost("client", 100); err != nil {
-		t.Fatal(err)
-	}
-	if c.counter, err = l.AddHost("counter", 101); err != nil {
 		t.Fatal(err)
 	}
 	return c

@@ -15,7 +15,7 @@ import (
 func newManagers(t *testing.T, name string) *cluster {
 	t.Helper()
 	c := newLab(t, name)
-	c.load(c.n1, c.n2, c.n3)
+	c.loadImages(c.n1, c.n2, c.n3)
 	c.ok(c.n1, "swarm", "init", "--advertise-addr", c.n1.Addr)
 	token := c.ok(c.n1, "swarm", "join-token", "-q", "manager")
 	for _, n := range []*lab.Node{c.n2, c.n3} {

@@ -49,7 +49,7 @@ func (c *cluster) spreadEvenly(service string, requests int) {
 		c.t.Fatal(err)
 	}
 	c.fresh = append(c.fresh, fresh)
-	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DialContext: fresh.Dial, DisableKeepAlives: true}}
+	client := httpFrom(fresh)
 	for _, n := range c.Nodes() {
 		marker := "/spread-" + shoal.NewID()
 		for range requests {
