@@ -15,6 +15,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Node is a host with a daemon.
@@ -33,8 +35,12 @@ func (l *Lab) AddNode(name string, last int, flags ...string) (*Node, error) {
 	}
 	n := &Node{Host: host, flags: flags}
 	l.nodes = append(l.nodes, n)
-	if err := os.MkdirAll(n.dir(), 0o755); err != nil {
+	if err := os.MkdirAll(n.ExecRoot(), 0o755); err != nil {
 		return nil, err
+	}
+	// As /run is. The lab unmounts all that is below its folder.
+	if err := unix.Mount("tmpfs", n.ExecRoot(), "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=755"); err != nil {
+		return nil, fmt.Errorf("mount %s: %w", n.ExecRoot(), err)
 	}
 	return n, n.Start()
 }
