@@ -258,6 +258,13 @@ func (n *Node) Docker(ctx context.Context, args ...string) Result {
 	return run(n.docker(ctx, args))
 }
 
+// Shell runs a line of shell in which docker speaks to the node.
+func (n *Node) Shell(ctx context.Context, line string) Result {
+	cmd := exec.CommandContext(ctx, "sh", "-c", line)
+	cmd.Env = append(os.Environ(), "DOCKER_HOST=unix://"+n.Socket(), "DOCKER_CONFIG="+filepath.Join(n.lab.Dir, "config"))
+	return run(cmd)
+}
+
 func (n *Node) docker(ctx context.Context, args []string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "docker", append([]string{"-H", "unix://" + n.Socket()}, args...)...)
 	cmd.Env = append(os.Environ(), "DOCKER_CONFIG="+filepath.Join(n.lab.Dir, "config"))
