@@ -183,6 +183,9 @@ func (m *Membership) Leave(ctx context.Context, force bool) error {
 	if identity == nil && m.Info().State == "inactive" {
 		return errNoSwarm
 	}
+	if !force && m.Info().State == "locked" {
+		return errLockedLeaves
+	}
 	if manager != nil && !force {
 		return leaveWarning(manager)
 	}

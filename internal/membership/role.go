@@ -127,6 +127,15 @@ func (m *Membership) stopManager() {
 		manager.Stop()
 	}
 	m.removeStore(filepath.Join(m.cfg.Dir, StoreDir))
+	m.mu.Lock()
+	identity, locked := m.identity, m.lock != nil
+	m.lock = nil
+	m.mu.Unlock()
+	if locked { // only managers are locked
+		if err := identity.Lock(nil); err != nil {
+			m.cfg.Log.Error("open the node's key", "err", err)
+		}
+	}
 }
 
 // renew gets a new certificate from the first manager that answers.
