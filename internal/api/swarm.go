@@ -102,6 +102,11 @@ func (c *clusters) update(_ http.ResponseWriter, r *http.Request) error {
 		if cluster.Version != version {
 			return changes, shoal.ErrOutOfSequence
 		}
+		if spec.ForceRotateCA != cluster.Spec.ForceRotateCA {
+			if err := membership.RotateRoot(&cluster); err != nil {
+				return changes, err
+			}
+		}
 		cluster.Spec = spec
 		if err := membership.RotateTokens(&cluster, flag(r, "rotateWorkerToken"), flag(r, "rotateManagerToken")); err != nil {
 			return changes, err
@@ -188,7 +193,7 @@ func clusterInfo(c *shoal.Cluster) swarm.ClusterInfo {
 			TaskDefaults:     swarm.TaskDefaults{LogDriver: driverTo(c.Spec.DefaultLogDriver)},
 			EncryptionConfig: swarm.EncryptionConfig{AutoLockManagers: c.Spec.AutoLock},
 		},
-		TLSInfo:         tlsInfoTo(membership.TLSInfo(c)),
+		TLSInfo: tlsInfoTo(membership.TLSInfo(c)), RootRotationInProgress: c.Rotation != nil,
 		DefaultAddrPool: prefixes(c.DefaultAddrPool), SubnetSize: c.SubnetSize, DataPathPort: c.DataPathPort,
 	}
 }

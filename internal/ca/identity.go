@@ -117,6 +117,30 @@ func (id *Identity) set(rootPEM, certPEM, keyPEM []byte) error {
 	return id.memory.Truncate(int64(len(keyPEM)))
 }
 
+// Trust replaces the root that the node trusts, on disk first.
+func (id *Identity) Trust(rootPEM []byte) error {
+	root, err := ParseRoot(rootPEM, nil)
+	if err != nil {
+		return err
+	}
+	id.mu.Lock()
+	defer id.mu.Unlock()
+	if err := replaceFile(filepath.Join(id.dir, RootFile), rootPEM, 0o644); err != nil {
+		return fmt.Errorf("keep identity: %w", err)
+	}
+	id.root = root
+	return nil
+}
+
+// Info is whom the node trusts and who issued its certificate.
+func (id *Identity) Info() shoal.TLSInfo {
+	id.mu.RLock()
+	defer id.mu.RUnlock()
+	return shoal.TLSInfo{
+		TrustRoot: string(id.root.CertPEM), CertIssuerSubject: id.cert.Leaf.RawIssuer, CertIssuerPublicKey: id.root.issuerKey(id.cert.Leaf),
+	}
+}
+
 // Lock keeps the node's key under another lock from now on; nil opens it.
 func (id *Identity) Lock(lock LockKey) error {
 	id.mu.Lock()

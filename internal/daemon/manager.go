@@ -114,6 +114,7 @@ func (m *manager) run(identity *ca.Identity, listener net.Listener, bus *events.
 	verdicts := membership.NewVerdicts(m.log, m.store, m.member, dispatcher.Silence)
 	m.dispatcher = dispatcher.New(dispatcher.Config{
 		Log: m.log, Store: m.store, Verdicts: verdicts, Leadership: m.member, Managers: membership.Managers,
+		Trust: membership.Trust,
 	})
 	roster := &membership.Roster{
 		Log: m.log, Node: m.node, Store: m.store, Members: members{m}, Leadership: m.member, Resign: m.member.Resign,

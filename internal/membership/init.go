@@ -101,7 +101,7 @@ func (m *Membership) takeUp(identity *ca.Identity, state State) error {
 func (m *Membership) abandon(ctx context.Context) {
 	m.stop()
 	m.mu.Lock()
-	m.identity, m.state, m.failure, m.wanted = nil, State{}, nil, ""
+	m.identity, m.state, m.failure, m.wanted = nil, State{}, nil, nil
 	m.lock, m.locked = nil, false
 	m.mu.Unlock()
 	if err := os.RemoveAll(m.cfg.Dir); err != nil {

@@ -190,7 +190,7 @@ func (m *Membership) Leave(ctx context.Context, force bool) error {
 		return leaveWarning(manager)
 	}
 	m.mu.Lock()
-	m.wanted = "" // nothing is to be settled any more
+	m.wanted = nil // nothing is to be settled any more
 	m.mu.Unlock()
 	if identity != nil {
 		m.sayGoodbye(ctx, manager)

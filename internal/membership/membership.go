@@ -68,13 +68,15 @@ type AgentConfig struct {
 	State    State
 	Dir      string
 	Dial     func(addr string) (*rpc.Client, error)
-	Welcomed func(managers []string, role shoal.NodeRole)
+	Welcomed func(rpc.Welcome)
 }
 
 // Agent is the running agent part.
 type Agent interface {
 	// Client waits for a session and gives its connection.
 	Client(ctx context.Context) (*rpc.Client, error)
+	// Reopen begins the session anew, because the node's trust or certificate has changed.
+	Reopen()
 	Stop()
 }
 
@@ -104,7 +106,7 @@ type Membership struct {
 	failure  error
 	pending  bool
 	giveUp   context.CancelFunc // ends the attempts to start a manager that waits for others; may be nil
-	wanted   shoal.NodeRole     // as the leader said last
+	wanted   *rpc.Welcome       // what the leader said last
 	lock     ca.LockKey         // of this node's files; nil while they are open
 	locked   bool               // the key is missing
 	unlocks  chan chan error    // asks a locked node to try again

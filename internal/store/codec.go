@@ -45,13 +45,18 @@ func parseKey(key string) (Kind, string, bool) {
 	return Kind(kind), id, ok && kind != "name"
 }
 
-// secretsOf is the fields of an object that are sealed.
+// secretsOf is the fields of an object that are sealed. o must be the codec's own copy.
 func secretsOf(o Object) []*[]byte {
 	switch o := o.(type) {
 	case *shoal.Secret:
 		return []*[]byte{&o.Data}
 	case *shoal.Cluster:
-		return []*[]byte{&o.RootKey}
+		if o.Rotation == nil {
+			return []*[]byte{&o.RootKey}
+		}
+		rotation := *o.Rotation // what the copy points to is not the codec's own
+		o.Rotation = &rotation
+		return []*[]byte{&o.RootKey, &rotation.Key}
 	}
 	return nil
 }
