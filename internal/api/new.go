@@ -47,7 +47,7 @@ func New(c Config) http.Handler {
 		&containers{log: c.Log, engine: c.Containers, images: c.Images, volumes: c.Volumes},
 		&imageAPI{log: c.Log, images: c.Images, using: c.Containers.Using},
 		&volumeAPI{volumes: c.Volumes},
-		&networks{local: c.Networks, members: c.Members, container: c.containerID},
+		&networks{local: c.Networks, members: c.Members, containers: c.Containers},
 	)
 }
 
@@ -68,10 +68,4 @@ func (c Config) counts(ctx context.Context) Counts {
 		n.Images = len(images)
 	}
 	return n
-}
-
-// containerID finds a container as users name it.
-func (c Config) containerID(ref string) (string, error) {
-	info, err := c.Containers.Inspect(ref)
-	return info.ID, err
 }
