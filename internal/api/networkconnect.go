@@ -45,7 +45,9 @@ func (n *networks) connect(_ http.ResponseWriter, r *http.Request) error {
 	}
 	return n.containers.Rewire(info.ID, func(wishes *shoal.SandboxSpec, has *shoal.Sandbox) error {
 		spellOut(wishes)
-		if slices.ContainsFunc(wishes.Endpoints, func(e shoal.EndpointRequest) bool { return e.Network == endpoint.Network || e.Network == endpoint.NetworkID }) {
+		if slices.ContainsFunc(wishes.Endpoints, func(e shoal.EndpointRequest) bool {
+			return e.Network == endpoint.Network || e.Network == endpoint.NetworkID
+		}) {
 			return fail(http.StatusForbidden, "endpoint with name %s already exists in network %s", info.Name, endpoint.Network)
 		}
 		for _, e := range wishes.Endpoints {

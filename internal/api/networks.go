@@ -20,8 +20,8 @@ import (
 
 // networks serves /networks: this node's own, and the cluster's.
 type networks struct {
-	local   *network.Networks
-	members *membership.Membership
+	local      *network.Networks
+	members    *membership.Membership
 	containers *container.Engine
 }
 

@@ -43,6 +43,9 @@ func (p *Plane) applySandbox(name string, s *Sandbox, c *Config) error {
 	if err := rules.install(int(ns), known); err != nil {
 		return err
 	}
+	if err := p.balance(name, ns, s); err != nil {
+		return err
+	}
 	if was != nil {
 		if err := p.forget(ns, missing(vipBackends(was.config.Services), vipBackends(s.Services))); err != nil {
 			return err
@@ -56,6 +59,21 @@ func (p *Plane) applySandbox(name string, s *Sandbox, c *Config) error {
 	defer p.partsMu.Unlock()
 	p.applied.sandboxes[name] = &sandboxState{config: s, rules: rules, generation: now}
 	return nil
+}
+
+func (p *Plane) balance(name string, ns netns.NsHandle, s *Sandbox) error {
+	if p.sockets == nil {
+		return nil
+	}
+	var cookie uint64
+	err := inNamespace(p.home, ns, func() (err error) {
+		cookie, err = namespaceCookie()
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return p.sockets.set(name, cookie, s.Services, s.Seed)
 }
 
 // applyEndpoints makes the sandbox have these interfaces and no other. An interface that is there with its hardware address is
