@@ -44,10 +44,10 @@ func (req *createNetwork) spec() (shoal.NetworkSpec, error) {
 	switch {
 	case spec.Driver == shoal.DriverOverlay:
 		spec.Scope = shoal.ScopeSwarm
-	case spec.Driver != shoal.DriverBridge:
+	case spec.Driver != shoal.DriverBridge && spec.Driver != shoal.DriverMacvlan:
 		return spec, fail(http.StatusNotFound, "plugin %q not found", spec.Driver)
 	case spec.Scope == shoal.ScopeSwarm:
-		return spec, fail(http.StatusBadRequest, "cannot create a swarm scoped network with the bridge driver")
+		return spec, fail(http.StatusBadRequest, "cannot create a swarm scoped network with the %s driver", spec.Driver)
 	case spec.Ingress:
 		return spec, fail(http.StatusForbidden, "only swarm scoped networks can be ingress")
 	}

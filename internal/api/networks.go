@@ -9,9 +9,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/containerd/errdefs"
 	nettypes "github.com/moby/moby/api/types/network"
 
+	"github.com/shoal-dev/shoal/internal/container"
 	"github.com/shoal-dev/shoal/internal/membership"
 	"github.com/shoal-dev/shoal/internal/network"
 	"github.com/shoal-dev/shoal/internal/shoal"
@@ -20,10 +20,9 @@ import (
 
 // networks serves /networks: this node's own, and the cluster's.
 type networks struct {
-	local   *network.Networks
-	members *membership.Membership
-	// container finds a container's ID by name, ID or the beginning of one.
-	container func(ref string) (id string, err error)
+	local      *network.Networks
+	members    *membership.Membership
+	containers *container.Engine
 }
 
 func (n *networks) register(rt *router) {
@@ -249,49 +248,6 @@ func unused(v store.View, net *shoal.Network) error {
 		}
 	}
 	return nil
-}
-
-func (n *networks) connect(_ http.ResponseWriter, r *http.Request) error {
-	var req nettypes.ConnectRequest
-	if err := readJSON(r, &req); err != nil {
-		return err
-	}
-	id, err := n.container(req.Container)
-	if err != nil {
-		return err
-	}
-	want := shoal.EndpointRequest{Network: r.PathValue("id")}
-	if net, err := n.find(want.Network); err == nil { // else a manager may know it
-		want.Network = net.Spec.Name
-	}
-	if c := req.EndpointConfig; c != nil {
-		want.Aliases, want.DriverOpts, want.MAC = c.Aliases, c.DriverOpts, c.MacAddress.String()
-		if c.IPAMConfig != nil {
-			want.Addr = c.IPAMConfig.IPv4Address
-		}
-	}
-	_, err = n.local.Connect(r.Context(), id, want)
-	return err
-}
-
-func (n *networks) disconnect(_ http.ResponseWriter, r *http.Request) error {
-	var req nettypes.DisconnectRequest
-	if err := readJSON(r, &req); err != nil {
-		return err
-	}
-	net, err := n.find(r.PathValue("id"))
-	if err != nil {
-		return err
-	}
-	id, err := n.container(req.Container)
-	if err != nil {
-		if req.Force && errdefs.IsNotFound(err) {
-			id = req.Container
-		} else {
-			return err
-		}
-	}
-	return n.local.Disconnect(r.Context(), id, net.ID, req.Force)
 }
 
 func (n *networks) prune(w http.ResponseWriter, r *http.Request) error {

@@ -50,7 +50,7 @@ func New(c Config) http.Handler {
 		&configs{c.Members},
 		&serviceLogs{c.Members, c.Logs},
 		local.containers, local.images, local.volumes, &local,
-		&networks{local: c.Networks, members: c.Members, container: c.containerID},
+		&networks{local: c.Networks, members: c.Members, containers: c.Containers},
 	)
 }
 
@@ -71,10 +71,4 @@ func (c Config) counts(ctx context.Context) Counts {
 		n.Images = len(images)
 	}
 	return n
-}
-
-// containerID finds a container as users name it.
-func (c Config) containerID(ref string) (string, error) {
-	info, err := c.Containers.Inspect(ref)
-	return info.ID, err
 }

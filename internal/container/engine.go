@@ -83,11 +83,16 @@ type container struct {
 	image *image.Image
 }
 
+// CgroupOf is the cgroup of a node that was given none: nodes that share a machine do not share it.
+func CgroupOf(state string) string {
+	sum := sha256.Sum256([]byte(state))
+	return "/shoal-" + hex.EncodeToString(sum[:6])
+}
+
 // New makes an Engine. Restore must be called before anything else.
 func New(c Config) *Engine {
 	if c.CgroupParent == "" {
-		sum := sha256.Sum256([]byte(c.State))
-		c.CgroupParent = "/shoal-" + hex.EncodeToString(sum[:6])
+		c.CgroupParent = CgroupOf(c.State)
 	}
 	ctx, stop := context.WithCancel(runtime.WithNamespace(context.Background()))
 	return &Engine{Config: c, ctx: ctx, stop: stop, byID: map[string]*container{}, names: map[string]string{}, execs: map[string]*Exec{}}

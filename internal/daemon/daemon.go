@@ -83,17 +83,21 @@ func (d *Daemon) construct(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	state, cgroup := filepath.Join(d.cfg.ExecRoot, "containers"), d.cfg.CgroupParent
+	if cgroup == "" {
+		cgroup = container.CgroupOf(state)
+	}
 	d.networks, err = network.New(network.Config{
 		Log: d.log, DataRoot: d.cfg.DataRoot, ExecRoot: d.cfg.ExecRoot, Events: d.events, AddressPools: pools,
-		Attacher: attacher{d}, ProbePort: d.cfg.ProbePort,
+		Attacher: attacher{d}, ProbePort: d.cfg.ProbePort, Cgroup: cgroup,
 	})
 	if err != nil {
 		return err
 	}
 	d.containers = container.New(container.Config{
-		Log: d.log, Root: filepath.Join(d.cfg.DataRoot, "containers"), State: filepath.Join(d.cfg.ExecRoot, "containers"),
+		Log: d.log, Root: filepath.Join(d.cfg.DataRoot, "containers"), State: state,
 		Runtime: d.runtime, Images: d.images, Volumes: d.volumes, Network: d.networks, Events: d.events,
-		CgroupParent: d.cfg.CgroupParent,
+		CgroupParent: cgroup,
 	})
 	d.members = membership.New(membership.Config{
 		Log: d.log, Dir: filepath.Join(d.cfg.DataRoot, "swarm"), Hostname: hostname, Host: &swarmHost{d},

@@ -61,12 +61,13 @@ type Sandbox struct {
 	Seed uint32
 }
 
-// Endpoint is an interface in a sandbox. One of Bridge and Overlay is set; if none is, the interface leads nowhere and only
+// Endpoint is an interface in a sandbox. One of Bridge, Overlay and Parent is set; if none is, the interface leads nowhere and only
 // carries the address.
 type Endpoint struct {
 	Name    string // eth0
 	Bridge  string // a Config.Bridges key
 	Overlay string // a Config.Overlays key
+	Parent  string // an interface of the node that has the endpoint's as a further address (macvlan)
 	Addr    netip.Prefix
 	MAC     string
 	// Gateway is the default route's; invalid for none.

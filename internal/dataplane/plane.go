@@ -34,6 +34,8 @@ type Plane struct {
 	dir  string
 	home netns.NsHandle
 	node *netlink.Handle
+	// sockets is nil unless Balance has found it possible.
+	sockets *sockets
 
 	looked bool // the links of the node were searched for leftovers; guarded by mu
 
@@ -94,7 +96,24 @@ func New(s Settings) (*Plane, error) {
 // Close lets go of the handles; the kernel keeps its state.
 func (p *Plane) Close() error {
 	p.node.Close()
-	return p.home.Close()
+	err := p.home.Close()
+	if p.sockets != nil {
+		err = errors.Join(err, p.sockets.close())
+	}
+	return err
+}
+
+// Balance makes the TCP connections of processes below the cgroup go to their backends without translation of packets. It must come
+// before the first Apply. It fails where the kernel cannot do it; then the sandboxes' rules do the work.
+func (p *Plane) Balance(cgroup string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	opened, err := openSockets(cgroup)
+	if err != nil {
+		return err
+	}
+	p.sockets = opened
+	return nil
 }
 
 // Forget makes the next Apply look at the kernel itself instead of at what was applied before.
@@ -247,6 +266,9 @@ func (p *Plane) prune(c *Config) error {
 		if _, ok := c.Sandboxes[name]; !ok {
 			delete(p.applied.sandboxes, name)
 		}
+	}
+	if p.sockets != nil {
+		errs = append(errs, p.sockets.keep(c.Sandboxes))
 	}
 	return errors.Join(errs...)
 }

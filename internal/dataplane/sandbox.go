@@ -43,6 +43,9 @@ func (p *Plane) applySandbox(name string, s *Sandbox, c *Config) error {
 	if err := rules.install(int(ns), known); err != nil {
 		return err
 	}
+	if err := p.balance(name, ns, s); err != nil {
+		return err
+	}
 	if was != nil {
 		if err := p.forget(ns, missing(vipBackends(was.config.Services), vipBackends(s.Services))); err != nil {
 			return err
@@ -56,6 +59,21 @@ func (p *Plane) applySandbox(name string, s *Sandbox, c *Config) error {
 	defer p.partsMu.Unlock()
 	p.applied.sandboxes[name] = &sandboxState{config: s, rules: rules, generation: now}
 	return nil
+}
+
+func (p *Plane) balance(name string, ns netns.NsHandle, s *Sandbox) error {
+	if p.sockets == nil {
+		return nil
+	}
+	var cookie uint64
+	err := inNamespace(p.home, ns, func() (err error) {
+		cookie, err = namespaceCookie()
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return p.sockets.set(name, cookie, s.Services, s.Seed)
 }
 
 // applyEndpoints makes the sandbox have these interfaces and no other. An interface that is there with its hardware address is
@@ -83,7 +101,7 @@ func (p *Plane) applyEndpoints(ns netns.NsHandle, s *Sandbox, c *Config) error {
 			have[l.Attrs().Name] = l
 			continue
 		}
-		if l.Type() != "veth" && l.Type() != "bridge" {
+		if l.Type() != "veth" && l.Type() != "bridge" && l.Type() != "macvlan" {
 			continue // made by the container itself
 		}
 		if err := h.LinkDel(l); err != nil {
@@ -131,6 +149,8 @@ func (p *Plane) connect(h *netlink.Handle, ns netns.NsHandle, e Endpoint, c *Con
 		err = pair(p.node, ns, e, e.Bridge, mtuOr(b.MTU, defaultMTU))
 	case e.Overlay != "":
 		err = p.connectOverlay(ns, e)
+	case e.Parent != "":
+		err = p.connectParent(ns, e)
 	default:
 		err = h.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: e.Name, HardwareAddr: mac(e.Addr.Addr()), TxQLen: -1}})
 	}
@@ -187,6 +207,24 @@ func (p *Plane) connectOverlay(ns netns.NsHandle, e Endpoint) error {
 		return fmt.Errorf("find overlay's bridge: %w", err)
 	}
 	return pair(fh, ns, e, overlayBridge, br.Attrs().MTU)
+}
+
+// connectParent makes the endpoint a further interface behind one of the node's.
+func (p *Plane) connectParent(ns netns.NsHandle, e Endpoint) error {
+	parent, err := p.node.LinkByName(e.Parent)
+	if err != nil {
+		return fmt.Errorf("find %s: %w", e.Parent, err)
+	}
+	hw, err := parseMAC(e)
+	if err != nil {
+		return err
+	}
+	link := &netlink.Macvlan{Mode: netlink.MACVLAN_MODE_BRIDGE, LinkAttrs: netlink.LinkAttrs{
+		Name: e.Name, ParentIndex: parent.Attrs().Index, Namespace: netlink.NsFd(int(ns)), HardwareAddr: hw, MTU: parent.Attrs().MTU, TxQLen: -1}}
+	if err := p.node.LinkAdd(link); err != nil {
+		return fmt.Errorf("create macvlan: %w", err)
+	}
+	return nil
 }
 
 // pair makes a veth pair with one end on a bridge of far and the other, named and addressed, in ns.

@@ -87,5 +87,8 @@ func driverOf(e *endpoint) string {
 	if e.Overlay != "" {
 		return shoal.DriverOverlay
 	}
+	if e.Parent != "" {
+		return shoal.DriverMacvlan
+	}
 	return shoal.DriverBridge
 }

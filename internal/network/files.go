@@ -43,14 +43,18 @@ func (n *Networks) hostSandbox(spec shoal.SandboxSpec) (shoal.Sandbox, error) {
 func (n *Networks) writeFiles(b *box) error {
 	n.mu.Lock()
 	spec, endpoints := b.Spec, slices.Clone(b.Endpoints)
+	linked, err := n.linkedLocked(b)
 	n.mu.Unlock()
+	if err != nil {
+		return err
+	}
 	var s shoal.Sandbox
 	n.filesOf(&s, spec.ContainerID)
 	if err := os.MkdirAll(n.fileDir(spec.ContainerID), 0o711); err != nil {
 		return fmt.Errorf("make network files: %w", err)
 	}
 	return errors.Join(os.WriteFile(s.ResolvConf, []byte(n.resolvConf(spec, endpoints)), 0o644),
-		os.WriteFile(s.Hosts, []byte(hostsFile(spec, endpoints)), 0o644), os.WriteFile(s.HostnameAt, []byte(spec.Hostname+"\n"), 0o644))
+		os.WriteFile(s.Hosts, []byte(hostsFile(spec, endpoints)+linked), 0o644), os.WriteFile(s.HostnameAt, []byte(spec.Hostname+"\n"), 0o644))
 }
 
 // hostResolver is what the host's resolv.conf says.

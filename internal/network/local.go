@@ -31,6 +31,14 @@ const (
 	optionMasquerade = "com.docker.network.bridge.enable_ip_masquerade"
 )
 
+// optionParent is the node's interface that a macvlan network is on.
+const optionParent = "parent"
+
+// addressed tells whether this room gives the addresses of a driver's networks.
+func addressed(driver string) bool {
+	return driver == shoal.DriverBridge || driver == shoal.DriverMacvlan
+}
+
 // localNetwork is a network of this node alone. Its Network is not changed once it is made.
 type localNetwork struct {
 	shoal.Network
@@ -77,7 +85,7 @@ func (n *Networks) loadLocals() error {
 
 func (n *Networks) adopt(net shoal.Network) *localNetwork {
 	l := &localNetwork{Network: net}
-	if net.Spec.Driver == shoal.DriverBridge {
+	if addressed(net.Spec.Driver) {
 		within := netip.Prefix{}
 		if net.IPAM[0].Range != "" {
 			within = netip.MustParsePrefix(net.IPAM[0].Range)
@@ -137,7 +145,7 @@ func newLocalID() string {
 // makeLocked completes the spec, remembers the network and returns it.
 func (n *Networks) makeLocked(spec shoal.NetworkSpec) (*localNetwork, error) {
 	net := shoal.Network{Meta: shoal.Meta{ID: newLocalID(), CreatedAt: time.Now().UTC()}, Spec: spec}
-	if spec.Driver == shoal.DriverBridge {
+	if addressed(spec.Driver) {
 		subnet, err := n.subnetLocked(spec)
 		if err != nil {
 			return nil, err
@@ -254,9 +262,9 @@ func (n *Networks) Create(ctx context.Context, spec shoal.NetworkSpec) (shoal.Ne
 	if spec.Driver == "" {
 		spec.Driver = shoal.DriverBridge
 	}
-	if spec.Driver != shoal.DriverBridge {
+	if err := n.supported(spec); err != nil {
 		n.mu.Unlock()
-		return shoal.Network{}, fmt.Errorf("plugin %q not found%w", spec.Driver, hidden{errdefs.ErrNotFound})
+		return shoal.Network{}, err
 	}
 	spec.Scope = shoal.ScopeLocal
 	l, err := n.makeLocked(spec)
@@ -269,6 +277,29 @@ func (n *Networks) Create(ctx context.Context, spec shoal.NetworkSpec) (shoal.Ne
 	}
 	n.publish("create", l.ID, spec.Name, spec.Driver, "")
 	return l.Network, nil
+}
+
+// supported checks the driver and what it needs.
+func (n *Networks) supported(spec shoal.NetworkSpec) error {
+	switch spec.Driver {
+	case shoal.DriverBridge:
+		return nil
+	case shoal.DriverMacvlan:
+		parent := spec.Options[optionParent]
+		if parent == "" {
+			return fmt.Errorf("a macvlan network needs the interface that it is on: -o parent=INTERFACE%w", hidden{errdefs.ErrInvalidArgument})
+		}
+		err := n.plane.InNode(func() error {
+			_, err := netlink.LinkByName(parent)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("failed to find parent interface %s: %w%w", parent, err, hidden{errdefs.ErrInvalidArgument})
+		}
+		return nil
+	default:
+		return fmt.Errorf("plugin %q not found%w", spec.Driver, hidden{errdefs.ErrNotFound})
+	}
 }
 
 // Remove deletes a network of this node.

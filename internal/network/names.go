@@ -124,7 +124,7 @@ func recordsOf(b *box, known map[string]*names, upstreams []netip.AddrPort) *dns
 		}
 	}
 	shown := slices.DeleteFunc(slices.Clone(b.Endpoints), func(e *endpoint) bool {
-		return e.hidden() || known[e.Info.NetworkID] == nil || e.Overlay == "" && e.Bridge == ""
+		return e.hidden() || known[e.Info.NetworkID] == nil || e.Overlay == "" && e.Bridge == "" && e.Parent == ""
 	})
 	if len(shown) == 1 { // most have one: they share its maps
 		r.Names, r.Reverse = known[shown[0].Info.NetworkID].forward, known[shown[0].Info.NetworkID].reverse

@@ -43,6 +43,9 @@ type Config struct {
 	ProbePort uint16
 	// ResolvConf is the host's; empty for /etc/resolv.conf.
 	ResolvConf string
+	// Cgroup is what the node's containers' cgroups are below. If it is given and the kernel can do it, their TCP connections are
+	// balanced when they are made, not packet by packet.
+	Cgroup string
 }
 
 // Networks is the networks of one node. The node's namespace is the one in which New is called.
@@ -81,6 +84,11 @@ func New(cfg Config) (*Networks, error) {
 	plane, err := dataplane.New(dataplane.Settings{Log: cfg.Log, Dir: filepath.Join(cfg.ExecRoot, "netns")})
 	if err != nil {
 		return nil, fmt.Errorf("open data plane: %w", err)
+	}
+	if cfg.Cgroup != "" {
+		if err := plane.Balance(cfg.Cgroup); err != nil {
+			cfg.Log.Info("connections are balanced by rules, not by sockets", "reason", err)
+		}
 	}
 	n := &Networks{cfg: cfg, log: cfg.Log, plane: plane, dir: filepath.Join(cfg.ExecRoot, "network"),
 		locals: map[string]*localNetwork{}, boxes: map[string]*box{}, arrived: make(chan struct{}),

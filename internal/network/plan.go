@@ -16,7 +16,7 @@ import (
 func (n *Networks) planLocked() *dataplane.Config {
 	c := &dataplane.Config{Bridges: map[string]*dataplane.Bridge{}, Overlays: map[string]*dataplane.Overlay{}, Sandboxes: map[string]*dataplane.Sandbox{}}
 	for _, l := range n.locals {
-		if l.pool == nil {
+		if l.pool == nil || l.Spec.Driver != shoal.DriverBridge {
 			continue
 		}
 		mtu, _ := strconv.Atoi(l.Spec.Options[shoal.OptionMTU]) // 0, the default, if it is not set
@@ -135,8 +135,8 @@ func (n *Networks) planBox(b *box, c *dataplane.Config, vips map[shoal.ID][]data
 		if e.Overlay != "" && c.Overlays[e.Overlay] == nil {
 			continue // the network is gone, or not yet known after a restart
 		}
-		d := dataplane.Endpoint{Name: e.Info.Interface, Bridge: e.Bridge, Overlay: e.Overlay, Addr: e.Info.Addr, MAC: e.Info.MAC}
-		if e.Bridge == "" && e.Overlay == "" {
+		d := dataplane.Endpoint{Name: e.Info.Interface, Bridge: e.Bridge, Overlay: e.Overlay, Parent: e.Parent, Addr: e.Info.Addr, MAC: e.Info.MAC}
+		if e.Bridge == "" && e.Overlay == "" && e.Parent == "" {
 			d.Addr = netip.PrefixFrom(d.Addr.Addr(), 32)
 		}
 		if e == exit {
@@ -169,7 +169,7 @@ func exitOf(endpoints []*endpoint) *endpoint {
 		}
 	}
 	for _, e := range endpoints {
-		if e.Bridge != "" && e.Info.Gateway.IsValid() {
+		if (e.Bridge != "" || e.Parent != "") && e.Info.Gateway.IsValid() {
 			return e
 		}
 	}
@@ -178,7 +178,7 @@ func exitOf(endpoints []*endpoint) *endpoint {
 
 func publishedBy(b *box) []dataplane.Port {
 	exit := exitOf(b.Endpoints)
-	if exit == nil {
+	if exit == nil || exit.Bridge == "" {
 		return nil
 	}
 	var out []dataplane.Port

@@ -122,6 +122,7 @@ func (n *Networks) probe(ctx context.Context, conn net.PacketConn, answers <-cha
 	defer tick.Stop()
 	pulses := map[shoal.ID]*pulse{}
 	var targets map[netip.AddrPort]shoal.ID
+	looked := time.Now()
 	for {
 		select {
 		case <-ctx.Done():
@@ -139,6 +140,13 @@ func (n *Networks) probe(ctx context.Context, conn net.PacketConn, answers <-cha
 		case <-tick.C:
 			targets = n.targets()
 			now, changed := time.Now(), prunePulses(pulses, targets)
+			if slept := now.Sub(looked) - probePeriod; slept > probePeriod {
+				// This node was too busy to ask, or to read the answers: that is no silence of its peers.
+				for _, p := range pulses {
+					p.last = p.last.Add(slept)
+				}
+			}
+			looked = now
 			for addr, id := range targets {
 				if pulses[id] == nil {
 					pulses[id] = &pulse{last: now} // heard of just now

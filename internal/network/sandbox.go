@@ -34,12 +34,13 @@ type box struct {
 	planned  bool          // the kernel shall have it
 }
 
-// endpoint is an interface of a box. One of Bridge (a bridge's name) and Overlay (a network's ID) is set, or none for the one that
-// carries the ingress address.
+// endpoint is an interface of a box. One of Bridge (a bridge's name), Overlay (a network's ID) and Parent (an interface of the node,
+// for macvlan) is set, or none for the one that carries the ingress address.
 type endpoint struct {
 	Info    shoal.EndpointInfo
 	Bridge  string
 	Overlay string
+	Parent  string
 	// Network is the overlay's definition, by which it stays up as long as it has the endpoint.
 	Network *shoal.Network
 	// Attachment is the task that stands for a plain container on a cluster network.
@@ -170,7 +171,11 @@ func (n *Networks) addLocalLocked(b *box, l *localNetwork, req shoal.EndpointReq
 		return err
 	}
 	e := n.newEndpoint(b, l.Network, netip.PrefixFrom(addr, l.gateway().Bits()), req)
-	e.Bridge = l.bridge()
+	if l.Spec.Driver == shoal.DriverMacvlan {
+		e.Parent = l.Spec.Options[optionParent]
+	} else {
+		e.Bridge = l.bridge()
+	}
 	if !l.Spec.Internal {
 		e.Info.Gateway = l.gateway().Addr()
 	}

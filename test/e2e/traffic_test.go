@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/shoal-dev/shoal/internal/shoal"
 	"github.com/shoal-dev/shoal/test/lab"
 )
 
@@ -140,4 +141,47 @@ func TestContainersComeAndGoQuicklyOnAnOverlay(t *testing.T) {
 		}
 	}
 	running.Wait()
+}
+
+func TestNoCallThroughAVIPFailsWhileTasksComeAndGo(t *testing.T) {
+	c := newCluster(t, "calls")
+	c.ok(c.n1, "network", "create", "-d", "overlay", "net")
+	c.ok(c.n1, "service", "create", "-q", "--name", "web", "--network", "net", "--replicas", "2", "nginx")
+	c.ok(c.n1, "service", "create", "-q", "--name", "caller", "--network", "net", "--mode", "global", "busybox", "sleep", "1d")
+	var calls sync.WaitGroup
+	stop := make(chan struct{})
+	for _, n := range c.Nodes() {
+		caller := c.ok(n, "ps", "-q", "--filter", "label=com.docker.swarm.service.name=caller")
+		calls.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				const script = `for i in $(seq 100); do wget -qO/dev/null -T5 http://web/ || exit 1; done`
+				if r := c.docker(n, "exec", caller, "sh", "-c", script); r.Code != 0 {
+					t.Errorf("%s on %s: %s", time.Now().Format("15:04:05.000"), n.Name, r.Text())
+				}
+			}
+		})
+	}
+	for _, replicas := range []string{"5", "2", "6", "1"} {
+		c.ok(c.n1, "service", "scale", "web="+replicas)
+	}
+	close(stop)
+	calls.Wait()
+	// The programs that balance are the node's own: 30 calls of one container are spread evenly.
+	c.ok(c.n1, "service", "scale", "web=3")
+	marker := "/call-" + shoal.NewID()
+	caller := c.ok(c.n2, "ps", "-q", "--filter", "label=com.docker.swarm.service.name=caller")
+	c.docker(c.n2, "exec", caller, "sh", "-c", "for i in $(seq 30); do wget -qO/dev/null http://web"+marker+"; done") // 404 is its exit code
+	for _, task := range c.rows(c.n1, "service", "ps", "web", "--filter", "desired-state=running", "-q", "--no-trunc") {
+		c.eventually(5*time.Second, "even spread", func() error {
+			if got := strings.Count(c.docker(c.n1, "service", "logs", "--raw", task).Stdout, marker+" "); got != 10 {
+				return fmt.Errorf("task %s answered %d of 30 calls, want 10", task, got)
+			}
+			return nil
+		})
+	}
 }

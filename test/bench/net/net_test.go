@@ -25,6 +25,7 @@ type bench struct {
 	client   *netnstest.NS
 	spaces   []*netnstest.NS
 	nodes    []*network.Networks
+	cgroup   string // of the first node, in which this process is
 	table    shoal.Table
 }
 
@@ -37,6 +38,7 @@ func newBench(b *testing.B) *bench {
 			ingressID: {Meta: shoal.Meta{ID: ingressID}, VNI: 4096, Spec: shoal.NetworkSpec{Name: "ingress", Ingress: true, Driver: "overlay"}, IPAM: []shoal.Subnet{{Subnet: "10.0.0.0/24"}}},
 			overlayID: {Meta: shoal.Meta{ID: overlayID}, VNI: 4097, Spec: shoal.NetworkSpec{Name: "net", Driver: "overlay"}, IPAM: []shoal.Subnet{{Subnet: "10.0.1.0/24"}}},
 		}}
+	s.cgroup = netnstest.JoinCgroup(b)
 	for i := range 2 {
 		addr := netip.AddrFrom4([4]byte{10, 77, 0, byte(11 + i)})
 		ns := netnstest.New(b)
@@ -51,9 +53,12 @@ func newBench(b *testing.B) *bench {
 }
 
 func (s *bench) start(ns *netnstest.NS) {
-	dir := s.TempDir()
+	dir, cgroup := s.TempDir(), ""
+	if len(s.nodes) == 0 {
+		cgroup = s.cgroup
+	}
 	err := ns.Do(func() error {
-		n, err := network.New(network.Config{Log: slog.New(slog.DiscardHandler), DataRoot: dir + "/data", ExecRoot: dir + "/exec", ResolvConf: dir + "/none"})
+		n, err := network.New(network.Config{Log: slog.New(slog.DiscardHandler), DataRoot: dir + "/data", ExecRoot: dir + "/exec", ResolvConf: dir + "/none", Cgroup: cgroup})
 		s.nodes = append(s.nodes, n)
 		return err
 	})
