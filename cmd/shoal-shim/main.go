@@ -1,11 +1,16 @@
-// Command shoal-shim keeps one container alive and watched while the daemon restarts: containerd's runc shim with nothing
-// but the task service. It is apart from shoal because every container costs one: a program of everything takes twice the
-// memory and five times the start-up.
+// Command shoal-shim keeps one container alive and watched while the daemon restarts: containerd's task service for runc and
+// nothing else. It is apart from shoal because every container costs one: a program of everything takes twice the memory and
+// five times the start-up.
+//
+// `shoal-shim serve` is how the daemon starts it, ready to serve on a socket that it inherits. Any other words are
+// containerd's own shim protocol, which is still how a shim that died is cleaned up after.
 package main
 
 import (
 	"context"
+	"fmt"
 	"io"
+	"os"
 
 	"github.com/containerd/containerd/api/types"
 	"github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2/manager"
@@ -18,6 +23,13 @@ import (
 )
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == "serve" {
+		if err := serve(os.Args[2:]); err != nil {
+			fmt.Fprintln(os.Stderr, "shoal-shim:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	registry.Reset() // whatever an imported package registered is not wanted here
 	registry.Register(&plugin.Registration{
 		Type:     plugins.TTRPCPlugin,

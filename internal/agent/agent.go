@@ -20,8 +20,8 @@ type Config struct {
 	Dial func(addr string) (*rpc.Client, error)
 	// Managers is where to look for one at first.
 	Managers []string
-	// Welcomed is told of the managers and the node's role whenever a manager says them.
-	Welcomed func(managers []string, role shoal.NodeRole)
+	// Welcomed is told what the leader says of the managers and the node, at the start of a session and whenever it changes.
+	Welcomed func(rpc.Welcome)
 	// Describe tells of the node.
 	Describe  func() shoal.NodeDescription
 	DataAddr  string // optional
@@ -92,6 +92,7 @@ type Agent struct {
 	logs     map[string]context.CancelFunc
 	table    shoal.Table
 
+	reopen    chan struct{} // capacity 1: the session is to begin anew
 	wakeSend  chan struct{} // capacity 1: there is something to send
 	wakeTable chan struct{} // capacity 1: there is a table to apply
 	tasks     sync.WaitGroup
@@ -106,6 +107,7 @@ func New(cfg Config) *Agent {
 		managers:  cfg.Managers,
 		changed:   make(chan struct{}),
 		logs:      map[string]context.CancelFunc{},
+		reopen:    make(chan struct{}, 1),
 		wakeSend:  make(chan struct{}, 1),
 		wakeTable: make(chan struct{}, 1),
 		deps:      Dependencies{Secrets: map[shoal.ID]shoal.Secret{}, Configs: map[shoal.ID]shoal.Config{}},
@@ -165,6 +167,9 @@ func (a *Agent) setSession(client *rpc.Client) {
 	close(a.changed)
 	a.changed = make(chan struct{})
 }
+
+// Reopen begins the session anew: what Describe says has changed.
+func (a *Agent) Reopen() { wake(a.reopen) }
 
 // report queues a task's status for sending; a later one replaces an earlier one that has not gone out yet.
 func (a *Agent) report(id shoal.ID, status shoal.TaskStatus) {

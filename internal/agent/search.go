@@ -58,10 +58,7 @@ func (s *search) failed(manager string, err error, now time.Time) time.Duration 
 			}
 		}
 	} else {
-		s.dead, s.died = manager, now
-		if _, ok := errors.AsType[*brokenError](err); ok {
-			s.pause, s.turn = 0, 1 // the list begins with the manager that has just been lost
-		}
+		s.lost(manager, err, now)
 	}
 	if s.pause == 0 {
 		s.pause = firstPause
@@ -69,4 +66,16 @@ func (s *search) failed(manager string, err error, now time.Time) time.Duration 
 	}
 	s.pause = min(2*s.pause, longestPause)
 	return s.pause
+}
+
+// lost learns from a manager that did not answer, or has answered until now.
+func (s *search) lost(manager string, err error, now time.Time) {
+	if errors.Is(err, errReopened) || errors.Is(err, errNewHeartbeat) {
+		s.leader, s.pause = manager, 0
+		return
+	}
+	s.dead, s.died = manager, now
+	if _, ok := errors.AsType[*brokenError](err); ok {
+		s.pause, s.turn = 0, 1 // the list begins with the manager that has just been lost
+	}
 }

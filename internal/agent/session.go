@@ -50,6 +50,15 @@ func (a *Agent) runSession(ctx context.Context, manager string) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return a.send(ctx, stream, heartbeat/heartbeatsPerPeriod) })
 	group.Go(func() error {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-a.reopen:
+			end(errReopened) // the other two wait for the stream
+			return errReopened
+		}
+	})
+	group.Go(func() error {
 		for msg := first; ; {
 			if err := a.receive(life, ctx, client, msg); err != nil {
 				return err
@@ -79,6 +88,10 @@ func (a *Agent) open(ctx context.Context, client *rpc.Client) (rpc.SessionClient
 	if err != nil {
 		return nil, nil, err
 	}
+	select {
+	case <-a.reopen: // it does begin anew
+	default:
+	}
 	hello := &rpc.Hello{Description: a.cfg.Describe(), DataAddr: a.cfg.DataAddr, ProbePort: a.cfg.ProbePort}
 	if err := stream.Send(&rpc.AgentMessage{Hello: hello}); err != nil && !errors.Is(err, io.EOF) {
 		return nil, nil, err // the reason of an EOF is what Recv gives
@@ -106,6 +119,7 @@ func causeOf(ctx context.Context, err error) error {
 var (
 	errNoWelcome    = errors.New("the manager has sent no welcome")
 	errSilent       = errors.New("the manager is silent")
+	errReopened     = errors.New("the node has news of itself")
 	errNewHeartbeat = errors.New("the cluster has another heartbeat period now")
 )
 
@@ -156,7 +170,7 @@ func (a *Agent) welcome(w *rpc.Welcome) {
 		a.managers = w.Managers
 		a.mu.Unlock()
 	}
-	a.cfg.Welcomed(w.Managers, w.Role)
+	a.cfg.Welcomed(*w)
 }
 
 func (a *Agent) receive(life, session context.Context, client *rpc.Client, msg *rpc.ManagerMessage) error {

@@ -178,7 +178,8 @@ func (c *containers) wait(w http.ResponseWriter, r *http.Request) error {
 	response := apicontainer.WaitResponse{StatusCode: int64(info.State.ExitCode)}
 	if err != nil {
 		response.Error = &apicontainer.WaitExitError{Message: err.Error()}
-	} else if info.State.Error != "" {
+	} else if info.State.Error != "" && condition != container.WaitRemoved {
+		// Who waits for the removal of a container that could not start has been told why already.
 		response.Error = &apicontainer.WaitExitError{Message: info.State.Error}
 	}
 	_ = json.NewEncoder(w).Encode(response)

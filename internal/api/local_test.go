@@ -64,10 +64,10 @@ type dockerHost struct {
 func newDockerHost(t *testing.T) *dockerHost {
 	t.Helper()
 	if os.Getuid() != 0 {
-		t.Skip("needs root")
+		t.Fatal("needs root")
 	}
 	if _, err := exec.LookPath("docker"); err != nil {
-		t.Skip("needs the docker CLI")
+		t.Fatal("needs the docker CLI")
 	}
 	ctx, dir := context.Background(), t.TempDir()
 	log, bus := slog.New(slog.NewTextHandler(t.Output(), nil)), &events.Bus{}

@@ -35,6 +35,11 @@ type Config struct {
 
 // New makes the API's handler.
 func New(c Config) http.Handler {
+	local := usages{
+		&containers{log: c.Log, engine: c.Containers, images: c.Images, volumes: c.Volumes},
+		&imageAPI{log: c.Log, images: c.Images, using: c.Containers.Using},
+		&volumeAPI{volumes: c.Volumes},
+	}
 	return newHandler(c.Log,
 		&systems{machine: c.Machine, members: c.Members, bus: c.Events, counts: c.counts},
 		&clusters{c.Members},
@@ -44,9 +49,7 @@ func New(c Config) http.Handler {
 		&secrets{c.Members},
 		&configs{c.Members},
 		&serviceLogs{c.Members, c.Logs},
-		&containers{log: c.Log, engine: c.Containers, images: c.Images, volumes: c.Volumes},
-		&imageAPI{log: c.Log, images: c.Images, using: c.Containers.Using},
-		&volumeAPI{volumes: c.Volumes},
+		local.containers, local.images, local.volumes, &local,
 		&networks{local: c.Networks, members: c.Members, containers: c.Containers},
 	)
 }

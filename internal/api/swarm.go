@@ -30,9 +30,7 @@ func (c *clusters) init(w http.ResponseWriter, r *http.Request) error {
 	if err := readJSON(r, &req); err != nil {
 		return err
 	}
-	if req.AutoLockManagers || req.Spec.EncryptionConfig.AutoLockManagers {
-		return shoal.InvalidArgument("autolock is not supported")
-	}
+	req.Spec.EncryptionConfig.AutoLockManagers = req.Spec.EncryptionConfig.AutoLockManagers || req.AutoLockManagers
 	spec, err := clusterSpecFrom(req.Spec)
 	if err != nil {
 		return err
@@ -91,9 +89,6 @@ func (c *clusters) update(_ http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return fail(http.StatusBadRequest, "invalid swarm version '%s': %v", r.FormValue("version"), err)
 	}
-	if req.EncryptionConfig.AutoLockManagers || flag(r, "rotateManagerUnlockKey") {
-		return shoal.InvalidArgument("autolock is not supported")
-	}
 	spec, err := clusterSpecFrom(req)
 	if err != nil {
 		return err
@@ -107,10 +102,16 @@ func (c *clusters) update(_ http.ResponseWriter, r *http.Request) error {
 		if cluster.Version != version {
 			return changes, shoal.ErrOutOfSequence
 		}
+		if spec.ForceRotateCA != cluster.Spec.ForceRotateCA {
+			if err := membership.RotateRoot(&cluster); err != nil {
+				return changes, err
+			}
+		}
 		cluster.Spec = spec
 		if err := membership.RotateTokens(&cluster, flag(r, "rotateWorkerToken"), flag(r, "rotateManagerToken")); err != nil {
 			return changes, err
 		}
+		membership.SetAutolock(&cluster, flag(r, "rotateManagerUnlockKey"))
 		changes.Put(&cluster)
 		return changes, nil
 	})
@@ -122,14 +123,19 @@ func (c *clusters) unlockKey(w http.ResponseWriter, _ *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, swarm.UnlockKeyResponse{UnlockKey: s.View().Cluster().UnlockKey})
+	cluster := s.View().Cluster()
+	if cluster == nil {
+		return fail(http.StatusServiceUnavailable, "the cluster is not ready")
+	}
+	return writeJSON(w, http.StatusOK, swarm.UnlockKeyResponse{UnlockKey: cluster.UnlockKey})
 }
 
-func (c *clusters) unlock(http.ResponseWriter, *http.Request) error {
-	if c.members.Info().State == "inactive" {
-		return fail(http.StatusServiceUnavailable, "This node is not part of a swarm")
+func (c *clusters) unlock(_ http.ResponseWriter, r *http.Request) error {
+	var req swarm.UnlockRequest
+	if err := readJSON(r, &req); err != nil {
+		return err
 	}
-	return fail(http.StatusConflict, "swarm is not locked")
+	return c.members.Unlock(r.Context(), req.UnlockKey)
 }
 
 // clusterSpecFrom converts the API's settings.
@@ -187,7 +193,7 @@ func clusterInfo(c *shoal.Cluster) swarm.ClusterInfo {
 			TaskDefaults:     swarm.TaskDefaults{LogDriver: driverTo(c.Spec.DefaultLogDriver)},
 			EncryptionConfig: swarm.EncryptionConfig{AutoLockManagers: c.Spec.AutoLock},
 		},
-		TLSInfo:         tlsInfoTo(membership.TLSInfo(c)),
+		TLSInfo: tlsInfoTo(membership.TLSInfo(c)), RootRotationInProgress: c.Rotation != nil,
 		DefaultAddrPool: prefixes(c.DefaultAddrPool), SubnetSize: c.SubnetSize, DataPathPort: c.DataPathPort,
 	}
 }

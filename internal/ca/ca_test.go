@@ -68,7 +68,7 @@ func TestBadTokensAreRefused(t *testing.T) {
 
 func TestIdentitySurvivesALoad(t *testing.T) {
 	id := newIdentity(t, newRoot(t), shoal.RoleManager)
-	again, err := ca.LoadIdentity(id.Dir())
+	again, err := ca.LoadIdentity(id.Dir(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,13 +25,17 @@ const (
 type Identity struct {
 	dir string
 
-	mu   sync.RWMutex // guards root, cert
-	root *Root
-	cert *tls.Certificate
+	mu     sync.RWMutex // guards all below
+	root   *Root
+	cert   *tls.Certificate
+	keyPEM []byte
+	lock   LockKey
+	memory *os.File // the key in the clear, for those who read it by name; never on a disk
 }
 
-// LoadIdentity reads the identity kept in dir. The error is os.ErrNotExist when there is none.
-func LoadIdentity(dir string) (*Identity, error) {
+// LoadIdentity reads the identity kept in dir. The error is os.ErrNotExist when there is none, and ErrLocked or ErrWrongKey
+// when its key is locked and lock does not open it.
+func LoadIdentity(dir string, lock LockKey) (*Identity, error) {
 	rootPEM, err := os.ReadFile(filepath.Join(dir, RootFile))
 	if err != nil {
 		return nil, fmt.Errorf("read identity: %w", err)
@@ -44,7 +48,10 @@ func LoadIdentity(dir string) (*Identity, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read identity: %w", err)
 	}
-	id := &Identity{dir: dir}
+	if keyPEM, err = lock.Open(keyPEM); err != nil {
+		return nil, fmt.Errorf("read node key: %w", err)
+	}
+	id := &Identity{dir: dir, lock: lock}
 	return id, id.set(rootPEM, certPEM, keyPEM)
 }
 
@@ -62,11 +69,18 @@ func (id *Identity) Renew(rootPEM, certPEM, keyPEM []byte) error {
 	if err := os.MkdirAll(id.dir, 0o700); err != nil {
 		return fmt.Errorf("keep identity: %w", err)
 	}
+	id.mu.RLock()
+	lock := id.lock
+	id.mu.RUnlock()
+	keptKey, err := lock.Lock(keyPEM)
+	if err != nil {
+		return fmt.Errorf("keep identity: %w", err)
+	}
 	for _, file := range []struct {
 		name string
 		data []byte
 		mode os.FileMode
-	}{{RootFile, rootPEM, 0o644}, {KeyFile, keyPEM, 0o600}, {CertFile, certPEM, 0o644}} {
+	}{{RootFile, rootPEM, 0o644}, {KeyFile, keptKey, 0o600}, {CertFile, certPEM, 0o644}} {
 		if err := replaceFile(filepath.Join(id.dir, file.name), file.data, file.mode); err != nil {
 			return fmt.Errorf("keep identity: %w", err)
 		}
@@ -92,8 +106,61 @@ func (id *Identity) set(rootPEM, certPEM, keyPEM []byte) error {
 	}
 	id.mu.Lock()
 	defer id.mu.Unlock()
-	id.root, id.cert = root, &cert
+	id.root, id.cert, id.keyPEM = root, &cert, keyPEM
+	if id.memory == nil {
+		id.memory, err = memoryFile(keyPEM)
+		return err
+	}
+	if _, err := id.memory.WriteAt(keyPEM, 0); err != nil {
+		return fmt.Errorf("keep node key in memory: %w", err)
+	}
+	return id.memory.Truncate(int64(len(keyPEM)))
+}
+
+// Trust replaces the root that the node trusts, on disk first.
+func (id *Identity) Trust(rootPEM []byte) error {
+	root, err := ParseRoot(rootPEM, nil)
+	if err != nil {
+		return err
+	}
+	id.mu.Lock()
+	defer id.mu.Unlock()
+	if err := replaceFile(filepath.Join(id.dir, RootFile), rootPEM, 0o644); err != nil {
+		return fmt.Errorf("keep identity: %w", err)
+	}
+	id.root = root
 	return nil
+}
+
+// Info is whom the node trusts and who issued its certificate.
+func (id *Identity) Info() shoal.TLSInfo {
+	id.mu.RLock()
+	defer id.mu.RUnlock()
+	return shoal.TLSInfo{
+		TrustRoot: string(id.root.CertPEM), CertIssuerSubject: id.cert.Leaf.RawIssuer, CertIssuerPublicKey: id.root.issuerKey(id.cert.Leaf),
+	}
+}
+
+// Lock keeps the node's key under another lock from now on; nil opens it.
+func (id *Identity) Lock(lock LockKey) error {
+	id.mu.Lock()
+	defer id.mu.Unlock()
+	kept, err := lock.Lock(id.keyPEM)
+	if err != nil {
+		return err
+	}
+	if err := replaceFile(filepath.Join(id.dir, KeyFile), kept, 0o600); err != nil {
+		return fmt.Errorf("keep identity: %w", err)
+	}
+	id.lock = lock
+	return nil
+}
+
+// OpenKeyFile names a file, in memory, that holds the node's present key in the clear for as long as the identity lives.
+func (id *Identity) OpenKeyFile() string {
+	id.mu.RLock()
+	defer id.mu.RUnlock()
+	return id.memory.Name()
 }
 
 // Dir is the folder that the identity is kept in.

@@ -34,9 +34,11 @@ const (
 
 // Root is the cluster's certificate authority. Key is nil on nodes that only check certificates.
 type Root struct {
+	// CertPEM is the root's certificate; others that are trusted as well may follow it.
 	CertPEM []byte
 	KeyPEM  []byte
 	cert    *x509.Certificate
+	all     []*x509.Certificate // cert and the others
 	key     *ecdsa.PrivateKey
 }
 
@@ -72,15 +74,18 @@ func NewRoot() (*Root, error) {
 
 // ParseRoot reads a root from PEM; keyPEM may be nil.
 func ParseRoot(certPEM, keyPEM []byte) (*Root, error) {
-	block, _ := pem.Decode(certPEM)
-	if block == nil {
+	root := &Root{CertPEM: certPEM, KeyPEM: keyPEM}
+	for block, rest := pem.Decode(certPEM); block != nil; block, rest = pem.Decode(rest) {
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("parse root certificate: %w", err)
+		}
+		root.all = append(root.all, cert)
+	}
+	if len(root.all) == 0 {
 		return nil, errors.New("parse root certificate: no PEM block")
 	}
-	cert, err := x509.ParseCertificate(block.Bytes)
-	if err != nil {
-		return nil, fmt.Errorf("parse root certificate: %w", err)
-	}
-	root := &Root{CertPEM: certPEM, KeyPEM: keyPEM, cert: cert}
+	root.cert = root.all[0]
 	if len(keyPEM) > 0 {
 		pair, err := tls.X509KeyPair(certPEM, keyPEM)
 		if err != nil {
@@ -107,11 +112,42 @@ func (r *Root) Info() shoal.TLSInfo {
 	}
 }
 
-// Pool has this root as its only member.
+// Pool is all that is trusted.
 func (r *Root) Pool() *x509.CertPool {
 	pool := x509.NewCertPool()
-	pool.AddCert(r.cert)
+	for _, cert := range r.all {
+		pool.AddCert(cert)
+	}
 	return pool
+}
+
+// issuerKey is the public key that a certificate was signed with, nil if it is none of those trusted.
+func (r *Root) issuerKey(cert *x509.Certificate) []byte {
+	for _, root := range r.all {
+		if cert.CheckSignatureFrom(root) == nil {
+			return root.RawSubjectPublicKeyInfo
+		}
+	}
+	return nil
+}
+
+// Endorse gives another root's certificate signed by this one, so that who trusts only this one trusts the other too.
+func (r *Root) Endorse(other *Root) ([]byte, error) {
+	if r.key == nil {
+		return nil, errors.New("endorse root: this root has no key")
+	}
+	serial, err := newSerial()
+	if err != nil {
+		return nil, err
+	}
+	template := *other.cert
+	template.SerialNumber, template.NotAfter = serial, r.cert.NotAfter
+	template.SignatureAlgorithm, template.AuthorityKeyId = 0, nil
+	der, err := x509.CreateCertificate(rand.Reader, &template, r.cert, other.cert.PublicKey, r.key)
+	if err != nil {
+		return nil, fmt.Errorf("endorse root: %w", err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), nil
 }
 
 // Sign turns a node's request into a certificate for that node in that role. What the request says of names is ignored.

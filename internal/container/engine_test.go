@@ -65,7 +65,7 @@ type node struct {
 func newNode(t testing.TB) *node {
 	t.Helper()
 	if os.Getuid() != 0 {
-		t.Skip("needs root")
+		t.Fatal("needs root")
 	}
 	n := &node{t: t, dir: t.TempDir()}
 	n.up()

@@ -76,6 +76,7 @@ func (e *Engine) launch(ctx context.Context, c *container, info Info) error {
 		sandbox shoal.Sandbox
 		spec    *specs.Spec
 		root    []mount.Mount
+		shim    *runtime.Shim
 	)
 	work, workCtx := errgroup.WithContext(ctx)
 	work.Go(func() error {
@@ -93,12 +94,19 @@ func (e *Engine) launch(ctx context.Context, c *container, info Info) error {
 		spec, err = e.ociSpec(&info, root)
 		return err
 	})
+	work.Go(func() error {
+		var err error
+		shim, err = e.Runtime.StartShim(info.ID)
+		return err
+	})
 	if err := work.Wait(); err != nil {
+		shim.Kill()
 		return err
 	}
 	sandboxMounts(spec, sandbox)
-	task, err := e.newTask(ctx, c, info, spec)
+	task, err := e.newTask(ctx, c, info, shim, spec)
 	if err != nil {
+		shim.Kill()
 		return err
 	}
 	exit, err := task.Wait(e.ctx)
@@ -117,7 +125,7 @@ func (e *Engine) launch(ctx context.Context, c *container, info Info) error {
 
 // newTask registers the container with containerd and makes its task. The record is written directly: the client's way
 // would add a lease, which costs two more transactions.
-func (e *Engine) newTask(ctx context.Context, c *container, info Info, spec *specs.Spec) (client.Task, error) {
+func (e *Engine) newTask(ctx context.Context, c *container, info Info, shim *runtime.Shim, spec *specs.Spec) (client.Task, error) {
 	data, err := json.Marshal(spec)
 	if err != nil {
 		return nil, fmt.Errorf("encode spec: %w", err)
@@ -131,6 +139,9 @@ func (e *Engine) newTask(ctx context.Context, c *container, info Info, spec *spe
 		Spec:    &rawAny{url: "types.containerd.io/opencontainers/runtime-spec/1/Spec", value: data},
 		Runtime: containers.RuntimeInfo{Name: e.Runtime.Shim, Options: options},
 	}
+	if shim != nil {
+		record.SandboxID = runtime.Sandbox
+	}
 	store := e.Runtime.Client.ContainerService()
 	if _, err = store.Create(ctx, record); errdefs.IsAlreadyExists(err) {
 		_ = store.Delete(ctx, info.ID)
@@ -143,7 +154,7 @@ func (e *Engine) newTask(ctx context.Context, c *container, info Info, spec *spe
 	if err != nil {
 		return nil, fmt.Errorf("load container: %w", err)
 	}
-	task, err := loaded.NewTask(ctx, cio.NewCreator(c.streams(info, e)...))
+	task, err := loaded.NewTask(ctx, cio.NewCreator(c.streams(info, e)...), e.Runtime.TaskOptions(shim)...)
 	if err != nil {
 		return nil, createError(err)
 	}
@@ -296,6 +307,7 @@ func (e *Engine) takeDown(c *container) {
 			e.Volumes.Unmounted(m.Name, info.ID)
 		}
 	}
+	e.Runtime.ForgetShim(info.ID)
 	e.removeFiles(info.ID)
 	e.removeCgroup(e.cgroupPath(info))
 }

@@ -45,15 +45,11 @@ type manager struct {
 // startManager opens the store and serves the node protocol until Stop.
 func startManager(ctx context.Context, log *slog.Logger, bus *events.Bus, cfg membership.ManagerConfig) (*manager, error) {
 	dir := filepath.Join(cfg.Dir, membership.StoreDir)
-	key, err := sealingKey(filepath.Join(dir, "key"), cfg.Join)
-	if err != nil {
-		return nil, err
-	}
 	member, err := startMember(ctx, log, dir, cfg)
 	if err != nil {
 		return nil, err
 	}
-	opened, err := store.Open(ctx, store.Config{Backend: member, Key: key, Log: log})
+	opened, err := store.Open(ctx, store.Config{Backend: member, Key: cfg.SealingKey, Log: log})
 	if err != nil {
 		member.Close()
 		return nil, err
@@ -63,7 +59,7 @@ func startManager(ctx context.Context, log *slog.Logger, bus *events.Bus, cfg me
 		member.Close()
 		return nil, fmt.Errorf("serve the node protocol: %w", err)
 	}
-	m := &manager{log: log, node: cfg.Identity.NodeID(), member: member, store: opened, key: key, done: make(chan struct{})}
+	m := &manager{log: log, node: cfg.Identity.NodeID(), member: member, store: opened, key: cfg.SealingKey, done: make(chan struct{})}
 	m.run(cfg.Identity, listener, bus)
 	if cfg.Join != nil {
 		if err := m.awaitVote(ctx); err != nil {
@@ -72,15 +68,6 @@ func startManager(ctx context.Context, log *slog.Logger, bus *events.Bus, cfg me
 		}
 	}
 	return m, nil
-}
-
-func sealingKey(path string, join *rpc.MemberReply) ([]byte, error) {
-	if join != nil {
-		if err := store.SaveKey(path, join.Key); err != nil {
-			return nil, err
-		}
-	}
-	return store.LoadKey(path)
 }
 
 func startMember(ctx context.Context, log *slog.Logger, dir string, cfg membership.ManagerConfig) (*etcd.Member, error) {
@@ -100,7 +87,7 @@ func startMember(ctx context.Context, log *slog.Logger, dir string, cfg membersh
 		Dir: filepath.Join(dir, "etcd"), Name: cfg.Identity.NodeID(),
 		PeerURL: peerURL, ListenURL: "https://" + net.JoinHostPort(host, u.Port()),
 		TLS: &etcd.TLS{
-			CertFile: filepath.Join(cfg.Identity.Dir(), ca.CertFile), KeyFile: filepath.Join(cfg.Identity.Dir(), ca.KeyFile),
+			CertFile: filepath.Join(cfg.Identity.Dir(), ca.CertFile), KeyFile: cfg.Identity.OpenKeyFile(),
 			CAFile: filepath.Join(cfg.Identity.Dir(), ca.RootFile), ServerName: ca.ManagerUnit, AllowedName: ca.ManagerUnit,
 		},
 		Log: log,
@@ -127,6 +114,7 @@ func (m *manager) run(identity *ca.Identity, listener net.Listener, bus *events.
 	verdicts := membership.NewVerdicts(m.log, m.store, m.member, dispatcher.Silence)
 	m.dispatcher = dispatcher.New(dispatcher.Config{
 		Log: m.log, Store: m.store, Verdicts: verdicts, Leadership: m.member, Managers: membership.Managers,
+		Trust: membership.Trust,
 	})
 	roster := &membership.Roster{
 		Log: m.log, Node: m.node, Store: m.store, Members: members{m}, Leadership: m.member, Resign: m.member.Resign,

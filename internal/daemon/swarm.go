@@ -43,13 +43,12 @@ func (a *runningAgent) Stop() {
 func (h *swarmHost) StartAgent(cfg membership.AgentConfig) (membership.Agent, error) {
 	d := h.d
 	facts := describe(d.cfg)
-	trust := cfg.Identity.Root().Info()
 	ctx, cancel := context.WithCancel(context.Background())
 	a := &runningAgent{cancel: cancel, Agent: agent.New(agent.Config{
 		Log: d.log, Dial: cfg.Dial, Managers: cfg.State.Managers, Welcomed: cfg.Welcomed,
 		Describe: func() shoal.NodeDescription {
 			description := describe(d.cfg)
-			description.TLS = trust
+			description.TLS = cfg.Identity.Info()
 			routes, err := d.networks.HostRoutes()
 			if err != nil {
 				d.log.Warn("list the host's routes", "err", err)

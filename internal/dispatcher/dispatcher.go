@@ -27,6 +27,8 @@ type Config struct {
 	Leadership Leadership
 	// Managers lists where the node protocol is served, the leader first.
 	Managers func(store.View) []string
+	// Trust is what nodes are to trust, and the public key that their certificates are to be signed with.
+	Trust func(store.View) (roots, issuer []byte)
 }
 
 // Leadership tells whether this manager leads; the channel is closed when that may have changed. LeaderID is the store member

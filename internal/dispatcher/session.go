@@ -180,6 +180,7 @@ func (s *session) outbox() []*rpc.ManagerMessage {
 // nextWelcome is what the node must know of the managers; nil if it knows it already.
 func (s *session) nextWelcome(view store.View) *rpc.Welcome {
 	now := &rpc.Welcome{Heartbeat: Silence(view), Managers: s.d.cfg.Managers(view), Role: roleOf(view, s.node)}
+	now.Trust, now.Issuer = s.d.cfg.Trust(view)
 	if reflect.DeepEqual(now, s.welcome) {
 		return nil
 	}

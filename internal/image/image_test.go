@@ -22,7 +22,7 @@ import (
 func newStore(t *testing.T) *Store {
 	t.Helper()
 	if os.Getuid() != 0 {
-		t.Skip("needs root")
+		t.Fatal("needs root")
 	}
 	dir, log := t.TempDir(), slog.New(slog.NewTextHandler(t.Output(), nil))
 	rt, err := runtime.Start(context.Background(), runtime.Config{Log: log, Root: filepath.Join(dir, "root"), State: filepath.Join(dir, "state")})

@@ -102,7 +102,7 @@ func (a *Admission) Join(ctx context.Context, req *rpc.JoinRequest) (*rpc.Certif
 
 func (a *Admission) certify(view store.View, node shoal.ID, role shoal.NodeRole, csr []byte) (*rpc.CertificateReply, error) {
 	cluster := view.Cluster()
-	root, err := ca.ParseRoot(cluster.RootCA, cluster.RootKey)
+	root, err := issuingRoot(cluster)
 	if err != nil {
 		return nil, err
 	}
@@ -111,7 +111,7 @@ func (a *Admission) certify(view store.View, node shoal.ID, role shoal.NodeRole,
 		return nil, err
 	}
 	return &rpc.CertificateReply{
-		NodeID: node, ClusterID: cluster.ID, Role: role, Cert: cert, Root: cluster.RootCA, Managers: Managers(view),
+		NodeID: node, ClusterID: cluster.ID, Role: role, Cert: slices.Concat(cert, cluster.Intermediates), Root: trusted(cluster), Managers: Managers(view),
 	}, nil
 }
 
@@ -198,6 +198,13 @@ func (a *Admission) JoinMember(ctx context.Context, req *rpc.MemberRequest) (*rp
 	return &rpc.MemberReply{PeerURLs: members, Key: a.Members.Key()}, nil
 }
 
+const leftMessage = "node has left"
+
+// hasLeft tells of a node that will not come back under its old identity.
+func hasLeft(n *shoal.Node) bool {
+	return n.Status.State == shoal.NodeDown && n.Status.Message == leftMessage
+}
+
 // Leave records that a node has gone of its own will: it is down at once, and no member any more.
 func (a *Admission) Leave(ctx context.Context, _ *rpc.LeaveRequest) (*rpc.LeaveReply, error) {
 	id := rpc.CallerOf(ctx).NodeID
@@ -215,7 +222,7 @@ func (a *Admission) Leave(ctx context.Context, _ *rpc.LeaveRequest) (*rpc.LeaveR
 		if node := view.Node(id); node != nil {
 			n := *node
 			n.Manager = nil
-			n.Status = shoal.NodeStatus{State: shoal.NodeDown, Message: "node has left", Addr: n.Status.Addr}
+			n.Status = shoal.NodeStatus{State: shoal.NodeDown, Message: leftMessage, Addr: n.Status.Addr}
 			changes.Put(&n)
 		}
 		return changes, nil

@@ -1,8 +1,11 @@
 package membership
 
 import (
+	"slices"
+
 	"github.com/shoal-dev/shoal/internal/ca"
 	"github.com/shoal-dev/shoal/internal/shoal"
+	"github.com/shoal-dev/shoal/internal/store"
 )
 
 // RotateTokens gives a cluster new join tokens; the old ones admit nobody any more.
@@ -22,11 +25,79 @@ func RotateTokens(cluster *shoal.Cluster, worker, manager bool) error {
 	return err
 }
 
-// TLSInfo is the trust of a cluster.
+// TLSInfo is the trust of a cluster, or that which it is on its way to.
 func TLSInfo(cluster *shoal.Cluster) shoal.TLSInfo {
-	root, err := ca.ParseRoot(cluster.RootCA, nil)
+	root, err := issuingRoot(cluster)
 	if err != nil {
 		return shoal.TLSInfo{TrustRoot: string(cluster.RootCA)}
 	}
 	return root.Info()
+}
+
+// RotateRoot begins to move a cluster to a new root. Until every node has a certificate of it, both are trusted.
+func RotateRoot(cluster *shoal.Cluster) error {
+	if cluster.Rotation != nil {
+		return shoal.FailedPrecondition("the root certificate is being rotated already")
+	}
+	old, err := ca.ParseRoot(cluster.RootCA, cluster.RootKey)
+	if err != nil {
+		return err
+	}
+	root, err := ca.NewRoot()
+	if err != nil {
+		return err
+	}
+	endorsed, err := old.Endorse(root)
+	if err != nil {
+		return err
+	}
+	cluster.Rotation = &shoal.RootRotation{Cert: root.CertPEM, Key: root.KeyPEM}
+	cluster.Intermediates = slices.Concat(endorsed, cluster.Intermediates)
+	return nil
+}
+
+// finishRotation makes the new root the only one; join tokens carry its digest from then on.
+func finishRotation(cluster *shoal.Cluster) error {
+	cluster.RootCA, cluster.RootKey, cluster.Rotation = cluster.Rotation.Cert, cluster.Rotation.Key, nil
+	return RotateTokens(cluster, true, true)
+}
+
+// issuingRoot signs new certificates.
+func issuingRoot(cluster *shoal.Cluster) (*ca.Root, error) {
+	if r := cluster.Rotation; r != nil {
+		return ca.ParseRoot(r.Cert, r.Key)
+	}
+	return ca.ParseRoot(cluster.RootCA, cluster.RootKey)
+}
+
+// trusted is the roots that nodes trust (PEM), the newest first.
+func trusted(cluster *shoal.Cluster) []byte {
+	if r := cluster.Rotation; r != nil {
+		return slices.Concat(r.Cert, cluster.RootCA)
+	}
+	return cluster.RootCA
+}
+
+// Trust is what nodes are to trust, and the public key that their certificates are to be signed with.
+func Trust(view store.View) (roots, issuer []byte) {
+	cluster := view.Cluster()
+	if cluster == nil {
+		return nil, nil
+	}
+	return trusted(cluster), TLSInfo(cluster).CertIssuerPublicKey
+}
+
+// rotated tells whether every node that is to stay has a certificate of the new root.
+func rotated(view store.View) bool {
+	cluster := view.Cluster()
+	if cluster == nil || cluster.Rotation == nil {
+		return false
+	}
+	_, issuer := Trust(view)
+	for _, n := range view.Nodes() {
+		if !slices.Equal(n.Description.TLS.CertIssuerPublicKey, issuer) && !hasLeft(n) {
+			return false
+		}
+	}
+	return true
 }

@@ -101,7 +101,8 @@ func (m *Membership) takeUp(identity *ca.Identity, state State) error {
 func (m *Membership) abandon(ctx context.Context) {
 	m.stop()
 	m.mu.Lock()
-	m.identity, m.state, m.failure, m.wanted = nil, State{}, nil, ""
+	m.identity, m.state, m.failure, m.wanted = nil, State{}, nil, nil
+	m.lock, m.locked = nil, false
 	m.mu.Unlock()
 	if err := os.RemoveAll(m.cfg.Dir); err != nil {
 		m.cfg.Log.Error("remove cluster state", "err", err)
@@ -189,11 +190,13 @@ func newCluster(req InitRequest, root *ca.Root) (*shoal.Cluster, error) {
 	if spec.Name == "" {
 		spec.Name = shoal.ClusterName
 	}
-	return &shoal.Cluster{
+	cluster := &shoal.Cluster{
 		Meta: shoal.Meta{ID: shoal.NewID()}, Spec: spec, RootCA: root.CertPEM, RootKey: root.KeyPEM,
 		Tokens:          shoal.JoinTokens{Worker: worker, Manager: manager},
 		DefaultAddrPool: req.DefaultAddrPool, SubnetSize: req.SubnetSize, DataPathPort: req.DataPathPort,
-	}, nil
+	}
+	SetAutolock(cluster, false)
+	return cluster, nil
 }
 
 const minCertExpiry = time.Hour

@@ -183,11 +183,14 @@ func (m *Membership) Leave(ctx context.Context, force bool) error {
 	if identity == nil && m.Info().State == "inactive" {
 		return errNoSwarm
 	}
+	if !force && m.Info().State == "locked" {
+		return errLockedLeaves
+	}
 	if manager != nil && !force {
 		return leaveWarning(manager)
 	}
 	m.mu.Lock()
-	m.wanted = "" // nothing is to be settled any more
+	m.wanted = nil // nothing is to be settled any more
 	m.mu.Unlock()
 	if identity != nil {
 		m.sayGoodbye(ctx, manager)

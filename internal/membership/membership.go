@@ -48,6 +48,8 @@ type ManagerConfig struct {
 	Dir      string
 	// Join is set when the manager joins others; nil founds a cluster or starts again what is in Dir.
 	Join *rpc.MemberReply
+	// SealingKey seals secrets in the store.
+	SealingKey []byte
 }
 
 // Manager is the running manager part.
@@ -66,13 +68,15 @@ type AgentConfig struct {
 	State    State
 	Dir      string
 	Dial     func(addr string) (*rpc.Client, error)
-	Welcomed func(managers []string, role shoal.NodeRole)
+	Welcomed func(rpc.Welcome)
 }
 
 // Agent is the running agent part.
 type Agent interface {
 	// Client waits for a session and gives its connection.
 	Client(ctx context.Context) (*rpc.Client, error)
+	// Reopen begins the session anew, because the node's trust or certificate has changed.
+	Reopen()
 	Stop()
 }
 
@@ -102,7 +106,10 @@ type Membership struct {
 	failure  error
 	pending  bool
 	giveUp   context.CancelFunc // ends the attempts to start a manager that waits for others; may be nil
-	wanted   shoal.NodeRole     // as the leader said last
+	wanted   *rpc.Welcome       // what the leader said last
+	lock     ca.LockKey         // of this node's files; nil while they are open
+	locked   bool               // the key is missing
+	unlocks  chan chan error    // asks a locked node to try again
 }
 
 // New makes a node's membership; Start resumes what the folder says.
@@ -123,6 +130,11 @@ type unavailable string
 func (e unavailable) Error() string { return string(e) }
 func (unavailable) Unwrap() error   { return errdefs.ErrUnavailable }
 
+type conflict string
+
+func (e conflict) Error() string { return string(e) }
+func (conflict) Unwrap() error   { return errdefs.ErrConflict }
+
 type precondition string
 
 func (e precondition) Error() string { return string(e) }
@@ -132,7 +144,7 @@ func plainPrecondition(text string) error { return precondition(text) }
 
 // Info is the node's place as `docker info` tells it.
 type Info struct {
-	// State is inactive, pending, active or error.
+	// State is inactive, pending, active, locked or error.
 	State     string
 	NodeID    shoal.ID
 	NodeAddr  string
@@ -148,6 +160,9 @@ func (m *Membership) Info() Info {
 	info := Info{State: "inactive"}
 	if m.failure != nil {
 		return Info{State: "error", Err: m.failure.Error()}
+	}
+	if m.locked {
+		return Info{State: "locked"}
 	}
 	if m.identity == nil {
 		if m.pending {
@@ -180,6 +195,8 @@ func (m *Membership) Manager() (Manager, error) {
 	switch {
 	case m.manager != nil:
 		return m.manager, nil
+	case m.locked:
+		return nil, errLocked
 	case m.identity != nil && m.identity.Role() == shoal.RoleManager:
 		return nil, store.ErrNoLeader // it starts, or waits for others to
 	case m.identity != nil:
@@ -192,8 +209,11 @@ func (m *Membership) Manager() (Manager, error) {
 // Client gives a connection to a manager.
 func (m *Membership) Client(ctx context.Context) (*rpc.Client, error) {
 	m.mu.Lock()
-	agent := m.agent
+	agent, locked := m.agent, m.locked
 	m.mu.Unlock()
+	if locked {
+		return nil, errLocked
+	}
 	if agent == nil {
 		return nil, errNotInSwarm
 	}
@@ -222,8 +242,15 @@ const startPatience = 5 * time.Second
 
 // Start takes up the place that the folder tells of. What cannot be done at once goes on until ctx ends.
 func (m *Membership) Start(ctx context.Context) error {
-	identity, err := ca.LoadIdentity(m.certificates())
+	m.mu.Lock()
+	lock := m.lock
+	m.mu.Unlock()
+	identity, err := ca.LoadIdentity(m.certificates(), lock)
 	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if errors.Is(err, ca.ErrLocked) {
+		m.awaitUnlock(ctx)
 		return nil
 	}
 	if err != nil {
@@ -238,7 +265,7 @@ func (m *Membership) Start(ctx context.Context) error {
 		return m.fail(fmt.Errorf("read cluster state: %w", err))
 	}
 	m.mu.Lock()
-	m.identity, m.state = identity, state
+	m.identity, m.state, m.locked = identity, state, false
 	m.mu.Unlock()
 	// The agent looks for a manager while this node's own waits for a majority.
 	if err := m.startAgent(); err != nil {
@@ -333,15 +360,22 @@ func (m *Membership) startManager(ctx context.Context, join *rpc.MemberReply) er
 	m.mu.Lock()
 	identity, state := m.identity, m.state
 	m.mu.Unlock()
-	manager, err := m.cfg.Host.StartManager(ctx, ManagerConfig{Identity: identity, State: state, Dir: m.cfg.Dir, Join: join})
+	key, err := m.sealingKey(join)
+	if err != nil {
+		return fmt.Errorf("start manager: %w", err)
+	}
+	manager, err := m.cfg.Host.StartManager(ctx, ManagerConfig{Identity: identity, State: state, Dir: m.cfg.Dir, Join: join, SealingKey: key})
 	if err != nil {
 		return fmt.Errorf("start manager: %w", err)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.manager = manager
+	following, stop := context.WithCancel(context.Background())
+	go m.followLock(following, manager, identity, key)
 	go func() {
 		<-manager.Done()
+		stop()
 		m.settleSoon()
 	}()
 	return nil

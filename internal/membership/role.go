@@ -1,6 +1,7 @@
 package membership
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net"
@@ -17,15 +18,15 @@ import (
 const StoreDir = "store"
 
 // welcomed remembers what the leader says at the start of a session and whenever it changes.
-func (m *Membership) welcomed(managers []string, role shoal.NodeRole) {
+func (m *Membership) welcomed(w rpc.Welcome) {
 	m.mu.Lock()
 	state := m.state
-	changed := len(managers) > 0 && !slices.Equal(state.Managers, managers)
+	changed := len(w.Managers) > 0 && !slices.Equal(state.Managers, w.Managers)
 	if changed {
-		state.Managers = managers
+		state.Managers = w.Managers
 		m.state = state
 	}
-	m.wanted = role
+	m.wanted = &w
 	m.mu.Unlock()
 	if changed {
 		if err := m.saveState(state); err != nil {
@@ -37,13 +38,25 @@ func (m *Membership) welcomed(managers []string, role shoal.NodeRole) {
 
 // settledLocked tells whether the node is what the leader wants it to be. The caller holds mu.
 func (m *Membership) settledLocked() bool {
-	if m.identity == nil || m.wanted == "" || m.agent == nil {
+	if m.identity == nil || m.wanted == nil || m.agent == nil {
 		return true // left, or not told yet
 	}
-	if m.wanted == shoal.RoleWorker {
+	return m.roleSettledLocked() && m.trusts(m.identity, m.wanted) && m.issuedBy(m.identity, m.wanted)
+}
+
+func (m *Membership) roleSettledLocked() bool {
+	if m.wanted.Role == shoal.RoleWorker {
 		return m.identity.Role() == shoal.RoleWorker && m.manager == nil
 	}
 	return m.identity.Role() == shoal.RoleManager && m.manager != nil && !isDone(m.manager)
+}
+
+func (m *Membership) trusts(identity *ca.Identity, w *rpc.Welcome) bool {
+	return len(w.Trust) == 0 || bytes.Equal(identity.Root().CertPEM, w.Trust)
+}
+
+func (m *Membership) issuedBy(identity *ca.Identity, w *rpc.Welcome) bool {
+	return len(w.Issuer) == 0 || bytes.Equal(identity.Info().CertIssuerPublicKey, w.Issuer)
 }
 
 func isDone(manager Manager) bool {
@@ -65,12 +78,12 @@ func (m *Membership) settleSoon() {
 	}
 }
 
-// settle makes a worker a manager or the reverse, as the leader wants it, and tries again until it is.
+// settle brings about what the leader wants of the node: its role, its trust and its certificate. It tries again until it is so.
 func (m *Membership) settle() {
 	m.op.Lock()
 	defer m.op.Unlock()
 	m.mu.Lock()
-	settled, wanted := m.settledLocked(), m.wanted
+	settled, wanted, identity, agent := m.settledLocked(), m.wanted, m.identity, m.agent
 	m.mu.Unlock()
 	if settled {
 		return
@@ -78,15 +91,45 @@ func (m *Membership) settle() {
 	const limit, again = time.Minute, time.Second
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
-	m.cfg.Log.Info("node changes its role", "role", wanted)
-	change := m.promote
-	if wanted == shoal.RoleWorker {
-		change = m.demote
+	if err := m.settleTrust(ctx, identity, wanted, agent); err != nil {
+		m.cfg.Log.Error("renew the node's trust", "err", err)
 	}
-	if err := change(ctx); err != nil {
-		m.cfg.Log.Error("change the node's role", "role", wanted, "err", err)
-		time.AfterFunc(again, m.settleSoon)
+	if err := m.settleRole(ctx, wanted.Role); err != nil {
+		m.cfg.Log.Error("change the node's role", "role", wanted.Role, "err", err)
 	}
+	time.AfterFunc(again, m.settleSoon)
+}
+
+// settleTrust takes up another root, and a certificate of it.
+func (m *Membership) settleTrust(ctx context.Context, identity *ca.Identity, wanted *rpc.Welcome, agent Agent) error {
+	if m.trusts(identity, wanted) && m.issuedBy(identity, wanted) {
+		return nil
+	}
+	defer agent.Reopen()
+	if !m.trusts(identity, wanted) {
+		if err := identity.Trust(wanted.Trust); err != nil {
+			return err
+		}
+	}
+	if m.issuedBy(identity, wanted) {
+		return nil
+	}
+	return m.renew(ctx)
+}
+
+// settleRole makes a worker a manager or the reverse.
+func (m *Membership) settleRole(ctx context.Context, role shoal.NodeRole) error {
+	m.mu.Lock()
+	settled := m.roleSettledLocked()
+	m.mu.Unlock()
+	if settled {
+		return nil
+	}
+	m.cfg.Log.Info("node changes its role", "role", role)
+	if role == shoal.RoleWorker {
+		return m.demote(ctx)
+	}
+	return m.promote(ctx)
 }
 
 // promote makes the node a new member of the store, whatever it was before.
@@ -127,6 +170,15 @@ func (m *Membership) stopManager() {
 		manager.Stop()
 	}
 	m.removeStore(filepath.Join(m.cfg.Dir, StoreDir))
+	m.mu.Lock()
+	identity, locked := m.identity, m.lock != nil
+	m.lock = nil
+	m.mu.Unlock()
+	if locked { // only managers are locked
+		if err := identity.Lock(nil); err != nil {
+			m.cfg.Log.Error("open the node's key", "err", err)
+		}
+	}
 }
 
 // renew gets a new certificate from the first manager that answers.

@@ -10,7 +10,7 @@ import (
 )
 
 // Roster makes the store's members follow the nodes' roles: it takes out nodes that are to be workers, and members that no
-// node has. It works while its manager leads; everything it does is done again by the next leader if it could not be finished.
+// node has. It also ends rotations of the root certificate. It works while its manager leads; everything it does is done again by the next leader if it could not be finished.
 type Roster struct {
 	Log        *slog.Logger
 	Node       shoal.ID // of this manager
@@ -46,6 +46,7 @@ func (r *Roster) Run(ctx context.Context) error {
 	for {
 		if _, leads, _ := r.Leadership.Leader(); leads {
 			r.demote(ctx, view)
+			r.finishRotation(ctx, view)
 		}
 		select {
 		case <-ctx.Done():
@@ -75,6 +76,26 @@ func (r *Roster) demote(ctx context.Context, view store.View) {
 		if err != nil && ctx.Err() == nil {
 			r.Log.Error("demote manager", "node", n.ID, "err", err)
 		}
+	}
+}
+
+// finishRotation ends the trust in the old root when no node needs it any more.
+func (r *Roster) finishRotation(ctx context.Context, view store.View) {
+	if !rotated(view) {
+		return
+	}
+	err := r.Store.Update(ctx, func(view store.View) (store.Changes, error) {
+		var changes store.Changes
+		if !rotated(view) {
+			return changes, nil
+		}
+		cluster := *view.Cluster()
+		err := finishRotation(&cluster)
+		changes.Put(&cluster)
+		return changes, err
+	})
+	if err != nil && ctx.Err() == nil {
+		r.Log.Error("finish the rotation of the root certificate", "err", err)
 	}
 }
 

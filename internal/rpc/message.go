@@ -127,6 +127,9 @@ type Welcome struct {
 	Managers []string
 	// Role is what the node is meant to be.
 	Role shoal.NodeRole
+	// Trust is what it is to trust, and Issuer the public key that its certificate is to be signed with.
+	Trust  []byte
+	Issuer []byte
 }
 
 // Tasks is the node's assignments, or what changed of them.

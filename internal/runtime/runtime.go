@@ -19,6 +19,7 @@ import (
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/cmd/containerd/server"
 	srvconfig "github.com/containerd/containerd/v2/cmd/containerd/server/config"
+	"github.com/containerd/containerd/v2/core/sandbox"
 	"github.com/containerd/containerd/v2/core/transfer"
 	"github.com/containerd/errdefs"
 )
@@ -115,6 +116,12 @@ func start(ctx context.Context, c Config) (*Runtime, error) {
 		return nil, fmt.Errorf("start containerd: %w", err)
 	}
 	rt.Client, rt.Transfer, rt.server, rt.stop = captured.client, captured.transfer, srv, stop
+	_, err = rt.Client.SandboxStore().Create(WithNamespace(ctx), sandbox.Sandbox{ID: Sandbox})
+	if err != nil && !errdefs.IsAlreadyExists(err) {
+		stop()
+		srv.Stop()
+		return nil, fmt.Errorf("make sandbox: %w", err)
+	}
 	return rt, nil
 }
 

@@ -13,12 +13,23 @@ type Cluster struct {
 	RootCA  []byte
 	RootKey []byte
 	Tokens  JoinTokens
+	// Intermediates is every root after the first, each signed by the one before it (PEM): who still trusts an old root
+	// trusts certificates of the present one that carry these along.
+	Intermediates []byte
+	// Rotation is set while the nodes are on their way to another root.
+	Rotation *RootRotation
 	// DefaultAddrPool and SubnetSize are what overlay subnets are cut from.
 	DefaultAddrPool []string
 	SubnetSize      uint32
 	DataPathPort    uint32
 	// UnlockKey is set under autolock.
 	UnlockKey string
+}
+
+// RootRotation is the root that is to take the place of the present one. New certificates are signed by it.
+type RootRotation struct {
+	Cert []byte
+	Key  []byte // sealed before it is stored
 }
 
 // JoinTokens admits new nodes.

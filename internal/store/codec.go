@@ -4,12 +4,9 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/rand"
+	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/shoal-dev/shoal/internal/shoal"
@@ -48,13 +45,37 @@ func parseKey(key string) (Kind, string, bool) {
 	return Kind(kind), id, ok && kind != "name"
 }
 
-// secretsOf is the fields of an object that are sealed.
+// secretsOf is the fields of an object that are sealed. o must be the codec's own copy.
 func secretsOf(o Object) []*[]byte {
 	switch o := o.(type) {
 	case *shoal.Secret:
 		return []*[]byte{&o.Data}
 	case *shoal.Cluster:
-		return []*[]byte{&o.RootKey}
+		if o.Rotation == nil {
+			return []*[]byte{&o.RootKey}
+		}
+		rotation := *o.Rotation // what the copy points to is not the codec's own
+		o.Rotation = &rotation
+		return []*[]byte{&o.RootKey, &rotation.Key}
+	}
+	return nil
+}
+
+// secretTextsOf is the fields that are sealed and are texts. o must be the codec's own copy.
+func secretTextsOf(o Object) []*string {
+	switch o := o.(type) {
+	case *shoal.Cluster:
+		return []*string{&o.Tokens.Worker, &o.Tokens.Manager, &o.UnlockKey}
+	case *shoal.Task:
+		return []*string{&o.Spec.RegistryAuth}
+	case *shoal.Service:
+		texts := []*string{&o.Spec.Task.RegistryAuth}
+		if o.PreviousSpec != nil {
+			previous := *o.PreviousSpec // what the copy points to is not the codec's own
+			o.PreviousSpec = &previous
+			texts = append(texts, &previous.Task.RegistryAuth)
+		}
+		return texts
 	}
 	return nil
 }
@@ -62,13 +83,51 @@ func secretsOf(o Object) []*[]byte {
 // encode may overwrite fields of o, which must be the codec's own copy.
 func (c *codec) encode(o Object) ([]byte, error) {
 	if c.aead != nil {
+		bound := []byte(keyOf(KindOf(o), o.Head().ID))
 		for _, field := range secretsOf(o) {
 			if *field != nil {
-				*field = c.aead.Seal(nil, nil /* the AEAD draws a random one */, *field, []byte(keyOf(KindOf(o), o.Head().ID))) // #nosec G407
+				*field = c.aead.Seal(nil, nil /* the AEAD draws a random one */, *field, bound) // #nosec G407
+			}
+		}
+		for _, text := range secretTextsOf(o) {
+			if *text != "" {
+				*text = base64.StdEncoding.EncodeToString(c.aead.Seal(nil, nil, []byte(*text), bound)) // #nosec G407
 			}
 		}
 	}
 	return json.Marshal(o)
+}
+
+// unseal opens what encode has sealed.
+func (c *codec) unseal(o Object, key string) error {
+	if c.aead == nil {
+		return nil
+	}
+	for _, field := range secretsOf(o) {
+		if *field == nil {
+			continue
+		}
+		open, err := c.aead.Open(nil, nil, *field, []byte(key))
+		if err != nil {
+			return fmt.Errorf("unseal %s: %w", key, err)
+		}
+		*field = open
+	}
+	for _, text := range secretTextsOf(o) {
+		if *text == "" {
+			continue
+		}
+		sealed, err := base64.StdEncoding.DecodeString(*text)
+		if err != nil {
+			return fmt.Errorf("unseal %s: %w", key, err)
+		}
+		open, err := c.aead.Open(nil, nil, sealed, []byte(key))
+		if err != nil {
+			return fmt.Errorf("unseal %s: %w", key, err)
+		}
+		*text = string(open)
+	}
+	return nil
 }
 
 func (c *codec) decode(r Record) (Object, error) {
@@ -80,48 +139,16 @@ func (c *codec) decode(r Record) (Object, error) {
 	if err := json.Unmarshal(r.Value, o); err != nil {
 		return nil, fmt.Errorf("decode %s: %w", r.Key, err)
 	}
-	if c.aead != nil {
-		for _, field := range secretsOf(o) {
-			if *field == nil {
-				continue
-			}
-			if *field, err = c.aead.Open(nil, nil, *field, []byte(r.Key)); err != nil {
-				return nil, fmt.Errorf("unseal %s: %w", r.Key, err)
-			}
-		}
+	if err := c.unseal(o, r.Key); err != nil {
+		return nil, err
 	}
 	o.Head().Version = r.Rev
 	return o, nil
 }
 
-// LoadKey reads the sealing key in a file, and makes one if there is no such file. All managers of a cluster need the same
-// key: whoever admits a manager hands it over, and the new one writes it with SaveKey before it opens its store.
-func LoadKey(path string) ([]byte, error) {
-	key, err := os.ReadFile(path)
-	if err == nil && len(key) != KeySize {
-		return nil, fmt.Errorf("read sealing key %s: %d bytes, want %d", path, len(key), KeySize)
-	}
-	if errors.Is(err, fs.ErrNotExist) {
-		key = make([]byte, KeySize)
-		_, _ = rand.Read(key) // crypto/rand.Read never fails
-		return key, SaveKey(path, key)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read sealing key: %w", err)
-	}
-	return key, nil
-}
-
-// SaveKey writes a sealing key to a file that only root can read.
-func SaveKey(path string, key []byte) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return fmt.Errorf("write sealing key: %w", err)
-	}
-	if err := os.WriteFile(path+".new", key, 0o600); err != nil {
-		return fmt.Errorf("write sealing key: %w", err)
-	}
-	if err := os.Rename(path+".new", path); err != nil {
-		return fmt.Errorf("write sealing key: %w", err)
-	}
-	return nil
+// NewKey makes a sealing key. All managers of a cluster need the same one.
+func NewKey() []byte {
+	key := make([]byte, KeySize)
+	_, _ = rand.Read(key) // crypto/rand.Read never fails
+	return key
 }

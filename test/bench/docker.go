@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/shoal-dev/shoal/test/lab"
 )
 
@@ -57,8 +59,12 @@ func (n *dockerNode) cgroup() string { return "/shoal-bench-" + n.Name }
 
 func startDocker(ctx context.Context, root string, host *lab.Host, dir string) (*dockerNode, error) {
 	n := &dockerNode{Host: host, dir: dir, exited: make(chan struct{})}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	run := filepath.Join(dir, "run")
+	if err := os.MkdirAll(run, 0o755); err != nil {
 		return nil, err
+	}
+	if err := unix.Mount("tmpfs", run, "tmpfs", 0, "mode=755"); err != nil { // as /run is; the lab unmounts it
+		return nil, fmt.Errorf("mount %s: %w", run, err)
 	}
 	log, err := os.Create(filepath.Join(dir, "log"))
 	if err != nil {
@@ -67,7 +73,7 @@ func startDocker(ctx context.Context, root string, host *lab.Host, dir string) (
 	defer func() { _ = log.Close() }()
 	n.cmd = exec.Command("nsenter", "--net="+host.Namespace(), "--", "unshare", "--uts", "--mount", "--propagation", "private", "--",
 		"sh", "-c", `hostname "$0" && exec "$@"`, host.Name,
-		filepath.Join(root, "usr/sbin/dockerd"), "--data-root", filepath.Join(dir, "data"), "--exec-root", filepath.Join(dir, "run"),
+		filepath.Join(root, "usr/sbin/dockerd"), "--data-root", filepath.Join(dir, "data"), "--exec-root", run,
 		"--pidfile", filepath.Join(dir, "pid"), "-H", "unix://"+n.socket(), "--iptables=false", "--ip6tables=false",
 		"--cgroup-parent", n.cgroup(), "--storage-driver", "overlay2", "--config-file", filepath.Join(dir, "none.json"),
 		"--bip", "172.17.0.1/16")

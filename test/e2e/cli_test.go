@@ -44,6 +44,8 @@ func TestTheBinaryIsTheDockerCommandLineToo(t *testing.T) {
 		{"service", "ls", "--format", "{{.Name}} {{.Replicas}} {{.Image}}"},
 		{"network", "ls", "--format", "{{.Name}} {{.Driver}}"},
 		{"image", "ls", "-q"},
+		{"system", "df", "--format", "{{.Type}} {{.TotalCount}} {{.Active}}"},
+		{"system", "prune", "-f"},
 	} {
 		got, code := runShoal(t, "shoal", c.n1, args...)
 		if want := c.ok(c.n1, args...); strings.TrimSpace(got) != want || code != 0 {

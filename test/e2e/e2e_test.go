@@ -39,7 +39,6 @@ type cluster struct {
 	t          *testing.T
 	n1, n2, n3 *lab.Node
 	client     *lab.Host   // of load
-	counter    *lab.Host   // of requests that are counted
 	fresh      []*lab.Host // clients that were needed only once
 }
 

@@ -216,3 +216,45 @@ func TestAllManagersRestart(t *testing.T) {
 	}
 	c.ok(c.n3, "service", "scale", "web=4")
 }
+
+func TestRootRotation(t *testing.T) {
+	c := newCluster(t, "ca")
+	c.ok(c.n1, "node", "promote", "n2")
+	c.managerStatus(c.n2, "Leader", "Reachable", "")
+	c.ok(c.n1, "service", "create", "-q", "--name", "web", "--replicas", "3", "busybox", "sleep", "1d")
+	old, token := c.ok(c.n1, "swarm", "ca"), c.ok(c.n1, "swarm", "join-token", "-q", "worker")
+	for range 2 {
+		c.ok(c.n1, "swarm", "ca", "--rotate", "-q")
+	}
+	rotated := c.ok(c.n2, "swarm", "ca")
+	if rotated == old || !strings.HasPrefix(rotated, "-----BEGIN CERTIFICATE-----") {
+		t.Errorf("after the rotation the root is\n%s", rotated)
+	}
+	for _, n := range []string{"n1", "n2", "n3"} {
+		if got := c.ok(c.n1, "node", "inspect", n, "-f", "{{.Description.TLSInfo.TrustRoot}}"); got != rotated {
+			t.Errorf("%s trusts\n%s", n, got)
+		}
+	}
+	if got := c.ok(c.n1, "info", "-f", "{{.Swarm.Cluster.RootRotationInProgress}}"); got != "false" {
+		t.Errorf("in progress: %s", got)
+	}
+	for _, n := range c.Nodes() { // nobody needs the old root to start again
+		if err := n.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		if err := n.Start(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.leader(c.n1)
+	c.eventually(20*time.Second, "all nodes are ready", func() error {
+		rows := strings.Split(c.docker(c.n1, "node", "ls", "--format", "{{.Status}}").Text(), "\n")
+		if !slices.Equal(rows, []string{"Ready", "Ready", "Ready"}) {
+			return fmt.Errorf("%q", rows)
+		}
+		return nil
+	})
+	c.ok(c.n3, "swarm", "leave")
+	c.refused(c.n3, 1, "remote CA does not match fingerprint", "swarm", "join", "--token", token, c.n1.Addr+":2377")
+	c.ok(c.n3, "swarm", "join", "--token", c.ok(c.n1, "swarm", "join-token", "-q", "worker"), c.n1.Addr+":2377")
+}

@@ -233,6 +233,25 @@ func (l *Lab) Close() error {
 	return errors.Join(errs...)
 }
 
+// Sweep removes what a lab of this name and folder left behind when it was killed.
+func Sweep(name, dir string) error {
+	l := &Lab{Dir: dir, name: name}
+	left, err := filepath.Glob(namespacePath(l.namespace("*")))
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, path := range left {
+		host := strings.TrimPrefix(filepath.Base(path), l.namespace(""))
+		(&Node{Host: &Host{Name: host, lab: l}}).wipe()
+	}
+	errs = append(errs, l.unmount())
+	for _, path := range left {
+		errs = append(errs, netns.DeleteNamed(filepath.Base(path)))
+	}
+	return errors.Join(append(errs, os.RemoveAll(dir))...)
+}
+
 // unmount takes away every mount below the lab's folder, the newest first.
 func (l *Lab) unmount() error {
 	text, err := os.ReadFile("/proc/self/mountinfo")

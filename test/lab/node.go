@@ -15,6 +15,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Node is a host with a daemon.
@@ -33,8 +35,12 @@ func (l *Lab) AddNode(name string, last int, flags ...string) (*Node, error) {
 	}
 	n := &Node{Host: host, flags: flags}
 	l.nodes = append(l.nodes, n)
-	if err := os.MkdirAll(n.dir(), 0o755); err != nil {
+	if err := os.MkdirAll(n.ExecRoot(), 0o755); err != nil {
 		return nil, err
+	}
+	// As /run is. The lab unmounts all that is below its folder.
+	if err := unix.Mount("tmpfs", n.ExecRoot(), "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=755"); err != nil {
+		return nil, fmt.Errorf("mount %s: %w", n.ExecRoot(), err)
 	}
 	return n, n.Start()
 }
@@ -250,6 +256,13 @@ func (n *Node) removeCgroups(groups []string) bool {
 // Docker runs the stock docker command line against the node and gives what it prints, and its exit code.
 func (n *Node) Docker(ctx context.Context, args ...string) Result {
 	return run(n.docker(ctx, args))
+}
+
+// Shell runs a line of shell in which docker speaks to the node.
+func (n *Node) Shell(ctx context.Context, line string) Result {
+	cmd := exec.CommandContext(ctx, "sh", "-c", line)
+	cmd.Env = append(os.Environ(), "DOCKER_HOST=unix://"+n.Socket(), "DOCKER_CONFIG="+filepath.Join(n.lab.Dir, "config"))
+	return run(cmd)
 }
 
 func (n *Node) docker(ctx context.Context, args []string) *exec.Cmd {

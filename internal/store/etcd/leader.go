@@ -63,8 +63,12 @@ func (m *Member) Resign() error {
 	return nil
 }
 
-// Learner tells whether the member has no vote yet.
-func (m *Member) Learner() bool { return m.server.Server.IsLearner() }
+// Learner tells whether the member has no vote: not yet, or not any more. (etcd's own answer panics once the member has been
+// removed.)
+func (m *Member) Learner() bool {
+	self := m.server.Server.Cluster().Member(m.server.Server.MemberID())
+	return self == nil || self.IsLearner
+}
 
 func (m *Member) begin(ctx context.Context) (uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)

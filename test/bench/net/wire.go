@@ -51,7 +51,7 @@ func serve(b *testing.B, enter func(func() error) error, port int) {
 	}()
 	b.Cleanup(func() {
 		_ = unix.Shutdown(fd, unix.SHUT_RDWR) // wakes the thread that accepts
-		<-ended
+		<-ended                               //nolint:errcheck // ended by closing
 		_ = unix.Close(fd)
 	})
 }

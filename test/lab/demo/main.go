@@ -43,6 +43,9 @@ func run(ctx context.Context, name, dir string, stay, bare bool) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := lab.Sweep(name, dir); err != nil {
+		return fmt.Errorf("clean up after an earlier demo: %w", err)
+	}
 	l, err := lab.New(name, dir, binary)
 	if err != nil {
 		return err

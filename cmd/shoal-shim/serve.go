@@ -1,0 +1,90 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"runtime/debug"
+
+	taskapi "github.com/containerd/containerd/api/runtime/task/v3"
+	"github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2/task"
+	"github.com/containerd/containerd/v2/core/events"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"github.com/containerd/containerd/v2/pkg/shutdown"
+	"github.com/containerd/containerd/v2/pkg/sys/reaper"
+	runc "github.com/containerd/go-runc"
+	"github.com/containerd/ttrpc"
+	"golang.org/x/sys/unix"
+)
+
+// inherited is the descriptor of the listening socket that the daemon hands down.
+const inherited = 3
+
+// serve is a shim's life: it serves one container's task until told to shut down.
+func serve(args []string) error {
+	flags := flag.NewFlagSet("serve", flag.ContinueOnError)
+	namespace := flags.String("namespace", "", "containerd's namespace")
+	socket := flags.String("socket", "", "path of the inherited socket, removed at the end")
+	flags.String("id", "", "the container, for who reads a list of processes")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	const spareMemory = 40 // percent: a shim is idle nearly all its life
+	debug.SetGCPercent(spareMemory)
+	// Containers' processes whose parents are gone become the shim's, to be reaped and told of.
+	if err := reaper.SetSubreaper(1); err != nil {
+		return fmt.Errorf("become the reaper of the container: %w", err)
+	}
+	signals := make(chan os.Signal, 32)
+	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGPIPE, unix.SIGCHLD)
+
+	ctx, stop := shutdown.WithShutdown(namespaces.WithNamespace(context.Background(), *namespace))
+	defer func() { _ = os.Remove(*socket) }()
+	service, err := task.NewTaskService(ctx, mute{}, stop)
+	if err != nil {
+		return fmt.Errorf("make task service: %w", err)
+	}
+	runc.Monitor = monitor{reaper.Default}
+	server, err := ttrpc.NewServer(ttrpc.WithServerHandshaker(ttrpc.UnixSocketRequireSameUser()))
+	if err != nil {
+		return fmt.Errorf("make server: %w", err)
+	}
+	taskapi.RegisterTTRPCTaskService(server, service)
+	listener, err := net.FileListener(os.NewFile(inherited, "socket"))
+	if err != nil {
+		return fmt.Errorf("take over socket: %w", err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(ctx, listener) }()
+	for {
+		select {
+		case <-stop.Done():
+			if err := stop.Err(); !errors.Is(err, shutdown.ErrShutdown) {
+				return err
+			}
+			return nil
+		case err := <-served:
+			if !errors.Is(err, net.ErrClosed) {
+				return fmt.Errorf("serve tasks: %w", err)
+			}
+		case s := <-signals:
+			switch s {
+			case unix.SIGCHLD:
+				_ = reaper.Reap() // fails only when there is no child left
+			case unix.SIGTERM, unix.SIGINT:
+				go stop.Shutdown()
+			}
+		}
+	}
+}
+
+// mute publishes nothing: the daemon learns of a container's end by waiting for it, and of all else because it asked for it.
+type mute struct{}
+
+func (mute) Publish(context.Context, string, events.Event) error { return nil }
+
+func (mute) Close() error { return nil }

@@ -1,0 +1,112 @@
+package membership_test
+
+import (
+	"context"
+	"log/slog"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/shoal-dev/shoal/internal/membership"
+	"github.com/shoal-dev/shoal/internal/shoal"
+	"github.com/shoal-dev/shoal/internal/store"
+	"github.com/shoal-dev/shoal/internal/store/storetest"
+)
+
+const silence = 2500 * time.Millisecond
+
+// bench is a store with two nodes and a judge.
+type bench struct {
+	t        *testing.T
+	memory   *store.Memory
+	store    *store.Store
+	verdicts *membership.Verdicts
+}
+
+func newBench(t *testing.T) *bench {
+	b := &bench{t: t, memory: store.NewMemory()}
+	b.store = storetest.Open(t, b.memory)
+	b.put(&shoal.Node{Meta: shoal.Meta{ID: "a"}, Status: shoal.NodeStatus{State: shoal.NodeReady}})
+	b.put(&shoal.Node{Meta: shoal.Meta{ID: "b"}, Status: shoal.NodeStatus{State: shoal.NodeReady}})
+	b.verdicts = membership.NewVerdicts(slog.New(slog.DiscardHandler), b.store, b.memory, func(store.View) time.Duration { return silence })
+	b.background(b.verdicts.Run)
+	return b
+}
+
+// background runs something until the test ends.
+func (b *bench) background(run func(context.Context) error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- run(ctx) }()
+	b.t.Cleanup(func() {
+		cancel()
+		<-done //nolint:errcheck // ended by cancel
+	})
+}
+
+func (b *bench) put(o store.Object) {
+	b.t.Helper()
+	if _, err := b.store.Commit(b.t.Context(), store.Changes{Puts: []store.Object{o}}); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func (b *bench) up(id shoal.ID) {
+	b.t.Helper()
+	if err := b.verdicts.Up(b.t.Context(), id, "10.0.0.1"); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// after lets time pass and then checks what the nodes are.
+func (b *bench) after(d time.Duration, a, other shoal.NodeState) {
+	b.t.Helper()
+	timer := time.NewTimer(d)
+	<-timer.C
+	synctest.Wait()
+	for id, want := range map[shoal.ID]shoal.NodeState{"a": a, "b": other} {
+		if got := b.store.View().Node(id).Status.State; got != want {
+			b.t.Errorf("node %s is %s, want %s", id, got, want)
+		}
+	}
+}
+
+func TestASilentNodeIsDownWhenItsTimeIsOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.up("a")
+		b.up("b")
+		b.verdicts.Lost("b", time.Now())
+		b.after(silence-time.Millisecond, shoal.NodeReady, shoal.NodeReady)
+		b.after(time.Millisecond, shoal.NodeReady, shoal.NodeDown)
+		b.up("b")
+		b.after(0, shoal.NodeReady, shoal.NodeReady)
+	})
+}
+
+func TestANodeThatComesBackInTimeStaysReady(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.up("a")
+		b.up("b")
+		b.verdicts.Lost("b", time.Now())
+		b.after(silence/2, shoal.NodeReady, shoal.NodeReady)
+		b.up("b")
+		b.up("b") // a second session before the first is known to have ended
+		b.verdicts.Lost("b", time.Now())
+		b.after(2*silence, shoal.NodeReady, shoal.NodeReady)
+	})
+}
+
+func TestANewLeaderGivesEveryNodeTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.memory.Resign()
+		b.after(2*silence, shoal.NodeReady, shoal.NodeReady) // who does not lead does not judge
+		b.memory.Campaign()
+		b.after(silence/2, shoal.NodeReady, shoal.NodeReady)
+		b.up("a")
+		b.after(silence/2, shoal.NodeReady, shoal.NodeDown)
+		b.after(silence, shoal.NodeReady, shoal.NodeDown)
+	})
+}
