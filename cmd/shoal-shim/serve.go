@@ -25,6 +25,20 @@ import (
 // inherited is the descriptor of the listening socket that the daemon hands down.
 const inherited = 3
 
+// patience is how long a shim waits to be used, network and all. One that a daemon started just before it was killed never is.
+const patience = 10 * time.Minute
+
+// used stops the clock when the container is created.
+type used struct {
+	taskapi.TTRPCTaskService
+	clock *time.Timer
+}
+
+func (u *used) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (*taskapi.CreateTaskResponse, error) {
+	u.clock.Stop()
+	return u.TTRPCTaskService.Create(ctx, r)
+}
+
 // serve is a shim's life: it serves one container's task until told to shut down.
 func serve(args []string) error {
 	flags := flag.NewFlagSet("serve", flag.ContinueOnError)
@@ -53,7 +67,8 @@ func serve(args []string) error {
 	if err != nil {
 		return fmt.Errorf("make server: %w", err)
 	}
-	taskapi.RegisterTTRPCTaskService(server, service)
+	unused := time.AfterFunc(patience, stop.Shutdown)
+	taskapi.RegisterTTRPCTaskService(server, &used{service, unused})
 	listener, err := net.FileListener(os.NewFile(inherited, "socket"))
 	if err != nil {
 		return fmt.Errorf("take over socket: %w", err)

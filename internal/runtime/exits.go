@@ -6,6 +6,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
 	"time"
 )
 
@@ -18,8 +21,11 @@ type exitRecord struct {
 	Status    uint32
 }
 
-// readExits returns the exit records in the bundles under state, by container.
-func readExits(state string) (map[string]Exit, error) {
+// recordLimit bounds the wait for a shim to write down an end that it has just seen.
+const recordLimit = 2 * time.Second
+
+// readExits returns the exit records in the bundles under state, by container. alive tells whether a container's shim is there.
+func readExits(state string, alive func(id string) bool) (map[string]Exit, error) {
 	dir := filepath.Join(state, tasksDir, Namespace)
 	bundles, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -30,15 +36,36 @@ func readExits(state string) (map[string]Exit, error) {
 	}
 	exits := map[string]Exit{}
 	for _, b := range bundles {
-		data, err := os.ReadFile(filepath.Join(dir, b.Name(), "exit.json"))
-		if err != nil {
-			continue // still running, or never started
+		bundle := filepath.Join(dir, b.Name())
+		exit, ok := readExit(bundle)
+		for limit := time.Now().Add(recordLimit); !ok && justEnded(bundle) && alive(b.Name()) && time.Now().Before(limit); {
+			const pause = 5 * time.Millisecond
+			time.Sleep(pause)
+			exit, ok = readExit(bundle)
 		}
-		var r exitRecord
-		if err := json.Unmarshal(data, &r); err != nil {
-			continue // cut short by a crash: the container counts as lost
+		if ok {
+			exits[b.Name()] = exit
 		}
-		exits[b.Name()] = Exit{Status: r.Status, At: r.Timestamp}
 	}
 	return exits, nil
+}
+
+// readExit reads a bundle's record. There is none while the container runs; one cut short by a crash counts as none.
+func readExit(bundle string) (Exit, bool) {
+	data, err := os.ReadFile(filepath.Join(bundle, "exit.json"))
+	var r exitRecord
+	if err != nil || json.Unmarshal(data, &r) != nil {
+		return Exit{}, false
+	}
+	return Exit{Status: r.Status, At: r.Timestamp}, true
+}
+
+// justEnded tells whether the first process of a bundle without a record is gone.
+func justEnded(bundle string) bool {
+	text, err := os.ReadFile(filepath.Join(bundle, "init.pid"))
+	if err != nil {
+		return false
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	return err == nil && errors.Is(syscall.Kill(pid, 0), syscall.ESRCH)
 }

@@ -90,7 +90,7 @@ func start(ctx context.Context, c Config) (*Runtime, error) {
 		socketDir: socketDir(c.State),
 	}
 	// Exit records must be read before containerd starts, because it deletes the bundles of dead containers.
-	if rt.exits, err = readExits(c.State); err != nil {
+	if rt.exits, err = readExits(c.State, rt.shimServes); err != nil {
 		return nil, fmt.Errorf("read exit records: %w", err)
 	}
 	for _, dir := range []string{rt.FIFODir, rt.socketDir} {

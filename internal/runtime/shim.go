@@ -83,6 +83,15 @@ func (s *Shim) Kill() {
 // ForgetShim removes what the shim of an ended container leaves if it was killed.
 func (rt *Runtime) ForgetShim(id string) { _ = os.Remove(rt.shimSocket(id)) }
 
+// shimServes tells whether the shim of a container, started by this daemon or an earlier one, still runs.
+func (rt *Runtime) shimServes(id string) bool {
+	conn, err := net.Dial("unix", rt.shimSocket(id))
+	if err != nil {
+		return false
+	}
+	return conn.Close() == nil
+}
+
 func (rt *Runtime) shimSocket(id string) string { return filepath.Join(rt.socketDir, id) }
 
 // spare makes the kernel prefer any container to the shim, and the shim to the daemon, when memory runs out.
