@@ -373,7 +373,7 @@ func (m *Membership) startManager(ctx context.Context, join *rpc.MemberReply) er
 	m.manager = manager
 	following, stop := context.WithCancel(context.Background())
 	go m.followLock(following, manager, identity, key) //nolint:contextcheck // as long as the manager, not the request
-	go func() { //nolint:contextcheck // as above
+	go func() {                                        //nolint:contextcheck // as above
 		<-manager.Done()
 		stop()
 		m.settleSoon()
