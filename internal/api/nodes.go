@@ -87,7 +87,8 @@ func (s *nodes) update(_ http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return store.Changes{}, err
 		}
-		if n.Version != version {
+		// What else is written to a node all the time is nothing that the user could have overlooked.
+		if version > n.Version || version <= n.SpecOver {
 			return store.Changes{}, shoal.ErrOutOfSequence
 		}
 		if n.Spec.Role == shoal.RoleManager && spec.Role == shoal.RoleWorker {
@@ -96,7 +97,7 @@ func (s *nodes) update(_ http.ResponseWriter, r *http.Request) error {
 			}
 		}
 		next := *n
-		next.Spec = spec
+		next.Spec, next.SpecOver = spec, n.Version
 		return store.Changes{Puts: []store.Object{&next}}, nil
 	})
 }

@@ -31,7 +31,9 @@ const (
 // Description by the dispatcher on the agent's word; IngressAddr by the allocator.
 type Node struct {
 	Meta
-	Spec        NodeSpec
+	Spec NodeSpec
+	// SpecOver is the Version that the last change of Spec was made to: who has read a later one has read that Spec.
+	SpecOver    uint64
 	Role        NodeRole // as its certificate says; Spec.Role is what the user wants
 	Description NodeDescription
 	Status      NodeStatus

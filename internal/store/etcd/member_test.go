@@ -138,3 +138,27 @@ func TestALeaderWithoutAMajorityKnowsIt(t *testing.T) {
 		t.Fatal("it leads on")
 	}
 }
+
+func TestAMemberMayComeBackAtOnce(t *testing.T) {
+	first := start(t, etcd.Config{Dir: t.TempDir(), Name: "n1", PeerURL: freeURL(t)})
+	lead(t, first)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	u := freeURL(t)
+	for range 3 {
+		if _, err := first.Add(ctx, "n2", u); err != nil {
+			t.Fatal(err)
+		}
+		members, err := first.Members(ctx)
+		if err != nil || len(members) != 2 {
+			t.Fatalf("members %+v, %v", members, err)
+		}
+		for _, m := range members {
+			if m.PeerURL == u {
+				if err := first.Remove(ctx, m.ID); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+}

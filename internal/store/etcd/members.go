@@ -38,11 +38,18 @@ func (m *Member) Members(ctx context.Context) ([]MemberInfo, error) {
 	return all, nil
 }
 
+// errSameSecond is etcd's refusal of a member at a URL whose last member was added in this very second and has been removed: IDs
+// are made of the URL and the time in seconds, and never used again.
+var errSameSecond = errors.New("the member's ID has been used already")
+
 // Add admits a member as a learner and returns what its Config.Initial must be. It retries while the cluster is not yet
 // healthy enough, until ctx ends. Adding a member that is there already is no error.
 func (m *Member) Add(ctx context.Context, name, peerURL string) (map[string]string, error) {
 	err := m.retry(ctx, func() error {
 		_, err := m.client.MemberAddAsLearner(ctx, []string{peerURL})
+		if errors.Is(err, rpctypes.ErrMemberNotFound) {
+			return errSameSecond
+		}
 		return err
 	})
 	if err != nil && !errors.Is(err, rpctypes.ErrPeerURLExist) && !errors.Is(err, rpctypes.ErrMemberExist) {
@@ -98,7 +105,7 @@ func (m *Member) retry(ctx context.Context, do func() error) error {
 	for {
 		err := do()
 		if !errors.Is(err, rpctypes.ErrUnhealthy) && !errors.Is(err, rpctypes.ErrMemberLearnerNotReady) &&
-			!errors.Is(err, rpctypes.ErrNoLeader) && !errors.Is(err, rpctypes.ErrMemberNotEnoughStarted) {
+			!errors.Is(err, rpctypes.ErrNoLeader) && !errors.Is(err, rpctypes.ErrMemberNotEnoughStarted) && !errors.Is(err, errSameSecond) {
 			return err
 		}
 		select {
