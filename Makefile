@@ -44,4 +44,4 @@ cover: build ## unit tests with coverage
 	$(GO) test -coverprofile .cache/cover.out ./internal/... && $(GO) tool cover -func .cache/cover.out | tail -1
 
 clean: ## remove what was built; the caches of images and programs too
-	rm -rf bin .cache internal/runtime/assets/*.zst
+	rm -rf bin .cache internal/runtime/assets/*.zst internal/runtime/assets/*.sum

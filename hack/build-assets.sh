@@ -8,11 +8,12 @@ cache=.cache/assets
 runc_version=v1.5.2
 mkdir -p "$out" "$cache"
 
-# pack NAME: compresses $cache/NAME when it is newer than what is in $out.
+# pack NAME: compresses $cache/NAME when it is newer than what is in $out, and notes the hash that names it when unpacked.
 pack() {
-	if [ ! -e "$out/$1.zst" ] || [ "$cache/$1" -nt "$out/$1.zst" ]; then
+	if [ ! -e "$out/$1.zst" ] || [ ! -e "$out/$1.sum" ] || [ "$cache/$1" -nt "$out/$1.zst" ]; then
 		zstd -q -f -9 "$cache/$1" -o "$out/$1.zst.tmp"
 		mv "$out/$1.zst.tmp" "$out/$1.zst"
+		sha256sum <"$cache/$1" | cut -c1-16 >"$out/$1.sum"
 	fi
 }
 

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"time"
 
 	taskapi "github.com/containerd/containerd/api/runtime/task/v3"
 	"github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2/task"
@@ -33,8 +34,7 @@ func serve(args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	const spareMemory = 40 // percent: a shim is idle nearly all its life
-	debug.SetGCPercent(spareMemory)
+	go tidy()
 	// Containers' processes whose parents are gone become the shim's, to be reaped and told of.
 	if err := reaper.SetSubreaper(1); err != nil {
 		return fmt.Errorf("become the reaper of the container: %w", err)
@@ -80,6 +80,16 @@ func serve(args []string) error {
 			}
 		}
 	}
+}
+
+// tidy spends no time on garbage while the container starts, and gives back what that took when it has: a shim is idle nearly
+// all its life, and there are many.
+func tidy() {
+	const start, spare = 15 * time.Second, 40 // percent
+	debug.SetGCPercent(-1)
+	time.Sleep(start)
+	debug.SetGCPercent(spare)
+	debug.FreeOSMemory()
 }
 
 // mute publishes nothing: the daemon learns of a container's end by waiting for it, and of all else because it asked for it.

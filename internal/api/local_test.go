@@ -216,7 +216,7 @@ func TestDockerCLI(t *testing.T) {
 		{args: "volume ls -q", want: "data\n"},
 		{args: "volume inspect data -f {{.Driver}}", want: "local\n"},
 		{args: "volume rm data", want: "data\n"},
-		{args: "volume inspect data", want: "get data: no such volume", code: 1},
+		{args: "volume inspect data", want: "volume data not found", code: 1},
 		{args: "run --rm --memory 32m --cpus 0.5 --pids-limit 20 busybox cat /sys/fs/cgroup/pids/pids.max", want: ""},
 		{args: "run --rm -u 33:33 -w /tmp -e A=1 -h box busybox sh -c id;pwd;echo_$A;hostname", want: "uid=33(www-data) gid=33(www-data) groups=33(www-data)\n/tmp\n1\nbox\n"},
 		{args: "run --rm --read-only --tmpfs /t --cap-drop ALL busybox sh -c touch_/t/x_&&_touch_/y", want: "Read-only file system", code: 1},

@@ -11,7 +11,6 @@ import (
 
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/errdefs"
-	"github.com/moby/profiles/seccomp"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
@@ -160,28 +159,6 @@ func securityFlag(opts []string, name string) bool {
 		o = strings.Replace(o, ":", "=", 1)
 		return o == name || o == name+"=true"
 	})
-}
-
-func addSeccomp(spec *specs.Spec, opts []string) error {
-	for _, o := range opts {
-		if value, ok := strings.CutPrefix(strings.Replace(o, ":", "=", 1), "seccomp="); ok {
-			if value == "unconfined" {
-				return nil
-			}
-			profile, err := seccomp.LoadProfile(value, spec)
-			if err != nil {
-				return fmt.Errorf("%w%w", err, quiet{errdefs.ErrInvalidArgument})
-			}
-			spec.Linux.Seccomp = profile
-			return nil
-		}
-	}
-	profile, err := seccomp.GetDefaultProfile(spec)
-	if err != nil {
-		return fmt.Errorf("make seccomp profile: %w", err)
-	}
-	spec.Linux.Seccomp = profile
-	return nil
 }
 
 var defaultCapabilities = []string{ //nolint:gochecknoglobals // a constant list

@@ -140,6 +140,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	defer func() { _ = os.Remove(d.cfg.PidFile) }()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return d.networks.Run(ctx) })
+	group.Go(func() error { return trimMemory(ctx) })
 	if err := d.containers.Restore(ctx); err != nil {
 		return fmt.Errorf("restore containers: %w", err)
 	}

@@ -31,6 +31,9 @@ type InitRequest struct {
 func (m *Membership) Init(ctx context.Context, req InitRequest) (shoal.ID, error) {
 	m.op.Lock()
 	defer m.op.Unlock()
+	if req.ForceNew {
+		return "", plainInvalid("--force-new-cluster is not supported yet: restore a majority of the managers instead")
+	}
 	if m.Info().State != "inactive" {
 		return "", errSwarmExists
 	}

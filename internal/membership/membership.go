@@ -300,7 +300,7 @@ func (m *Membership) resume(ctx context.Context, identity *ca.Identity) {
 			return
 		}
 		m.cfg.Log.Error("start the node's manager", "err", err)
-		m.settleSoon() // it may have been demoted while it was away
+		m.settleSoon() //nolint:contextcheck // it may have been demoted while it was away
 		select {
 		case <-ctx.Done():
 		case <-time.After(pause):
@@ -372,8 +372,8 @@ func (m *Membership) startManager(ctx context.Context, join *rpc.MemberReply) er
 	defer m.mu.Unlock()
 	m.manager = manager
 	following, stop := context.WithCancel(context.Background())
-	go m.followLock(following, manager, identity, key)
-	go func() {
+	go m.followLock(following, manager, identity, key) //nolint:contextcheck // as long as the manager, not the request
+	go func() { //nolint:contextcheck // as above
 		<-manager.Done()
 		stop()
 		m.settleSoon()

@@ -26,7 +26,9 @@ func (f *fakeMembers) List(context.Context) ([]membership.Member, error) {
 	return slices.Clone(f.all), nil
 }
 
-func (f *fakeMembers) Remove(ctx context.Context, node shoal.ID) error { return f.RemoveMember(ctx, node) }
+func (f *fakeMembers) Remove(ctx context.Context, node shoal.ID) error {
+	return f.RemoveMember(ctx, node)
+}
 
 func (f *fakeMembers) RemoveMember(_ context.Context, id string) error {
 	f.mu.Lock()

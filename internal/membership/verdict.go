@@ -2,6 +2,7 @@ package membership
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -99,7 +100,11 @@ func (v *Verdicts) watch(ctx context.Context, epoch uint64, turned <-chan struct
 		due, next := v.due()
 		for _, id := range due {
 			v.log.Warn("node is down", "node", id)
-			if err := v.judge(ctx, epoch, id, shoal.NodeStatus{State: shoal.NodeDown, Message: "heartbeat failure"}); err != nil {
+			err := v.judge(ctx, epoch, id, shoal.NodeStatus{State: shoal.NodeDown, Message: "heartbeat failure"})
+			if errors.Is(err, store.ErrFenced) {
+				break // the next leader judges
+			}
+			if err != nil {
 				v.log.Error("declare node down", "node", id, "err", err)
 			}
 		}

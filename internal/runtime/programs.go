@@ -2,9 +2,7 @@ package runtime
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"embed"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -41,12 +39,13 @@ func program(given, dir, asset string, onPath ...string) (string, error) {
 	if given != "" {
 		return filepath.Abs(given)
 	}
-	packed, err := assets.ReadFile("assets/" + asset + ".zst")
+	packed, err := assets.Open("assets/" + asset + ".zst")
 	if err == nil {
+		defer func() { _ = packed.Close() }()
 		return unpack(dir, asset, packed)
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("read embedded %s: %w", asset, err)
+		return "", fmt.Errorf("open embedded %s: %w", asset, err)
 	}
 	for _, name := range onPath {
 		if path, err := exec.LookPath(name); err == nil {
@@ -57,17 +56,20 @@ func program(given, dir, asset string, onPath ...string) (string, error) {
 }
 
 // unpack writes a program into a folder named after its content, unless it is there already. Older versions stay, because
-// running shims are started from them.
-func unpack(dir, name string, packed []byte) (string, error) {
-	sum := sha256.Sum256(packed)
-	path := filepath.Join(dir, hex.EncodeToString(sum[:8]), name)
+// running shims are started from them. The build has noted the hash: to take it here would read megabytes into memory at every start.
+func unpack(dir, name string, packed fs.File) (string, error) {
+	sum, err := assets.ReadFile("assets/" + name + ".sum")
+	if err != nil {
+		return "", fmt.Errorf("read hash of embedded %s: %w", name, err)
+	}
+	path := filepath.Join(dir, string(bytes.TrimSpace(sum)), name)
 	if _, err := os.Stat(path); err == nil {
 		return path, nil
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return "", fmt.Errorf("unpack %s: %w", name, err)
 	}
-	r, err := zstd.NewReader(bytes.NewReader(packed), zstd.WithDecoderConcurrency(1))
+	r, err := zstd.NewReader(packed, zstd.WithDecoderConcurrency(1))
 	if err != nil {
 		return "", fmt.Errorf("unpack %s: %w", name, err)
 	}

@@ -93,10 +93,10 @@ type Spec struct {
 	Options map[string]string // type, o, device as for mount(8)
 }
 
-// Create makes a volume, or returns the one of that name if it has the same options.
+// Create makes a volume. If there is one of that name it is returned as it is, whatever options are asked for, as Docker does.
 func (s *Store) Create(spec Spec) (*Volume, error) {
 	if spec.Driver != "" && spec.Driver != "local" {
-		return nil, fmt.Errorf("error looking up volume plugin %s: plugin %q not found%w", spec.Driver, spec.Driver, quiet{errdefs.ErrNotFound})
+		return nil, fmt.Errorf("create %s: error looking up volume plugin %s: plugin %q not found%w", spec.Name, spec.Driver, spec.Driver, quiet{errdefs.ErrNotFound})
 	}
 	anonymous := spec.Name == ""
 	if anonymous {
@@ -108,16 +108,13 @@ func (s *Store) Create(spec Spec) (*Volume, error) {
 		return nil, fmt.Errorf("create %s: %q includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use absolute path%w",
 			spec.Name, spec.Name, quiet{errdefs.ErrInvalidArgument})
 	}
-	if err := checkOptions(spec.Options); err != nil {
-		return nil, fmt.Errorf("create %s: %w", spec.Name, err)
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if v, ok := s.volumes[spec.Name]; ok {
-		if len(spec.Options) > 0 && !maps.Equal(spec.Options, v.Options) {
-			return nil, fmt.Errorf("create %s: volume already exists but options do not match%w", spec.Name, quiet{errdefs.ErrConflict})
-		}
 		return clone(v), nil
+	}
+	if err := checkOptions(spec.Options); err != nil {
+		return nil, fmt.Errorf("create %s: %w", spec.Name, err)
 	}
 	v := &Volume{Name: spec.Name, Driver: "local", CreatedAt: time.Now(), Labels: spec.Labels, Options: spec.Options, Anonymous: anonymous, Mountpoint: s.dataDir(spec.Name)}
 	if anonymous {
@@ -160,7 +157,7 @@ func (s *Store) Get(name string) (*Volume, error) {
 	defer s.mu.Unlock()
 	v, ok := s.volumes[name]
 	if !ok {
-		return nil, fmt.Errorf("get %s: no such volume%w", name, quiet{errdefs.ErrNotFound})
+		return nil, fmt.Errorf("volume %s not found%w", name, quiet{errdefs.ErrNotFound})
 	}
 	return clone(v), nil
 }
@@ -181,7 +178,7 @@ func (s *Store) Hold(name, container string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, ok := s.volumes[name]; !ok {
-		return fmt.Errorf("get %s: no such volume%w", name, quiet{errdefs.ErrNotFound})
+		return fmt.Errorf("volume %s not found%w", name, quiet{errdefs.ErrNotFound})
 	}
 	if s.users[name] == nil {
 		s.users[name] = map[string]bool{}
@@ -213,7 +210,7 @@ func (s *Store) Mount(name, container string) (string, error) {
 	defer s.mu.Unlock()
 	v, ok := s.volumes[name]
 	if !ok {
-		return "", fmt.Errorf("get %s: no such volume%w", name, quiet{errdefs.ErrNotFound})
+		return "", fmt.Errorf("volume %s not found%w", name, quiet{errdefs.ErrNotFound})
 	}
 	if v.Options["device"] != "" && !s.mounted[name] {
 		if err := mountOptions(v); err != nil {
@@ -272,7 +269,7 @@ func (s *Store) Remove(name string, force bool) error {
 		if force {
 			return nil
 		}
-		return fmt.Errorf("get %s: no such volume%w", name, quiet{errdefs.ErrNotFound})
+		return fmt.Errorf("volume %s not found%w", name, quiet{errdefs.ErrNotFound})
 	}
 	if users := slices.Sorted(maps.Keys(s.users[name])); len(users) > 0 {
 		return fmt.Errorf("remove %s: volume is in use - [%s]%w", name, strings.Join(users, ", "), quiet{errdefs.ErrConflict})

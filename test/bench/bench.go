@@ -193,14 +193,13 @@ func median(all []time.Duration) time.Duration {
 	return all[len(all)/2]
 }
 
-// until asks again and again, at intervals that are small against what is measured and dear to nobody's CPU.
+// until asks again and again, at intervals that are small against the time that has passed, so that asking neither blurs
+// nor slows what is measured.
 func until(ctx context.Context, ask func() (bool, error)) error {
-	const pause, limit = 5 * time.Millisecond, time.Minute
+	const shortest, share, limit = 5 * time.Millisecond, 50, time.Minute
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	ticker := time.NewTicker(pause)
-	defer ticker.Stop()
-	for {
+	for began := time.Now(); ; {
 		done, err := ask()
 		if done || err != nil {
 			return err
@@ -208,7 +207,7 @@ func until(ctx context.Context, ask func() (bool, error)) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-ticker.C:
+		case <-time.After(max(shortest, time.Since(began)/share)):
 		}
 	}
 }

@@ -152,9 +152,11 @@ func TestTheLeaderIsKilled(t *testing.T) {
 		return nil
 	})
 	t.Logf("all tasks ran elsewhere after %v", time.Since(begin))
+	begin = time.Now()
 	if err := c.n1.Start(); err != nil {
 		t.Fatal(err)
 	}
+	t.Logf("its daemon answered %v after its start", time.Since(begin))
 	c.eventually(20*time.Second, "n1 is a manager again", func() error {
 		for _, n := range []*lab.Node{c.n1, c.n2} {
 			rows := strings.Split(c.docker(n, "node", "ls", "--format", "{{.Hostname}} {{.Status}} {{.ManagerStatus}}").Text(), "\n")
@@ -257,4 +259,50 @@ func TestRootRotation(t *testing.T) {
 	c.ok(c.n3, "swarm", "leave")
 	c.refused(c.n3, 1, "remote CA does not match fingerprint", "swarm", "join", "--token", token, c.n1.Addr+":2377")
 	c.ok(c.n3, "swarm", "join", "--token", c.ok(c.n1, "swarm", "join-token", "-q", "worker"), c.n1.Addr+":2377")
+}
+
+func TestTheLeaderIsCutOff(t *testing.T) {
+	c := newManagers(t, "cut")
+	c.ok(c.n1, "service", "create", "-q", "--name", "web", "--replicas", "3", "busybox", "sleep", "1d")
+	c.managerStatus(c.n2, "Leader", "Reachable", "Reachable")
+	begin := time.Now()
+	if err := c.n1.Cut(); err != nil { // nobody is told: there is only silence
+		t.Fatal(err)
+	}
+	c.ok(c.n2, "service", "create", "-d", "--name", "after", "busybox", "sleep", "1d")
+	t.Logf("a service was created %v after the leader was cut off", time.Since(begin))
+	c.managerStatus(c.n2, "Unreachable")
+	t.Logf("the old leader was Unreachable after %v", time.Since(begin))
+	c.eventually(20*time.Second, "four tasks run on the others", func() error {
+		rows := strings.Split(c.docker(c.n3, "node", "ps", "n2", "n3", "--filter", "desired-state=running", "--format", "{{.ID}} {{.CurrentState}}").Text(), "\n")
+		slices.Sort(rows)
+		if n := len(slices.Compact(rows)); n != 4 || strings.Count(strings.Join(rows, "\n"), "Running") < 4 {
+			return fmt.Errorf("%d: %q", n, rows)
+		}
+		return nil
+	})
+	t.Logf("all tasks ran elsewhere after %v", time.Since(begin))
+	for _, n := range []string{"n2", "n3"} {
+		c.eventually(time.Second, n+" has stayed Ready", func() error {
+			if !strings.Contains(c.docker(c.n2, "node", "ls", "--format", "{{.Hostname}} {{.Status}}").Text(), n+" Ready") {
+				return errors.New(n)
+			}
+			return nil
+		})
+	}
+	begin = time.Now()
+	if err := c.n1.Mend(); err != nil {
+		t.Fatal(err)
+	}
+	c.eventually(20*time.Second, "n1 is back without ghosts", func() error {
+		r := c.docker(c.n1, "node", "ls", "--format", "{{.Hostname}} {{.Status}} {{.ManagerStatus}}")
+		if !strings.Contains(r.Text(), "n1 Ready Reachable") {
+			return errors.New(r.Text())
+		}
+		if left := c.docker(c.n1, "ps", "-q").Text(); left != "" {
+			return errors.New(left)
+		}
+		return nil
+	})
+	t.Logf("it was back without ghosts after %v", time.Since(begin))
 }

@@ -29,20 +29,20 @@ func (m *Member) Run(ctx context.Context) error {
 		changed := m.server.Server.LeaderChangedNotify()
 		isLeader := m.server.Server.Leader() == m.server.Server.MemberID()
 		_, leads, _ := m.Leader()
-		var retry <-chan time.Time
+		var look <-chan time.Time
+		if isLeader { // raft does not tell of a leader that has lost its majority, and writing the epoch may fail
+			look = time.After(retryPause)
+		}
 		switch {
 		case isLeader && !leads:
 			epoch, err := m.begin(ctx)
 			if err != nil {
 				m.log.Warn("leader could not write its epoch", "err", err)
-				retry = time.After(retryPause)
 			} else {
 				m.turn(epoch, true)
 			}
 		case !isLeader && leads:
 			m.turn(0, false)
-		case isLeader:
-			retry = time.After(retryPause) // raft does not tell of a leader that has lost its majority
 		}
 		select {
 		case <-ctx.Done():
@@ -50,7 +50,7 @@ func (m *Member) Run(ctx context.Context) error {
 		case <-m.server.Server.StopNotify():
 			return fmt.Errorf("etcd member %s has stopped", m.ID())
 		case <-changed:
-		case <-retry:
+		case <-look:
 		}
 	}
 }

@@ -107,3 +107,34 @@ func TestMembersComeAndGo(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+func TestALeaderWithoutAMajorityKnowsIt(t *testing.T) {
+	first := start(t, etcd.Config{Dir: t.TempDir(), Name: "n1", PeerURL: freeURL(t)})
+	lead(t, first)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	u := freeURL(t)
+	initial, err := first.Add(ctx, "n2", u)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := etcd.Start(ctx, etcd.Config{Dir: t.TempDir(), Name: "n2", PeerURL: u, Initial: initial})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := first.Promote(ctx, second.ID()); err != nil {
+		t.Fatal(err)
+	}
+	_, leads, turned := first.Leader()
+	if !leads {
+		t.Fatal("the first member does not lead")
+	}
+	second.Close()
+	begin := time.Now()
+	select {
+	case <-turned:
+		t.Logf("after %v", time.Since(begin))
+	case <-ctx.Done():
+		t.Fatal("it leads on")
+	}
+}

@@ -1,0 +1,285 @@
+package agent_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/shoal-dev/shoal/internal/agent"
+	"github.com/shoal-dev/shoal/internal/ca"
+	"github.com/shoal-dev/shoal/internal/rpc"
+	"github.com/shoal-dev/shoal/internal/shoal"
+)
+
+// fakeRuntime has containers that run until they are stopped.
+type fakeRuntime struct {
+	agent.Runtime
+	mu      sync.Mutex // guards all below
+	found   []agent.Found
+	running map[string]chan struct{} // closed when it ends
+	starts  int
+	removed []string
+}
+
+func (f *fakeRuntime) Tasks(context.Context) ([]agent.Found, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.found, nil
+}
+
+func (f *fakeRuntime) Prepare(_ context.Context, task *shoal.Task, _ agent.Dependencies) (string, error) {
+	return "container-" + task.ID, nil
+}
+
+func (f *fakeRuntime) Start(_ context.Context, id string) (int, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.running[id] = make(chan struct{})
+	f.starts++
+	return 1, nil
+}
+
+func (f *fakeRuntime) Healthy(context.Context, string, *shoal.Task) error { return nil }
+
+func (f *fakeRuntime) Wait(ctx context.Context, id string) (agent.Exit, error) {
+	f.mu.Lock()
+	end := f.running[id]
+	f.mu.Unlock()
+	select {
+	case <-end:
+		return agent.Exit{Code: 143}, nil
+	case <-ctx.Done():
+		return agent.Exit{}, ctx.Err()
+	}
+}
+
+func (f *fakeRuntime) Stop(_ context.Context, id string, _ *shoal.Task) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if end, ok := f.running[id]; ok {
+		close(end)
+		delete(f.running, id)
+	}
+	return nil
+}
+
+func (f *fakeRuntime) Remove(_ context.Context, id string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.removed = append(f.removed, id)
+	return nil
+}
+
+func (f *fakeRuntime) hasRemoved(id string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Contains(f.removed, id)
+}
+
+// manager is a node protocol server whose sessions the test plays.
+type manager struct {
+	rpc.Handler
+	addr     string
+	sessions chan *session
+}
+
+type session struct {
+	rpc.SessionServer
+	t   *testing.T
+	end chan error
+}
+
+func (m *manager) Session(stream rpc.SessionServer) error {
+	s := &session{SessionServer: stream, end: make(chan error, 1)}
+	select {
+	case m.sessions <- s:
+	case <-stream.Context().Done():
+		return stream.Context().Err()
+	}
+	select {
+	case err := <-s.end:
+		return err
+	case <-stream.Context().Done():
+		return stream.Context().Err()
+	}
+}
+
+// next is the next session that an agent opens, after its hello.
+func (m *manager) next(t *testing.T) *session {
+	t.Helper()
+	select {
+	case s := <-m.sessions:
+		s.t = t
+		if hello, err := s.Recv(); err != nil || hello.Hello == nil {
+			t.Fatalf("a session begins with %+v, %v", hello, err)
+		}
+		return s
+	case <-time.After(10 * time.Second):
+		t.Fatal("no session is opened")
+		return nil
+	}
+}
+
+func (s *session) say(m *rpc.ManagerMessage) {
+	s.t.Helper()
+	if err := s.Send(m); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *session) welcome(heartbeat time.Duration, tasks ...shoal.Task) {
+	s.t.Helper()
+	s.say(&rpc.ManagerMessage{Welcome: &rpc.Welcome{Heartbeat: heartbeat}, Tasks: &rpc.Tasks{Full: true, Put: tasks}})
+}
+
+// await reads until a task is reported in a state. States must never go back on the way.
+func (s *session) await(task shoal.ID, state shoal.TaskState) {
+	s.t.Helper()
+	var last shoal.TaskState
+	for last != state {
+		m, err := s.Recv()
+		if err != nil {
+			s.t.Fatalf("wait for %s to be %v: %v", task, state, err)
+		}
+		for _, r := range m.Statuses {
+			if r.TaskID != task {
+				continue
+			}
+			if r.Status.State < last {
+				s.t.Errorf("%s goes from %v back to %v", task, last, r.Status.State)
+			}
+			last = r.Status.State
+		}
+		s.say(&rpc.ManagerMessage{}) // a sign of life
+	}
+}
+
+// start runs managers and an agent that knows them.
+func start(t *testing.T, runtime agent.Runtime, managers int) []*manager {
+	t.Helper()
+	root, err := ca.NewRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	identity := newIdentity(t, root)
+	var all []*manager
+	var addrs []string
+	for range managers {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := &manager{addr: listener.Addr().String(), sessions: make(chan *session)}
+		server := rpc.NewServer(identity, m)
+		served := make(chan error, 1)
+		go func() { served <- server.Serve(listener) }()
+		t.Cleanup(func() {
+			server.Stop()
+			<-served //nolint:errcheck // stopped
+		})
+		all, addrs = append(all, m), append(addrs, m.addr)
+	}
+	a := agent.New(agent.Config{
+		Log: slog.New(slog.DiscardHandler), Managers: addrs, Runtime: runtime,
+		Dial:       func(addr string) (*rpc.Client, error) { return rpc.Dial(addr, identity.ClientTLS()) },
+		Welcomed:   func(rpc.Welcome) {},
+		Describe:   func() shoal.NodeDescription { return shoal.NodeDescription{} },
+		ApplyTable: func(context.Context, shoal.Table) error { return nil },
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- a.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		<-done //nolint:errcheck // ended by cancel
+	})
+	return all
+}
+
+func newIdentity(t *testing.T, root *ca.Root) *ca.Identity {
+	t.Helper()
+	key, csr, err := ca.NewRequest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := root.Sign(csr, "node", "cluster", shoal.RoleManager, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	identity, err := ca.SaveIdentity(t.TempDir(), root.CertPEM, cert, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return identity
+}
+
+func newTask(id shoal.ID) shoal.Task {
+	return shoal.Task{
+		Meta: shoal.Meta{ID: id}, NodeID: "node", DesiredState: shoal.TaskRunning,
+		Status: shoal.TaskStatus{State: shoal.TaskAssigned}, Spec: shoal.TaskSpec{Container: &shoal.ContainerSpec{}},
+	}
+}
+
+const patient = time.Minute
+
+func TestTasksOutliveTheSessionThatAssignedThem(t *testing.T) {
+	runtime := &fakeRuntime{running: map[string]chan struct{}{}}
+	managers := start(t, runtime, 2)
+	first := managers[0].next(t)
+	first.welcome(patient, newTask("t1"))
+	first.await("t1", shoal.TaskRunning)
+	first.end <- errors.New("the manager goes")
+	second := managers[1].next(t) // the other one, at once
+	second.welcome(patient, newTask("t1"))
+	second.await("t1", shoal.TaskRunning) // said again: the new manager may not know
+	if runtime.starts != 1 {
+		t.Errorf("the task was started %d times", runtime.starts)
+	}
+
+	stopping := newTask("t1")
+	stopping.DesiredState = shoal.TaskShutdown
+	second.say(&rpc.ManagerMessage{Tasks: &rpc.Tasks{Put: []shoal.Task{stopping}}, Drained: []shoal.ID{"t1"}})
+	second.await("t1", shoal.TaskShutdown)
+}
+
+func TestAFullAssignmentRemovesGhosts(t *testing.T) {
+	runtime := &fakeRuntime{running: map[string]chan struct{}{}, found: []agent.Found{{TaskID: "ghost", ContainerID: "container-ghost"}}}
+	managers := start(t, runtime, 1)
+	first := managers[0].next(t)
+	first.welcome(patient, newTask("t1"), newTask("t2"))
+	first.await("t1", shoal.TaskRunning)
+	first.end <- errors.New("the manager goes")
+	second := managers[0].next(t)
+	second.welcome(patient, newTask("t2"))
+	second.await("t2", shoal.TaskRunning)
+	for _, id := range []string{"container-ghost", "container-t1"} {
+		for deadline := time.Now().Add(10 * time.Second); !runtime.hasRemoved(id); {
+			if time.Now().After(deadline) {
+				t.Fatalf("%s is still there", id)
+			}
+			<-time.After(time.Millisecond)
+		}
+	}
+	if runtime.hasRemoved("container-t2") {
+		t.Error("an assigned task's container was removed")
+	}
+}
+
+func TestAnAgentGoesWhereItIsSent(t *testing.T) {
+	managers := start(t, &fakeRuntime{running: map[string]chan struct{}{}}, 3)
+	s := managers[0].next(t)
+	s.say(&rpc.ManagerMessage{Redirect: &rpc.Redirect{Leader: managers[2].addr}})
+	s.end <- nil
+	managers[2].next(t).welcome(patient)
+}
+
+func TestASilentManagerIsLeft(t *testing.T) {
+	managers := start(t, &fakeRuntime{running: map[string]chan struct{}{}}, 2)
+	managers[0].next(t).welcome(200 * time.Millisecond)
+	managers[1].next(t).welcome(patient)
+}

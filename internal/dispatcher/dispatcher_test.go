@@ -1,0 +1,337 @@
+package dispatcher
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"io"
+	"log/slog"
+	"net"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/peer"
+	"pgregory.net/rapid"
+
+	"github.com/shoal-dev/shoal/internal/rpc"
+	"github.com/shoal-dev/shoal/internal/shoal"
+	"github.com/shoal-dev/shoal/internal/store"
+	"github.com/shoal-dev/shoal/internal/store/storetest"
+)
+
+// leadership is a memory backend's, with a name for the leader.
+type leadership struct{ *store.Memory }
+
+func (leadership) LeaderID() string { return "m2" }
+
+type verdicts struct{}
+
+func (verdicts) Up(context.Context, shoal.ID, string) error { return nil }
+func (verdicts) Lost(shoal.ID, time.Time)                   {}
+
+// bench is a dispatcher on a store in memory, inside a synctest bubble.
+type bench struct {
+	*Dispatcher
+	t      *testing.T
+	store  *store.Store
+	memory *store.Memory
+}
+
+func newBench(t *testing.T) *bench {
+	memory := store.NewMemory()
+	s := storetest.Open(t, memory)
+	b := &bench{t: t, store: s, memory: memory, Dispatcher: New(Config{
+		Log: slog.New(slog.DiscardHandler), Store: s, Verdicts: verdicts{}, Leadership: leadership{memory},
+		Managers: func(store.View) []string { return []string{"m1:2377"} },
+		Trust:    func(store.View) ([]byte, []byte) { return nil, nil },
+	})}
+	for _, id := range []shoal.ID{"a", "b", "c"} {
+		b.put(&shoal.Node{Meta: shoal.Meta{ID: id}, Description: shoal.NodeDescription{Hostname: "host-" + id}, Status: shoal.NodeStatus{State: shoal.NodeReady}})
+	}
+	b.put(&shoal.Node{Meta: shoal.Meta{ID: "m2"}, Manager: &shoal.ManagerStatus{MemberID: "m2", Addr: "m2:2377"}})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- b.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		<-done //nolint:errcheck // ended by cancel
+	})
+	return b
+}
+
+func (b *bench) put(o store.Object) {
+	b.t.Helper()
+	if _, err := b.store.Commit(b.t.Context(), store.Changes{Puts: []store.Object{o}}); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// asNode is a context of a call by a node.
+func asNode(ctx context.Context, id shoal.ID) context.Context {
+	cert := &x509.Certificate{Subject: pkix.Name{CommonName: id}}
+	return peer.NewContext(ctx, &peer.Peer{
+		Addr:     &net.TCPAddr{IP: net.IPv4(10, 0, 0, 1), Port: 1},
+		AuthInfo: credentials.TLSInfo{State: tls.ConnectionState{VerifiedChains: [][]*x509.Certificate{{cert}}}},
+	})
+}
+
+// agent is the other end of a session.
+type agent struct {
+	grpc.ServerStream
+	ctx    context.Context
+	say    chan *rpc.AgentMessage
+	heard  chan *rpc.ManagerMessage
+	ended  chan error
+	hangUp context.CancelFunc
+}
+
+func (a *agent) Context() context.Context { return a.ctx }
+
+func (a *agent) Send(m *rpc.ManagerMessage) error {
+	a.heard <- m
+	return nil
+}
+
+func (a *agent) Recv() (*rpc.AgentMessage, error) {
+	select {
+	case m := <-a.say:
+		return m, nil
+	case <-a.ctx.Done():
+		return nil, io.EOF
+	}
+}
+
+// connect opens a session for a node.
+func (b *bench) connect(id shoal.ID) *agent {
+	ctx, hangUp := context.WithCancel(asNode(context.Background(), id))
+	a := &agent{
+		ctx: ctx, hangUp: hangUp, say: make(chan *rpc.AgentMessage, 100), heard: make(chan *rpc.ManagerMessage, 1000),
+		ended: make(chan error, 1),
+	}
+	a.say <- &rpc.AgentMessage{Hello: &rpc.Hello{}}
+	go func() { a.ended <- b.Session(a) }()
+	b.t.Cleanup(hangUp)
+	synctest.Wait()
+	return a
+}
+
+// news is all that the manager has said since.
+func (a *agent) news() (all []*rpc.ManagerMessage) {
+	synctest.Wait()
+	for {
+		select {
+		case m := <-a.heard:
+			all = append(all, m)
+		default:
+			return all
+		}
+	}
+}
+
+// drained is the tasks that the agent was told to be drained, and table the newest table version.
+func (a *agent) drained() (tasks []shoal.ID, table uint64) {
+	for _, m := range a.news() {
+		tasks = append(tasks, m.Drained...)
+		if m.Table != nil {
+			table = m.Table.Version
+		}
+	}
+	return tasks, table
+}
+
+func task(id, node shoal.ID) *shoal.Task {
+	return &shoal.Task{
+		Meta: shoal.Meta{ID: id}, NodeID: node, ServiceID: "s", DesiredState: shoal.TaskRunning,
+		Status:   shoal.TaskStatus{State: shoal.TaskRunning},
+		Networks: []shoal.TaskNetwork{{NetworkID: "net", Addresses: []string{"10.0.1.3/24"}}},
+	}
+}
+
+func TestOnlyTheLeaderHoldsSessions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		a := b.connect("a")
+		if first := a.news()[0]; first.Welcome == nil || first.Tasks == nil || !first.Tasks.Full || first.Table == nil || !first.Table.Full {
+			t.Errorf("a session does not begin with all there is: %+v", first)
+		}
+		b.memory.Resign()
+		synctest.Wait()
+		select {
+		case <-a.ended: //nolint:errcheck // that it ended is what matters
+		default:
+			t.Error("the session outlives the leadership")
+		}
+		a = b.connect("a")
+		if said := a.news(); len(said) != 1 || said[0].Redirect == nil || said[0].Redirect.Leader != "m2:2377" {
+			t.Errorf("who does not lead says %+v", said)
+		}
+	})
+}
+
+func TestASilentAgentLosesItsSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		a := b.connect("a")
+		a.news()
+		for range 10 {
+			<-time.After(2 * time.Second)
+			a.say <- &rpc.AgentMessage{}
+			if len(a.news()) == 0 {
+				t.Fatal("the manager gives no sign of life")
+			}
+		}
+		<-time.After(2600 * time.Millisecond)
+		synctest.Wait()
+		select {
+		case <-a.ended: //nolint:errcheck // that it ended is what matters
+		default:
+			t.Error("a silent agent still has its session")
+		}
+	})
+}
+
+func TestANewSessionTakesThePlaceOfTheOld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		first := b.connect("a")
+		second := b.connect("a")
+		select {
+		case err := <-first.ended:
+			if err == nil {
+				t.Error("the old session ended in good order")
+			}
+		default:
+			t.Error("the old session goes on")
+		}
+		second.news()
+		b.put(task("t1", "a"))
+		found := false
+		for _, m := range second.news() {
+			found = found || m.Tasks != nil && len(m.Tasks.Put) == 1 && m.Tasks.Put[0].ID == "t1"
+		}
+		if !found {
+			t.Error("the new session is not told of a task")
+		}
+	})
+}
+
+func TestATaskIsDrainedWhenEveryNodeHasLetGo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.put(&shoal.Network{Meta: shoal.Meta{ID: "net"}, Spec: shoal.NetworkSpec{Name: "net"}})
+		b.put(task("t1", "a"))
+		b.put(task("t2", "b")) // b is on the network, c is not
+		nodes := map[shoal.ID]*agent{"a": b.connect("a"), "b": b.connect("b"), "c": b.connect("c")}
+		for _, a := range nodes {
+			_, table := a.drained()
+			a.say <- &rpc.AgentMessage{Applied: table}
+		}
+		synctest.Wait()
+		stopping := *b.store.View().Task("t1")
+		stopping.DesiredState = shoal.TaskShutdown
+		b.put(&stopping)
+		versions := map[shoal.ID]uint64{}
+		for id, a := range nodes {
+			told, table := a.drained()
+			if len(told) != 0 {
+				t.Errorf("%s is told of %v before anyone has let go", id, told)
+			}
+			versions[id] = table
+		}
+		if versions["a"] == 0 || versions["b"] == 0 || versions["c"] != 0 {
+			t.Fatalf("tables went out: %v", versions)
+		}
+		nodes["a"].say <- &rpc.AgentMessage{Applied: versions["a"]}
+		if told, _ := nodes["a"].drained(); len(told) != 0 {
+			t.Error("told although b has not let go")
+		}
+		nodes["b"].say <- &rpc.AgentMessage{Applied: versions["b"]}
+		if told, _ := nodes["a"].drained(); !slices.Equal(told, []shoal.ID{"t1"}) {
+			t.Errorf("told of %v, want t1", told)
+		}
+	})
+}
+
+func TestANodeThatIsGoneIsNotWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.put(&shoal.Network{Meta: shoal.Meta{ID: "net"}, Spec: shoal.NetworkSpec{Name: "net"}})
+		b.put(task("t1", "a"))
+		b.put(task("t2", "b"))
+		one, other := b.connect("a"), b.connect("b")
+		stopping := *b.store.View().Task("t1")
+		stopping.DesiredState = shoal.TaskShutdown
+		b.put(&stopping)
+		_, table := one.drained()
+		one.say <- &rpc.AgentMessage{Applied: table}
+		other.hangUp()
+		if told, _ := one.drained(); !slices.Equal(told, []shoal.ID{"t1"}) {
+			t.Errorf("told of %v, want t1", told)
+		}
+	})
+}
+
+func TestLogsWithAMissingNode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.put(task("t1", "a"))
+		b.put(task("t2", "b"))
+		a := b.connect("a")
+		a.news()
+		var lines []shoal.LogLine
+		ended := make(chan error, 1)
+		go func() {
+			ended <- b.Logs(context.Background(), shoal.LogQuery{TaskIDs: []shoal.ID{"t1", "t2"}, Follow: true}, func(l shoal.LogLine) error {
+				lines = append(lines, l)
+				return nil
+			})
+		}()
+		asked := a.news()
+		if len(asked) != 1 || asked[0].Logs == nil || !slices.Equal(asked[0].Logs.Query.TaskIDs, []shoal.ID{"t1"}) {
+			t.Fatalf("the node is asked %+v", asked)
+		}
+		a.hangUp() // before it has answered
+		synctest.Wait()
+		select {
+		case err := <-ended:
+			if err != nil || len(lines) != 1 || lines[0].NodeID != "b" || lines[0].Err != "node host-b is not available" {
+				t.Errorf("lines %+v, %v", lines, err)
+			}
+		default:
+			t.Error("a node that is gone is waited for")
+		}
+	})
+}
+
+func TestObservedStatesNeverGoBack(t *testing.T) {
+	states := []shoal.TaskState{shoal.TaskAssigned, shoal.TaskPreparing, shoal.TaskRunning, shoal.TaskShutdown, shoal.TaskFailed}
+	view := storetest.Open(t, store.NewMemory()).View()
+	begin := time.Unix(0, 0)
+	rapid.Check(t, func(t *rapid.T) {
+		current := &shoal.Task{Meta: shoal.Meta{ID: "t"}, NodeID: "a", Status: shoal.TaskStatus{State: shoal.TaskAssigned}}
+		for i := range rapid.IntRange(1, 10).Draw(t, "reports") {
+			r := report{
+				node:   rapid.SampledFrom([]shoal.ID{"a", "b"}).Draw(t, "node"),
+				status: shoal.TaskStatus{State: rapid.SampledFrom(states).Draw(t, "state"), Timestamp: begin.Add(time.Duration(i))},
+			}
+			v := view.With(store.Changes{Puts: []store.Object{current}})
+			changes := statusChanges(v, map[shoal.ID]report{"t": r})
+			if len(changes.Puts) == 0 {
+				if r.node == "a" && r.status.State > current.Status.State {
+					t.Fatalf("progress to %v is ignored", r.status.State)
+				}
+				continue
+			}
+			next, ok := changes.Puts[0].(*shoal.Task)
+			if !ok || r.node != "a" || next.Status.State < current.Status.State {
+				t.Fatalf("%v becomes %v on the word of %s", current.Status.State, next.Status.State, r.node)
+			}
+			current = next
+		}
+	})
+}
