@@ -12,7 +12,8 @@ const (
 	sockAddrProtocol = 36
 )
 
-// The keys and values that the programs and this room share. Addresses are in network order.
+// The keys and values that the programs and this room share. Addresses are in network order. The programs alone keep the peers: by
+// socket cookie, the virtual address and after it the backend's.
 type (
 	serviceKey struct {
 		Sandbox uint64 // the network namespace's cookie
@@ -29,7 +30,6 @@ type (
 		Generation, Slot uint32
 		_                uint32
 	}
-	peerValue struct{ VIP, Backend [4]byte }
 )
 
 // Where the programs keep these on their stacks.

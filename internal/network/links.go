@@ -28,13 +28,13 @@ func (n *Networks) linkedLocked(b *box) (string, error) {
 		if !addr.IsValid() {
 			return "", fmt.Errorf("Cannot link to /%s, as it does not belong to the default network%w", other.Spec.Name, hidden{errdefs.ErrInvalidArgument}) //nolint:staticcheck // Docker's wording
 		}
-		names := alias
+		names := []string{alias}
 		for _, name := range []string{namespaceOf(other.Spec.ContainerID), other.Spec.Name} {
 			if name != alias {
-				names += " " + name
+				names = append(names, name)
 			}
 		}
-		text.WriteString(addr.String() + "\t" + names + "\n")
+		text.WriteString(addr.String() + "\t" + strings.Join(names, " ") + "\n")
 	}
 	return text.String(), nil
 }
