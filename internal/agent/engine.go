@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"path"
 	"strconv"
+	"strings"
 
 	"github.com/containerd/errdefs"
 
@@ -143,9 +144,25 @@ func (e *Engine) Healthy(ctx context.Context, id string, task *shoal.Task) error
 		return errNotHealthy
 	}
 	if err == nil {
-		awaitListeners(ctx, pid, task)
+		awaitListeners(ctx, pid, task, e.exposedTCP(ctx, task))
 	}
 	return err
+}
+
+// exposedTCP is the TCP ports that the task's image says it serves.
+func (e *Engine) exposedTCP(ctx context.Context, task *shoal.Task) []uint16 {
+	img, err := e.Images.Get(ctx, task.Spec.Container.Image)
+	if err != nil {
+		return nil // removed since the start: nothing to wait for
+	}
+	var ports []uint16
+	for text := range img.Spec.Config.ExposedPorts {
+		number, protocol, _ := strings.Cut(text, "/")
+		if n, err := strconv.ParseUint(number, 10, 16); err == nil && (protocol == "" || protocol == "tcp") {
+			ports = append(ports, uint16(n))
+		}
+	}
+	return ports
 }
 
 // Wait implements Runtime.

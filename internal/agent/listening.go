@@ -6,33 +6,33 @@ import (
 	"encoding/hex"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
-// listenLimit bounds the wait for a started task to listen on the ports that its service publishes. A task that publishes a
-// port and never listens there runs all the same: it may well serve others.
+// listenLimit bounds the wait for a started task to listen. One that never does runs all the same: it may well serve in other ways.
 const listenLimit = 3 * time.Second
 
-// awaitListeners returns when every published TCP port of the task has a listener in the network namespace of its process. A
-// balancer that sent connections there earlier would have them refused. The kernel tells nobody of a listen(2), so the
-// tables are read again and again, at growing intervals.
-func awaitListeners(ctx context.Context, pid int, task *shoal.Task) {
-	ports := publishedTCP(task)
-	if len(ports) == 0 || pid == 0 {
+// awaitListeners returns when the task listens, in the network namespace of its process: on every published TCP port, and, if
+// others may call it over a network, on at least one of the ports that its image exposes. A balancer that sent connections
+// there earlier would have them refused. The kernel tells nobody of a listen(2), so the tables are read again and again, at
+// growing intervals.
+func awaitListeners(ctx context.Context, pid int, task *shoal.Task, exposed []uint16) {
+	published := publishedTCP(task)
+	if len(task.Networks) == 0 {
+		exposed = nil
+	}
+	if len(published)+len(exposed) == 0 || pid == 0 {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, listenLimit)
 	defer cancel()
 	const first, longest = 2 * time.Millisecond, 50 * time.Millisecond
 	for pause := first; ; pause = min(2*pause, longest) {
-		open := listeners(pid)
-		for len(ports) > 0 && open[ports[0]] {
-			ports = ports[1:]
-		}
-		if len(ports) == 0 {
+		if listens(listeners(pid), published, exposed) {
 			return
 		}
 		select {
@@ -41,6 +41,15 @@ func awaitListeners(ctx context.Context, pid int, task *shoal.Task) {
 		case <-time.After(pause):
 		}
 	}
+}
+
+func listens(open map[uint16]bool, published, exposed []uint16) bool {
+	for _, port := range published {
+		if !open[port] {
+			return false
+		}
+	}
+	return len(exposed) == 0 || slices.ContainsFunc(exposed, func(port uint16) bool { return open[port] })
 }
 
 func publishedTCP(task *shoal.Task) []uint16 {

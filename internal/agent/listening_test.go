@@ -20,3 +20,27 @@ func TestListenerReadsTheKernelsTable(t *testing.T) {
 		}
 	}
 }
+
+func TestATaskListensOnWhatItPublishesAndOnSomethingItExposes(t *testing.T) {
+	for _, tc := range []struct {
+		name               string
+		open               []uint16
+		published, exposed []uint16
+		want               bool
+	}{
+		{"nothing asked", nil, nil, nil, true},
+		{"not yet", nil, []uint16{80}, nil, false},
+		{"one of two published", []uint16{80}, []uint16{80, 443}, nil, false},
+		{"all published", []uint16{80, 443}, []uint16{80, 443}, nil, true},
+		{"one of two exposed", []uint16{80}, nil, []uint16{80, 443}, true},
+		{"published, but nothing exposed", []uint16{8080}, []uint16{8080}, []uint16{80}, false},
+	} {
+		open := map[uint16]bool{}
+		for _, port := range tc.open {
+			open[port] = true
+		}
+		if got := listens(open, tc.published, tc.exposed); got != tc.want {
+			t.Errorf("%s: %v", tc.name, got)
+		}
+	}
+}
