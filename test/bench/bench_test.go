@@ -137,7 +137,7 @@ func measureFloor(ctx context.Context, s swarm, l *lab.Lab, archive string) (fig
 	if _, err := s.start(ctx, "model", 1); err != nil {
 		return raw, err
 	}
-	configs, _ := filepath.Glob(filepath.Join(l.Dir, "*/run/containerd/io.containerd.runtime.v2.task/shoal/*/config.json"))
+	configs, _ := filepath.Glob(filepath.Join(l.Dir, "*/run/ctd/io.containerd.runtime.v2.task/shoal/*/config.json"))
 	if len(configs) == 0 {
 		return raw, fmt.Errorf("no container to compare with: %w", os.ErrNotExist)
 	}
