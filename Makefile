@@ -18,7 +18,7 @@ build: setup ## build bin/shoal, with the programs that travel in it
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/shoal ./cmd/shoal
 
 demo: build ## three nodes on this machine, a service on the routing mesh, and a prompt to play
-	$(GO) run ./test/lab/demo
+	@$(GO) build -o .cache/demo ./test/lab/demo && .cache/demo
 
 test: lint unit e2e ## everything that CI runs
 	@hack/count-tests.sh
