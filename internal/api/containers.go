@@ -198,6 +198,9 @@ func (c *containers) update(w http.ResponseWriter, r *http.Request) error {
 	if err := readJSON(r, &body); err != nil {
 		return err
 	}
+	if err := checkAmounts(body.Resources); err != nil {
+		return err
+	}
 	merged := mergeResources(info.Spec.Resources, resourcesOf(body.Resources))
 	var restart *container.Restart
 	if body.RestartPolicy.Name != "" {
