@@ -82,7 +82,7 @@ func spawn(args []string) (int, error) {
 	_, err = unix.IoctlGetTermios(0, unix.TCGETS)
 	terminal := err == nil
 	attr := &syscall.ProcAttr{Env: os.Environ(), Files: []uintptr{0, 1, 2}, Sys: &syscall.SysProcAttr{Setpgid: true, Foreground: terminal}}
-	return syscall.ForkExec(path, args, attr) // #nosec G204 -- the user's command in the user's container
+	return syscall.ForkExec(path, args, attr) // #nosec G204 G702 -- the user's command in the user's container
 }
 
 // bury reaps every child until the given one ends.

@@ -44,7 +44,7 @@ func addSeccomp(spec *specs.Spec, opts []string) error {
 
 // kernelHasX32 tells whether the kernel may have the x32 system calls. For a kernel that surely has not, the default profile
 // leaves them out: to compile rules that can never match is a fifth of what it takes the OCI runtime to start a container.
-var kernelHasX32 = sync.OnceValue(func() bool {
+var kernelHasX32 = sync.OnceValue(func() bool { //nolint:gochecknoglobals // asked once
 	var name unix.Utsname
 	if err := unix.Uname(&name); err != nil {
 		return true
