@@ -212,6 +212,7 @@ func TestDockerCLI(t *testing.T) {
 		{args: "wait later", want: "0\n"},
 		{args: "diff later", want: ""},
 		{args: "run --init --name initial busybox sh -c echo_x_>/f;exit_6", code: 6},
+		{args: "run --rm -t --init busybox sh -c stty_-echo&&tty", want: "/dev/pts/0"}, // in the foreground, or it is stopped
 		{args: "diff initial", want: "A /f\n"},
 		{args: "create --name waits busybox true"},
 		{args: "inspect waits -f {{range_$n,$e_:=_.NetworkSettings.Networks}}{{$n}}={{$e.NetworkID}}{{end}}", want: "bridge=\n"},
