@@ -2,6 +2,8 @@
 // nothing else. It is apart from shoal because every container costs one: a program of everything takes twice the memory and
 // five times the start-up.
 //
+// Called /sbin/docker-init it is the first process of a container that asked for one (`--init`), and nothing of the above.
+//
 // `shoal-shim serve` is how the daemon starts it, ready to serve on a socket that it inherits. Any other words are
 // containerd's own shim protocol, which is still how a shim that died is cleaned up after.
 package main
@@ -23,6 +25,9 @@ import (
 )
 
 func main() {
+	if os.Args[0] == initName {
+		os.Exit(initialize(os.Args[1:]))
+	}
 	if len(os.Args) > 1 && os.Args[1] == "serve" {
 		if err := serve(os.Args[2:]); err != nil {
 			fmt.Fprintln(os.Stderr, "shoal-shim:", err)

@@ -151,10 +151,25 @@ func endpointSettingsOf(info container.Info) map[string]*network.EndpointSetting
 		}
 		out[e.Network] = set
 	}
+	if len(out) == 0 { // not started yet: the networks that it will join
+		for _, e := range info.Spec.Network.Endpoints {
+			out[e.Network] = wishedEndpoint(e)
+		}
+	}
 	if len(out) == 0 && info.Spec.Network.Mode != "networks" && !strings.HasPrefix(info.Spec.Network.Mode, "container:") {
 		out[info.Spec.Network.Mode] = &network.EndpointSettings{}
 	}
 	return out
+}
+
+// wishedEndpoint shows what is asked of a network before there is an endpoint.
+func wishedEndpoint(e shoal.EndpointRequest) *network.EndpointSettings {
+	set := &network.EndpointSettings{Aliases: e.Aliases, DriverOpts: e.DriverOpts}
+	if e.Addr.IsValid() || e.Addr6.IsValid() {
+		set.IPAMConfig = &network.EndpointIPAMConfig{IPv4Address: e.Addr, IPv6Address: e.Addr6}
+	}
+	_ = set.MacAddress.UnmarshalText([]byte(e.MAC))
+	return set
 }
 
 // hostIP is the address that a port is published on.

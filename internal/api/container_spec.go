@@ -39,6 +39,9 @@ func specOf(body createBody, engine *container.Engine) (container.Spec, error) {
 		PidMode: string(h.PidMode), IpcMode: string(h.IpcMode), UTSMode: string(h.UTSMode), CgroupnsMode: string(h.CgroupnsMode),
 		CgroupParent: h.CgroupParent, API: raw,
 	}
+	if err := checkHost(h); err != nil {
+		return s, err
+	}
 	if h.AutoRemove && s.Restart.Name != "" && s.Restart.Name != "no" {
 		return s, fail(http.StatusBadRequest, "can't create 'AutoRemove' container with restart policy")
 	}

@@ -46,6 +46,7 @@ func (c *containers) register(rt *router) {
 	rt.handle("GET /containers/{id}/logs", c.logs)
 	rt.handle("GET /containers/{id}/top", c.top)
 	rt.handle("GET /containers/{id}/stats", c.stats)
+	rt.handle("GET /containers/{id}/changes", c.changes)
 	rt.handle("DELETE /containers/{id}", c.remove)
 	c.registerExec(rt)
 	c.registerArchive(rt)
@@ -198,6 +199,9 @@ func (c *containers) update(w http.ResponseWriter, r *http.Request) error {
 	if err := readJSON(r, &body); err != nil {
 		return err
 	}
+	if err := checkAmounts(body.Resources); err != nil {
+		return err
+	}
 	merged := mergeResources(info.Spec.Resources, resourcesOf(body.Resources))
 	var restart *container.Restart
 	if body.RestartPolicy.Name != "" {
@@ -207,6 +211,18 @@ func (c *containers) update(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return writeJSON(w, http.StatusOK, map[string][]string{"Warnings": {}})
+}
+
+func (c *containers) changes(w http.ResponseWriter, r *http.Request) error {
+	found, err := c.engine.Diff(r.Context(), r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	out := []apicontainer.FilesystemChange{}
+	for _, change := range found {
+		out = append(out, apicontainer.FilesystemChange{Kind: apicontainer.ChangeType(change.Kind), Path: change.Path})
+	}
+	return writeJSON(w, http.StatusOK, out)
 }
 
 func (c *containers) prune(w http.ResponseWriter, r *http.Request) error {

@@ -44,6 +44,9 @@ func checkResources(s shoal.ServiceSpec) error {
 	if r == nil {
 		return nil
 	}
+	if r.MemorySwappiness != nil && *r.MemorySwappiness != -1 {
+		return shoal.InvalidArgument("memory swappiness: not supported by this engine")
+	}
 	var amounts [][2]int64 // CPU, memory
 	if r.Limits != nil {
 		amounts = append(amounts, [2]int64{r.Limits.NanoCPUs, r.Limits.MemoryBytes})

@@ -111,7 +111,7 @@ func (s *systems) info(w http.ResponseWriter, r *http.Request) error {
 		}},
 		NCPU: m.CPUs, MemTotal: m.Memory, DockerRootDir: m.Root, Labels: m.Labels,
 		Runtimes:       map[string]system.RuntimeWithStatus{"runc": {Runtime: system.Runtime{Path: "runc"}}, "io.containerd.runc.v2": {Runtime: system.Runtime{Path: "runc"}}},
-		DefaultRuntime: "runc", Swarm: s.swarm(), LiveRestoreEnabled: true, InitBinary: "shoal-init",
+		DefaultRuntime: "runc", Swarm: s.swarm(), LiveRestoreEnabled: true, InitBinary: "docker-init",
 		SecurityOptions: []string{"name=seccomp,profile=builtin"}, Warnings: []string{},
 	})
 }

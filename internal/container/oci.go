@@ -64,7 +64,27 @@ func (e *Engine) ociSpec(info *Info, root []mount.Mount) (*specs.Spec, error) {
 			return nil, err
 		}
 	}
-	return spec, e.userMounts(spec, info)
+	if err := e.userMounts(spec, info); err != nil {
+		return nil, err
+	}
+	return spec, e.addInit(spec, s)
+}
+
+// initPath is where a container that asked for an init finds it.
+const initPath = "/sbin/docker-init"
+
+// addInit puts the init before the container's command. A container that sees the host's processes has no use for one.
+func (e *Engine) addInit(spec *specs.Spec, s Spec) error {
+	if !s.Init || s.PidMode == "host" {
+		return nil
+	}
+	program, ok := e.Runtime.Init()
+	if !ok {
+		return fmt.Errorf("no init program: shoal was built without its shim%w", quiet{errdefs.ErrNotImplemented})
+	}
+	spec.Process.Args = append([]string{initPath, "--"}, spec.Process.Args...)
+	spec.Mounts = append(spec.Mounts, specs.Mount{Destination: initPath, Type: "bind", Source: program, Options: []string{"bind", "ro"}})
+	return nil
 }
 
 func processEnv(info *Info, user specs.User, root []mount.Mount) []string {
@@ -114,7 +134,10 @@ func systemMounts(s Spec) []specs.Mount {
 		{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"nosuid", "noexec", "nodev", ro}},
 		{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{ro, "nosuid", "noexec", "nodev"}},
 	}
-	if s.IpcMode == "host" {
+	switch s.IpcMode {
+	case "none":
+		return mounts
+	case "host":
 		mounts = slices.DeleteFunc(mounts, func(m specs.Mount) bool { return m.Destination == "/dev/mqueue" })
 		return append(mounts,
 			specs.Mount{Destination: "/dev/shm", Type: "bind", Source: "/dev/shm", Options: []string{"rbind"}},

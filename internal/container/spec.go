@@ -47,7 +47,7 @@ type Spec struct {
 	Init         bool
 	OomScoreAdj  int
 	PidMode      string // "", "host"
-	IpcMode      string // "", "private", "host"
+	IpcMode      string // "", "none", "private", "shareable", "host"
 	UTSMode      string // "", "host"
 	CgroupnsMode string
 	CgroupParent string

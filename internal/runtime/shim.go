@@ -25,6 +25,9 @@ const ownShim = "shoal-shim"
 // shimVersion is the version of containerd's task API that the shim serves.
 const shimVersion = 3
 
+// Init is the program that can be the first process of a container when it is mounted as /sbin/docker-init: our own shim.
+func (rt *Runtime) Init() (path string, ok bool) { return rt.Shim, filepath.Base(rt.Shim) == ownShim }
+
 // Shim is a shim that waits for its task.
 type Shim struct {
 	process *os.Process

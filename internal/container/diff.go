@@ -1,0 +1,233 @@
+package container
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/shoal-dev/shoal/internal/runtime"
+)
+
+// ChangeKind is how a file of a container differs from the image's; the numbers are Docker's.
+type ChangeKind uint8
+
+const (
+	Modified ChangeKind = iota
+	Added
+	Deleted
+)
+
+// Change is one difference between a container's file system and its image's.
+type Change struct {
+	Kind ChangeKind
+	Path string
+}
+
+// Diff lists what a container changed of its image's files, sorted by path.
+func (e *Engine) Diff(ctx context.Context, ref string) ([]Change, error) {
+	info, err := e.Inspect(ref)
+	if err != nil {
+		return nil, err
+	}
+	mounts, err := e.snapshotter().Mounts(runtime.WithNamespace(ctx), info.ID)
+	if err != nil {
+		return nil, fmt.Errorf("mount snapshot: %w", err)
+	}
+	dirs := layersOf(mounts)
+	if len(dirs) == 0 {
+		return nil, fmt.Errorf("find layers of container %s: none", info.ID)
+	}
+	return diffLayers(ctx, dirs[0], dirs[1:])
+}
+
+// mountpoints are what the runtime puts into the container's layer to mount over. Docker has them in a layer of their own,
+// which a diff does not show.
+func mountpoints() []string {
+	return []string{
+		"/.dockerenv", "/dev/console", "/dev/mqueue", "/dev/pts", "/dev/shm", "/etc/hostname", "/etc/hosts", "/etc/mtab",
+		"/etc/resolv.conf", "/proc", "/sys", "/dev",
+	}
+}
+
+// diffLayers compares the top directory of an overlay with those below, the highest first. The top one may belong to a
+// running container, which must not lead this out of it: it is only looked at through its root.
+func diffLayers(ctx context.Context, top string, below []string) ([]Change, error) {
+	root, err := os.OpenRoot(top)
+	if err != nil {
+		return nil, fmt.Errorf("open layer: %w", err)
+	}
+	defer func() { _ = root.Close() }()
+	d := &differ{ctx: ctx, root: root, hidden: mountpoints()}
+	if _, _, err := d.compare("/", below); err != nil {
+		return nil, fmt.Errorf("compare layers: %w", err)
+	}
+	slices.SortFunc(d.found, func(a, b Change) int { return strings.Compare(a.Path, b.Path) })
+	return d.found, nil
+}
+
+type differ struct {
+	ctx    context.Context
+	root   *os.Root
+	hidden []string
+	found  []Change
+}
+
+func (d *differ) note(kind ChangeKind, name string) { d.found = append(d.found, Change{kind, name}) }
+
+// compare looks at a directory of the top layer, given those that it is merged with. It tells whether anything in it has
+// changed, and whether something was left out.
+func (d *differ) compare(dir string, below []string) (changed, left bool, err error) {
+	if err := d.ctx.Err(); err != nil {
+		return false, false, err
+	}
+	before := len(d.found)
+	handle, err := d.root.Open(relative(dir))
+	if errors.Is(err, fs.ErrNotExist) { // removed while we look
+		return false, false, nil
+	}
+	if err != nil {
+		return false, false, err
+	}
+	defer func() { _ = handle.Close() }()
+	entries, err := handle.ReadDir(-1)
+	if err != nil {
+		return false, false, err
+	}
+	here := map[string]bool{}
+	for _, entry := range entries {
+		here[entry.Name()] = true
+		hid, err := d.entry(path.Join(dir, entry.Name()), below)
+		if err != nil {
+			return false, false, err
+		}
+		left = left || hid
+	}
+	if opaque(handle) {
+		for _, name := range namesIn(below) {
+			if low, _ := lookUp(below, name); low != nil && !here[name] {
+				d.note(Deleted, path.Join(dir, name))
+			}
+		}
+	}
+	return len(d.found) > before, left, nil
+}
+
+// entry looks at one file of the top layer, and tells whether it was left out.
+func (d *differ) entry(name string, below []string) (left bool, err error) {
+	info, err := d.root.Lstat(relative(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	low, merged := lookUp(below, path.Base(name))
+	switch {
+	case whiteout(info):
+		if low != nil {
+			d.note(Deleted, name)
+		}
+		return false, nil
+	case low == nil && slices.Contains(d.hidden, name) && (info.IsDir() || info.Size() == 0):
+		return true, nil
+	case !info.IsDir():
+		d.note(kindOf(low), name)
+		return false, nil
+	}
+	changed, left, err := d.compare(name, merged)
+	if err != nil {
+		return left, err
+	}
+	// A mount point made in a directory touches it; the container did not.
+	if low == nil || !low.IsDir() || changed || !sameDirectory(info, low) || !left && !info.ModTime().Equal(low.ModTime()) {
+		d.note(kindOf(low), name)
+	}
+	return false, nil
+}
+
+func kindOf(low fs.FileInfo) ChangeKind {
+	if low == nil {
+		return Added
+	}
+	return Modified
+}
+
+func sameDirectory(a, b fs.FileInfo) bool {
+	x, okX := a.Sys().(*syscall.Stat_t)
+	y, okY := b.Sys().(*syscall.Stat_t)
+	return okX && okY && x.Mode == y.Mode && x.Uid == y.Uid && x.Gid == y.Gid
+}
+
+// lookUp finds a name in the merged directories of an image, nil if there is none. Of a directory it also gives the
+// directories that make it up.
+func lookUp(dirs []string, name string) (found fs.FileInfo, merged []string) {
+	for _, dir := range dirs {
+		at := filepath.Join(dir, name)
+		info, err := os.Lstat(at)
+		if err != nil {
+			continue
+		}
+		if whiteout(info) || found != nil && !info.IsDir() {
+			break
+		}
+		if found == nil {
+			found = info
+		}
+		if !info.IsDir() {
+			break
+		}
+		merged = append(merged, at)
+		if handle, err := os.Open(at); err == nil { // #nosec G304 -- a layer, which nobody writes
+			ends := opaque(handle)
+			_ = handle.Close()
+			if ends {
+				break
+			}
+		}
+	}
+	return found, merged
+}
+
+func namesIn(dirs []string) []string {
+	var names []string
+	for _, dir := range dirs {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			continue
+		}
+		for _, entry := range entries {
+			names = append(names, entry.Name())
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// whiteout is how an overlay notes that a file of a lower layer is gone (kernel documentation, overlayfs).
+func whiteout(info fs.FileInfo) bool {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return ok && info.Mode()&fs.ModeCharDevice != 0 && st.Rdev == 0
+}
+
+// opaque is how it notes that nothing of a directory in the lower layers is seen.
+func opaque(dir *os.File) bool {
+	var value [1]byte
+	n, err := unix.Fgetxattr(int(dir.Fd()), "trusted.overlay.opaque", value[:]) // #nosec G115 -- a descriptor
+	return err == nil && n == 1 && value[0] == 'y'
+}
+
+func relative(name string) string {
+	if name == "/" {
+		return "."
+	}
+	return strings.TrimPrefix(name, "/")
+}
