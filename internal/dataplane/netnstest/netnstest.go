@@ -21,7 +21,7 @@ type NS struct{ Handle netns.NsHandle }
 func New(t testing.TB) *NS {
 	t.Helper()
 	if os.Getuid() != 0 {
-		t.Skip("needs root")
+		t.Fatal("needs root")
 	}
 	ns := &NS{Handle: netns.None()}
 	err := onThread(func() error {
