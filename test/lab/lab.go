@@ -48,6 +48,9 @@ func New(name, dir, binary string) (*Lab, error) {
 		return nil, err
 	}
 	l := &Lab{Dir: dir, Binary: binary, name: name}
+	if err := shareNamespaces(); err != nil {
+		return nil, fmt.Errorf("prepare named namespaces: %w", err)
+	}
 	var err error
 	if l.sw, err = newNamespace("shoal-" + name + "-wire"); err != nil {
 		return nil, fmt.Errorf("make the wire's namespace: %w", err)
@@ -193,6 +196,24 @@ func within(ns netns.NsHandle, do func() error) error {
 		runtime.UnlockOSThread() // a thread that cannot go back ends with its goroutine
 	}
 	return err
+}
+
+// shareNamespaces prepares the folder of named namespaces in the way of iproute2: as a shared mount of its own. Were it left to
+// the first `ip netns add` of anybody on the machine, that would lay a mount over the folder and hide the lab's namespaces. It
+// stays, as iproute2 leaves it.
+func shareNamespaces() error {
+	dir := namespacePath("")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	err := unix.Mount("", dir, "", unix.MS_SHARED|unix.MS_REC, "")
+	if !errors.Is(err, unix.EINVAL) {
+		return err // it is a mount already, or cannot be one
+	}
+	if err := unix.Mount(dir, dir, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+		return err
+	}
+	return unix.Mount("", dir, "", unix.MS_SHARED|unix.MS_REC, "")
 }
 
 // newNamespace makes a named namespace, as `ip netns add` does.
