@@ -155,6 +155,12 @@ func (n *networks) createForCluster(ctx context.Context, spec shoal.NetworkSpec)
 		// Better no network than one that sends in clear what was to be secret.
 		return "", fail(http.StatusNotImplemented, "encrypted overlay networks are not supported yet")
 	}
+	if spec.EnableIPv6 || slices.ContainsFunc(subnetsOf([]shoal.Network{{Spec: spec}}), func(p netip.Prefix) bool { return p.Addr().Is6() }) {
+		return "", fail(http.StatusNotImplemented, "IPv6 in overlay networks is not supported yet")
+	}
+	if spec.ConfigOnly || spec.ConfigFrom != "" {
+		return "", fail(http.StatusNotImplemented, "configuration-only networks are not supported yet")
+	}
 	taken := subnetsOf(n.local.List())
 	net := shoal.Network{Meta: shoal.Meta{ID: shoal.NewID(), CreatedAt: time.Now().UTC()}, Spec: spec}
 	net.UpdatedAt = net.CreatedAt
