@@ -3,7 +3,6 @@ package ca
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -248,6 +247,3 @@ func JoinTLS(root *Root) *tls.Config {
 	}
 	return &tls.Config{MinVersion: tls.VersionTLS13, ServerName: ManagerUnit, RootCAs: root.Pool()}
 }
-
-// ErrNoIdentity says that the node has never been in a cluster.
-var ErrNoIdentity = errors.New("node has no identity")

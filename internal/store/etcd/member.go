@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net/url"
 	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -175,12 +174,6 @@ func settings(cfg Config) (*embed.Config, error) {
 		}
 	}
 	return s, nil
-}
-
-// HasData tells whether a folder holds the data of a member that has run before.
-func HasData(dir string) bool {
-	_, err := os.Stat(filepath.Join(dir, "member", "wal"))
-	return err == nil
 }
 
 // Close stops the member. The rest of the cluster goes on.
