@@ -145,7 +145,7 @@ func addService(t *shoal.Table, s *shoal.Service) {
 	}
 	for _, p := range s.Endpoint.Ports {
 		if p.Mode == shoal.PublishIngress {
-			entry.Ports = append(entry.Ports, p)
+			entry.Ports = append(entry.Ports, shoal.MeshPort{Port: p})
 			concerned = true
 		}
 	}

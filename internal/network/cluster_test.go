@@ -199,7 +199,9 @@ func ask(enter func(func() error) error, proto, addr string) (who, saw string, e
 
 func (c *testCluster) service(name, vip string, published uint16) {
 	c.table.Services[name] = shoal.ServiceEntry{ID: name, Name: name, VIPs: map[string]netip.Prefix{"netid": netip.MustParsePrefix(vip + "/24")},
-		Ports: []shoal.Port{{Protocol: shoal.TCP, Target: 80, Published: published}, {Protocol: shoal.UDP, Target: 80, Published: published}}}
+		Ports: []shoal.MeshPort{
+			{Port: shoal.Port{Protocol: shoal.TCP, Target: 80, Published: published}}, {Port: shoal.Port{Protocol: shoal.UDP, Target: 80, Published: published}},
+		}}
 }
 
 func TestMeshAndVIP(t *testing.T) {

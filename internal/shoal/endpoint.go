@@ -31,8 +31,9 @@ type Peer struct {
 	Hostname string
 	// DataAddr is where VXLAN packets go.
 	DataAddr netip.Addr
-	// IngressAddr is the node's own address on the ingress network.
-	IngressAddr netip.Addr
+	// IngressAddr and IngressAddr6 are the node's own addresses on the ingress network.
+	IngressAddr  netip.Addr
+	IngressAddr6 netip.Addr
 	// ProbeAddr is where the node answers liveness probes (UDP 7946 unless said otherwise).
 	ProbeAddr netip.AddrPort
 }
@@ -42,12 +43,31 @@ type ServiceEntry struct {
 	ID   ID
 	Name string
 	Mode ResolutionMode
-	// VIPs is by network. A dnsrr service has none.
-	VIPs map[ID]netip.Prefix
+	// Stack is the stack that the service belongs to, if any: its names win among services of the same stack.
+	Stack string
+	// VIPs and VIPs6 are by network. A dnsrr service has none.
+	VIPs  map[ID]netip.Prefix
+	VIPs6 map[ID]netip.Prefix
 	// Ports is the ports published on the routing mesh.
-	Ports []Port
+	Ports []MeshPort
 	// Aliases is further names, by network.
 	Aliases map[ID][]string
+}
+
+// MeshPort is a port published on the routing mesh, and who may use it where.
+type MeshPort struct {
+	Port
+	Rule PublishRule
+}
+
+// PublishRule narrows a published port down; the zero rule does not. It comes from the service's labels.
+type PublishRule struct {
+	// HostIPs are the addresses of nodes that the port answers on; none: all.
+	HostIPs []netip.Addr
+	// Allow are the sources that may connect; none: all.
+	Allow []netip.Prefix
+	// SNAT hides clients behind the entry node's ingress address, for tasks that cannot answer through it.
+	SNAT bool
 }
 
 // Endpoint is a task (or an attached container) on one network.
@@ -60,6 +80,7 @@ type Endpoint struct {
 	ContainerID string
 	Slot        uint64
 	Addr        netip.Prefix
+	Addr6       netip.Prefix // invalid on a network without IPv6
 	MAC         string // derived from the address: 02:42 and its four bytes
 	State       EndpointState
 	Aliases     []string

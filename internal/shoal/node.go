@@ -42,8 +42,9 @@ type Node struct {
 	DataAddr string
 	// ProbePort is where the node answers liveness probes (UDP).
 	ProbePort uint16
-	// IngressAddr is the node's own address on the ingress network ("10.0.0.2/24").
-	IngressAddr string
+	// IngressAddr and IngressAddr6 are the node's own addresses on the ingress network ("10.0.0.2/24").
+	IngressAddr  string
+	IngressAddr6 string
 }
 
 // NodeSpec is what the user can change of a node.

@@ -20,8 +20,9 @@ type SandboxSpec struct {
 	// TaskID and ServiceID are set for a task's container.
 	TaskID    ID
 	ServiceID ID
-	// IngressAddr is the task's address on the ingress network, when a port of it is published on the mesh.
-	IngressAddr netip.Prefix
+	// IngressAddr and IngressAddr6 are the task's addresses on the ingress network, when a port of it is published on the mesh.
+	IngressAddr  netip.Prefix
+	IngressAddr6 netip.Prefix
 }
 
 // EndpointRequest asks for an endpoint on a network.

@@ -181,10 +181,11 @@ type ServiceEndpoint struct {
 	VIPs  []VIP
 }
 
-// VIP is the one address of a service on a network, with the length of the subnet's prefix ("10.0.1.2/24").
+// VIP is the one address (per family) of a service on a network, with the length of the subnet's prefix ("10.0.1.2/24").
 type VIP struct {
 	NetworkID ID
 	Addr      string
+	Addr6     string // empty on a network without IPv6
 }
 
 // HasIngressPort tells whether any port of the service is published on the routing mesh.

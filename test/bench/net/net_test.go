@@ -94,7 +94,7 @@ func (s *bench) task(service string, node int, last byte, published uint16) func
 	inNet, onMesh := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 1, last}), 24), netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, last}), 24)
 	s.table.Services[service] = shoal.ServiceEntry{ID: service, Name: service,
 		VIPs:  map[string]netip.Prefix{overlayID: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 1, 100 + last}), 24)},
-		Ports: []shoal.Port{{Protocol: shoal.TCP, Target: 80, Published: published}}}
+		Ports: []shoal.MeshPort{{Port: shoal.Port{Protocol: shoal.TCP, Target: 80, Published: published}}}}
 	for network, addr := range map[string]netip.Prefix{overlayID: inNet, ingressID: onMesh} {
 		e := shoal.Endpoint{TaskID: service, NetworkID: network, NodeID: fmt.Sprint("n", node), ServiceID: service, Name: service, Addr: addr,
 			MAC: dataplane.MAC(addr.Addr()), State: shoal.EndpointReady}
