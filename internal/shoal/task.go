@@ -85,6 +85,8 @@ type TaskStatus struct {
 	Message   string
 	Err       string
 	Container *ContainerStatus
+	// Leaving says of a running task that somebody is about to end it by hand on its node: no balancer may use it.
+	Leaving bool
 	// Ports is the host-mode ports as bound on the node.
 	Ports []Port
 }
