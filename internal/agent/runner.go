@@ -155,7 +155,7 @@ func (r *runner) current() *shoal.Task {
 	return r.task
 }
 
-func (r *runner) stopping() bool { return r.current().DesiredState > shoal.TaskRunning }
+func (r *runner) stopping() bool { return !r.current().Wanted() }
 
 // enter records and reports a state.
 func (r *runner) enter(state shoal.TaskState, message string, err error, container *shoal.ContainerStatus) {

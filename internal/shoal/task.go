@@ -105,6 +105,9 @@ type TaskNetwork struct {
 	Aliases   []string
 }
 
+// Wanted tells whether the task is meant to run, be it for ever or, a job's, to its end.
+func (t *Task) Wanted() bool { return t.DesiredState <= TaskComplete }
+
 // Name is what a container of this task is called: "web.1.<task id>", for a global task "web.<node id>.<task id>".
 func (t *Task) Name() string {
 	switch {
@@ -128,7 +131,6 @@ type TaskSpec struct {
 	Networks    []NetworkAttachmentSpec
 	LogDriver   *Driver
 	ForceUpdate uint64
-	Runtime     string
 	// RegistryAuth is the encoded X-Registry-Auth header that came with the service; it never leaves through the API.
 	RegistryAuth string
 }
@@ -229,7 +231,6 @@ type ContainerSpec struct {
 	DNS             *DNSConfig
 	Secrets         []FileReference
 	Configs         []FileReference
-	Isolation       string
 	Sysctls         map[string]string
 	CapabilityAdd   []string
 	CapabilityDrop  []string
