@@ -3,7 +3,6 @@ package agent
 import (
 	"fmt"
 	"maps"
-	"net/netip"
 	"strings"
 	"text/template"
 
@@ -127,16 +126,16 @@ func sandbox(task *shoal.Task, deps Dependencies) (shoal.SandboxSpec, error) {
 		if len(n.Addresses) == 0 {
 			continue
 		}
-		addr, err := netip.ParsePrefix(n.Addresses[0])
-		if err != nil {
-			return s, fmt.Errorf("address on network %s: %w", n.NetworkID, err)
+		ip4, ip6 := n.Prefixes()
+		if !ip4.IsValid() {
+			return s, fmt.Errorf("no IPv4 address on network %s among %q", n.NetworkID, n.Addresses)
 		}
 		s.Mode = "networks"
 		if deps.Networks[n.NetworkID].Spec.Ingress {
-			s.IngressAddr = addr
+			s.IngressAddr, s.IngressAddr6 = ip4, ip6
 			continue
 		}
-		s.Endpoints = append(s.Endpoints, shoal.EndpointRequest{Network: n.NetworkID, Addr: addr.Addr(), Aliases: n.Aliases})
+		s.Endpoints = append(s.Endpoints, shoal.EndpointRequest{Network: n.NetworkID, Addr: ip4.Addr(), Addr6: ip6.Addr(), Aliases: n.Aliases})
 	}
 	for _, p := range task.Ports {
 		if p.Mode == shoal.PublishHost {

@@ -1,7 +1,7 @@
 // Package allocator gives out what must be unique in the cluster: subnets and VNIs to networks, virtual addresses and
 // published ports to services, addresses to tasks and nodes. It reads all of these and writes Network.VNI, IPAM and Err,
-// Service.Endpoint, Task.Networks, Ports and (from New to Pending) Status, and Node.IngressAddr. What is in use is derived
-// from the view, never remembered.
+// Service.Endpoint, Task.Networks, Ports and (from New to Pending) Status, and Node.IngressAddr and IngressAddr6. What is in use
+// is derived from the view, never remembered.
 package allocator
 
 import (
@@ -73,10 +73,14 @@ func (a *Allocator) Concerned(v store.View, c store.Change) []shoal.ID {
 		}
 		return append(a.starving(v), key(c.Kind, c.ID))
 	case store.KindNode:
-		if c.Old == nil || c.New == nil || c.New.(*shoal.Node).IngressAddr == "" ||
-			!slices.Equal(c.Old.(*shoal.Node).Description.Routes, c.New.(*shoal.Node).Description.Routes) {
-			return []shoal.ID{key(c.Kind, c.ID)}
+		var keys []shoal.ID
+		if c.Old == nil || c.New == nil || c.New.(*shoal.Node).IngressAddr == "" {
+			keys = append(keys, key(c.Kind, c.ID))
 		}
+		if ingress := v.IngressNetwork(); ingress != nil && !has6(ingress.IPAM) {
+			keys = append(keys, key(store.KindNetwork, ingress.ID)) // the last manager without IPv6 may have been this one
+		}
+		return keys
 	case store.KindTask:
 		if c.New == nil || c.New.(*shoal.Task).Status.State.Ended() {
 			return a.starving(v)
@@ -136,21 +140,23 @@ func (a *Allocator) Reconcile(v store.View, k shoal.ID) (store.Changes, error) {
 	}
 }
 
-// node gives a node its address on the ingress network.
+// node gives a node its addresses on the ingress network.
 func node(v store.View, id shoal.ID) store.Changes {
 	n, ingress := v.Node(id), v.IngressNetwork()
+	g := newGrant(v)
 	if n == nil || ingress == nil || len(ingress.IPAM) == 0 {
-		return store.Changes{}
-	}
-	if inUse := poolsOf(ingress); inUse.contain(n.IngressAddr) {
-		return store.Changes{}
-	}
-	addrs := newAddresses(v, ingress)
-	given, err := addrs.take()
-	if err != nil {
-		return store.Changes{}
+		return g.changes
 	}
 	next := *n
-	next.IngressAddr = given[0]
-	return store.Changes{Puts: []store.Object{&next}}
+	var err error
+	if !contains(ingress, n.IngressAddr) {
+		next.IngressAddr, err = g.take(ingress, true)
+	}
+	if err == nil && has6(ingress.IPAM) && !contains(ingress, n.IngressAddr6) {
+		next.IngressAddr6, err = g.take(ingress, false)
+	}
+	if err == nil && (next.IngressAddr != n.IngressAddr || next.IngressAddr6 != n.IngressAddr6) {
+		g.changes.Put(&next)
+	}
+	return g.changes
 }

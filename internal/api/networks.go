@@ -155,8 +155,13 @@ func (n *networks) createForCluster(ctx context.Context, spec shoal.NetworkSpec)
 		// Better no network than one that sends in clear what was to be secret.
 		return "", fail(http.StatusNotImplemented, "encrypted overlay networks are not supported yet")
 	}
-	if spec.EnableIPv6 || slices.ContainsFunc(subnetsOf([]shoal.Network{{Spec: spec}}), func(p netip.Prefix) bool { return p.Addr().Is6() }) {
-		return "", fail(http.StatusNotImplemented, "IPv6 in overlay networks is not supported yet")
+	if spec.EnableIPv4 != nil && !*spec.EnableIPv4 {
+		return "", fail(http.StatusBadRequest, "IPv4 cannot be disabled in overlay networks")
+	}
+	for _, p := range subnetsOf([]shoal.Network{{Spec: spec}}) {
+		if p.Addr().Is6() && !spec.EnableIPv6 {
+			return "", fail(http.StatusBadRequest, "invalid network config:\ninvalid subnet %s: IPv6 has not been enabled for this network", p)
+		}
 	}
 	if spec.ConfigOnly || spec.ConfigFrom != "" {
 		return "", fail(http.StatusNotImplemented, "configuration-only networks are not supported yet")

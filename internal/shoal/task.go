@@ -2,6 +2,7 @@ package shoal
 
 import (
 	"fmt"
+	"net/netip"
 	"time"
 )
 
@@ -96,11 +97,25 @@ type ContainerStatus struct {
 	ExitCode    int
 }
 
-// TaskNetwork is a task's endpoint on one network: its address with the subnet's prefix length.
+// TaskNetwork is a task's endpoint on one network: its addresses with the subnets' prefix lengths, IPv4 first.
 type TaskNetwork struct {
 	NetworkID ID
 	Addresses []string
 	Aliases   []string
+}
+
+// Prefixes is the endpoint's address of each family; one that it does not have is invalid.
+func (n TaskNetwork) Prefixes() (ip4, ip6 netip.Prefix) {
+	for _, text := range n.Addresses {
+		switch p, err := netip.ParsePrefix(text); {
+		case err != nil:
+		case p.Addr().Is4():
+			ip4 = p
+		default:
+			ip6 = p
+		}
+	}
+	return ip4, ip6
 }
 
 // Name is what a container of this task is called: "web.1.<task id>", for a global task "web.<node id>.<task id>".
