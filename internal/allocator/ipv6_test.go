@@ -146,3 +146,20 @@ func TestGrowth(t *testing.T) {
 		t.Error(task.Status.Err)
 	}
 }
+
+func TestUsage(t *testing.T) {
+	n := overlay("a", "10.7.0.0/28", "fd00:7::/64")
+	n.Spec.EnableIPv6 = true
+	n.Spec.IPAM[0].Range = "10.7.0.8/29"
+	v := settle(t, view(t, append(published("web", 3, "a"), overlay("ingress"), n)...))
+	got := UsageOf(v, v.Network("a"))
+	if len(got) != 2 || got[0].InUse != 7 || got[0].Left != 3 || got[1].InUse != 6 || got[1].Left < 1<<63 {
+		t.Errorf("%+v", got) // network, broadcast, gateway, VIP, three tasks
+	}
+	if Full(got) {
+		t.Error("full")
+	}
+	if v = settle(t, v.With(store.Changes{Puts: published("web", 6, "a")})); !Full(UsageOf(v, v.Network("a"))) {
+		t.Errorf("not full: %+v", UsageOf(v, v.Network("a")))
+	}
+}
