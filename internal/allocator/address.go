@@ -65,7 +65,7 @@ type addresses struct {
 }
 
 // newAddresses derives from the view which addresses of a network are in use: gateways and auxiliary ones, virtual addresses,
-// those of nodes, and those of tasks that have not ended. The search goes on after the address given out last, so that one
+// those of nodes, and those of tasks that have not ended, also of tasks that outlive a network. The search goes on after the address given out last, so that one
 // that has just become free is not given to someone else while nodes may still route to its old owner.
 func newAddresses(v store.View, n *shoal.Network) *addresses {
 	a := &addresses{pools: poolsOf(n), used: map[netip.Addr]bool{}}
@@ -89,9 +89,13 @@ func newAddresses(v store.View, n *shoal.Network) *addresses {
 			a.hold(node.IngressAddr6, node.CreatedAt)
 		}
 	}
+	others := map[shoal.ID]bool{}
+	for _, other := range v.Networks() {
+		others[other.ID] = other.ID != n.ID
+	}
 	for _, t := range v.Tasks() {
 		for _, at := range t.Networks {
-			if at.NetworkID != n.ID {
+			if others[at.NetworkID] {
 				continue
 			}
 			for _, addr := range at.Addresses {

@@ -120,6 +120,11 @@ func (a *Allocator) starving(v store.View) []shoal.ID {
 			keys = append(keys, k)
 		}
 	}
+	for _, n := range v.Nodes() {
+		if n.IngressAddr == "" {
+			keys = append(keys, key(store.KindNode, n.ID))
+		}
+	}
 	return keys
 }
 
@@ -140,23 +145,32 @@ func (a *Allocator) Reconcile(v store.View, k shoal.ID) (store.Changes, error) {
 	}
 }
 
-// node gives a node its addresses on the ingress network.
+// node gives a node its addresses on the ingress network. It keeps none of an ingress network that is gone.
 func node(v store.View, id shoal.ID) store.Changes {
-	n, ingress := v.Node(id), v.IngressNetwork()
-	g := newGrant(v)
-	if n == nil || ingress == nil || len(ingress.IPAM) == 0 {
+	g, n, ingress := newGrant(v), v.Node(id), v.IngressNetwork()
+	if n == nil {
 		return g.changes
 	}
+	if ingress == nil {
+		ingress = &shoal.Network{}
+	}
 	next := *n
-	var err error
-	if !contains(ingress, n.IngressAddr) {
-		next.IngressAddr, err = g.take(ingress, true)
-	}
-	if err == nil && has6(ingress.IPAM) && !contains(ingress, n.IngressAddr6) {
-		next.IngressAddr6, err = g.take(ingress, false)
-	}
-	if err == nil && (next.IngressAddr != n.IngressAddr || next.IngressAddr6 != n.IngressAddr6) {
+	next.IngressAddr = g.ingressAddr(ingress, n.IngressAddr, true)
+	next.IngressAddr6 = g.ingressAddr(ingress, n.IngressAddr6, false)
+	if next.IngressAddr != n.IngressAddr || next.IngressAddr6 != n.IngressAddr6 {
 		g.changes.Put(&next)
 	}
 	return g.changes
+}
+
+// ingressAddr is the address that a node has, or else a new one; empty if there is none.
+func (g *grant) ingressAddr(ingress *shoal.Network, has string, is4 bool) string {
+	if contains(ingress, has) {
+		return has
+	}
+	given, err := g.take(ingress, is4)
+	if err != nil {
+		return "" // it takes no part in the mesh until there is room
+	}
+	return given
 }

@@ -38,7 +38,7 @@ func (g *grant) of(n *shoal.Network) *addresses {
 func (g *grant) take(n *shoal.Network, is4 bool) (string, error) {
 	a := g.of(n)
 	given, err := a.takeOf(is4)
-	if err == nil || !is4 || !grows(n) {
+	if err == nil || !is4 || len(n.IPAM) == 0 || !grows(n) {
 		return given, err
 	}
 	grown := *g.view.Network(n.ID)
@@ -323,7 +323,7 @@ func (g *grant) attach(networks []*shoal.Network, asked []shoal.NetworkAttachmen
 		if err != nil {
 			return nil, err
 		}
-		at := shoal.TaskNetwork{NetworkID: n.ID, Addresses: given}
+		at := shoal.TaskNetwork{NetworkID: n.ID, VNI: n.VNI, Addresses: given}
 		for _, a := range asked {
 			if a.Target == n.ID {
 				at.Aliases = a.Aliases

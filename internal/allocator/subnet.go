@@ -59,6 +59,11 @@ func freeVNI(v store.View, ingress bool) (uint32, error) {
 	for _, n := range v.Networks() {
 		used[n.VNI] = true
 	}
+	for _, t := range v.Tasks() {
+		for _, at := range t.Networks {
+			used[at.VNI] = used[at.VNI] || !t.Status.State.Ended()
+		}
+	}
 	first := uint32(shoal.FirstVNI)
 	if !ingress {
 		first++

@@ -100,6 +100,8 @@ type ContainerStatus struct {
 // TaskNetwork is a task's endpoint on one network: its addresses with the subnets' prefix lengths, IPv4 first.
 type TaskNetwork struct {
 	NetworkID ID
+	// VNI is the network's: a task may outlive the network while it shuts down, and none may get its number meanwhile.
+	VNI       uint32
 	Addresses []string
 	Aliases   []string
 }
