@@ -137,12 +137,34 @@ func sandbox(task *shoal.Task, deps Dependencies) (shoal.SandboxSpec, error) {
 		}
 		s.Endpoints = append(s.Endpoints, shoal.EndpointRequest{Network: n.NetworkID, Addr: ip4.Addr(), Addr6: ip6.Addr(), Aliases: n.Aliases})
 	}
+	var err error
+	s.Ports, err = hostPorts(task)
+	return s, err
+}
+
+// hostPorts is the task's ports in host mode, one for each address that it is to be published on.
+func hostPorts(task *shoal.Task) ([]shoal.PortBinding, error) {
+	if task.EndpointSpec == nil {
+		return nil, nil
+	}
+	rules, err := shoal.PublishRules(task.Labels, task.EndpointSpec.Ports)
+	if err != nil {
+		return nil, err
+	}
+	var out []shoal.PortBinding
 	for _, p := range task.Ports {
-		if p.Mode == shoal.PublishHost {
-			s.Ports = append(s.Ports, shoal.PortBinding{Protocol: p.Protocol, Target: p.Target, HostPort: p.Published})
+		if p.Mode != shoal.PublishHost {
+			continue
+		}
+		b := shoal.PortBinding{Protocol: p.Protocol, Target: p.Target, HostPort: p.Published}
+		if len(rules[p].HostIPs) == 0 {
+			out = append(out, b)
+		}
+		for _, b.HostIP = range rules[p].HostIPs {
+			out = append(out, b)
 		}
 	}
-	return s, nil
+	return out, nil
 }
 
 // extraHosts turns lines of hosts(5) into "name:IP".

@@ -147,13 +147,8 @@ func addService(t *shoal.Table, s *shoal.Service) {
 			}
 		}
 	}
-	for _, p := range s.Endpoint.Ports {
-		if p.Mode == shoal.PublishIngress {
-			entry.Ports = append(entry.Ports, shoal.MeshPort{Port: p})
-			concerned = true
-		}
-	}
-	if concerned {
+	entry.Ports = meshPorts(s)
+	if concerned || len(entry.Ports) > 0 {
 		t.Services[s.ID] = entry
 	}
 }

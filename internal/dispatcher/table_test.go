@@ -1,6 +1,7 @@
 package dispatcher
 
 import (
+	"fmt"
 	"net/netip"
 	"testing"
 
@@ -32,5 +33,34 @@ func TestTablesCarryBothFamilies(t *testing.T) {
 	}
 	if s := table.Services["s"]; s.VIPs["net"] != netip.MustParsePrefix("10.0.1.2/24") || s.VIPs6["net"] != netip.MustParsePrefix("fd00:1::2/64") {
 		t.Errorf("service %+v", s)
+	}
+}
+
+// A rule never lags behind the port it belongs to, whichever of API and allocator has come further.
+func TestMeshPortsCarryTheirRules(t *testing.T) {
+	port := func(published uint16) shoal.Port {
+		return shoal.Port{Protocol: shoal.TCP, Target: 80, Published: published, Mode: shoal.PublishIngress}
+	}
+	local := map[string]string{"shoal.publish.8080.allow": "10.0.0.0/8"}
+	for name, c := range map[string]struct {
+		labels    map[string]string
+		asked     []shoal.Port
+		allocated []shoal.Port
+		want      string
+	}{
+		"a rule":                  {local, []shoal.Port{port(8080)}, []shoal.Port{port(8080)}, "8080[10.0.0.0/8] "},
+		"no rule":                 {nil, []shoal.Port{port(8080)}, []shoal.Port{port(8080)}, "8080[] "},
+		"a number of its choice":  {nil, []shoal.Port{port(0)}, []shoal.Port{port(30000)}, "30000[] "},
+		"a port not yet taken in": {local, []shoal.Port{port(8080), port(90)}, []shoal.Port{port(90)}, "90[] "},
+		"a port not yet let go":   {nil, []shoal.Port{port(90)}, []shoal.Port{port(8080), port(90)}, "90[] "},
+	} {
+		s := &shoal.Service{Spec: shoal.ServiceSpec{Labels: c.labels, Endpoint: &shoal.EndpointSpec{Ports: c.asked}}, Endpoint: shoal.ServiceEndpoint{Ports: c.allocated}}
+		got := ""
+		for _, p := range meshPorts(s) {
+			got += fmt.Sprintf("%d%v ", p.Published, p.Rule.Allow)
+		}
+		if got != c.want {
+			t.Errorf("%s: %s, want %s", name, got, c.want)
+		}
 	}
 }
