@@ -22,7 +22,11 @@ func serviceTo(s *shoal.Service) swarm.Service {
 		out.Endpoint.Ports = each(s.Endpoint.Ports, portTo)
 	}
 	for _, vip := range s.Endpoint.VIPs {
-		out.Endpoint.VirtualIPs = append(out.Endpoint.VirtualIPs, swarm.EndpointVirtualIP{NetworkID: vip.NetworkID, Addr: prefixOf(vip.Addr)})
+		for _, addr := range []string{vip.Addr, vip.Addr6} {
+			if addr != "" {
+				out.Endpoint.VirtualIPs = append(out.Endpoint.VirtualIPs, swarm.EndpointVirtualIP{NetworkID: vip.NetworkID, Addr: prefixOf(addr)})
+			}
+		}
 	}
 	if u := s.UpdateStatus; u != nil {
 		out.UpdateStatus = &swarm.UpdateStatus{

@@ -134,6 +134,7 @@ func TestServiceRefusals(t *testing.T) {
 		{`{"Name":"i",` + image + `,"UpdateConfig":{"Order":"bogus"}}`, 400, "unrecognized update order bogus"},
 		{`{"Name":"i",` + image + `,"EndpointSpec":{"Mode":"bogus"}}`, 400, `invalid resolution mode: "bogus"`},
 		{`{"Name":"i",` + image + `,"EndpointSpec":{"Mode":"dnsrr","Ports":[{"TargetPort":80}]}}`, 400, "rpc error: code = InvalidArgument desc = EndpointSpec: port published with ingress mode can't be used with dnsrr mode"},
+		{`{"Name":"i",` + image + `,"Labels":{"shoal.publish.8080.allow":"10.0.0.0/8"}}`, 400, "rpc error: code = InvalidArgument desc = invalid label shoal.publish.8080.allow: the service does not publish port 8080/tcp"},
 		{`{"Name":"i","TaskTemplate":{"ContainerSpec":{"Image":"i"},"Networks":[{"Target":"nosuch"}]}}`, 404, "network nosuch not found"},
 	} {
 		if code, text := call(t, rt, "POST", "/services/create", c.body, nil); code != c.code || text != c.text {

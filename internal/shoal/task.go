@@ -2,6 +2,7 @@ package shoal
 
 import (
 	"fmt"
+	"net/netip"
 	"time"
 )
 
@@ -98,11 +99,27 @@ type ContainerStatus struct {
 	ExitCode    int
 }
 
-// TaskNetwork is a task's endpoint on one network: its address with the subnet's prefix length.
+// TaskNetwork is a task's endpoint on one network: its addresses with the subnets' prefix lengths, IPv4 first.
 type TaskNetwork struct {
 	NetworkID ID
+	// VNI is the network's: a task may outlive the network while it shuts down, and none may get its number meanwhile.
+	VNI       uint32
 	Addresses []string
 	Aliases   []string
+}
+
+// Prefixes is the endpoint's address of each family; one that it does not have is invalid.
+func (n TaskNetwork) Prefixes() (ip4, ip6 netip.Prefix) {
+	for _, text := range n.Addresses {
+		switch p, err := netip.ParsePrefix(text); {
+		case err != nil:
+		case p.Addr().Is4():
+			ip4 = p
+		default:
+			ip6 = p
+		}
+	}
+	return ip4, ip6
 }
 
 // Wanted tells whether the task is meant to run, be it for ever or, a job's, to its end.
