@@ -289,7 +289,7 @@ func statusChanges(view store.View, reports map[shoal.ID]report) store.Changes {
 			continue
 		}
 		t := *task
-		t.Status = r.status
+		t.Observe(r.status)
 		changes.Put(&t)
 	}
 	return changes

@@ -71,12 +71,22 @@ type Task struct {
 	EndpointSpec *EndpointSpec
 	DesiredState TaskState
 	Status       TaskStatus
+	// RunningSince is when the task came to run, zero if it has not or ended too soon to be seen. See Observe.
+	RunningSince time.Time
 	Networks     []TaskNetwork
 	// Ports is the host-mode ports.
 	Ports        []Port
 	JobIteration *uint64
 	// NotBefore holds a restarted task back; the orchestrator moves DesiredState to Running when it has passed.
 	NotBefore time.Time
+}
+
+// Observe takes over a status reported of the task.
+func (t *Task) Observe(s TaskStatus) {
+	if s.State == TaskRunning && t.RunningSince.IsZero() {
+		t.RunningSince = s.Timestamp
+	}
+	t.Status = s
 }
 
 // TaskStatus is what is known of a task's progress.
