@@ -56,7 +56,7 @@ func (h *swarmHost) StartAgent(cfg membership.AgentConfig) (membership.Agent, er
 			description.Routes = routes
 			return description
 		},
-		DataAddr: dataAddr(cfg.State), ProbePort: d.cfg.ProbePort, ApplyTable: d.networks.Apply,
+		DataAddr: dataAddr(cfg.State), ProbePort: d.cfg.ProbePort, ApplyTable: d.networks.Update,
 		Runtime: &agent.Engine{
 			Containers: d.containers, Images: d.images,
 			Node: agent.NodeFacts{ID: cfg.Identity.NodeID(), Hostname: facts.Hostname, Platform: facts.Platform},
