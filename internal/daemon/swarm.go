@@ -54,6 +54,9 @@ func (h *swarmHost) StartAgent(cfg membership.AgentConfig) (membership.Agent, er
 				d.log.Warn("list the host's routes", "err", err)
 			}
 			description.Routes = routes
+			if description.IPv6, err = d.networks.HostIPv6(); err != nil {
+				d.log.Warn("list the host's addresses", "err", err)
+			}
 			return description
 		},
 		DataAddr: dataAddr(cfg.State), ProbePort: d.cfg.ProbePort, ApplyTable: d.networks.Update,

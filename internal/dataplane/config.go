@@ -86,6 +86,8 @@ type Endpoint struct {
 	MAC     string
 	// Gateway is the default route's; invalid for none.
 	Gateway netip.Addr
+	// OnLink is what else is reached through the interface without a gateway: further subnets of the network.
+	OnLink []netip.Prefix
 }
 
 // VIP is a service's virtual address on one network.

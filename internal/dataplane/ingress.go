@@ -163,7 +163,8 @@ func (p *Plane) ingressRoutes(link netlink.Link, in *Ingress) error {
 	}
 	want := map[key]*netlink.Route{}
 	add := func(table int, dst netip.Prefix, via netip.Addr) {
-		want[key{table, ipnet(dst).String()}] = &netlink.Route{LinkIndex: index, Table: table, Dst: ipnet(dst), Gw: via.AsSlice()}
+		// The node may have its address from another subnet than this one: the network grows.
+		want[key{table, ipnet(dst).String()}] = &netlink.Route{LinkIndex: index, Table: table, Dst: ipnet(dst), Gw: via.AsSlice(), Flags: int(netlink.FLAG_ONLINK)}
 	}
 	for task, node := range in.Tasks.All() {
 		add(unix.RT_TABLE_MAIN, netip.PrefixFrom(task, 32), node)

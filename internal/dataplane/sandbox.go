@@ -225,11 +225,28 @@ func (p *Plane) applyEndpoints(ns netns.NsHandle, s *Sandbox, c *Config) error {
 				return fmt.Errorf("set %s up: %w", e.Name, err)
 			}
 		}
+		if err := setOnLink(h, link, e); err != nil {
+			return err
+		}
 		if e.Gateway.IsValid() {
 			all := ipnet(netip.PrefixFrom(netip.IPv4Unspecified(), 0))
 			if err := h.RouteReplace(&netlink.Route{LinkIndex: link.Attrs().Index, Dst: all, Gw: e.Gateway.AsSlice()}); err != nil {
 				return fmt.Errorf("set default route via %s: %w", e.Gateway, err)
 			}
+		}
+	}
+	return nil
+}
+
+// setOnLink routes a network's further subnets. A network never loses one while it is in use, so that none is taken away.
+func setOnLink(h *netlink.Handle, link netlink.Link, e Endpoint) error {
+	for _, p := range e.OnLink {
+		route := &netlink.Route{LinkIndex: link.Attrs().Index, Dst: ipnet(p), Scope: netlink.SCOPE_LINK}
+		if p.Addr().Is4() {
+			route.Src = e.Addr.Addr().AsSlice()
+		}
+		if err := h.RouteReplace(route); err != nil {
+			return fmt.Errorf("route %s through %s: %w", p, e.Name, err)
 		}
 	}
 	return nil

@@ -82,7 +82,8 @@ func (n *Networks) planBox(b *box, c *dataplane.Config) *dataplane.Sandbox {
 		if e.Overlay != "" && c.Overlays[e.Overlay] == nil {
 			continue // the network is gone, or not yet known after a restart
 		}
-		d := dataplane.Endpoint{Name: e.Info.Interface, Bridge: e.Bridge, Overlay: e.Overlay, Parent: e.Parent, Addr: e.Info.Addr, MAC: e.Info.MAC}
+		d := dataplane.Endpoint{Name: e.Info.Interface, Bridge: e.Bridge, Overlay: e.Overlay, Parent: e.Parent, Addr: e.Info.Addr, MAC: e.Info.MAC,
+			OnLink: further(n.table.Networks[e.Overlay], e.Info.Addr)}
 		if e.Bridge == "" && e.Overlay == "" && e.Parent == "" {
 			d.Addr = netip.PrefixFrom(d.Addr.Addr(), 32)
 		}
@@ -98,6 +99,18 @@ func (n *Networks) planBox(b *box, c *dataplane.Config) *dataplane.Sandbox {
 		s.DNSPortUDP, s.DNSPortTCP = b.resolver.Ports()
 	}
 	return s
+}
+
+// further is the subnets of an overlay in the address's family that the address is not in.
+func further(net shoal.Network, addr netip.Prefix) []netip.Prefix {
+	var out []netip.Prefix
+	for _, s := range net.IPAM {
+		p, err := netip.ParsePrefix(s.Subnet)
+		if err == nil && p.Addr().Is4() == addr.Addr().Is4() && !p.Overlaps(addr) {
+			out = append(out, p.Masked())
+		}
+	}
+	return out
 }
 
 func seed(id string) uint32 {

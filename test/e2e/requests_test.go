@@ -89,7 +89,8 @@ func TestOperationsCostNoRequest(t *testing.T) {
 
 	fresh := c.startTraffic(load.Config{URLs: c.everyNode(8080)})
 	kept := c.startTraffic(load.Config{URLs: c.everyNode(8080), Kept: true})
-	calls := []*caller{c.call(c.n1, "caller", "http://web/"), c.call(c.n1, "caller", "-kept", "-workers", "3", "http://web/")}
+	calls := []*caller{c.call(c.n1, "caller", "-least", fmt.Sprint(requests), "http://web/"),
+		c.call(c.n1, "caller", "-least", fmt.Sprint(requests), "-kept", "-workers", "3", "http://web/")}
 	for _, step := range [][]string{
 		{"service", "update", "-q", "--no-resolve-image", "--update-order", "start-first", "--image", "srv:2", "web"},
 		{"service", "update", "-q", "--no-resolve-image", "--update-order", "stop-first", "--image", "srv:1", "web"},

@@ -258,9 +258,10 @@ func (n *Node) Docker(ctx context.Context, args ...string) Result {
 	return run(n.DockerCommand(ctx, args...))
 }
 
-// Shell runs a line of shell in which docker speaks to the node.
+// Shell runs a line of shell in the lab's directory, in which docker speaks to the node.
 func (n *Node) Shell(ctx context.Context, line string) Result {
 	cmd := exec.CommandContext(ctx, "sh", "-c", line)
+	cmd.Dir = n.lab.Dir
 	cmd.Env = append(os.Environ(), "DOCKER_HOST=unix://"+n.Socket(), "DOCKER_CONFIG="+filepath.Join(n.lab.Dir, "config"))
 	return run(cmd)
 }
