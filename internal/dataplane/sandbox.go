@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
-	"slices"
+	"reflect"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -54,7 +54,7 @@ func (p *Plane) applySandbox(name string, s *Sandbox, c *Config) error {
 
 // same tells that two sandboxes differ in services at most.
 func (s *Sandbox) same(other *Sandbox) bool {
-	return slices.Equal(s.Endpoints, other.Endpoints) && s.DNSPortTCP == other.DNSPortTCP && s.DNSPortUDP == other.DNSPortUDP && s.Seed == other.Seed
+	return reflect.DeepEqual(s.Endpoints, other.Endpoints) && s.DNSPortTCP == other.DNSPortTCP && s.DNSPortUDP == other.DNSPortUDP && s.Seed == other.Seed
 }
 
 // serviceChange is a virtual address that appears, disappears or gets other backends.
@@ -81,7 +81,7 @@ func (p *Plane) makeSandbox(name string, ns netns.NsHandle, was *sandboxState, s
 	if now.tables, err = p.tablesOf(name, ns); err != nil {
 		return nil, err
 	}
-	if was == nil || !slices.Equal(was.config.Endpoints, s.Endpoints) {
+	if was == nil || !reflect.DeepEqual(was.config.Endpoints, s.Endpoints) {
 		if err := p.applyEndpoints(ns, s, c); err != nil {
 			return nil, err
 		}
