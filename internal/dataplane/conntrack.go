@@ -53,15 +53,14 @@ func (s stale) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
 
 // forget makes the namespace choose anew for flows that go to backends which are gone. Without it a client that keeps its port
 // would talk to a dead address for as long as it talks.
-func (p *Plane) forget(ns netns.NsHandle, gone []netip.Addr) error {
+func (p *Plane) forget(ns netns.NsHandle, t *tables, gone []netip.Addr) error {
 	if len(gone) == 0 || p.untracked(ns) {
 		return nil
 	}
-	h, err := netlink.NewHandleAt(ns, unix.NETLINK_NETFILTER)
+	h, err := t.flows(ns)
 	if err != nil {
-		return fmt.Errorf("open conntrack: %w", err)
+		return err
 	}
-	defer h.Close()
 	flows := stale{}
 	for _, a := range gone {
 		flows[a] = true

@@ -81,7 +81,7 @@ func (p *Plane) makeNode(was, now *nodeState, publishes bool) error {
 			gone = append(gone, missing(c.Old.addrs(), c.New.addrs())...)
 		}
 	}
-	return p.forget(p.home, gone)
+	return p.forget(p.home, now.tables, gone)
 }
 
 func (m *MeshPort) addrs() []netip.Addr {

@@ -99,7 +99,7 @@ func (p *Plane) makeSandbox(name string, ns netns.NsHandle, was *sandboxState, s
 			return nil, err
 		}
 	}
-	return now, p.forget(ns, abandoned(changes))
+	return now, p.forget(ns, now.tables, abandoned(changes))
 }
 
 func (p *Plane) newSandbox(name string, ns netns.NsHandle, now *sandboxState) error {

@@ -8,17 +8,19 @@ import (
 
 	"github.com/google/nftables"
 	mdnetlink "github.com/mdlayher/netlink"
+	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
 const batchBuffer = 64 << 20
 
-// tables is a namespace's nftables as far as they are ours. Its connection stays open: to close one makes the kernel wait until all
-// that was removed is out of use, which takes ten milliseconds.
+// tables is a namespace's nftables as far as they are ours, and its connection tracking. Connections to the kernel stay open: to close
+// one makes it wait until all that was removed is out of use, which takes ten milliseconds.
 type tables struct {
-	conn  *nftables.Conn
-	table *nftables.Table
+	conn     *nftables.Conn
+	table    *nftables.Table
+	tracking *netlink.Handle // nil until it is needed
 	// generation is that of the namespace's nftables after our last transaction. Each transaction makes it one more.
 	generation uint32
 }
@@ -43,7 +45,24 @@ func ourTable() *nftables.Table {
 	return &nftables.Table{Name: tableName, Family: nftables.TableFamilyINet}
 }
 
-func (t *tables) close() error { return t.conn.CloseLasting() }
+func (t *tables) close() error {
+	if t.tracking != nil {
+		t.tracking.Close()
+	}
+	return t.conn.CloseLasting()
+}
+
+// flows is the way to the namespace's connection tracking.
+func (t *tables) flows(ns netns.NsHandle) (*netlink.Handle, error) {
+	if t.tracking == nil {
+		h, err := netlink.NewHandleAt(ns, unix.NETLINK_NETFILTER)
+		if err != nil {
+			return nil, fmt.Errorf("open conntrack: %w", err)
+		}
+		t.tracking = h
+	}
+	return t.tracking, nil
+}
 
 // replace makes the table hold what rs says and nothing else, whatever it holds now, in one transaction.
 func (t *tables) replace(ns netns.NsHandle, rs *ruleset) error {
