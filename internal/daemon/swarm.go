@@ -59,7 +59,7 @@ func (h *swarmHost) StartAgent(cfg membership.AgentConfig) (membership.Agent, er
 			}
 			return description
 		},
-		DataAddr: dataAddr(cfg.State), ProbePort: d.cfg.ProbePort, ApplyTable: d.networks.Apply, DialAPI: d.inner.Dial,
+		DataAddr: dataAddr(cfg.State), ProbePort: d.cfg.ProbePort, ApplyTable: d.networks.Update, DialAPI: d.inner.Dial,
 		Runtime: &agent.Engine{
 			Containers: d.containers, Images: d.images,
 			Node: agent.NodeFacts{ID: cfg.Identity.NodeID(), Hostname: facts.Hostname, Platform: facts.Platform},
