@@ -1,144 +1,172 @@
 package network
 
 import (
-	"maps"
+	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/shoal-dev/shoal/internal/dns"
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
-// names collects what is known on one network.
-type names struct {
-	forward map[string][]netip.Addr
-	reverse map[netip.Addr]string
+// naming is what resolvers shall know: the contents of the networks' zones, and which of them each sandbox sees.
+type naming struct {
+	zones  map[*dns.Zone]dns.Contents
+	scopes map[*dns.Resolver]*dns.Scope
 }
 
-func newNames() *names {
-	return &names{forward: map[string][]netip.Addr{}, reverse: map[netip.Addr]string{}}
-}
-
-func (k *names) add(name string, addr netip.Addr) {
-	name = strings.ToLower(name)
-	if name != "" && addr.IsValid() && !slices.Contains(k.forward[name], addr) {
-		k.forward[name] = append(k.forward[name], addr)
+// publish makes it so.
+func (k naming) publish() {
+	for zone, contents := range k.zones {
+		zone.Set(contents)
+	}
+	for resolver, scope := range k.scopes {
+		resolver.Set(scope)
 	}
 }
 
-// namesLocked is the records of every sandbox's resolver.
-func (n *Networks) namesLocked() map[*dns.Resolver]*dns.Records {
-	known := map[string]*names{}
-	for id := range n.clusterNetworksLocked() {
-		known[id] = newNames()
+// namesLocked derives all names anew.
+func (n *Networks) namesLocked() naming {
+	known := map[string]dns.Contents{}
+	for id, net := range n.clusterNetworksLocked() {
+		known[id] = contentsOf(net)
 	}
 	for _, l := range n.locals {
-		known[l.ID] = newNames()
+		known[l.ID] = contentsOf(l.Network)
 	}
-	n.serviceNamesLocked(known)
-	n.endpointNamesLocked(known)
+	for id := range n.zones {
+		if _, ok := known[id]; !ok {
+			delete(n.zones, id)
+		}
+	}
+	for id := range known {
+		if n.zones[id] == nil {
+			n.zones[id] = dns.NewZone()
+		}
+	}
+	n.tableNamesLocked(known)
+	n.boxNamesLocked(known)
+	out := naming{zones: map[*dns.Zone]dns.Contents{}, scopes: map[*dns.Resolver]*dns.Scope{}}
+	for id, contents := range known {
+		out.zones[n.zones[id]] = contents
+	}
 	var upstreams []netip.AddrPort
 	for _, a := range n.hostResolver().servers {
 		upstreams = append(upstreams, netip.AddrPortFrom(a, 53))
 	}
-	out := map[*dns.Resolver]*dns.Records{}
 	for _, b := range n.boxes {
 		if b.resolver != nil {
-			out[b.resolver] = recordsOf(b, known, upstreams)
+			out.scopes[b.resolver] = n.scopeLocked(b, upstreams)
 		}
 	}
 	return out
 }
 
-func (n *Networks) serviceNamesLocked(known map[string]*names) {
+func contentsOf(net shoal.Network) dns.Contents {
+	c := dns.Contents{Network: net.Spec.Name, Entries: map[string]dns.Entry{}}
+	for _, s := range net.IPAM {
+		if p, err := netip.ParsePrefix(s.Subnet); err == nil {
+			c.Subnets = append(c.Subnets, p)
+		}
+	}
+	return c
+}
+
+func (n *Networks) tableNamesLocked(known map[string]dns.Contents) {
 	for id, s := range n.table.Services {
-		for _, e := range n.tasks[id] {
-			k := known[e.NetworkID]
-			if k == nil || e.State != shoal.EndpointReady {
-				continue
-			}
-			k.add("tasks."+s.Name, e.Addr.Addr())
-			if _, hasVIP := s.VIPs[e.NetworkID]; !hasVIP {
-				k.add(s.Name, e.Addr.Addr())
-				for _, alias := range s.Aliases[e.NetworkID] {
-					k.add(alias, e.Addr.Addr())
-				}
+		for network := range s.VIPs {
+			if c, ok := known[network]; ok {
+				c.Entries["service/"+id] = serviceNames(s, network)
 			}
 		}
-		for network, vip := range s.VIPs {
-			if k := known[network]; k != nil {
-				k.add(s.Name, vip.Addr())
-				for _, alias := range s.Aliases[network] {
-					k.add(alias, vip.Addr())
-				}
-			}
+	}
+	for key, e := range n.table.Endpoints {
+		if c, ok := known[e.NetworkID]; ok {
+			c.Entries["endpoint/"+key] = endpointNames(e, n.table.Services[e.ServiceID])
 		}
 	}
 }
 
-func (n *Networks) endpointNamesLocked(known map[string]*names) {
-	for _, e := range n.table.Endpoints {
-		k := known[e.NetworkID]
-		if k == nil || !e.Addr.IsValid() {
-			continue
-		}
-		addr := e.Addr.Addr()
-		k.add(e.Name, addr)
-		if e.ContainerID != "" {
-			k.add(namespaceOf(e.ContainerID), addr)
-		}
-		for _, alias := range e.Aliases {
-			k.add(alias, addr)
-		}
-		if e.Name == "" {
-			continue
-		}
-		k.reverse[addr] = e.Name + "." + n.table.Networks[e.NetworkID].Spec.Name
+// serviceNames is what a service with virtual addresses is called on a network.
+func serviceNames(s shoal.ServiceEntry, network shoal.ID) dns.Entry {
+	return dns.Entry{Names: append([]string{s.Name}, s.Aliases[network]...), Addrs: valid(s.VIPs[network].Addr(), s.VIPs6[network].Addr()),
+		Stack: s.Stack, Ports: portsOf(s)}
+}
+
+// endpointNames is what a task or an attached container is called; s is the zero value for what belongs to no service. A task
+// stands for its service when it is ready, and for its slot until it is on its way out.
+func endpointNames(e shoal.Endpoint, s shoal.ServiceEntry) dns.Entry {
+	out := dns.Entry{Names: []string{e.Name}, Addrs: valid(e.Addr.Addr(), e.Addr6.Addr()), Reverse: e.Name != "", Stack: s.Stack, Ports: portsOf(s)}
+	if e.ContainerID != "" {
+		out.Names = append(out.Names, namespaceOf(e.ContainerID))
 	}
+	if e.ServiceID == "" {
+		out.Names = append(out.Names, e.Aliases...)
+		return out
+	}
+	if s.Name == "" {
+		return out // the table has the task before its service
+	}
+	_, hasVIP := s.VIPs[e.NetworkID]
+	for _, name := range append([]string{s.Name}, s.Aliases[e.NetworkID]...) {
+		if e.State == shoal.EndpointReady {
+			out.Names = append(out.Names, "tasks."+name)
+			if !hasVIP {
+				out.Names = append(out.Names, name)
+			}
+		}
+		if e.State != shoal.EndpointDraining && e.Slot > 0 {
+			out.Names = append(out.Names, fmt.Sprintf("%d.%s", e.Slot, name))
+		}
+	}
+	return out
+}
+
+func valid(addrs ...netip.Addr) []netip.Addr {
+	return slices.DeleteFunc(addrs, func(a netip.Addr) bool { return !a.IsValid() })
+}
+
+func portsOf(s shoal.ServiceEntry) []shoal.Port {
+	var out []shoal.Port
+	for _, p := range s.Ports {
+		out = append(out, p.Port)
+	}
+	return out
+}
+
+// boxNamesLocked enters this node's containers, which have their names before any table tells of them.
+func (n *Networks) boxNamesLocked(known map[string]dns.Contents) {
 	for id, b := range n.boxes {
 		for _, e := range b.Endpoints {
-			k := known[e.Info.NetworkID]
-			if k == nil || e.hidden() || e.Info.Network == defaultBridge {
+			c, ok := known[e.Info.NetworkID]
+			if !ok || e.hidden() || e.Info.Network == defaultBridge {
 				continue
 			}
-			addr := e.Info.Addr.Addr()
-			k.add(b.Spec.Name, addr)
-			k.add(namespaceOf(id), addr)
-			for _, alias := range e.Aliases {
-				k.add(alias, addr)
+			entry := dns.Entry{Names: []string{b.Spec.Name, namespaceOf(id)}, Addrs: valid(e.Info.Addr.Addr(), e.Info.Addr6.Addr()), Reverse: b.Spec.Name != ""}
+			if b.Spec.ServiceID == "" {
+				entry.Names = append(entry.Names, e.Aliases...) // those of a task are its service's
 			}
-			k.reverse[addr] = b.Spec.Name + "." + e.Info.Network
+			c.Entries["container/"+id] = entry
 		}
 	}
 }
 
-func recordsOf(b *box, known map[string]*names, upstreams []netip.AddrPort) *dns.Records {
-	r := &dns.Records{Names: map[string][]netip.Addr{}, Reverse: map[netip.Addr]string{}, Upstreams: upstreams}
+// scopeLocked is what a sandbox sees of the names.
+func (n *Networks) scopeLocked(b *box, upstreams []netip.AddrPort) *dns.Scope {
+	s := &dns.Scope{Stack: n.table.Services[b.Spec.ServiceID].Stack, Upstreams: upstreams}
 	if len(b.Spec.DNS.Nameservers) > 0 {
-		r.Upstreams = nil
-		for _, s := range b.Spec.DNS.Nameservers {
-			if a, err := netip.ParseAddr(s); err == nil {
-				r.Upstreams = append(r.Upstreams, netip.AddrPortFrom(a, 53))
+		s.Upstreams = nil
+		for _, text := range b.Spec.DNS.Nameservers {
+			if a, err := netip.ParseAddr(text); err == nil {
+				s.Upstreams = append(s.Upstreams, netip.AddrPortFrom(a, 53))
 			}
 		}
 	}
-	shown := slices.DeleteFunc(slices.Clone(b.Endpoints), func(e *endpoint) bool {
-		return e.hidden() || known[e.Info.NetworkID] == nil || e.Overlay == "" && e.Bridge == "" && e.Parent == ""
-	})
-	if len(shown) == 1 { // most have one: they share its maps
-		r.Names, r.Reverse = known[shown[0].Info.NetworkID].forward, known[shown[0].Info.NetworkID].reverse
-		return r
-	}
-	for _, e := range shown {
-		k := known[e.Info.NetworkID]
-		for name, addrs := range k.forward {
-			// The network that was attached first decides.
-			if r.Names[name] == nil {
-				r.Names[name] = addrs
-			}
+	for _, e := range b.Endpoints {
+		zone := n.zones[e.Info.NetworkID]
+		if zone != nil && !e.hidden() && e.Info.Network != defaultBridge && (e.Overlay != "" || e.Bridge != "" || e.Parent != "") {
+			s.Zones = append(s.Zones, zone)
 		}
-		maps.Copy(r.Reverse, k.reverse)
 	}
-	return r
+	return s
 }

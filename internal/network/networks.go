@@ -17,6 +17,7 @@ import (
 	"sync"
 
 	"github.com/shoal-dev/shoal/internal/dataplane"
+	"github.com/shoal-dev/shoal/internal/dns"
 	"github.com/shoal-dev/shoal/internal/events"
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
@@ -53,7 +54,8 @@ type Networks struct {
 	cfg   Config
 	log   *slog.Logger
 	plane *dataplane.Plane
-	dir   string // under the exec root
+	names *dns.Forwarder // of what is in no zone
+	dir   string         // under the exec root
 
 	mu       sync.Mutex // guards what follows
 	locals   map[string]*localNetwork
@@ -63,7 +65,8 @@ type Networks struct {
 	arrived  chan struct{}                 // closed and replaced when a table arrives
 	suspects map[shoal.ID]bool
 	holds    map[portKey]*hold
-	want     uint64 // grows with every change
+	zones    map[string]*dns.Zone // by network
+	want     uint64               // grows with every change
 
 	applyMu sync.Mutex // held while the kernel is brought up to date; guards done, failed
 	done    uint64     // what want was at the last Apply
@@ -92,7 +95,8 @@ func New(cfg Config) (*Networks, error) {
 	}
 	n := &Networks{cfg: cfg, log: cfg.Log, plane: plane, dir: filepath.Join(cfg.ExecRoot, "network"),
 		locals: map[string]*localNetwork{}, boxes: map[string]*box{}, arrived: make(chan struct{}),
-		suspects: map[shoal.ID]bool{}, holds: map[portKey]*hold{}}
+		suspects: map[shoal.ID]bool{}, holds: map[portKey]*hold{}, zones: map[string]*dns.Zone{}}
+	n.names = dns.NewForwarder(dns.ForwarderConfig{Log: cfg.Log, Dial: n.dial})
 	for _, dir := range []string{n.dir, n.localDir()} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, fmt.Errorf("make network directory: %w", err)
@@ -183,9 +187,7 @@ func (n *Networks) converge(ctx context.Context) error {
 	// A caller that gives up must not leave the others with half of the work.
 	n.failed = n.plane.Apply(context.WithoutCancel(ctx), config)
 	n.done = now
-	for resolver, records := range names {
-		resolver.Set(records)
-	}
+	names.publish()
 	return n.failed
 }
 

@@ -328,7 +328,7 @@ func (n *Networks) openResolver(b *box) error {
 		return nil
 	}
 	ns := namespaceOf(b.Spec.ContainerID)
-	r, err := dns.Open(dns.Config{Log: n.log, Dial: n.dial, Enter: func(f func() error) error { return n.plane.Inside(ns, f) }})
+	r, err := dns.Open(dns.Config{Log: n.log, Forwarder: n.names, Enter: func(f func() error) error { return n.plane.Inside(ns, f) }})
 	if err != nil {
 		return err
 	}
