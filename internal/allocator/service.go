@@ -96,7 +96,7 @@ func service(v store.View, id shoal.ID) store.Changes {
 		s = &next
 	}
 	for _, t := range v.TasksOfService(id) {
-		if t.Status.State == shoal.TaskNew && t.DesiredState <= shoal.TaskComplete {
+		if t.Status.State == shoal.TaskNew && t.Wanted() {
 			g.task(t, s, err)
 		}
 	}

@@ -161,8 +161,11 @@ func networkTo(n shoal.Network) nettypes.Network {
 	case n.Err != "":
 		out.Options = nil
 	}
-	if scopeOf(n) == shoal.ScopeLocal && out.Labels == nil {
-		out.Labels = map[string]string{}
+	switch {
+	case scopeOf(n) == shoal.ScopeLocal:
+		out.Labels = orEmpty(out.Labels)
+	case len(out.Labels) == 0:
+		out.Labels = nil
 	}
 	return out
 }

@@ -113,6 +113,7 @@ func (n *networks) inspect(w http.ResponseWriter, r *http.Request) error {
 		out.Status = exhaustion(s.View(), net.ID)
 	}
 	if present {
+		out.Labels = orEmpty(out.Labels)
 		out.Peers = peersOf(table, net.ID)
 		if flag(r, "verbose") {
 			out.Services = servicesOn(table, net.ID)
@@ -274,7 +275,7 @@ func unused(v store.View, net *shoal.Network) error {
 	}
 	for _, t := range v.Tasks() {
 		for _, a := range t.Networks {
-			if a.NetworkID == net.ID && t.ServiceID == "" && t.DesiredState <= shoal.TaskRunning && t.Status.State <= shoal.TaskRunning {
+			if a.NetworkID == net.ID && t.ServiceID == "" && t.Wanted() && t.Status.State <= shoal.TaskRunning {
 				return shoal.FailedPrecondition("network %s is in use by task %s", net.ID, t.ID)
 			}
 		}

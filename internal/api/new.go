@@ -36,7 +36,7 @@ type Config struct {
 // New makes the API's handler.
 func New(c Config) http.Handler {
 	local := usages{
-		&containers{log: c.Log, engine: c.Containers, images: c.Images, volumes: c.Volumes},
+		&containers{log: c.Log, engine: c.Containers, images: c.Images, volumes: c.Volumes, withdrawTask: c.Members.Withdraw},
 		&imageAPI{log: c.Log, images: c.Images, using: c.Containers.Using},
 		&volumeAPI{volumes: c.Volumes},
 	}

@@ -164,7 +164,7 @@ func TestSpecComesBackAsItWent(t *testing.T) {
 	c := sent.TaskTemplate.ContainerSpec
 	c.Mounts[0].Type = "volume"
 	c.Mounts[0].ImageOptions, c.Mounts[0].ClusterOptions = nil, nil
-	c.Configs[0].Runtime = nil
+	c.Configs[0].Runtime, c.Isolation = nil, "default"
 	for i := range sent.TaskTemplate.Resources.Reservations.GenericResources {
 		sent.TaskTemplate.Resources.Reservations.GenericResources[i].DiscreteResourceSpec = nil
 	}

@@ -285,11 +285,11 @@ func statusChanges(view store.View, reports map[shoal.ID]report) store.Changes {
 	for id, r := range reports {
 		task := view.Task(id)
 		if task == nil || task.NodeID != r.node || r.status.State < task.Status.State ||
-			(r.status.State == task.Status.State && r.status.Timestamp.Equal(task.Status.Timestamp)) {
+			(r.status.State == task.Status.State && r.status.Timestamp.Equal(task.Status.Timestamp) && r.status.Leaving == task.Status.Leaving) {
 			continue
 		}
 		t := *task
-		t.Status = r.status
+		t.Observe(r.status)
 		changes.Put(&t)
 	}
 	return changes

@@ -57,8 +57,10 @@ func (p *plan) jobPlace(key place, all map[place][]*shoal.Task, may bool) bool {
 			return false
 		}
 	}
-	p.restart(tasks)
-	if now := p.current(p.places()[key]); len(now) > 0 {
+	if p.restart(tasks) {
+		return true
+	}
+	if now := p.current(p.asPlanned(tasks)); len(now) > 0 {
 		return slices.ContainsFunc(now, func(t *shoal.Task) bool { return !t.Status.State.Ended() })
 	}
 	if may {

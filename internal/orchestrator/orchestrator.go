@@ -57,10 +57,24 @@ func (o *Orchestrator) Concerned(v store.View, c store.Change) []shoal.ID {
 		if c.Old != nil && c.New != nil && sameForTasks(c.Old.(*shoal.Node), c.New.(*shoal.Node)) {
 			return nil
 		}
-		return o.All(v)
+		return nodeConcerns(v, c.ID)
 	default:
 		return nil
 	}
+}
+
+// nodeConcerns is the services with tasks on a node, and those that want one on every node.
+func nodeConcerns(v store.View, node shoal.ID) []shoal.ID {
+	var keys []shoal.ID
+	for _, t := range v.TasksOnNode(node) {
+		keys = append(keys, t.ServiceID)
+	}
+	for _, s := range v.Services() {
+		if s.Spec.Mode.IsGlobal() {
+			keys = append(keys, s.ID)
+		}
+	}
+	return keys
 }
 
 // taskConcerns leaves out what others did to a task on its way to a node.
@@ -100,6 +114,18 @@ func (o *Orchestrator) Reconcile(v store.View, key shoal.ID) (store.Changes, err
 		p.forget()
 		return p.result(), nil
 	}
+	spec := p.service.SpecVersion
+	p.reckon()
+	if p.service.SpecVersion != spec { // rolled back
+		p.reckon()
+	}
+	p.release()
+	p.forget()
+	return p.result(), nil
+}
+
+// reckon makes the tasks what the service's spec asks for.
+func (p *plan) reckon() {
 	p.constraints, _ = shoal.ParseConstraints(constraintsOf(p.service)) // the API has refused bad ones
 	p.giveUpUnfit()
 	switch {
@@ -110,14 +136,12 @@ func (o *Orchestrator) Reconcile(v store.View, key shoal.ID) (store.Changes, err
 	default:
 		p.replicated()
 	}
-	p.release()
-	p.forget()
-	return p.result(), nil
 }
 
-// result is the changes with the deletes, which take the place of puts of the same tasks.
+// result is the changes without the puts of tasks that were removed after all.
 func (p *plan) result() store.Changes {
-	p.changes.Merge(store.Changes{Deletes: p.deletes})
+	p.changes.Puts = slices.DeleteFunc(p.changes.Puts, func(o store.Object) bool { return o == nil })
+	p.changes.Deletes = p.deletes
 	return p.changes
 }
 

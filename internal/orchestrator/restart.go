@@ -1,17 +1,24 @@
 package orchestrator
 
 import (
+	"slices"
 	"time"
 
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
-// orphanAfter is how long a node may be gone before its tasks are given up for lost.
-const orphanAfter = 24 * time.Hour
+const (
+	// healthyAfter is how long a task must have run for its failure not to count as a crash.
+	healthyAfter = 30 * time.Second
+	// maxBackoff is the longest pause between crashes, save a longer delay in the restart policy.
+	maxBackoff = time.Minute
+	// firstBackoff is the pause after a second crash when the policy has no delay.
+	firstBackoff = 100 * time.Millisecond
+)
 
 // restart replaces the wanted tasks of a place that have ended, as their restart policy says. The replacement waits in
-// desired state Ready until the delay is over; release moves it on.
-func (p *plan) restart(tasks []*shoal.Task) {
+// desired state Ready until the delay is over; release moves it on. It tells whether there is one.
+func (p *plan) restart(tasks []*shoal.Task) (replaced bool) {
 	for _, t := range tasks {
 		t = p.tasks[t.ID]
 		if t == nil || !wanted(t) || !t.Status.State.Ended() {
@@ -22,16 +29,33 @@ func (p *plan) restart(tasks []*shoal.Task) {
 		if !again || p.replaced(t, tasks) {
 			continue
 		}
-		from := t.Status.Timestamp
-		if from.IsZero() || from.After(p.now) {
-			from = p.now
-		}
-		if delay := restartDelay(p.service.Spec.Task.Restart); delay > 0 {
-			p.create(t.Slot, globalNode(t), shoal.TaskReady, from.Add(delay))
+		if pause := p.pause(t, tasks); pause > 0 {
+			p.create(t.Slot, globalNode(t), shoal.TaskReady, p.now.Add(pause))
 		} else {
 			p.create(t.Slot, globalNode(t), p.runState(), p.now)
 		}
+		replaced = true
 	}
+	return replaced
+}
+
+// pause is how long the replacement of an ended task waits: the policy's delay, or twice what the task itself waited if that is
+// more and the task crashed.
+func (p *plan) pause(t *shoal.Task, tasks []*shoal.Task) time.Duration {
+	delay := restartDelay(p.service.Spec.Task.Restart)
+	if !crashed(t) {
+		return delay
+	}
+	waited := t.NotBefore.Sub(t.CreatedAt)
+	if waited <= 0 && slices.ContainsFunc(tasks, func(other *shoal.Task) bool { return olderFirst(other, t) < 0 && crashed(other) }) {
+		waited = firstBackoff / 2
+	}
+	return max(delay, min(2*waited, maxBackoff))
+}
+
+// crashed tells whether a task failed soon after it had begun to run, or before.
+func crashed(t *shoal.Task) bool {
+	return (t.Status.State == shoal.TaskFailed || t.Status.State == shoal.TaskRejected) && failedWithin(t, healthyAfter)
 }
 
 // globalNode is the node that a replacement must run on: its predecessor's for global tasks, none for slots.
@@ -42,14 +66,13 @@ func globalNode(t *shoal.Task) shoal.ID {
 	return t.NodeID
 }
 
-// replaced tells whether another task of the place is wanted already, as during a start-first update.
+// replaced tells whether another task of the place takes over from an ended one, as during a start-first update: for a task
+// made as the spec asks, one of an older spec does not.
 func (p *plan) replaced(t *shoal.Task, tasks []*shoal.Task) bool {
-	for _, other := range tasks {
-		if other.ID != t.ID && wanted(p.tasks[other.ID]) && !other.Status.State.Ended() {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(tasks, func(other *shoal.Task) bool {
+		now := p.tasks[other.ID]
+		return other.ID != t.ID && now != nil && wanted(now) && !now.Status.State.Ended() && (p.dirty(t) || !p.dirty(now))
+	})
 }
 
 func restartDelay(r *shoal.RestartPolicy) time.Duration {
@@ -129,71 +152,4 @@ func (p *plan) predecessorsGone(t *shoal.Task, tasks []*shoal.Task) bool {
 		}
 	}
 	return true
-}
-
-// forget deletes the tasks that nobody needs: those to be removed once nothing of them runs, and all but the newest of a
-// place's history. Tasks of a node that no longer exists are declared orphans, as are those of one gone for a day.
-func (p *plan) forget() {
-	for _, t := range p.sorted() {
-		switch {
-		case t.DesiredState == shoal.TaskRemove && p.gone(t):
-			p.remove(t)
-		case !wanted(t) && t.Status.State < shoal.TaskAssigned:
-			p.remove(t) // never had a node: there is nothing to tell of it
-		case t.NodeID != "" && !t.Status.State.Ended() && p.lost(t):
-			next := *t
-			next.Status.State, next.Status.Timestamp = shoal.TaskOrphaned, p.now
-			next.Status.Message = "task was orphaned: its node is gone"
-			p.put(&next)
-		}
-	}
-	if p.service == nil {
-		return
-	}
-	keep := shoal.DefaultTaskHistoryLimit
-	if c := p.view.Cluster(); c != nil {
-		keep = int(c.Spec.TaskHistoryLimit)
-	}
-	if r := p.service.Spec.Task.Restart; r != nil && r.MaxAttempts != nil {
-		keep = max(keep, int(min(*r.MaxAttempts, 1000))+1) // #nosec G115 -- bounded
-	}
-	all := p.places()
-	for _, key := range orderPlaces(all) {
-		excess := len(all[key]) - max(keep, 1)
-		for _, t := range all[key] {
-			if excess > 0 && !wanted(t) && p.gone(t) && !p.counts(t) {
-				p.remove(t)
-				excess--
-			}
-		}
-	}
-}
-
-// counts tells whether a job still needs a task's result.
-func (p *plan) counts(t *shoal.Task) bool {
-	return p.service.JobStatus != nil && t.JobIteration != nil && *t.JobIteration == p.service.JobStatus.Iteration &&
-		t.Status.State == shoal.TaskComplete
-}
-
-// lost tells whether a task will never be heard of again.
-func (p *plan) lost(t *shoal.Task) bool {
-	node := p.view.Node(t.NodeID)
-	if node == nil {
-		return true
-	}
-	if node.Status.State != shoal.NodeDown {
-		return false
-	}
-	if over := node.UpdatedAt.Add(orphanAfter); over.After(p.now) {
-		p.changes.Requeue(over)
-		return false
-	}
-	return true
-}
-
-func (p *plan) remove(t *shoal.Task) {
-	delete(p.tasks, t.ID)
-	if stored := p.view.Task(t.ID); stored != nil {
-		p.deletes = append(p.deletes, stored)
-	}
 }

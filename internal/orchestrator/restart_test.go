@@ -50,7 +50,8 @@ func (s *stage) reconcile(t *testing.T) store.Changes {
 
 func (s *stage) report(id shoal.ID, state shoal.TaskState) {
 	next := *s.view.Task(id)
-	next.NodeID, next.Status = "n", shoal.TaskStatus{State: state, Timestamp: s.now}
+	next.NodeID = "n"
+	next.Observe(shoal.TaskStatus{State: state, Timestamp: s.now})
 	s.view = s.view.With(store.Changes{Puts: []store.Object{&next}})
 }
 
@@ -93,7 +94,7 @@ func TestRestartPolicies(t *testing.T) {
 				if last := s.last(); !last.Status.State.Ended() {
 					s.report(last.ID, c.end)
 				}
-				s.now = s.now.Add(time.Second)
+				s.now = s.now.Add(2 * time.Minute) // longer than any back-off
 				s.reconcile(t)
 			}
 			if s.ids != c.want {
@@ -101,6 +102,44 @@ func TestRestartPolicies(t *testing.T) {
 			}
 			if n := len(s.view.Tasks()); n > shoal.DefaultTaskHistoryLimit {
 				t.Errorf("%d tasks are kept", n)
+			}
+		})
+	}
+}
+
+func TestCrashLoopBacksOff(t *testing.T) {
+	second, none, hour := time.Second, time.Duration(0), time.Hour
+	for _, c := range []struct {
+		name  string
+		delay time.Duration
+		end   shoal.TaskState
+		ran   time.Duration
+		want  []time.Duration
+	}{
+		{"doubles up to a minute", second, shoal.TaskFailed, second, []time.Duration{1, 2, 4, 8, 16, 32, 60, 60}},
+		{"a rejected task too", second, shoal.TaskRejected, 0, []time.Duration{1, 2, 4}},
+		{"not after a healthy while", second, shoal.TaskFailed, time.Minute, []time.Duration{1, 1, 1}},
+		{"nor after a success", second, shoal.TaskComplete, second, []time.Duration{1, 1, 1}},
+		{"nor below the policy's delay", hour, shoal.TaskFailed, second, []time.Duration{3600, 3600}},
+		{"without a delay from the second crash", none, shoal.TaskFailed, second, []time.Duration{0, .1e9, .2e9, .4e9}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newStage(t, &shoal.RestartPolicy{Condition: shoal.RestartAny, Delay: &c.delay})
+			for i, want := range c.want {
+				if want < 1e6 {
+					want *= time.Second
+				}
+				if c.ran > 0 {
+					s.report(s.last().ID, shoal.TaskRunning)
+				}
+				s.now = s.now.Add(c.ran)
+				s.report(s.last().ID, c.end)
+				s.reconcile(t)
+				if got := s.last().NotBefore.Sub(s.now); got != want {
+					t.Errorf("pause %d is %s, want %s", i+1, got, want)
+				}
+				s.now = s.last().NotBefore
+				s.reconcile(t)
 			}
 		})
 	}

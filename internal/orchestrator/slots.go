@@ -2,6 +2,7 @@ package orchestrator
 
 import (
 	"cmp"
+	"math"
 	"slices"
 
 	"github.com/shoal-dev/shoal/internal/shoal"
@@ -27,6 +28,17 @@ func (p *plan) places() map[place][]*shoal.Task {
 		all[placeOf(t)] = append(all[placeOf(t)], t)
 	}
 	return all
+}
+
+// asPlanned is tasks as they are by now.
+func (p *plan) asPlanned(tasks []*shoal.Task) []*shoal.Task {
+	now := make([]*shoal.Task, 0, len(tasks))
+	for _, t := range tasks {
+		if planned := p.tasks[t.ID]; planned != nil {
+			now = append(now, planned)
+		}
+	}
+	return now
 }
 
 // orderPlaces lists places in a fixed order.
@@ -110,38 +122,29 @@ func (p *plan) grow(all map[place][]*shoal.Task, taken []place, want int) {
 	}
 }
 
-// shrink removes slots until want are left: first those that do not run, then those on the nodes with the most tasks of
-// the service.
+// shrink removes slots until want are left: first those that do not run, then those on the nodes with the most running tasks
+// of the service.
 func (p *plan) shrink(all map[place][]*shoal.Task, taken []place, want int) []place {
-	running := map[place]bool{}
-	nodeOf := map[place]shoal.ID{}
+	slices.SortFunc(taken, func(a, b place) int { return cmp.Compare(a.slot, b.slot) })
+	// The first running task on a node ranks 1, the second 2: to go down the ranks is to take from the fullest nodes.
+	rank := map[place]int{}
 	onNode := map[shoal.ID]int{}
 	for _, key := range taken {
+		rank[key] = math.MaxInt
 		for _, t := range p.current(all[key]) {
-			nodeOf[key] = t.NodeID
 			if t.Status.State == shoal.TaskRunning {
-				running[key] = true
+				onNode[t.NodeID]++
+				rank[key] = onNode[t.NodeID]
 			}
 		}
-		onNode[nodeOf[key]]++
 	}
-	for len(taken) > want {
-		worst := slices.MaxFunc(taken, func(a, b place) int {
-			if running[a] != running[b] {
-				if running[b] {
-					return 1
-				}
-				return -1
-			}
-			return cmp.Or(cmp.Compare(onNode[nodeOf[a]], onNode[nodeOf[b]]), cmp.Compare(a.slot, b.slot))
-		})
-		for _, t := range all[worst] {
+	slices.SortStableFunc(taken, func(a, b place) int { return cmp.Compare(rank[a], rank[b]) })
+	for _, key := range taken[want:] {
+		for _, t := range all[key] {
 			p.desire(t, shoal.TaskRemove)
 		}
-		onNode[nodeOf[worst]]--
-		taken = slices.DeleteFunc(slices.Clone(taken), func(k place) bool { return k == worst })
 	}
-	return taken
+	return taken[:want]
 }
 
 // global keeps one task on every eligible node.
@@ -158,7 +161,7 @@ func (p *plan) global() {
 		if len(p.current(all[key])) > 0 {
 			taken = append(taken, key)
 			p.restart(all[key])
-		} else if node.Spec.Availability == shoal.AvailabilityActive || node.Spec.Availability == "" {
+		} else if takesTasks(node) {
 			p.create(0, node.ID, shoal.TaskRunning, p.now)
 			taken = append(taken, key)
 		}

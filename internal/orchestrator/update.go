@@ -1,6 +1,8 @@
 package orchestrator
 
 import (
+	"cmp"
+	"slices"
 	"time"
 
 	"github.com/shoal-dev/shoal/internal/shoal"
@@ -12,54 +14,129 @@ const maxParallelism = 1 << 20
 // defaultMonitor is how long a new task is watched for failure, unless the update says otherwise.
 const defaultMonitor = 5 * time.Second
 
+// progress is where a place stands in an update.
+type progress struct {
+	key place
+	// old and fresh are the tasks that the place has now: those that differ from the spec, and those that do not.
+	old, fresh []*shoal.Task
+	// first is the first task made as the spec now asks: its fate is that of the place's update, whatever is restarted later.
+	first *shoal.Task
+	// replaces tells whether first took the place of another.
+	replaces bool
+}
+
 // update replaces tasks of an older spec, as many at a time as the service's UpdateConfig allows. All it needs to know of
 // its own progress is in the tasks and in UpdateStatus.
 func (p *plan) update(taken []place) {
 	all := p.places()
 	cfg := p.updateConfig()
-	var stale, busy, fresh []place
+	var stale, rest []progress
+	busy := 0
 	for _, key := range taken {
-		old, current := p.split(all[key])
-		if len(old) > 0 && len(current) > 0 && reached(current, shoal.TaskRunning) {
-			for _, t := range old { // start-first: the replacement runs
+		at := p.progress(key, all[key])
+		if len(at.old) > 0 && running(at.fresh) {
+			for _, t := range at.old { // start-first: the replacement runs
 				p.desire(t, shoal.TaskShutdown)
 			}
-			old = nil
+			at.old = nil
 		}
-		switch {
-		case len(old) > 0 && len(current) == 0:
-			stale = append(stale, key)
-		case len(old) > 0, p.settling(current, cfg.Delay):
-			busy = append(busy, key)
-		default:
-			fresh = append(fresh, key)
+		if len(at.old) > 0 && at.first == nil && len(at.fresh) == 0 {
+			stale = append(stale, at)
+			continue
+		}
+		rest = append(rest, at)
+		if p.busy(at, cfg.Delay) {
+			busy++
 		}
 	}
-	if p.halted() {
+	if p.halted() || (len(stale) == 0 && !p.updating()) {
 		return
 	}
-	if len(stale) == 0 && !p.updating() {
-		return
-	}
-	if len(stale) > 0 && !p.updating() {
+	if !p.updating() {
 		p.setStatus(shoal.UpdateStatus{State: shoal.UpdateUpdating, StartedAt: &p.now, Message: "update in progress"})
 	}
-	if p.checkFailures(all, taken, cfg) {
+	if p.checkFailures(rest, len(taken), cfg) {
 		return
 	}
 	if len(stale) == 0 {
-		if len(busy) == 0 {
-			p.finish(all, fresh, cfg)
+		if busy == 0 {
+			p.finish(rest, cfg.Monitor)
 		}
 		return
 	}
 	free := len(stale)
 	if cfg.Parallelism > 0 {
-		free = max(0, int(min(cfg.Parallelism, maxParallelism))-len(busy)) // #nosec G115 -- bounded
+		free = max(0, int(min(cfg.Parallelism, maxParallelism))-busy)
 	}
-	for _, key := range stale[:min(free, len(stale))] {
-		p.renew(key, all[key], cfg.Order)
+	// What does not run costs nothing to replace; and an update that takes over from another must not stop more than its share.
+	slices.SortStableFunc(stale, func(a, b progress) int { return cmp.Compare(one(running(a.old)), one(running(b.old))) })
+	for _, at := range stale[:min(free, len(stale))] {
+		p.renew(at, cfg.Order)
 	}
+}
+
+func one(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func (p *plan) progress(key place, tasks []*shoal.Task) progress {
+	at := progress{key: key}
+	for _, t := range p.current(tasks) {
+		if p.dirty(t) {
+			at.old = append(at.old, t)
+		} else {
+			at.fresh = append(at.fresh, t)
+		}
+	}
+	for _, t := range slices.Backward(tasks) {
+		if p.dirty(t) {
+			at.replaces = at.first != nil
+			break
+		}
+		if wanted(t) || ranSince(t) != nil || failedItself(t) { // else it was given up on the way
+			at.first = t
+		}
+	}
+	return at
+}
+
+func running(tasks []*shoal.Task) bool {
+	return slices.ContainsFunc(tasks, func(t *shoal.Task) bool { return t.Status.State == shoal.TaskRunning })
+}
+
+// ranSince is when a task came to run, nil if it has not.
+func ranSince(t *shoal.Task) *time.Time {
+	switch {
+	case !t.RunningSince.IsZero():
+		return &t.RunningSince
+	case t.Status.State == shoal.TaskRunning:
+		return &t.Status.Timestamp
+	default:
+		return nil
+	}
+}
+
+// busy tells whether the replacement at a place is under way, or came to its end less than the delay ago.
+func (p *plan) busy(at progress, delay time.Duration) bool {
+	if at.first == nil || !at.replaces {
+		return false
+	}
+	since := ranSince(at.first)
+	if since == nil {
+		if !at.first.Status.State.Ended() {
+			return true
+		}
+		since = &at.first.Status.Timestamp
+	}
+	over := since.Add(delay)
+	if over.After(p.now) {
+		p.changes.Requeue(over)
+		return true
+	}
+	return false
 }
 
 func (p *plan) rollingBack() bool {
@@ -97,93 +174,76 @@ func (p *plan) updateConfig() shoal.UpdateConfig {
 	return cfg
 }
 
-// split parts what a place has now into tasks of an older spec and those of the present one.
-func (p *plan) split(tasks []*shoal.Task) (old, fresh []*shoal.Task) {
-	for _, t := range p.current(tasks) {
-		if p.dirty(t) {
-			old = append(old, t)
-		} else {
-			fresh = append(fresh, t)
-		}
-	}
-	return old, fresh
-}
-
-func reached(tasks []*shoal.Task, state shoal.TaskState) bool {
-	for _, t := range tasks {
-		if t.Status.State == state {
-			return true
-		}
-	}
-	return false
-}
-
-// settling tells whether a task made by this update has not come to run, or has but the delay after it is not over.
-func (p *plan) settling(tasks []*shoal.Task, delay time.Duration) bool {
-	if !p.updating() {
-		return false
-	}
-	for _, t := range tasks {
-		if p.service.UpdateStatus.StartedAt == nil || t.CreatedAt.Before(*p.service.UpdateStatus.StartedAt) {
-			continue
-		}
-		if !t.Status.State.Ended() && t.Status.State < shoal.TaskRunning {
-			return true
-		}
-		if over := t.Status.Timestamp.Add(delay); t.Status.State == shoal.TaskRunning && over.After(p.now) {
-			p.changes.Requeue(over)
-			return true
-		}
-	}
-	return false
-}
-
 // renew replaces the tasks of one place.
-func (p *plan) renew(key place, tasks []*shoal.Task, order shoal.UpdateOrder) {
+func (p *plan) renew(at progress, order shoal.UpdateOrder) {
+	conflict := ""
 	if order == shoal.StartFirst {
-		p.create(key.slot, key.node, shoal.TaskRunning, p.now)
+		conflict = p.portConflict(at)
+	}
+	if order == shoal.StartFirst && conflict == "" {
+		p.keepOne(at.old)
+		p.create(at.key.slot, at.key.node, shoal.TaskRunning, p.now)
 		return
 	}
-	for _, t := range p.current(tasks) {
+	for _, t := range at.old {
 		p.desire(t, shoal.TaskShutdown)
 	}
-	p.create(key.slot, key.node, shoal.TaskReady, p.now)
+	next := p.create(at.key.slot, at.key.node, shoal.TaskReady, p.now)
+	if conflict != "" {
+		next.Status.Message = "created; stop-first for this task: " + conflict
+	}
 }
 
-// checkFailures counts the places in which a task of the new spec has failed since the update began, and acts when they are
-// too many. It tells whether the update goes no further.
-func (p *plan) checkFailures(all map[place][]*shoal.Task, taken []place, cfg shoal.UpdateConfig) bool {
-	if cfg.FailureAction == shoal.ContinueOnFailure || p.service.UpdateStatus.StartedAt == nil {
+// keepOne leaves one of several tasks that an interrupted start-first update left in a place, one that runs if any does.
+func (p *plan) keepOne(tasks []*shoal.Task) {
+	keep := max(0, slices.IndexFunc(tasks, func(t *shoal.Task) bool { return t.Status.State == shoal.TaskRunning }))
+	for i, t := range tasks {
+		if i != keep {
+			p.desire(t, shoal.TaskShutdown)
+		}
+	}
+}
+
+// checkFailures counts the places whose new task has failed within the monitoring period, and acts when they are too many. It
+// tells whether the update goes no further.
+func (p *plan) checkFailures(places []progress, total int, cfg shoal.UpdateConfig) bool {
+	if cfg.FailureAction == shoal.ContinueOnFailure {
 		return false
 	}
-	failed, culprit := 0, ""
-	for _, key := range taken {
-		for _, t := range all[key] {
-			if t.SpecVersion == p.service.SpecVersion && failedItself(t) && !t.CreatedAt.Before(*p.service.UpdateStatus.StartedAt) {
-				failed++
-				culprit = t.ID
-				break
+	failed := 0
+	var culprit *shoal.Task
+	for _, at := range places {
+		if t := at.first; t != nil && t.SpecVersion == p.service.SpecVersion && failedItself(t) && failedWithin(t, cfg.Monitor) {
+			failed++
+			if culprit == nil || t.Status.Timestamp.After(culprit.Status.Timestamp) {
+				culprit = t
 			}
 		}
 	}
-	if failed == 0 || float32(failed)/float32(len(taken)) <= cfg.MaxFailureRatio {
+	if failed == 0 || float32(failed)/float32(total) <= cfg.MaxFailureRatio {
 		return false
 	}
-	started := p.service.UpdateStatus.StartedAt
-	cause := "due to failure or early termination of task " + culprit
+	p.fail(cfg.FailureAction, "due to failure or early termination of task "+culprit.ID)
+	return true
+}
+
+// fail pauses the update or rolls it back, in Docker's words. A rollback is never rolled back.
+func (p *plan) fail(action shoal.FailureAction, cause string) {
+	next := shoal.UpdateStatus{State: shoal.UpdatePaused, StartedAt: p.service.UpdateStatus.StartedAt, Message: "update paused " + cause}
 	switch {
 	case p.rollingBack():
-		p.setStatus(shoal.UpdateStatus{State: shoal.UpdateRollbackPaused, StartedAt: started, Message: "rollback paused " + cause})
-	case cfg.FailureAction == shoal.RollbackOnFailure && p.service.PreviousSpec != nil:
-		next := *p.service
-		next.Spec, next.PreviousSpec = *p.service.PreviousSpec, nil
-		next.SpecVersion++
-		p.service = &next
-		p.setStatus(shoal.UpdateStatus{State: shoal.UpdateRollbackStarted, StartedAt: &p.now, Message: "update rolled back " + cause})
-	default:
-		p.setStatus(shoal.UpdateStatus{State: shoal.UpdatePaused, StartedAt: started, Message: "update paused " + cause})
+		next.State = shoal.UpdateRollbackPaused
+		if action == shoal.RollbackOnFailure {
+			next.Message = "rollback paused " + cause
+		}
+	case action == shoal.RollbackOnFailure && p.service.PreviousSpec != nil:
+		service := *p.service
+		service.Spec, service.PreviousSpec = *p.service.PreviousSpec, nil
+		service.SpecVersion++
+		p.service = &service
+		next = shoal.UpdateStatus{State: shoal.UpdateRollbackStarted, StartedAt: &p.now, Message: "update rolled back " + cause}
 	}
-	return true
+	p.setStatus(next)
 }
 
 // failedItself tells whether a task ended although it was not told to.
@@ -196,20 +256,29 @@ func failedItself(t *shoal.Task) bool {
 	}
 }
 
-// finish declares the update complete once its last task has run for the monitoring period.
-func (p *plan) finish(all map[place][]*shoal.Task, fresh []place, cfg shoal.UpdateConfig) {
+// failedWithin tells whether an ended task ran no longer than so.
+func failedWithin(t *shoal.Task, limit time.Duration) bool {
+	return t.RunningSince.IsZero() || t.Status.Timestamp.Sub(t.RunningSince) <= limit
+}
+
+// finish declares the update complete once each new task has run for the monitoring period or has failed.
+func (p *plan) finish(places []progress, monitor time.Duration) {
+	for _, at := range places {
+		if at.first == nil || at.first.SpecVersion != p.service.SpecVersion || at.first.Status.State.Ended() {
+			continue
+		}
+		since := ranSince(at.first)
+		if since == nil {
+			return
+		}
+		if over := since.Add(monitor); over.After(p.now) {
+			p.changes.Requeue(over)
+			return
+		}
+	}
 	status := *p.service.UpdateStatus
 	if status.StartedAt == nil {
 		status.StartedAt = &p.now
-	}
-	for _, key := range fresh {
-		for _, t := range p.current(all[key]) {
-			over := t.Status.Timestamp.Add(cfg.Monitor)
-			if !t.CreatedAt.Before(*status.StartedAt) && over.After(p.now) {
-				p.changes.Requeue(over)
-				return
-			}
-		}
 	}
 	what := "update"
 	status.State = shoal.UpdateCompleted

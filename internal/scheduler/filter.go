@@ -7,34 +7,99 @@ import (
 	"strings"
 
 	"github.com/shoal-dev/shoal/internal/shoal"
+	"github.com/shoal-dev/shoal/internal/store"
 )
 
 // filter is one condition on hosts. Its explanation is Docker's.
 type filter struct {
 	pass    func(h *host) bool
 	explain func(nodes int) string
+	// lasting says that the condition is on the node alone, not on what runs there.
+	lasting bool
 }
 
-// filtered is the hosts that can run a task; when there are none, the text tells how many failed at which condition, the
-// most frequent first.
-func filtered(hosts []*host, t *shoal.Task) ([]*host, string) {
-	filters := filtersFor(t)
-	failed := make([]int, len(filters))
-	var fit []*host
-hosts:
+// demand is what tasks of one spec ask of a host.
+type demand struct {
+	service     shoal.ID
+	filters     []filter
+	preferences []string
+	// class is equal for demands with the same lasting filters and preferences.
+	class string
+}
+
+// demandOf is what a task asks for; its filters are in the order in which they are tried.
+func demandOf(v store.View, t *shoal.Task) *demand {
+	d := &demand{service: t.ServiceID}
+	d.lasting("", ready, "1 node not available for new tasks", "%d nodes not available for new tasks")
+	if r := reservations(t); r != nil {
+		d.passing(func(h *host) bool { return h.has(r) }, plural("insufficient resources on 1 node", "insufficient resources on %d nodes"))
+	}
+	if wanted := drivers(v, t); len(wanted) > 0 {
+		d.lasting(fmt.Sprint("drivers ", wanted), func(n *shoal.Node) bool { return drives(n, wanted) },
+			"missing plugin on 1 node", "missing plugin on %d nodes")
+	}
+	place := t.Spec.Placement
+	if place != nil {
+		d.placement(place)
+	}
+	if len(t.Ports) > 0 {
+		d.passing(func(h *host) bool { return h.hasPorts(t.Ports) },
+			plural("host-mode port already in use on 1 node", "host-mode port already in use on %d nodes"))
+	}
+	if place != nil && place.MaxReplicas > 0 {
+		d.passing(func(h *host) bool { return uint64(h.ofService[d.service]) < place.MaxReplicas },
+			func(int) string { return "max replicas per node limit exceed" })
+	}
+	return d
+}
+
+func (d *demand) placement(p *shoal.Placement) {
+	if constraints, err := shoal.ParseConstraints(p.Constraints); err == nil && len(constraints) > 0 {
+		d.lasting(fmt.Sprintf("constraints %q", p.Constraints), func(n *shoal.Node) bool {
+			return !slices.ContainsFunc(constraints, func(c shoal.Constraint) bool { return !c.SatisfiedBy(n) })
+		}, "scheduling constraints not satisfied on 1 node", "scheduling constraints not satisfied on %d nodes")
+	}
+	if len(p.Platforms) > 0 {
+		d.lasting(fmt.Sprintf("platforms %q", p.Platforms), func(n *shoal.Node) bool {
+			return slices.ContainsFunc(p.Platforms, func(want shoal.Platform) bool { return fits(want, n.Description.Platform) })
+		}, "unsupported platform on 1 node", "unsupported platform on %d nodes")
+	}
+	for _, preference := range p.Preferences {
+		d.preferences = append(d.preferences, preference.SpreadOver)
+	}
+	if len(d.preferences) > 0 {
+		d.class += fmt.Sprintf("over %q", d.preferences)
+	}
+}
+
+func (d *demand) lasting(class string, pass func(*shoal.Node) bool, one, many string) {
+	d.class += class
+	d.filters = append(d.filters, filter{func(h *host) bool { return pass(h.node) }, plural(one, many), true})
+}
+
+func (d *demand) passing(pass func(*host) bool, explain func(int) string) {
+	d.filters = append(d.filters, filter{pass, explain, false})
+}
+
+// refusal is the first filter that a host does not pass, -1 if it passes all.
+func (d *demand) refusal(h *host) int {
+	return slices.IndexFunc(d.filters, func(f filter) bool { return !f.pass(h) })
+}
+
+// refusedForGood tells whether a host does not pass a lasting filter.
+func (d *demand) refusedForGood(h *host) bool {
+	return slices.ContainsFunc(d.filters, func(f filter) bool { return f.lasting && !f.pass(h) })
+}
+
+// explanation tells why none of the hosts can run a task: how many failed at which filter, the most frequent first.
+func (d *demand) explanation(hosts []*host) string {
+	failed := make([]int, len(d.filters))
 	for _, h := range hosts {
-		for i, f := range filters {
-			if !f.pass(h) {
-				failed[i]++
-				continue hosts
-			}
+		if i := d.refusal(h); i >= 0 {
+			failed[i]++
 		}
-		fit = append(fit, h)
 	}
-	if len(fit) > 0 {
-		return fit, ""
-	}
-	order := make([]int, len(filters))
+	order := make([]int, len(failed))
 	for i := range order {
 		order[i] = i
 	}
@@ -42,13 +107,13 @@ hosts:
 	var reasons []string
 	for _, i := range order {
 		if failed[i] > 0 {
-			reasons = append(reasons, filters[i].explain(failed[i]))
+			reasons = append(reasons, d.filters[i].explain(failed[i]))
 		}
 	}
 	if len(reasons) == 0 {
-		return nil, "no suitable node"
+		return "no suitable node"
 	}
-	return nil, "no suitable node (" + strings.Join(reasons, "; ") + ")"
+	return "no suitable node (" + strings.Join(reasons, "; ") + ")"
 }
 
 func plural(one, many string) func(int) string {
@@ -60,50 +125,8 @@ func plural(one, many string) func(int) string {
 	}
 }
 
-// filtersFor is the conditions that a task sets, in the order in which they are tried.
-func filtersFor(t *shoal.Task) []filter {
-	filters := []filter{{ready, plural("1 node not available for new tasks", "%d nodes not available for new tasks")}}
-	if r := reservations(t); r != nil {
-		filters = append(filters, filter{func(h *host) bool { return h.has(r) }, plural("insufficient resources on 1 node", "insufficient resources on %d nodes")})
-	}
-	if p := t.Spec.Placement; p != nil {
-		filters = append(filters, placementFilters(p)...)
-	}
-	if len(t.Ports) > 0 {
-		filters = append(filters, filter{func(h *host) bool { return h.hasPorts(t.Ports) },
-			plural("host-mode port already in use on 1 node", "host-mode port already in use on %d nodes")})
-	}
-	if p := t.Spec.Placement; p != nil && p.MaxReplicas > 0 {
-		filters = append(filters, filter{
-			func(h *host) bool { return uint64(h.ofService[t.ServiceID]) < p.MaxReplicas },
-			func(int) string { return "max replicas per node limit exceed" },
-		})
-	}
-	return filters
-}
-
-func placementFilters(p *shoal.Placement) []filter {
-	var filters []filter
-	if constraints, err := shoal.ParseConstraints(p.Constraints); err == nil && len(constraints) > 0 {
-		filters = append(filters, filter{func(h *host) bool {
-			for _, c := range constraints {
-				if !c.SatisfiedBy(h.node) {
-					return false
-				}
-			}
-			return true
-		}, plural("scheduling constraints not satisfied on 1 node", "scheduling constraints not satisfied on %d nodes")})
-	}
-	if len(p.Platforms) > 0 {
-		filters = append(filters, filter{func(h *host) bool {
-			return slices.ContainsFunc(p.Platforms, func(want shoal.Platform) bool { return fits(want, h.node.Description.Platform) })
-		}, plural("unsupported platform on 1 node", "unsupported platform on %d nodes")})
-	}
-	return filters
-}
-
-func ready(h *host) bool {
-	return h.node.Ready() && (h.node.Spec.Availability == shoal.AvailabilityActive || h.node.Spec.Availability == "")
+func ready(n *shoal.Node) bool {
+	return n.Ready() && (n.Spec.Availability == shoal.AvailabilityActive || n.Spec.Availability == "")
 }
 
 // fits compares platforms; what is left empty fits all.
@@ -112,25 +135,43 @@ func fits(want, have shoal.Platform) bool {
 		(want.Architecture == "" || shoal.NormalArchitecture(want.Architecture) == shoal.NormalArchitecture(have.Architecture))
 }
 
-func (h *host) has(r *shoal.Resources) bool {
-	all := h.node.Description.Resources
-	if h.reserved.NanoCPUs+r.NanoCPUs > all.NanoCPUs && r.NanoCPUs > 0 {
-		return false
+// drivers is what a task needs of its node to mount its volumes, reach its networks and write its log.
+func drivers(v store.View, t *shoal.Task) []shoal.Plugin {
+	var all []shoal.Plugin
+	need := func(kind, name string) {
+		if p := (shoal.Plugin{Type: kind, Name: name}); name != "" && !slices.Contains(all, p) {
+			all = append(all, p)
+		}
 	}
-	if h.reserved.MemoryBytes+r.MemoryBytes > all.MemoryBytes && r.MemoryBytes > 0 {
-		return false
+	if c := t.Spec.Container; c != nil {
+		for _, m := range c.Mounts {
+			if m.Type == "volume" && m.Volume != nil && m.Volume.Driver != nil {
+				need("Volume", m.Volume.Driver.Name)
+			}
+		}
 	}
-	have := genericCounts(all.Generic)
-	for kind, n := range genericCounts(r.Generic) {
-		if h.generic[kind]+n > have[kind] {
+	for _, at := range t.Networks {
+		if n := v.Network(at.NetworkID); n != nil {
+			need("Network", n.Spec.Driver)
+		}
+	}
+	if l := t.Spec.LogDriver; l != nil {
+		need("Log", l.Name)
+	}
+	return all
+}
+
+// drives tells whether a node has the drivers. A node that names none of a kind has not told what it has.
+func drives(n *shoal.Node, wanted []shoal.Plugin) bool {
+	for _, want := range wanted {
+		has, tells := false, false
+		for _, p := range n.Description.Plugins {
+			tells = tells || p.Type == want.Type
+			has = has || p == want
+		}
+		if tells && !has {
 			return false
 		}
 	}
 	return true
-}
-
-func (h *host) hasPorts(ports []shoal.Port) bool {
-	return !slices.ContainsFunc(ports, func(p shoal.Port) bool {
-		return p.Published != 0 && h.ports[portKey{p.Protocol, p.Published}]
-	})
 }

@@ -1,11 +1,7 @@
 package scheduler
 
 import (
-	"cmp"
-	"slices"
-
 	"github.com/shoal-dev/shoal/internal/shoal"
-	"github.com/shoal-dev/shoal/internal/store"
 )
 
 // host is a node and what its tasks take of it.
@@ -13,9 +9,10 @@ type host struct {
 	node      *shoal.Node
 	tasks     int
 	ofService map[shoal.ID]int
-	reserved  shoal.Resources
+	nanoCPUs  int64
+	memory    int64
 	generic   map[string]int64
-	ports     map[portKey]bool
+	ports     map[portKey]int
 }
 
 type portKey struct {
@@ -23,39 +20,63 @@ type portKey struct {
 	port     uint16
 }
 
-// hostsOf is all nodes with their load, by ID.
-func hostsOf(v store.View) []*host {
-	var hosts []*host
-	for _, n := range v.Nodes() {
-		h := &host{node: n, ofService: map[shoal.ID]int{}, generic: map[string]int64{}, ports: map[portKey]bool{}}
-		for _, t := range v.TasksOnNode(n.ID) {
-			if counts(t) {
-				h.add(t)
-			}
-		}
-		hosts = append(hosts, h)
-	}
-	slices.SortFunc(hosts, func(a, b *host) int { return cmp.Compare(a.node.ID, b.node.ID) })
-	return hosts
-}
-
-func (h *host) add(t *shoal.Task) {
+// count adds a task, or takes it away when n is -1.
+func (h *host) count(t *shoal.Task, n int) {
 	if t.DesiredState <= shoal.TaskComplete { // what is on its way out still holds resources, but is no load
-		h.tasks++
-		h.ofService[t.ServiceID]++
+		h.tasks += n
+		add(&h.ofService, t.ServiceID, n)
 	}
 	if r := reservations(t); r != nil {
-		h.reserved.NanoCPUs += r.NanoCPUs
-		h.reserved.MemoryBytes += r.MemoryBytes
-		for kind, n := range genericCounts(r.Generic) {
-			h.generic[kind] += n
+		h.nanoCPUs += int64(n) * r.NanoCPUs
+		h.memory += int64(n) * r.MemoryBytes
+		for kind, amount := range genericCounts(r.Generic) {
+			add(&h.generic, kind, int64(n)*amount)
 		}
 	}
 	for _, p := range t.Ports {
 		if p.Mode == shoal.PublishHost && p.Published != 0 {
-			h.ports[portKey{p.Protocol, p.Published}] = true
+			add(&h.ports, portKey{p.Protocol, p.Published}, n)
 		}
 	}
+}
+
+// add counts in a map that is made when needed and holds no zeros.
+func add[K comparable, N int | int64](counts *map[K]N, key K, n N) {
+	if *counts == nil {
+		*counts = map[K]N{}
+	}
+	if (*counts)[key] += n; (*counts)[key] == 0 {
+		delete(*counts, key)
+	}
+}
+
+func (h *host) has(r *shoal.Resources) bool {
+	all := h.node.Description.Resources
+	if h.nanoCPUs+r.NanoCPUs > all.NanoCPUs && r.NanoCPUs > 0 {
+		return false
+	}
+	if h.memory+r.MemoryBytes > all.MemoryBytes && r.MemoryBytes > 0 {
+		return false
+	}
+	if len(r.Generic) == 0 {
+		return true
+	}
+	have := genericCounts(all.Generic)
+	for kind, n := range genericCounts(r.Generic) {
+		if h.generic[kind]+n > have[kind] {
+			return false
+		}
+	}
+	return true
+}
+
+func (h *host) hasPorts(ports []shoal.Port) bool {
+	for _, p := range ports {
+		if p.Published != 0 && h.ports[portKey{p.Protocol, p.Published}] > 0 {
+			return false
+		}
+	}
+	return true
 }
 
 func reservations(t *shoal.Task) *shoal.Resources {
@@ -67,6 +88,9 @@ func reservations(t *shoal.Task) *shoal.Resources {
 
 // genericCounts counts pieces: a named one is one, an amount is as many.
 func genericCounts(all []shoal.GenericResource) map[string]int64 {
+	if len(all) == 0 {
+		return nil
+	}
 	counts := map[string]int64{}
 	for _, g := range all {
 		if g.Named != "" {
@@ -76,35 +100,4 @@ func genericCounts(all []shoal.GenericResource) map[string]int64 {
 		}
 	}
 	return counts
-}
-
-// spread picks the host on which one more task of the service does least harm to an even distribution: over the values of
-// the placement preferences first, then by tasks of the service, then by all tasks.
-func spread(hosts []*host, t *shoal.Task) *host {
-	if t.Spec.Placement != nil {
-		for _, preference := range t.Spec.Placement.Preferences {
-			hosts = emptiestBranch(hosts, preference.SpreadOver, t.ServiceID)
-		}
-	}
-	return slices.MinFunc(hosts, func(a, b *host) int {
-		return cmp.Or(cmp.Compare(a.ofService[t.ServiceID], b.ofService[t.ServiceID]), cmp.Compare(a.tasks, b.tasks), cmp.Compare(a.node.ID, b.node.ID))
-	})
-}
-
-// emptiestBranch groups hosts by an attribute and returns the group with the fewest tasks of the service.
-func emptiestBranch(hosts []*host, attribute string, service shoal.ID) []*host {
-	branches := map[string][]*host{}
-	load := map[string]int{}
-	for _, h := range hosts {
-		value, _ := shoal.NodeAttribute(h.node, attribute)
-		branches[value] = append(branches[value], h)
-		load[value] += h.ofService[service]
-	}
-	best, found := "", false
-	for value := range branches {
-		if !found || cmp.Or(cmp.Compare(load[value], load[best]), cmp.Compare(value, best)) < 0 {
-			best, found = value, true
-		}
-	}
-	return branches[best]
 }

@@ -1,11 +1,12 @@
-// Package scheduler picks a node for every task that has its addresses and none. It reads tasks and nodes and writes
-// Task.NodeID and, from Pending to Assigned, Task.Status; it never creates or deletes.
+// Package scheduler picks a node for every task that has its addresses and none. It reads tasks, nodes and networks' drivers
+// and writes Task.NodeID and, from Pending to Assigned, Task.Status; it never creates or deletes.
 package scheduler
 
 import (
 	"cmp"
 	"reflect"
 	"slices"
+	"sync"
 
 	"github.com/shoal-dev/shoal/internal/shoal"
 	"github.com/shoal-dev/shoal/internal/store"
@@ -15,8 +16,11 @@ import (
 type Config struct{}
 
 // Scheduler is a controller with a single key: all pending tasks are placed in one go, because each placement counts for
-// the next.
-type Scheduler struct{}
+// the next. What it returns depends on the view alone; the index makes it quick.
+type Scheduler struct {
+	mu    sync.Mutex // guards index
+	index index
+}
 
 // New makes a scheduler.
 func New(Config) *Scheduler { return &Scheduler{} }
@@ -33,28 +37,25 @@ func (s *Scheduler) All(store.View) []shoal.ID { return []shoal.ID{everything} }
 func (s *Scheduler) Concerned(v store.View, c store.Change) []shoal.ID {
 	switch c.Kind {
 	case store.KindTask:
-		if c.New != nil && pending(c.New.(*shoal.Task)) {
-			was, known := c.Old.(*shoal.Task)
-			if known && pending(was) && was.DesiredState == c.New.(*shoal.Task).DesiredState {
+		if c.New == nil {
+			return s.All(v)
+		}
+		is := c.New.(*shoal.Task)
+		was, known := c.Old.(*shoal.Task)
+		if pending(is) {
+			if known && pending(was) && was.DesiredState == is.DesiredState {
 				return nil // our own explanation
 			}
 			return s.All(v)
 		}
-		if c.New == nil || !counts(c.New.(*shoal.Task)) {
-			return s.ifPending(v) // something may have become free
+		if known && counts(was) && !counts(is) {
+			return s.All(v) // something has become free
 		}
 	case store.KindNode:
 		if c.Old == nil || c.New == nil || !sameForScheduling(c.Old.(*shoal.Node), c.New.(*shoal.Node)) {
-			return s.ifPending(v)
+			return s.All(v)
 		}
 	default:
-	}
-	return nil
-}
-
-func (s *Scheduler) ifPending(v store.View) []shoal.ID {
-	if slices.ContainsFunc(v.UnassignedTasks(), pending) {
-		return s.All(v)
 	}
 	return nil
 }
@@ -83,40 +84,77 @@ func (s *Scheduler) Reconcile(v store.View, _ shoal.ID) (store.Changes, error) {
 	slices.SortFunc(waiting, func(a, b *shoal.Task) int {
 		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ServiceID, b.ServiceID), cmp.Compare(a.Slot, b.Slot), cmp.Compare(a.ID, b.ID))
 	})
-	hosts := hostsOf(v)
-	for _, t := range waiting {
-		next := *t
-		next.Status.Timestamp = v.Now().UTC()
-		h, explanation := choose(hosts, t)
-		if h == nil {
-			if t.Status.Err == explanation {
-				continue
-			}
-			next.Status.Timestamp = t.Status.Timestamp
-			next.Status.Err = explanation
-			changes.Put(&next)
-			continue
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.index.follow(v)
+	for len(waiting) > 0 {
+		n := 1
+		for n < len(waiting) && alike(waiting[0], waiting[n]) {
+			n++
 		}
-		next.Status.State, next.Status.Err = shoal.TaskAssigned, ""
-		next.Status.Message = "scheduler assigned task to node"
-		if t.NodeID != "" {
-			next.Status.Message = "scheduler confirmed task can run on preassigned node"
+		if d := demandOf(v, waiting[0]); waiting[0].NodeID != "" {
+			s.confirmLocked(v, waiting[0], d, &changes)
+		} else {
+			s.spreadLocked(v, waiting[:n], d, &changes)
 		}
-		next.NodeID = h.node.ID
-		h.add(&next)
-		changes.Put(&next)
+		waiting = waiting[n:]
 	}
 	return changes, nil
 }
 
-// choose picks the best host for a task, or explains why there is none.
-func choose(hosts []*host, t *shoal.Task) (*host, string) {
-	if t.NodeID != "" {
-		hosts = slices.DeleteFunc(slices.Clone(hosts), func(h *host) bool { return h.node.ID != t.NodeID })
+// alike tells whether two tasks without a node ask for the same.
+func alike(a, b *shoal.Task) bool {
+	return a.ServiceID == b.ServiceID && a.SpecVersion == b.SpecVersion && a.NodeID == "" && b.NodeID == "" && slices.Equal(a.Ports, b.Ports)
+}
+
+// confirmLocked looks whether a task can run on the node that it was made for.
+func (s *Scheduler) confirmLocked(v store.View, t *shoal.Task, d *demand, changes *store.Changes) {
+	var hosts []*host
+	if h := s.index.hosts[t.NodeID]; h != nil && h.node != nil {
+		hosts = []*host{h}
 	}
-	fit, explanation := filtered(hosts, t)
-	if len(fit) == 0 {
-		return nil, explanation
+	if len(hosts) == 0 || d.refusal(hosts[0]) >= 0 {
+		refuse(t, d.explanation(hosts), changes)
+		return
 	}
-	return spread(fit, t), ""
+	next := assigned(v, t, t.NodeID, "scheduler confirmed task can run on preassigned node")
+	s.index.place(next)
+	changes.Put(next)
+}
+
+// spreadLocked finds nodes for tasks that are alike.
+func (s *Scheduler) spreadLocked(v store.View, tasks []*shoal.Task, d *demand, changes *store.Changes) {
+	r := s.index.begin(d)
+	defer r.end()
+	for i, t := range tasks {
+		h := r.pick()
+		if h == nil {
+			explanation := d.explanation(s.index.sorted())
+			for _, t := range tasks[i:] {
+				refuse(t, explanation, changes)
+			}
+			return
+		}
+		next := assigned(v, t, h.node.ID, "scheduler assigned task to node")
+		r.placed(next, h)
+		changes.Put(next)
+	}
+}
+
+func assigned(v store.View, t *shoal.Task, node shoal.ID, message string) *shoal.Task {
+	next := *t
+	next.NodeID = node
+	next.Status.State, next.Status.Message, next.Status.Err = shoal.TaskAssigned, message, ""
+	next.Status.Timestamp = v.Now().UTC()
+	return &next
+}
+
+// refuse tells why a task has no node, if that is news.
+func refuse(t *shoal.Task, explanation string, changes *store.Changes) {
+	if t.Status.Err == explanation {
+		return
+	}
+	next := *t
+	next.Status.Err = explanation
+	changes.Put(&next)
 }

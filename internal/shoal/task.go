@@ -71,12 +71,22 @@ type Task struct {
 	EndpointSpec *EndpointSpec
 	DesiredState TaskState
 	Status       TaskStatus
+	// RunningSince is when the task came to run, zero if it has not or ended too soon to be seen. See Observe.
+	RunningSince time.Time
 	Networks     []TaskNetwork
 	// Ports is the host-mode ports.
 	Ports        []Port
 	JobIteration *uint64
 	// NotBefore holds a restarted task back; the orchestrator moves DesiredState to Running when it has passed.
 	NotBefore time.Time
+}
+
+// Observe takes over a status reported of the task.
+func (t *Task) Observe(s TaskStatus) {
+	if s.State == TaskRunning && t.RunningSince.IsZero() {
+		t.RunningSince = s.Timestamp
+	}
+	t.Status = s
 }
 
 // TaskStatus is what is known of a task's progress.
@@ -86,6 +96,8 @@ type TaskStatus struct {
 	Message   string
 	Err       string
 	Container *ContainerStatus
+	// Leaving says of a running task that somebody is about to end it by hand on its node: no balancer may use it.
+	Leaving bool
 	// Ports is the host-mode ports as bound on the node.
 	Ports []Port
 }
@@ -120,6 +132,9 @@ func (n TaskNetwork) Prefixes() (ip4, ip6 netip.Prefix) {
 	return ip4, ip6
 }
 
+// Wanted tells whether the task is meant to run, be it for ever or, a job's, to its end.
+func (t *Task) Wanted() bool { return t.DesiredState <= TaskComplete }
+
 // Name is what a container of this task is called: "web.1.<task id>", for a global task "web.<node id>.<task id>".
 func (t *Task) Name() string {
 	switch {
@@ -143,7 +158,6 @@ type TaskSpec struct {
 	Networks    []NetworkAttachmentSpec
 	LogDriver   *Driver
 	ForceUpdate uint64
-	Runtime     string
 	// RegistryAuth is the encoded X-Registry-Auth header that came with the service; it never leaves through the API.
 	RegistryAuth string
 }
@@ -244,7 +258,6 @@ type ContainerSpec struct {
 	DNS             *DNSConfig
 	Secrets         []FileReference
 	Configs         []FileReference
-	Isolation       string
 	Sysctls         map[string]string
 	CapabilityAdd   []string
 	CapabilityDrop  []string

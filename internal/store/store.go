@@ -25,8 +25,9 @@ type Config struct {
 
 // Store is the cluster's state. It is current while Run runs.
 type Store struct {
-	cfg   Config
-	codec *codec
+	cfg     Config
+	codec   *codec
+	history *history
 
 	mu     sync.Mutex // guards db, rev, leader, moved, subs
 	db     *memdb.MemDB
@@ -52,7 +53,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make snapshot: %w", err)
 	}
-	s := &Store{cfg: cfg, codec: codec, db: db, moved: make(chan struct{}), subs: map[*Subscription]struct{}{}}
+	s := &Store{cfg: cfg, codec: codec, db: db, moved: make(chan struct{}), subs: map[*Subscription]struct{}{}, history: &history{}}
 	return s, s.load(ctx)
 }
 
@@ -90,7 +91,7 @@ func (s *Store) View() View {
 }
 
 func (s *Store) viewLocked() View {
-	return View{db: s.db.Snapshot(), rev: s.rev, now: s.cfg.Now(), leader: s.leader}
+	return View{db: s.db.Snapshot(), rev: s.rev, now: s.cfg.Now(), leader: s.leader, history: s.history}
 }
 
 func (s *Store) revision() uint64 {

@@ -16,6 +16,9 @@ type View struct {
 	now time.Time
 
 	leader string
+
+	history *history // the store's
+	draft   *draft   // what With has changed
 }
 
 // Revision is the store revision that the view shows.
@@ -47,7 +50,7 @@ func (v View) With(c Changes) View {
 		mustDelete(txn, o)
 	}
 	txn.Commit()
-	v.db = db
+	v.db, v.draft = db, v.draft.with(c)
 	return v
 }
 

@@ -116,6 +116,7 @@ func (s *Store) apply(rev uint64, records []Record) {
 	}
 	txn.Commit()
 	s.rev = rev
+	s.history.add(rev, changes)
 	close(s.moved)
 	s.moved = make(chan struct{})
 	if len(changes) == 0 {

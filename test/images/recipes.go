@@ -148,9 +148,8 @@ func srv(version string) recipe {
 		name: "srv", tag: version,
 		files: srvFiles,
 		config: v1.Config{
-			Env:          []string{searchPath, "V=" + version},
-			Cmd:          []string{"/srv"},
-			ExposedPorts: map[string]struct{}{"80/tcp": {}},
+			Env: []string{searchPath, "V=" + version},
+			Cmd: []string{"/srv"},
 		},
 	}
 }

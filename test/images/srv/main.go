@@ -1,11 +1,14 @@
 // Command srv is the server of the test image "srv". It answers HTTP on port 80 and datagrams on UDP port 80 with its host name,
 // its version ($V) and the address it sees its peer at. Told to stop, it asks its clients to close their connections and ends
-// when they have, so that no request is lost by its own doing.
+// when they have, so that no request is lost by its own doing. As "srv load [-kept] URL…" it is a client instead: it sends requests
+// until its standard input ends, and at least as many as it was told to; then it prints how many there were and how many failed.
 package main
 
 import (
 	"context"
+	"flag"
 	"fmt"
+	"io"
 	"log"
 	"net"
 	"net/http"
@@ -18,6 +21,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/shoal-dev/shoal/test/load"
 )
 
 // patience is how long clients may take to close their connections.
@@ -27,6 +32,12 @@ func main() {
 	log.SetFlags(0)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
+	if len(os.Args) > 1 && os.Args[1] == "load" {
+		if err := request(ctx, os.Args[2:]); err != nil {
+			log.Fatal(err)
+		}
+		return
+	}
 	host, err := os.Hostname()
 	if err != nil {
 		log.Fatal(err)
@@ -151,4 +162,23 @@ func (s *server) serveDatagrams(c *net.UDPConn) {
 			log.Print(err)
 		}
 	}
+}
+
+// request sends requests until standard input ends.
+func request(ctx context.Context, args []string) error {
+	flags := flag.NewFlagSet("load", flag.ContinueOnError)
+	kept := flags.Bool("kept", false, "use connections again")
+	least := flags.Int64("least", 0, "requests to send at least")
+	workers := flags.Int("workers", 1, "requests under way at once")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	l := load.Start(ctx, load.Config{URLs: flags.Args(), Kept: *kept, Workers: *workers, Failed: func(f load.Failure) { log.Print(f) }})
+	_, err := io.Copy(io.Discard, os.Stdin)
+	for l.Sent() < *least && ctx.Err() == nil {
+		time.Sleep(10 * time.Millisecond)
+	}
+	l.Stop()
+	fmt.Println(l.Sent(), l.Failed())
+	return err
 }

@@ -1,0 +1,192 @@
+package scheduler
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/shoal-dev/shoal/internal/shoal"
+	"github.com/shoal-dev/shoal/internal/store"
+	"github.com/shoal-dev/shoal/internal/store/storetest"
+)
+
+// plainly is what the scheduler should do, without an index: every task looks at every host.
+func plainly(v store.View) (where map[shoal.ID]shoal.ID, why map[shoal.ID]string) {
+	hosts := hostsOf(v)
+	waiting := slices.DeleteFunc(v.UnassignedTasks(), func(t *shoal.Task) bool { return !pending(t) })
+	slices.SortFunc(waiting, func(a, b *shoal.Task) int {
+		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ServiceID, b.ServiceID), cmp.Compare(a.Slot, b.Slot), cmp.Compare(a.ID, b.ID))
+	})
+	where, why = map[shoal.ID]shoal.ID{}, map[shoal.ID]string{}
+	for _, t := range waiting {
+		d := demandOf(v, t)
+		candidates := hosts
+		if t.NodeID != "" {
+			candidates = slices.DeleteFunc(slices.Clone(hosts), func(h *host) bool { return h.node.ID != t.NodeID })
+		}
+		fit := slices.DeleteFunc(slices.Clone(candidates), func(h *host) bool { return d.refusal(h) >= 0 })
+		if len(fit) == 0 {
+			why[t.ID] = d.explanation(candidates)
+			continue
+		}
+		h := spread(fit, d)
+		where[t.ID] = h.node.ID
+		h.count(t, 1)
+	}
+	return where, why
+}
+
+func hostsOf(v store.View) []*host {
+	var hosts []*host
+	for _, n := range v.Nodes() {
+		h := &host{node: n}
+		for _, t := range v.TasksOnNode(n.ID) {
+			if counts(t) {
+				h.count(t, 1)
+			}
+		}
+		hosts = append(hosts, h)
+	}
+	return hosts
+}
+
+// spread picks, over the values of the preferences first, then by tasks of the service, then by all tasks, then by ID.
+func spread(hosts []*host, d *demand) *host {
+	for _, attribute := range d.preferences {
+		branches, load := map[string][]*host{}, map[string]int{}
+		for _, h := range hosts {
+			value, _ := shoal.NodeAttribute(h.node, attribute)
+			branches[value] = append(branches[value], h)
+			load[value] += h.ofService[d.service]
+		}
+		hosts = branches[slices.MinFunc(slices.Collect(maps.Keys(branches)), func(a, b string) int {
+			return cmp.Or(cmp.Compare(load[a], load[b]), cmp.Compare(a, b))
+		})]
+	}
+	return slices.MinFunc(hosts, func(a, b *host) int {
+		return cmp.Or(cmp.Compare(a.ofService[d.service], b.ofService[d.service]), cmp.Compare(a.tasks, b.tasks), cmp.Compare(a.node.ID, b.node.ID))
+	})
+}
+
+// world draws nodes, services and changes of them.
+type world struct {
+	*rapid.T
+	specs map[shoal.ID]shoal.TaskSpec
+	ports map[shoal.ID][]shoal.Port
+	tasks int
+}
+
+func (w *world) node() *shoal.Node {
+	n := node(fmt.Sprint("n", rapid.IntRange(1, 7).Draw(w.T, "node")), map[string]string{
+		"zone": rapid.SampledFrom([]string{"a", "b", ""}).Draw(w.T, "zone"), "disk": rapid.SampledFrom([]string{"ssd", "hdd"}).Draw(w.T, "disk"),
+	})
+	n.Status.State = rapid.SampledFrom([]shoal.NodeState{shoal.NodeReady, shoal.NodeReady, shoal.NodeReady, shoal.NodeDown}).Draw(w.T, "state")
+	n.Spec.Availability = rapid.SampledFrom([]shoal.Availability{shoal.AvailabilityActive, shoal.AvailabilityActive, shoal.AvailabilityDrain}).Draw(w.T, "availability")
+	n.Description.Plugins = []shoal.Plugin{{Type: "Volume", Name: "local"}}
+	if rapid.Bool().Draw(w.T, "nfs") {
+		n.Description.Plugins = append(n.Description.Plugins, shoal.Plugin{Type: "Volume", Name: "nfs"})
+	}
+	return n
+}
+
+func (w *world) spec(service shoal.ID) shoal.TaskSpec {
+	if spec, known := w.specs[service]; known {
+		return spec
+	}
+	place := &shoal.Placement{MaxReplicas: rapid.SampledFrom([]uint64{0, 0, 1, 2}).Draw(w.T, "max replicas")}
+	for _, over := range rapid.SampledFrom([][]string{nil, nil, {"node.labels.zone"}, {"node.labels.zone", "node.labels.disk"}}).Draw(w.T, "over") {
+		place.Preferences = append(place.Preferences, shoal.PlacementPreference{SpreadOver: over})
+	}
+	place.Constraints = rapid.SampledFrom([][]string{nil, nil, {"node.labels.disk==ssd"}, {"node.labels.zone!=a"}}).Draw(w.T, "constraints")
+	spec := shoal.TaskSpec{Placement: place, Container: &shoal.ContainerSpec{}}
+	if rapid.Bool().Draw(w.T, "reserves") {
+		spec.Resources = &shoal.ResourceRequirements{Reservations: &shoal.Resources{NanoCPUs: rapid.SampledFrom([]int64{5e8, 1e9}).Draw(w.T, "cpus")}}
+	}
+	if rapid.IntRange(0, 3).Draw(w.T, "driver") == 0 {
+		spec.Container.Mounts = []shoal.Mount{{Type: "volume", Target: "/d", Volume: &shoal.VolumeOptions{Driver: &shoal.Driver{Name: "nfs"}}}}
+	}
+	if rapid.IntRange(0, 3).Draw(w.T, "port") == 0 {
+		w.ports[service] = []shoal.Port{{Protocol: shoal.TCP, Published: 80, Mode: shoal.PublishHost}}
+	}
+	w.specs[service] = spec
+	return spec
+}
+
+func (w *world) task() *shoal.Task {
+	w.tasks++
+	service := rapid.SampledFrom([]string{"a", "b", "c", "d"}).Draw(w.T, "service")
+	t := task(uint64(w.tasks), w.spec(service))
+	t.ServiceID, t.Ports = service, w.ports[service]
+	if rapid.IntRange(0, 5).Draw(w.T, "global") == 0 {
+		t.Slot, t.NodeID = 0, fmt.Sprint("n", rapid.IntRange(1, 7).Draw(w.T, "preset"))
+	}
+	return t
+}
+
+// change draws what others than the scheduler do.
+func (w *world) change(v store.View) store.Changes {
+	var c store.Changes
+	tasks := v.Tasks()
+	slices.SortFunc(tasks, func(a, b *shoal.Task) int { return cmp.Compare(a.ID, b.ID) })
+	nodes := v.Nodes()
+	slices.SortFunc(nodes, func(a, b *shoal.Node) int { return cmp.Compare(a.ID, b.ID) })
+	switch what := rapid.IntRange(0, 9).Draw(w.T, "change"); {
+	case what < 3:
+		c.Put(w.node())
+	case what == 3 && len(nodes) > 0:
+		c.Delete(rapid.SampledFrom(nodes).Draw(w.T, "gone"))
+	case what < 6 && len(tasks) > 0:
+		next := *rapid.SampledFrom(tasks).Draw(w.T, "moved")
+		next.DesiredState = rapid.SampledFrom([]shoal.TaskState{next.DesiredState, shoal.TaskShutdown}).Draw(w.T, "desired")
+		next.Status.State = max(next.Status.State, rapid.SampledFrom([]shoal.TaskState{shoal.TaskPending, shoal.TaskRunning, shoal.TaskFailed}).Draw(w.T, "reached"))
+		c.Put(&next)
+	case what == 6 && len(tasks) > 0:
+		c.Delete(rapid.SampledFrom(tasks).Draw(w.T, "forgotten"))
+	default:
+		for range rapid.IntRange(1, 6).Draw(w.T, "tasks") {
+			c.Put(w.task())
+		}
+	}
+	return c
+}
+
+// TestIndexDecidesAsThePlainDefinition runs one scheduler over views that follow from one another, or go back to before
+// something that was not committed after all, and compares each decision with the plain one.
+func TestIndexDecidesAsThePlainDefinition(t *testing.T) {
+	s := storetest.Open(t, store.NewMemory())
+	rapid.Check(t, func(rt *rapid.T) {
+		w := &world{T: rt, specs: map[shoal.ID]shoal.TaskSpec{}, ports: map[shoal.ID][]shoal.Port{}}
+		scheduler := New(Config{})
+		views := []store.View{s.View()}
+		for range rapid.IntRange(1, 25).Draw(rt, "steps") {
+			v := views[len(views)-1]
+			if rapid.IntRange(0, 5).Draw(rt, "back") == 0 {
+				v = rapid.SampledFrom(views).Draw(rt, "to")
+			}
+			for range rapid.IntRange(1, 4).Draw(rt, "changes") {
+				v = v.With(w.change(v))
+			}
+			where, why := plainly(v)
+			c, err := scheduler.Reconcile(v, everything)
+			if err != nil {
+				rt.Fatal(err)
+			}
+			after := v.With(c)
+			for id, want := range where {
+				if got := after.Task(id); got.NodeID != want || got.Status.State != shoal.TaskAssigned {
+					rt.Fatalf("task %s of %s is %s on %q, not on %q (%s)", id, got.ServiceID, got.Status.State, got.NodeID, want, got.Status.Err)
+				}
+			}
+			for id, want := range why {
+				if got := after.Task(id); got.Status.Err != want || got.Status.State != shoal.TaskPending {
+					rt.Fatalf("task %s of %s is %s: %q, not %q", id, got.ServiceID, got.Status.State, got.Status.Err, want)
+				}
+			}
+			views = append(views, v, after)
+		}
+	})
+}

@@ -1,0 +1,123 @@
+package store
+
+import (
+	"slices"
+	"sync"
+
+	"github.com/shoal-dev/shoal/internal/shoal"
+)
+
+// Ref names a stored object.
+type Ref struct {
+	Kind Kind
+	ID   shoal.ID
+}
+
+// maxHistory is about how many changed objects a store remembers.
+const maxHistory = 1 << 14
+
+// history is which objects the latest revisions changed.
+type history struct {
+	mu      sync.Mutex // guards the rest
+	after   uint64     // the revision before the first that is remembered
+	touches []touch    // by revision
+}
+
+type touch struct {
+	rev uint64
+	ref Ref
+}
+
+func (h *history) add(rev uint64, changes []Change) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, c := range changes {
+		h.touches = append(h.touches, touch{rev, Ref{c.Kind, c.ID}})
+	}
+	if excess := len(h.touches) - maxHistory; excess > maxHistory {
+		h.after = h.touches[excess-1].rev
+		h.touches = slices.Clone(h.touches[h.indexLocked(h.after):])
+	}
+}
+
+// indexLocked is where the touches after a revision begin.
+func (h *history) indexLocked(rev uint64) int {
+	at, _ := slices.BinarySearchFunc(h.touches, rev+1, func(t touch, rev uint64) int {
+		if t.rev < rev {
+			return -1
+		}
+		return 1
+	})
+	return at
+}
+
+// between is what the revisions after one and up to another changed; false if they are forgotten.
+func (h *history) between(after, upTo uint64) ([]Ref, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if after < h.after {
+		return nil, false
+	}
+	touches := h.touches[h.indexLocked(after):h.indexLocked(upTo)]
+	refs := make([]Ref, len(touches))
+	for i, t := range touches {
+		refs[i] = t.ref
+	}
+	return refs, true
+}
+
+// draft is what View.With changed, and the draft that it was applied to.
+type draft struct {
+	parent *draft
+	refs   []Ref
+}
+
+func (d *draft) with(c Changes) *draft {
+	next := &draft{parent: d, refs: make([]Ref, 0, len(c.Puts)+len(c.Deletes))}
+	for _, list := range [][]Object{c.Puts, c.Deletes} {
+		for _, o := range list {
+			next.refs = append(next.refs, Ref{KindOf(o), o.Head().ID})
+		}
+	}
+	return next
+}
+
+// since is what was drafted after an earlier draft; false, and everything, if that is no ancestor. All descend from nil.
+func (d *draft) since(earlier *draft) (refs []Ref, descends bool) {
+	for ; d != nil; d = d.parent {
+		if d == earlier {
+			return refs, true
+		}
+		refs = append(refs, d.refs...)
+	}
+	return refs, earlier == nil
+}
+
+// Mark remembers which state a view shows without keeping the state.
+type Mark struct {
+	history *history
+	rev     uint64
+	draft   *draft
+}
+
+// Mark is the mark of the view's state.
+func (v View) Mark() Mark { return Mark{v.history, v.rev, v.draft} }
+
+// ChangedSince is the objects in which the view may differ from a marked one of the same store, earlier or later, changed by
+// With or not; some of them more than once. It is false when that is not known (any more).
+func (v View) ChangedSince(m Mark) ([]Ref, bool) {
+	if m.history == nil || m.history != v.history {
+		return nil, false
+	}
+	if m.rev == v.rev {
+		if refs, descends := v.draft.since(m.draft); descends {
+			return refs, true
+		}
+	}
+	refs, ok := v.history.between(min(m.rev, v.rev), max(m.rev, v.rev))
+	for _, d := range []*draft{v.draft, m.draft} {
+		drafted, _ := d.since(nil)
+		refs = append(refs, drafted...)
+	}
+	return refs, ok
+}
