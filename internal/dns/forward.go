@@ -53,7 +53,12 @@ func (f *Forwarder) forward(query *dns.Msg, upstreams []netip.AddrPort) *dns.Msg
 	}
 	reply := f.cache.get(q, time.Now())
 	if reply == nil {
-		shared, err, _ := f.flight.Do(fmt.Sprint(q), func() (any, error) { return f.ask(q, upstreams) })
+		shared, err, _ := f.flight.Do(fmt.Sprint(q), func() (any, error) {
+			if reply := f.cache.get(q, time.Now()); reply != nil {
+				return reply, nil // asked for in between
+			}
+			return f.ask(q, upstreams)
+		})
 		if err != nil {
 			f.log.Debug("name could not be resolved", "name", q.name, "err", err)
 			return new(dns.Msg).SetRcode(query, dns.RcodeServerFailure)

@@ -197,7 +197,7 @@ func TestManyAskAtOnce(t *testing.T) {
 				}
 				<-all
 				reply := new(dns.Msg).SetReply(query)
-				reply.Answer = records(t, query.Question[0].Name+" 0 A 192.0.2.2")
+				reply.Answer = records(t, query.Question[0].Name+" 60 A 192.0.2.2")
 				_ = conn.WriteMsg(reply)
 			}()
 			return near, nil

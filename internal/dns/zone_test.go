@@ -2,6 +2,7 @@ package dns
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -133,9 +134,7 @@ func TestUpdatesAddUp(t *testing.T) {
 			for _, k := range del {
 				delete(model, k)
 			}
-			for k, e := range put {
-				model[k] = e
-			}
+			maps.Copy(model, put)
 		}
 		whole := NewZone()
 		whole.Set(Contents{Entries: model})
