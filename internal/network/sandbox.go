@@ -157,6 +157,9 @@ func (n *Networks) addEndpoint(ctx context.Context, b *box, req shoal.EndpointRe
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if l := n.localLocked(req.Network); l != nil {
+		if l.Spec.ConfigOnly {
+			return fmt.Errorf("cannot create endpoint on configuration-only network%w", hidden{errdefs.ErrPermissionDenied})
+		}
 		if l.pool == nil {
 			return nil // none and host have no endpoints
 		}
