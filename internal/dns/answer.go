@@ -16,7 +16,7 @@ func (s *Scope) answer(query *dns.Msg) *dns.Msg {
 	q := query.Question[0]
 	name := strings.ToLower(strings.TrimSuffix(q.Name, "."))
 	reply := new(dns.Msg).SetReply(query)
-	reply.RecursionAvailable, reply.Authoritative = true, true
+	reply.RecursionAvailable = true
 	if a, ok := reverseAddr(name); ok {
 		host, ours := s.reverse(a)
 		switch {
