@@ -211,7 +211,7 @@ func (r *runner) prepared(ctx context.Context) (container string, ok bool) {
 func (a *Agent) dependencies() Dependencies {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return Dependencies{Secrets: maps.Clone(a.deps.Secrets), Configs: maps.Clone(a.deps.Configs), Networks: a.table.Networks}
+	return Dependencies{Secrets: maps.Clone(a.deps.Secrets), Configs: maps.Clone(a.deps.Configs), Networks: a.networks}
 }
 
 // started starts the container when the task is wanted running, and returns when it runs and is healthy.

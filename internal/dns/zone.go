@@ -22,14 +22,6 @@ type Entry struct {
 	Ports []shoal.Port
 }
 
-// Contents is all that is known on a network.
-type Contents struct {
-	// Network is its name: NAME.NETWORK is answered here or nowhere, and so are the addresses of its subnets.
-	Network string
-	Subnets []netip.Prefix
-	Entries map[string]Entry // by any key
-}
-
 // Zone is the names of one network. Any number of resolvers read it while it changes. A lookup costs the same however many
 // names there are, and so does the change of an entry.
 type Zone struct {
@@ -43,23 +35,17 @@ type Zone struct {
 
 // NewZone makes an empty one.
 func NewZone() *Zone {
-	z := &Zone{}
-	z.Set(Contents{})
-	return z
+	return &Zone{entries: map[string]*Entry{}, names: map[string][]*Entry{}, owners: map[netip.Addr][]*Entry{}}
 }
 
-// Set replaces everything.
-func (z *Zone) Set(c Contents) {
+// Describe tells of the network: NAME.NETWORK is answered here or nowhere, and so are the addresses of its subnets.
+func (z *Zone) Describe(network string, subnets []netip.Prefix) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
-	z.network, z.subnets = strings.ToLower(c.Network), c.Subnets
-	z.entries, z.names, z.owners = make(map[string]*Entry, len(c.Entries)), make(map[string][]*Entry, len(c.Entries)), map[netip.Addr][]*Entry{}
-	for key, e := range c.Entries {
-		z.putLocked(key, e)
-	}
+	z.network, z.subnets = strings.ToLower(network), subnets
 }
 
-// Update enters or replaces some entries and takes others away.
+// Update enters or replaces some entries, by any key, and takes others away.
 func (z *Zone) Update(put map[string]Entry, del []string) {
 	z.mu.Lock()
 	defer z.mu.Unlock()

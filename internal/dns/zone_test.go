@@ -26,17 +26,19 @@ func addrs(texts ...string) []netip.Addr {
 func shop() []*Zone {
 	web := []shoal.Port{{Name: "http", Protocol: shoal.TCP, Target: 80, Published: 8080}, {Protocol: shoal.UDP, Target: 53, Published: 53}}
 	front, back := NewZone(), NewZone()
-	front.Set(Contents{Network: "front", Subnets: []netip.Prefix{netip.MustParsePrefix("10.0.1.0/24"), netip.MustParsePrefix("fd00:1::/64")}, Entries: map[string]Entry{
+	front.Describe("front", []netip.Prefix{netip.MustParsePrefix("10.0.1.0/24"), netip.MustParsePrefix("fd00:1::/64")})
+	front.Update(map[string]Entry{
 		"a_web":  {Names: []string{"a_web", "web"}, Addrs: addrs("10.0.1.2", "fd00:1::2"), Stack: "a", Ports: web},
 		"b_web":  {Names: []string{"b_web", "web"}, Addrs: addrs("10.0.1.3"), Stack: "b", Ports: web},
 		"a_web1": {Names: []string{"a_web.1.xyz", "0123456789ab", "tasks.a_web", "1.a_web", "1.web"}, Addrs: addrs("10.0.1.10", "fd00:1::10"), Reverse: true, Stack: "a", Ports: web},
 		"a_web2": {Names: []string{"a_web.2.xyz", "tasks.a_web", "2.a_web", "2.web"}, Addrs: addrs("10.0.1.11"), Reverse: true, Stack: "a", Ports: web},
-	}})
-	back.Set(Contents{Network: "Back", Entries: map[string]Entry{
+	}, nil)
+	back.Describe("Back", nil)
+	back.Update(map[string]Entry{
 		"web":   {Names: []string{"WEB"}, Addrs: addrs("10.0.2.2")},
 		"a_db":  {Names: []string{"a_db", "db"}, Addrs: addrs("10.0.2.3"), Stack: "a"},
 		"other": {Names: []string{"front"}, Addrs: addrs("10.0.2.9")},
-	}})
+	}, nil)
 	return []*Zone{front, back}
 }
 
@@ -137,7 +139,7 @@ func TestUpdatesAddUp(t *testing.T) {
 			maps.Copy(model, put)
 		}
 		whole := NewZone()
-		whole.Set(Contents{Entries: model})
+		whole.Update(model, nil)
 		if got, want := dump(zone), dump(whole); got != want {
 			rt.Fatalf("%s\nwant %s", got, want)
 		}

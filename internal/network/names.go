@@ -3,112 +3,119 @@ package network
 import (
 	"fmt"
 	"net/netip"
+	"reflect"
 	"slices"
 
 	"github.com/shoal-dev/shoal/internal/dns"
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
-// naming is what resolvers shall know: the contents of the networks' zones, and which of them each sandbox sees.
-type naming struct {
-	zones  map[*dns.Zone]dns.Contents
-	scopes map[*dns.Resolver]*dns.Scope
+// names is what is known on each network. It is a sum of what services, endpoints and sandboxes bring, each under a key of its own, so
+// that any of them can change by itself.
+type names struct {
+	brought map[string]map[string]dns.Entry // by key, then network ID
+	known   map[string]*known               // by network ID
 }
 
-// publish makes it so.
-func (k naming) publish() {
-	for zone, contents := range k.zones {
-		zone.Set(contents)
+// known is one network's zone, and what it has not yet been told.
+type known struct {
+	zone    *dns.Zone
+	entries int
+	put     map[string]dns.Entry
+	del     map[string]bool
+}
+
+func newNames() *names {
+	return &names{brought: map[string]map[string]dns.Entry{}, known: map[string]*known{}}
+}
+
+func (n *names) of(network string) *known {
+	k := n.known[network]
+	if k == nil {
+		k = &known{zone: dns.NewZone(), put: map[string]dns.Entry{}, del: map[string]bool{}}
+		n.known[network] = k
 	}
-	for resolver, scope := range k.scopes {
-		resolver.Set(scope)
+	return k
+}
+
+// set replaces what is brought under the key.
+func (n *names) set(key string, now map[string]dns.Entry) {
+	was := n.brought[key]
+	for network := range was {
+		if _, ok := now[network]; !ok {
+			k := n.of(network)
+			k.entries--
+			delete(k.put, key)
+			k.del[key] = true
+		}
+	}
+	for network, e := range now {
+		old, had := was[network]
+		if had && reflect.DeepEqual(old, e) {
+			continue
+		}
+		k := n.of(network)
+		if !had {
+			k.entries++
+		}
+		delete(k.del, key)
+		k.put[key] = e
+	}
+	if len(now) == 0 {
+		delete(n.brought, key)
+	} else {
+		n.brought[key] = now
 	}
 }
 
-// namesLocked derives all names anew.
-func (n *Networks) namesLocked() naming {
-	known := map[string]dns.Contents{}
-	for id, net := range n.clusterNetworksLocked() {
-		known[id] = contentsOf(net)
-	}
-	for _, l := range n.locals {
-		known[l.ID] = contentsOf(l.Network)
-	}
-	for id := range n.zones {
-		if _, ok := known[id]; !ok {
-			delete(n.zones, id)
+// update is what a zone is still to be told.
+type update struct {
+	zone *dns.Zone
+	put  map[string]dns.Entry
+	del  map[string]bool
+}
+
+// updates is what the zones are still to be told; it is told but once.
+func (n *names) updates() []update {
+	var out []update
+	for id, k := range n.known {
+		if len(k.put)+len(k.del) == 0 {
+			continue
 		}
-	}
-	for id := range known {
-		if n.zones[id] == nil {
-			n.zones[id] = dns.NewZone()
-		}
-	}
-	n.tableNamesLocked(known)
-	n.boxNamesLocked(known)
-	out := naming{zones: map[*dns.Zone]dns.Contents{}, scopes: map[*dns.Resolver]*dns.Scope{}}
-	for id, contents := range known {
-		out.zones[n.zones[id]] = contents
-	}
-	var upstreams []netip.AddrPort
-	for _, a := range n.hostResolver().servers {
-		upstreams = append(upstreams, netip.AddrPortFrom(a, 53))
-	}
-	for _, b := range n.boxes {
-		if b.resolver != nil {
-			out.scopes[b.resolver] = n.scopeLocked(b, upstreams)
+		out = append(out, update{k.zone, k.put, k.del})
+		k.put, k.del = map[string]dns.Entry{}, map[string]bool{}
+		if k.entries == 0 {
+			delete(n.known, id)
 		}
 	}
 	return out
 }
 
-func contentsOf(net shoal.Network) dns.Contents {
-	c := dns.Contents{Network: net.Spec.Name, Entries: map[string]dns.Entry{}}
-	for _, s := range net.IPAM {
-		if p, err := netip.ParsePrefix(s.Subnet); err == nil {
-			c.Subnets = append(c.Subnets, p)
-		}
+// serviceNames is what a service with virtual addresses is called, by network.
+func serviceNames(s shoal.ServiceEntry) map[string]dns.Entry {
+	out := map[string]dns.Entry{}
+	for network := range s.VIPs {
+		out[network] = dns.Entry{Names: append([]string{s.Name}, s.Aliases[network]...), Addrs: valid(s.VIPs[network].Addr(), s.VIPs6[network].Addr()),
+			Stack: s.Stack, Ports: portsOf(s)}
 	}
-	return c
-}
-
-func (n *Networks) tableNamesLocked(known map[string]dns.Contents) {
-	for id, s := range n.table.Services {
-		for network := range s.VIPs {
-			if c, ok := known[network]; ok {
-				c.Entries["service/"+id] = serviceNames(s, network)
-			}
-		}
-	}
-	for key, e := range n.table.Endpoints {
-		if c, ok := known[e.NetworkID]; ok {
-			c.Entries["endpoint/"+key] = endpointNames(e, n.table.Services[e.ServiceID])
-		}
-	}
-}
-
-// serviceNames is what a service with virtual addresses is called on a network.
-func serviceNames(s shoal.ServiceEntry, network shoal.ID) dns.Entry {
-	return dns.Entry{Names: append([]string{s.Name}, s.Aliases[network]...), Addrs: valid(s.VIPs[network].Addr(), s.VIPs6[network].Addr()),
-		Stack: s.Stack, Ports: portsOf(s)}
+	return out
 }
 
 // endpointNames is what a task or an attached container is called; s is the zero value for what belongs to no service. A task
 // stands for its service when it is ready, and for its slot until it is on its way out.
-func endpointNames(e shoal.Endpoint, s shoal.ServiceEntry) dns.Entry {
+func endpointNames(e shoal.Endpoint, s shoal.ServiceEntry) map[string]dns.Entry {
 	out := dns.Entry{Names: []string{e.Name}, Addrs: valid(e.Addr.Addr(), e.Addr6.Addr()), Reverse: e.Name != "", Stack: s.Stack, Ports: portsOf(s)}
 	if e.ContainerID != "" {
 		out.Names = append(out.Names, namespaceOf(e.ContainerID))
 	}
 	if e.ServiceID == "" {
 		out.Names = append(out.Names, e.Aliases...)
-		return out
-	}
-	if s.Name == "" {
-		return out // the table has the task before its service
 	}
 	_, hasVIP := s.VIPs[e.NetworkID]
 	for _, name := range append([]string{s.Name}, s.Aliases[e.NetworkID]...) {
+		if name == "" {
+			continue // it has no service, or the table has the task before its service
+		}
 		if e.State == shoal.EndpointReady {
 			out.Names = append(out.Names, "tasks."+name)
 			if !hasVIP {
@@ -119,7 +126,7 @@ func endpointNames(e shoal.Endpoint, s shoal.ServiceEntry) dns.Entry {
 			out.Names = append(out.Names, fmt.Sprintf("%d.%s", e.Slot, name))
 		}
 	}
-	return out
+	return map[string]dns.Entry{e.NetworkID: out}
 }
 
 func valid(addrs ...netip.Addr) []netip.Addr {
@@ -134,24 +141,39 @@ func portsOf(s shoal.ServiceEntry) []shoal.Port {
 	return out
 }
 
-// boxNamesLocked enters this node's containers, which have their names before any table tells of them.
-func (n *Networks) boxNamesLocked(known map[string]dns.Contents) {
-	for id, b := range n.boxes {
-		for _, e := range b.Endpoints {
-			c, ok := known[e.Info.NetworkID]
-			if !ok || e.hidden() || e.Info.Network == defaultBridge {
-				continue
-			}
-			entry := dns.Entry{Names: []string{b.Spec.Name, namespaceOf(id)}, Addrs: valid(e.Info.Addr.Addr(), e.Info.Addr6.Addr()), Reverse: b.Spec.Name != ""}
-			if b.Spec.ServiceID == "" {
-				entry.Names = append(entry.Names, e.Aliases...) // those of a task are its service's
-			}
-			c.Entries["container/"+id] = entry
+// boxNames is what a container of this node is called on its networks, before any table tells of it. On the default bridge nobody
+// has a name.
+func boxNames(b *box) map[string]dns.Entry {
+	out := map[string]dns.Entry{}
+	for _, e := range b.Endpoints {
+		if e.hidden() || e.Info.Network == defaultBridge {
+			continue
 		}
+		entry := dns.Entry{Names: []string{b.Spec.Name, namespaceOf(b.Spec.ContainerID)}, Addrs: valid(e.Info.Addr.Addr(), e.Info.Addr6.Addr()), Reverse: b.Spec.Name != ""}
+		if b.Spec.ServiceID == "" {
+			entry.Names = append(entry.Names, e.Aliases...) // those of a task are its service's
+		}
+		out[e.Info.NetworkID] = entry
 	}
+	return out
 }
 
-// scopeLocked is what a sandbox sees of the names.
+// scopesLocked is what every sandbox's resolver answers from.
+func (n *Networks) scopesLocked() map[*dns.Resolver]*dns.Scope {
+	var upstreams []netip.AddrPort
+	for _, a := range n.hostResolver().servers {
+		upstreams = append(upstreams, netip.AddrPortFrom(a, 53))
+	}
+	out := map[*dns.Resolver]*dns.Scope{}
+	for _, b := range n.boxes {
+		if b.resolver != nil {
+			out[b.resolver] = n.scopeLocked(b, upstreams)
+		}
+	}
+	return out
+}
+
+// scopeLocked is the zones of the box's networks: the network that was attached first decides.
 func (n *Networks) scopeLocked(b *box, upstreams []netip.AddrPort) *dns.Scope {
 	s := &dns.Scope{Stack: n.table.Services[b.Spec.ServiceID].Stack, Upstreams: upstreams}
 	if len(b.Spec.DNS.Nameservers) > 0 {
@@ -163,10 +185,30 @@ func (n *Networks) scopeLocked(b *box, upstreams []netip.AddrPort) *dns.Scope {
 		}
 	}
 	for _, e := range b.Endpoints {
-		zone := n.zones[e.Info.NetworkID]
-		if zone != nil && !e.hidden() && e.Info.Network != defaultBridge && (e.Overlay != "" || e.Bridge != "" || e.Parent != "") {
+		if !e.hidden() && e.Info.Network != defaultBridge && (e.Overlay != "" || e.Bridge != "" || e.Parent != "") {
+			zone := n.names.of(e.Info.NetworkID).zone
+			zone.Describe(e.Info.Network, n.prefixesLocked(e))
 			s.Zones = append(s.Zones, zone)
 		}
 	}
 	return s
+}
+
+// prefixesLocked is the subnets of an endpoint's network.
+func (n *Networks) prefixesLocked(e *endpoint) []netip.Prefix {
+	var subnets []shoal.Subnet
+	if l := n.locals[e.Info.NetworkID]; l != nil {
+		subnets = l.IPAM
+	} else if net, ok := n.table.Networks[e.Overlay]; ok {
+		subnets = net.IPAM
+	} else if e.Network != nil {
+		subnets = e.Network.IPAM
+	}
+	var out []netip.Prefix
+	for _, s := range subnets {
+		if p, err := netip.ParsePrefix(s.Subnet); err == nil {
+			out = append(out, p)
+		}
+	}
+	return out
 }

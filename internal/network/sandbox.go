@@ -314,10 +314,8 @@ func (n *Networks) addIngress(b *box) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	net := shoal.Network{Spec: shoal.NetworkSpec{Name: shoal.IngressName}}
-	for _, candidate := range n.table.Networks {
-		if candidate.Spec.Ingress {
-			net = candidate
-		}
+	if known, ok := n.table.Networks[n.mesh]; ok {
+		net = known
 	}
 	b.Endpoints = append(b.Endpoints, n.newEndpoint(b, net, b.Spec.IngressAddr, shoal.EndpointRequest{}))
 }
@@ -331,7 +329,7 @@ func (n *Networks) openResolver(b *box) error {
 		return nil
 	}
 	ns := namespaceOf(b.Spec.ContainerID)
-	r, err := dns.Open(dns.Config{Log: n.log, Forwarder: n.names, Enter: func(f func() error) error { return n.plane.Inside(ns, f) }})
+	r, err := dns.Open(dns.Config{Log: n.log, Forwarder: n.forwarder, Enter: func(f func() error) error { return n.plane.Inside(ns, f) }})
 	if err != nil {
 		return err
 	}
@@ -360,6 +358,7 @@ func (n *Networks) unmake(ctx context.Context, b *box) error {
 	n.mu.Lock()
 	b.gone = true
 	delete(n.boxes, id)
+	n.names.set("sandbox "+id, nil)
 	n.releasePortsLocked(b)
 	resolver, endpoints := b.resolver, b.Endpoints
 	b.resolver, b.Endpoints = nil, nil
