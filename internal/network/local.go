@@ -152,6 +152,12 @@ func (n *Networks) makeLocked(spec shoal.NetworkSpec) (*localNetwork, error) {
 		}
 		net.IPAM = []shoal.Subnet{subnet}
 	}
+	if spec.ConfigOnly {
+		var err error
+		if net.IPAM, err = settings(spec); err != nil {
+			return nil, err
+		}
+	}
 	if err := writeJSON(filepath.Join(n.localDir(), net.ID+".json"), net); err != nil {
 		return nil, fmt.Errorf("save network: %w", err)
 	}
@@ -197,6 +203,9 @@ func (n *Networks) subnetLocked(spec shoal.NetworkSpec) (shoal.Subnet, error) {
 func (n *Networks) subnetsLocked() []netip.Prefix {
 	var out []netip.Prefix
 	for _, l := range n.locals {
+		if l.Spec.ConfigOnly {
+			continue // its subnets are for others
+		}
 		for _, s := range l.IPAM {
 			out = append(out, netip.MustParsePrefix(s.Subnet))
 		}
@@ -240,7 +249,11 @@ func (n *Networks) Create(ctx context.Context, spec shoal.NetworkSpec) (shoal.Ne
 	if spec.Driver == "" {
 		spec.Driver = shoal.DriverBridge
 	}
-	if err := n.supported(spec); err != nil {
+	spec, err := n.configuredLocked(spec)
+	if err == nil {
+		err = n.supported(spec)
+	}
+	if err != nil {
 		n.mu.Unlock()
 		return shoal.Network{}, err
 	}
@@ -259,6 +272,9 @@ func (n *Networks) Create(ctx context.Context, spec shoal.NetworkSpec) (shoal.Ne
 
 // supported checks the driver and what it needs.
 func (n *Networks) supported(spec shoal.NetworkSpec) error {
+	if spec.ConfigOnly {
+		return nil
+	}
 	switch spec.Driver {
 	case shoal.DriverBridge:
 		return nil
@@ -305,6 +321,9 @@ func (n *Networks) removableLocked(l *localNetwork, name string) error {
 		return fmt.Errorf("network %s not found%w", name, hidden{errdefs.ErrNotFound})
 	case slices.Contains([]string{defaultBridge, "host", "none"}, l.Spec.Name):
 		return fmt.Errorf("%s is a pre-defined network and cannot be removed%w", l.Spec.Name, hidden{errdefs.ErrPermissionDenied})
+	}
+	if n.dependentLocked(l) != nil {
+		return fmt.Errorf("configuration network %q is in use%w", l.Spec.Name, hidden{errdefs.ErrPermissionDenied})
 	}
 	for _, b := range n.boxes {
 		for _, e := range b.Endpoints {
