@@ -84,7 +84,7 @@ func TestRebalance(t *testing.T) {
 				shoal.LabelRebalance: "true", shoal.LabelRebalanceBudget: fmt.Sprint(budget),
 				shoal.LabelRebalanceCooldown: rapid.SampledFrom([]string{"0s", "30s", ""}).Draw(rt, "cooldown"),
 			},
-			Task:   shoal.TaskSpec{Container: &shoal.ContainerSpec{Image: "0"}, Placement: &shoal.Placement{}},
+			Task: shoal.TaskSpec{Container: &shoal.ContainerSpec{Image: "0"}, Placement: &shoal.Placement{}},
 		}
 		byZone := rapid.Bool().Draw(rt, "by zone")
 		if byZone {
