@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"sync"
 	"time"
 
@@ -27,8 +28,10 @@ type Config struct {
 	DataAddr  string // optional
 	ProbePort uint16
 	Runtime   Runtime
-	// ApplyTable gives a table to the network and returns when the kernel has it.
-	ApplyTable func(context.Context, shoal.Table) error
+	// ApplyTable gives what has changed of the table to the network and returns when the kernel has it. It may be given the same again.
+	ApplyTable func(context.Context, *shoal.TableDelta) error
+	// DialAPI connects to the node's own API.
+	DialAPI func(context.Context) (net.Conn, error)
 }
 
 // Runtime runs the containers of tasks. The engine of the node is one; tests have another.
@@ -90,7 +93,8 @@ type Agent struct {
 	session  *rpc.Client   // of the session that is up
 	changed  chan struct{} // closed and replaced when session changes
 	logs     map[string]context.CancelFunc
-	table    shoal.Table
+	table    *shoal.TableDelta          // not yet applied; nil for nothing
+	networks map[shoal.ID]shoal.Network // replaced, not changed
 
 	reopen    chan struct{} // capacity 1: the session is to begin anew
 	wakeSend  chan struct{} // capacity 1: there is something to send
@@ -184,13 +188,6 @@ func wake(ch chan struct{}) {
 	case ch <- struct{}{}:
 	default:
 	}
-}
-
-// Table is the last endpoint table that a manager sent.
-func (a *Agent) Table() shoal.Table {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.table
 }
 
 // errSessionEnded says that the manager closed the session in good order.

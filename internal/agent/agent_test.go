@@ -189,7 +189,7 @@ func start(t *testing.T, runtime agent.Runtime, managers int) []*manager {
 		Dial:       func(addr string) (*rpc.Client, error) { return rpc.Dial(addr, identity.ClientTLS()) },
 		Welcomed:   func(rpc.Welcome) {},
 		Describe:   func() shoal.NodeDescription { return shoal.NodeDescription{} },
-		ApplyTable: func(context.Context, shoal.Table) error { return nil },
+		ApplyTable: func(context.Context, *shoal.TableDelta) error { return nil },
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

@@ -20,12 +20,13 @@ type runner struct {
 	agent *Agent
 	found *Found // the container of an earlier life of the daemon
 
-	mu      sync.Mutex // guards task, status, drained
-	task    *shoal.Task
-	status  shoal.TaskStatus
-	drained bool
+	mu     sync.Mutex // guards task, status
+	task   *shoal.Task
+	status shoal.TaskStatus
 
-	wake   chan struct{} // capacity 1: desired state or drained changed
+	unused chan struct{} // closed by letGo once no balancer uses the task
+	once   sync.Once     // of letGo
+	wake   chan struct{} // capacity 1: desired state changed
 	forget context.CancelCauseFunc
 }
 
@@ -93,7 +94,8 @@ func (a *Agent) startRunnerLocked(ctx context.Context, task *shoal.Task, found *
 		return // ended and cleaned up in an earlier life
 	}
 	assigned, forget := context.WithCancelCause(ctx)
-	r := &runner{agent: a, found: found, task: task, status: task.Status, wake: make(chan struct{}, 1), forget: forget}
+	r := &runner{agent: a, found: found, task: task, status: task.Status, forget: forget,
+		unused: make(chan struct{}), wake: make(chan struct{}, 1)}
 	a.runners[task.ID] = r
 	a.tasks.Go(func() {
 		r.run(assigned)
@@ -126,13 +128,13 @@ func (a *Agent) drained(ids []shoal.ID) {
 	defer a.mu.Unlock()
 	for _, id := range ids {
 		if r, ok := a.runners[id]; ok {
-			r.mu.Lock()
-			r.drained = true
-			r.mu.Unlock()
-			wake(r.wake)
+			r.letGo()
 		}
 	}
 }
+
+// letGo notes that no balancer uses the task any more.
+func (r *runner) letGo() { r.once.Do(func() { close(r.unused) }) }
 
 func (r *runner) redirect(task *shoal.Task) {
 	r.mu.Lock()
@@ -153,7 +155,7 @@ func (r *runner) current() *shoal.Task {
 	return r.task
 }
 
-func (r *runner) stopping() bool { return r.current().DesiredState > shoal.TaskRunning }
+func (r *runner) stopping() bool { return !r.current().Wanted() }
 
 // enter records and reports a state.
 func (r *runner) enter(state shoal.TaskState, message string, err error, container *shoal.ContainerStatus) {
@@ -209,7 +211,7 @@ func (r *runner) prepared(ctx context.Context) (container string, ok bool) {
 func (a *Agent) dependencies() Dependencies {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return Dependencies{Secrets: maps.Clone(a.deps.Secrets), Configs: maps.Clone(a.deps.Configs), Networks: a.table.Networks}
+	return Dependencies{Secrets: maps.Clone(a.deps.Secrets), Configs: maps.Clone(a.deps.Configs), Networks: a.networks}
 }
 
 // started starts the container when the task is wanted running, and returns when it runs and is healthy.
@@ -285,16 +287,14 @@ func (r *runner) supervise(ctx context.Context, container string) {
 		exit, err := r.agent.cfg.Runtime.Wait(waited, container)
 		end <- outcome{exit, err}
 	}()
+	var unused <-chan struct{}
 	var limit <-chan time.Time
 	for {
 		if r.stopping() {
-			r.mu.Lock()
-			drained := r.drained || r.status.State < shoal.TaskRunning
-			r.mu.Unlock()
-			if drained {
-				r.stop(ctx, container)
-				return
+			if r.lastStatus().State < shoal.TaskRunning {
+				r.letGo() // none ever used it
 			}
+			unused = r.unused
 			if limit == nil {
 				limit = time.After(drainLimit)
 			}
@@ -317,11 +317,12 @@ func (r *runner) supervise(ctx context.Context, container string) {
 			r.ended(o.exit, nil)
 			return
 		case <-r.wake:
+		case <-unused:
+			r.stop(ctx, container)
+			return
 		case <-limit:
 			r.agent.cfg.Log.Warn("stop a task although some node may still balance to it", "task", r.current().ID)
-			r.mu.Lock()
-			r.drained = true
-			r.mu.Unlock()
+			r.letGo()
 		}
 	}
 }

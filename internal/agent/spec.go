@@ -3,7 +3,6 @@ package agent
 import (
 	"fmt"
 	"maps"
-	"net/netip"
 	"strings"
 	"text/template"
 
@@ -127,23 +126,45 @@ func sandbox(task *shoal.Task, deps Dependencies) (shoal.SandboxSpec, error) {
 		if len(n.Addresses) == 0 {
 			continue
 		}
-		addr, err := netip.ParsePrefix(n.Addresses[0])
-		if err != nil {
-			return s, fmt.Errorf("address on network %s: %w", n.NetworkID, err)
+		ip4, ip6 := n.Prefixes()
+		if !ip4.IsValid() {
+			return s, fmt.Errorf("no IPv4 address on network %s among %q", n.NetworkID, n.Addresses)
 		}
 		s.Mode = "networks"
 		if deps.Networks[n.NetworkID].Spec.Ingress {
-			s.IngressAddr = addr
+			s.IngressAddr, s.IngressAddr6 = ip4, ip6
 			continue
 		}
-		s.Endpoints = append(s.Endpoints, shoal.EndpointRequest{Network: n.NetworkID, Addr: addr.Addr(), Aliases: n.Aliases})
+		s.Endpoints = append(s.Endpoints, shoal.EndpointRequest{Network: n.NetworkID, Addr: ip4.Addr(), Addr6: ip6.Addr(), Aliases: n.Aliases})
 	}
+	var err error
+	s.Ports, err = hostPorts(task)
+	return s, err
+}
+
+// hostPorts is the task's ports in host mode, one for each address that it is to be published on.
+func hostPorts(task *shoal.Task) ([]shoal.PortBinding, error) {
+	if task.EndpointSpec == nil {
+		return nil, nil
+	}
+	rules, err := shoal.PublishRules(task.Labels, task.EndpointSpec.Ports)
+	if err != nil {
+		return nil, err
+	}
+	var out []shoal.PortBinding
 	for _, p := range task.Ports {
-		if p.Mode == shoal.PublishHost {
-			s.Ports = append(s.Ports, shoal.PortBinding{Protocol: p.Protocol, Target: p.Target, HostPort: p.Published})
+		if p.Mode != shoal.PublishHost {
+			continue
+		}
+		b := shoal.PortBinding{Protocol: p.Protocol, Target: p.Target, HostPort: p.Published}
+		if len(rules[p].HostIPs) == 0 {
+			out = append(out, b)
+		}
+		for _, b.HostIP = range rules[p].HostIPs {
+			out = append(out, b)
 		}
 	}
-	return s, nil
+	return out, nil
 }
 
 // extraHosts turns lines of hosts(5) into "name:IP".

@@ -2,21 +2,50 @@ package agent
 
 import (
 	"context"
+	"maps"
 	"time"
 
-	"github.com/shoal-dev/shoal/internal/rpc"
+	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
-// setTable takes a delta in; applyTables gives the newest result to the network.
-func (a *Agent) setTable(delta *rpc.Table) {
+// setTable takes a delta in; applyTables gives it to the network.
+func (a *Agent) setTable(delta *shoal.TableDelta) {
 	a.mu.Lock()
-	a.table = delta.Apply(a.table)
+	a.setNetworksLocked(delta)
+	a.table = joined(a.table, delta)
 	a.mu.Unlock()
 	wake(a.wakeTable)
 }
 
-// applyTables gives each newest table to the network, one at a time: while one is being applied, any number of further deltas
-// become one table. A table that cannot be applied is tried again.
+// setNetworksLocked keeps the table's networks, for those who want to know about them.
+func (a *Agent) setNetworksLocked(delta *shoal.TableDelta) {
+	if !delta.Full && len(delta.Networks)+len(delta.RemovedNetworks) == 0 {
+		return
+	}
+	now := map[shoal.ID]shoal.Network{}
+	if !delta.Full {
+		maps.Copy(now, a.networks)
+	}
+	for _, id := range delta.RemovedNetworks {
+		delete(now, id)
+	}
+	maps.Copy(now, delta.Networks)
+	a.networks = now
+}
+
+// joined is two deltas in one; either may be nil.
+func joined(first, next *shoal.TableDelta) *shoal.TableDelta {
+	switch {
+	case first == nil:
+		return next
+	case next == nil:
+		return first
+	}
+	return first.Then(next)
+}
+
+// applyTables gives what has changed of the table to the network, one delta at a time: while one is being applied, any number of
+// further ones become the next. One that cannot be applied is tried again, together with what has come since.
 func (a *Agent) applyTables(ctx context.Context) {
 	const firstPause, longestPause = 100 * time.Millisecond, 5 * time.Second
 	pause := firstPause
@@ -26,19 +55,28 @@ func (a *Agent) applyTables(ctx context.Context) {
 			return
 		case <-a.wakeTable:
 		}
-		table := a.Table()
-		if err := a.cfg.ApplyTable(ctx, table); err != nil {
+		a.mu.Lock()
+		delta := a.table
+		a.table = nil
+		a.mu.Unlock()
+		if delta == nil {
+			continue
+		}
+		if err := a.cfg.ApplyTable(ctx, delta); err != nil {
 			if ctx.Err() != nil {
 				return
 			}
-			a.cfg.Log.Error("apply endpoint table", "version", table.Version, "err", err)
+			a.cfg.Log.Error("apply endpoint table", "version", delta.Version, "err", err)
+			a.mu.Lock()
+			a.table = joined(delta, a.table)
+			a.mu.Unlock()
 			time.AfterFunc(pause, func() { wake(a.wakeTable) })
 			pause = min(2*pause, longestPause)
 			continue
 		}
 		pause = firstPause
 		a.mu.Lock()
-		a.applied = table.Version
+		a.applied = delta.Version
 		a.mu.Unlock()
 		wake(a.wakeSend)
 	}

@@ -1,65 +1,74 @@
 package allocator
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/shoal-dev/shoal/internal/shoal"
 	"github.com/shoal-dev/shoal/internal/store"
 )
 
-// pool is the part of one subnet that addresses are taken from.
+// errFull says that no address of a network is free.
+var errFull = errors.New("could not find an available IP")
+
+// pool is the part of one subnet that addresses are taken from, and where the search for a free one goes on.
 type pool struct {
 	subnet netip.Prefix
 	from   netip.Prefix
+	last   netip.Addr // given out last; invalid if none was
+	when   time.Time  // at which last was given out
 }
 
-type pools []pool
-
-func poolsOf(n *shoal.Network) pools {
-	var all pools
+func poolsOf(n *shoal.Network) []*pool {
+	var all []*pool
 	for _, s := range n.IPAM {
-		p, err := netip.ParsePrefix(s.Subnet)
-		if err != nil {
-			continue
+		if p := poolOf(s); p != nil {
+			all = append(all, p)
 		}
-		from, err := netip.ParsePrefix(s.Range)
-		if err != nil {
-			from = p
-		}
-		all = append(all, pool{p.Masked(), from.Masked()})
 	}
 	return all
 }
 
-// contain tells whether an address in "10.0.0.2/24" form belongs to one of the subnets.
-func (ps pools) contain(addr string) bool {
-	p, err := netip.ParsePrefix(addr)
+func poolOf(s shoal.Subnet) *pool {
+	subnet, err := netip.ParsePrefix(s.Subnet)
 	if err != nil {
-		return false
+		return nil
 	}
-	for _, pool := range ps {
-		if pool.subnet.Contains(p.Addr()) {
-			return true
-		}
+	from, err := netip.ParsePrefix(s.Range)
+	if err != nil {
+		from = subnet
 	}
-	return false
+	return &pool{subnet: subnet.Masked(), from: from.Masked()}
+}
+
+// host tells whether an address of the subnet can be a host's: its first is not, nor is the last of an IPv4 subnet.
+func (p *pool) host(a netip.Addr) bool {
+	return a != p.subnet.Addr() && (a.Is6() || a != lastAddr(p.subnet))
+}
+
+// contains tells whether an address in "10.0.0.2/24" form belongs to one of the network's subnets.
+func contains(n *shoal.Network, addr string) bool {
+	p, err := netip.ParsePrefix(addr)
+	return err == nil && slices.ContainsFunc(n.IPAM, func(s shoal.Subnet) bool {
+		subnet, err := netip.ParsePrefix(s.Subnet)
+		return err == nil && subnet.Contains(p.Addr())
+	})
 }
 
 // addresses is the state of one network's addresses: what is in use, and where to go on.
 type addresses struct {
-	pools  pools
-	used   map[netip.Addr]bool
-	cursor map[bool]netip.Addr // by Is4: the address given out last
-	last   map[bool]time.Time
+	pools []*pool
+	used  map[netip.Addr]bool
 }
 
 // newAddresses derives from the view which addresses of a network are in use: gateways and auxiliary ones, virtual addresses,
-// those of nodes, and those of tasks that have not ended. The search goes on after the address given out last, so that one
+// those of nodes, and those of tasks that have not ended, also of tasks that outlive a network. The search goes on after the address given out last, so that one
 // that has just become free is not given to someone else while nodes may still route to its old owner.
 func newAddresses(v store.View, n *shoal.Network) *addresses {
-	a := &addresses{pools: poolsOf(n), used: map[netip.Addr]bool{}, cursor: map[bool]netip.Addr{}, last: map[bool]time.Time{}}
+	a := &addresses{pools: poolsOf(n), used: map[netip.Addr]bool{}}
 	for _, s := range n.IPAM {
 		a.hold(s.Gateway, time.Time{})
 		for _, aux := range s.Aux {
@@ -70,17 +79,23 @@ func newAddresses(v store.View, n *shoal.Network) *addresses {
 		for _, vip := range s.Endpoint.VIPs {
 			if vip.NetworkID == n.ID {
 				a.hold(vip.Addr, s.CreatedAt)
+				a.hold(vip.Addr6, s.CreatedAt)
 			}
 		}
 	}
 	if n.Spec.Ingress {
 		for _, node := range v.Nodes() {
 			a.hold(node.IngressAddr, node.CreatedAt)
+			a.hold(node.IngressAddr6, node.CreatedAt)
 		}
+	}
+	others := map[shoal.ID]bool{}
+	for _, other := range v.Networks() {
+		others[other.ID] = other.ID != n.ID
 	}
 	for _, t := range v.Tasks() {
 		for _, at := range t.Networks {
-			if at.NetworkID != n.ID {
+			if others[at.NetworkID] {
 				continue
 			}
 			for _, addr := range at.Addresses {
@@ -109,69 +124,51 @@ func (a *addresses) hold(text string, when time.Time) {
 	}
 }
 
+// move makes the search of the address's pool go on after it, unless it has come further already.
 func (a *addresses) move(addr netip.Addr, when time.Time) {
-	is4 := addr.Is4()
-	if when.After(a.last[is4]) || (when.Equal(a.last[is4]) && (!a.cursor[is4].IsValid() || a.cursor[is4].Less(addr))) {
-		a.cursor[is4], a.last[is4] = addr, when
+	for _, p := range a.pools {
+		if p.from.Contains(addr) && (when.After(p.when) || when.Equal(p.when) && (!p.last.IsValid() || p.last.Less(addr))) {
+			p.last, p.when = addr, when
+		}
 	}
 }
 
-// take gives out one address of each family that the network has, IPv4 first.
-func (a *addresses) take() ([]string, error) {
-	var given []string
-	for _, is4 := range []bool{true, false} {
-		exists := false
-		var found netip.Prefix
-		for _, p := range a.pools {
-			if p.subnet.Addr().Is4() != is4 {
-				continue
-			}
-			exists = true
-			if found = a.free(p); found.IsValid() {
-				break
-			}
-		}
-		if !exists {
+// takeOf gives out an address of one family.
+func (a *addresses) takeOf(is4 bool) (string, error) {
+	for _, p := range a.pools {
+		if p.subnet.Addr().Is4() != is4 {
 			continue
 		}
-		if !found.IsValid() {
-			return nil, fmt.Errorf("could not find an available IP while allocating: no address is left")
+		if addr := a.free(p); addr.IsValid() {
+			a.used[addr] = true
+			p.last = addr
+			return netip.PrefixFrom(addr, p.subnet.Bits()).String(), nil
 		}
-		a.used[found.Addr()] = true
-		a.cursor[is4] = found.Addr()
-		given = append(given, found.String())
 	}
-	if len(given) == 0 {
-		return nil, fmt.Errorf("could not find an available IP while allocating: the network has no subnet")
-	}
-	return given, nil
+	return "", errFull
 }
 
 // takeThis gives out an address that was asked for.
-func (a *addresses) takeThis(text string) ([]string, error) {
-	addr, err := netip.ParseAddr(text)
-	if err != nil {
-		return nil, fmt.Errorf("parse requested address: %w", err)
-	}
+func (a *addresses) takeThis(addr netip.Addr) (string, error) {
 	for _, p := range a.pools {
-		if p.subnet.Contains(addr) && !a.used[addr] {
+		if p.subnet.Contains(addr) && !a.used[addr] && p.host(addr) {
 			a.used[addr] = true
-			return []string{netip.PrefixFrom(addr, p.subnet.Bits()).String()}, nil
+			return netip.PrefixFrom(addr, p.subnet.Bits()).String(), nil
 		}
 	}
-	return nil, fmt.Errorf("requested address %s is not available", text)
+	return "", fmt.Errorf("requested address %s is not available", addr)
 }
 
-// free finds the next free address after the cursor, going round once.
-func (a *addresses) free(p pool) netip.Prefix {
+// free finds the next free address after the one given out last, going round once; invalid if there is none.
+func (a *addresses) free(p *pool) netip.Addr {
 	first, last := p.from.Addr(), lastAddr(p.from)
-	start := first
-	if c := a.cursor[first.Is4()]; c.IsValid() && p.from.Contains(c) && c != last {
-		start = c.Next()
+	addr := first
+	if p.last.IsValid() && p.last != last {
+		addr = p.last.Next()
 	}
-	for addr, tries := start, len(a.used)+4; tries > 0; tries-- {
-		if !a.used[addr] && addr != p.subnet.Addr() && (addr != lastAddr(p.subnet) || !addr.Is4()) {
-			return netip.PrefixFrom(addr, p.subnet.Bits())
+	for tries := len(a.used) + 4; tries > 0; tries-- {
+		if !a.used[addr] && p.host(addr) {
+			return addr
 		}
 		if addr == last {
 			addr = first
@@ -179,5 +176,5 @@ func (a *addresses) free(p pool) netip.Prefix {
 			addr = addr.Next()
 		}
 	}
-	return netip.Prefix{}
+	return netip.Addr{}
 }

@@ -1,7 +1,7 @@
 // Package allocator gives out what must be unique in the cluster: subnets and VNIs to networks, virtual addresses and
 // published ports to services, addresses to tasks and nodes. It reads all of these and writes Network.VNI, IPAM and Err,
-// Service.Endpoint, Task.Networks, Ports and (from New to Pending) Status, and Node.IngressAddr. What is in use is derived
-// from the view, never remembered.
+// Service.Endpoint, Task.Networks, Ports and (from New to Pending) Status, and Node.IngressAddr and IngressAddr6. What is in use
+// is derived from the view, never remembered.
 package allocator
 
 import (
@@ -73,10 +73,14 @@ func (a *Allocator) Concerned(v store.View, c store.Change) []shoal.ID {
 		}
 		return append(a.starving(v), key(c.Kind, c.ID))
 	case store.KindNode:
-		if c.Old == nil || c.New == nil || c.New.(*shoal.Node).IngressAddr == "" ||
-			!slices.Equal(c.Old.(*shoal.Node).Description.Routes, c.New.(*shoal.Node).Description.Routes) {
-			return []shoal.ID{key(c.Kind, c.ID)}
+		var keys []shoal.ID
+		if c.Old == nil || c.New == nil || c.New.(*shoal.Node).IngressAddr == "" {
+			keys = append(keys, key(c.Kind, c.ID))
 		}
+		if ingress := v.IngressNetwork(); ingress != nil && !has6(ingress.IPAM) {
+			keys = append(keys, key(store.KindNetwork, ingress.ID)) // the last manager without IPv6 may have been this one
+		}
+		return keys
 	case store.KindTask:
 		if c.New == nil || c.New.(*shoal.Task).Status.State.Ended() {
 			return a.starving(v)
@@ -116,6 +120,11 @@ func (a *Allocator) starving(v store.View) []shoal.ID {
 			keys = append(keys, k)
 		}
 	}
+	for _, n := range v.Nodes() {
+		if n.IngressAddr == "" {
+			keys = append(keys, key(store.KindNode, n.ID))
+		}
+	}
 	return keys
 }
 
@@ -136,21 +145,32 @@ func (a *Allocator) Reconcile(v store.View, k shoal.ID) (store.Changes, error) {
 	}
 }
 
-// node gives a node its address on the ingress network.
+// node gives a node its addresses on the ingress network. It keeps none of an ingress network that is gone.
 func node(v store.View, id shoal.ID) store.Changes {
-	n, ingress := v.Node(id), v.IngressNetwork()
-	if n == nil || ingress == nil || len(ingress.IPAM) == 0 {
-		return store.Changes{}
+	g, n, ingress := newGrant(v), v.Node(id), v.IngressNetwork()
+	if n == nil {
+		return g.changes
 	}
-	if inUse := poolsOf(ingress); inUse.contain(n.IngressAddr) {
-		return store.Changes{}
-	}
-	addrs := newAddresses(v, ingress)
-	given, err := addrs.take()
-	if err != nil {
-		return store.Changes{}
+	if ingress == nil {
+		ingress = &shoal.Network{}
 	}
 	next := *n
-	next.IngressAddr = given[0]
-	return store.Changes{Puts: []store.Object{&next}}
+	next.IngressAddr = g.ingressAddr(ingress, n.IngressAddr, true)
+	next.IngressAddr6 = g.ingressAddr(ingress, n.IngressAddr6, false)
+	if next.IngressAddr != n.IngressAddr || next.IngressAddr6 != n.IngressAddr6 {
+		g.changes.Put(&next)
+	}
+	return g.changes
+}
+
+// ingressAddr is the address that a node has, or else a new one; empty if there is none.
+func (g *grant) ingressAddr(ingress *shoal.Network, has string, is4 bool) string {
+	if contains(ingress, has) {
+		return has
+	}
+	given, err := g.take(ingress, is4)
+	if err != nil {
+		return "" // it takes no part in the mesh until there is room
+	}
+	return given
 }

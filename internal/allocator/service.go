@@ -3,8 +3,10 @@ package allocator
 import (
 	"cmp"
 	"fmt"
+	"net/netip"
 	"reflect"
 	"slices"
+	"time"
 
 	"github.com/shoal-dev/shoal/internal/shoal"
 	"github.com/shoal-dev/shoal/internal/store"
@@ -23,6 +25,8 @@ type grant struct {
 	changes   store.Changes
 }
 
+func newGrant(v store.View) *grant { return &grant{view: v, addresses: map[shoal.ID]*addresses{}} }
+
 func (g *grant) of(n *shoal.Network) *addresses {
 	if g.addresses[n.ID] == nil {
 		g.addresses[n.ID] = newAddresses(g.view, n)
@@ -30,10 +34,57 @@ func (g *grant) of(n *shoal.Network) *addresses {
 	return g.addresses[n.ID]
 }
 
+// take gives out an address of one family. A network that is full grows, if its subnet was the allocator's choice.
+func (g *grant) take(n *shoal.Network, is4 bool) (string, error) {
+	a := g.of(n)
+	given, err := a.takeOf(is4)
+	if err == nil || !is4 || len(n.IPAM) == 0 || !grows(n) {
+		return given, err
+	}
+	grown := *g.view.Network(n.ID)
+	further, err := freeSubnet(g.view, grown.IPAM)
+	if err != nil {
+		return "", fmt.Errorf("%w, nor a further subnet", errFull)
+	}
+	subnet := withGateway(shoal.Subnet{Subnet: further.String()})
+	grown.IPAM = append(slices.Clone(grown.IPAM), subnet)
+	more := store.Changes{Puts: []store.Object{&grown}}
+	g.view = g.view.With(more)
+	g.changes.Merge(more)
+	a.pools = append(a.pools, poolOf(subnet))
+	a.hold(subnet.Gateway, time.Time{})
+	return a.takeOf(is4)
+}
+
+// takeBoth gives out an address of each family that the network has, IPv4 first. One that is asked for is given or refused.
+func (g *grant) takeBoth(n *shoal.Network, asked string) ([]string, error) {
+	want, err := netip.ParseAddr(asked)
+	if err != nil && asked != "" {
+		return nil, fmt.Errorf("parse requested address: %w", err)
+	}
+	var given []string
+	for _, is4 := range []bool{true, false} {
+		var addr string
+		switch {
+		case want.IsValid() && want.Is4() == is4:
+			addr, err = g.of(n).takeThis(want)
+		case is4 || has6(n.IPAM):
+			addr, err = g.take(n, is4)
+		default:
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("failed to allocate network IP for the task: %w on network %s", err, n.Spec.Name)
+		}
+		given = append(given, addr)
+	}
+	return given, nil
+}
+
 // service gives a service its ports and virtual addresses and, when it has them, its new tasks theirs.
 func service(v store.View, id shoal.ID) store.Changes {
 	s := v.Service(id)
-	g := &grant{view: v, addresses: map[shoal.ID]*addresses{}}
+	g := newGrant(v)
 	if s == nil {
 		return g.changes
 	}
@@ -45,7 +96,7 @@ func service(v store.View, id shoal.ID) store.Changes {
 		s = &next
 	}
 	for _, t := range v.TasksOfService(id) {
-		if t.Status.State == shoal.TaskNew && t.DesiredState <= shoal.TaskComplete {
+		if t.Status.State == shoal.TaskNew && t.Wanted() {
 			g.task(t, s, err)
 		}
 	}
@@ -79,18 +130,28 @@ func (g *grant) endpoint(s *shoal.Service) (shoal.ServiceEndpoint, error) {
 		return e, err
 	}
 	for _, n := range networks {
-		at := slices.IndexFunc(s.Endpoint.VIPs, func(vip shoal.VIP) bool { return vip.NetworkID == n.ID })
-		if at >= 0 && poolsOf(n).contain(s.Endpoint.VIPs[at].Addr) {
-			e.VIPs = append(e.VIPs, s.Endpoint.VIPs[at])
-			continue
+		vip := shoal.VIP{NetworkID: n.ID}
+		if at := slices.IndexFunc(s.Endpoint.VIPs, func(vip shoal.VIP) bool { return vip.NetworkID == n.ID }); at >= 0 {
+			vip = s.Endpoint.VIPs[at]
 		}
-		given, err := g.of(n).take()
-		if err != nil {
-			return e, err
+		if vip, err = g.vip(n, vip); err != nil {
+			return e, fmt.Errorf("%w while allocating VIP on network %s", err, n.Spec.Name)
 		}
-		e.VIPs = append(e.VIPs, shoal.VIP{NetworkID: n.ID, Addr: given[0]})
+		e.VIPs = append(e.VIPs, vip)
 	}
 	return e, nil
+}
+
+// vip completes a service's addresses on a network, with those kept that are still the network's.
+func (g *grant) vip(n *shoal.Network, vip shoal.VIP) (shoal.VIP, error) {
+	var err error
+	if !contains(n, vip.Addr) {
+		vip.Addr, err = g.take(n, true)
+	}
+	if err == nil && has6(n.IPAM) && !contains(n, vip.Addr6) {
+		vip.Addr6, err = g.take(n, false)
+	}
+	return vip, err
 }
 
 // networksOf is the overlay networks that a service's tasks are on: ingress first if it publishes a port there, then those it
@@ -234,7 +295,7 @@ func (g *grant) task(t *shoal.Task, s *shoal.Service, err error) {
 		networks, err = networksOf(g.view, t.Spec.Networks, t.EndpointSpec)
 	}
 	if err == nil {
-		next.Networks, err = g.attach(networks, t.Spec.Networks)
+		next.Networks, err = g.attach(networks, t.Spec.Networks, "")
 	}
 	if err != nil {
 		if t.Status.Err == err.Error() {
@@ -254,14 +315,15 @@ func (g *grant) task(t *shoal.Task, s *shoal.Service, err error) {
 	g.changes.Put(&next)
 }
 
-func (g *grant) attach(networks []*shoal.Network, asked []shoal.NetworkAttachmentSpec) ([]shoal.TaskNetwork, error) {
+// attach gives an endpoint on each network. An address can be asked for where there is one network only.
+func (g *grant) attach(networks []*shoal.Network, asked []shoal.NetworkAttachmentSpec, address string) ([]shoal.TaskNetwork, error) {
 	var all []shoal.TaskNetwork
 	for _, n := range networks {
-		given, err := g.of(n).take()
+		given, err := g.takeBoth(n, address)
 		if err != nil {
 			return nil, err
 		}
-		at := shoal.TaskNetwork{NetworkID: n.ID, Addresses: given}
+		at := shoal.TaskNetwork{NetworkID: n.ID, VNI: n.VNI, Addresses: given}
 		for _, a := range asked {
 			if a.Target == n.ID {
 				at.Aliases = a.Aliases
@@ -276,18 +338,14 @@ func (g *grant) attach(networks []*shoal.Network, asked []shoal.NetworkAttachmen
 // goes straight to Assigned.
 func attachment(v store.View, id shoal.ID) store.Changes {
 	t := v.Task(id)
-	g := &grant{view: v, addresses: map[shoal.ID]*addresses{}}
+	g := newGrant(v)
 	if t == nil || t.Spec.Attachment == nil || t.Status.State != shoal.TaskNew {
 		return g.changes
 	}
 	next := *t
 	networks, err := networksOf(v, t.Spec.Networks, nil)
-	if err == nil && len(networks) == 1 && t.Spec.Attachment.Address != "" {
-		var given []string
-		given, err = g.of(networks[0]).takeThis(t.Spec.Attachment.Address)
-		next.Networks = []shoal.TaskNetwork{{NetworkID: networks[0].ID, Addresses: given, Aliases: t.Spec.Networks[0].Aliases}}
-	} else if err == nil {
-		next.Networks, err = g.attach(networks, t.Spec.Networks)
+	if err == nil {
+		next.Networks, err = g.attach(networks, t.Spec.Networks, t.Spec.Attachment.Address)
 	}
 	if err != nil {
 		if t.Status.Err == err.Error() {

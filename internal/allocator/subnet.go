@@ -1,9 +1,13 @@
 package allocator
 
 import (
+	"cmp"
+	"crypto/sha256"
 	"fmt"
 	"net/netip"
 	"reflect"
+	"slices"
+	"strings"
 
 	"github.com/shoal-dev/shoal/internal/shoal"
 	"github.com/shoal-dev/shoal/internal/store"
@@ -13,16 +17,28 @@ import (
 const (
 	defaultPool       = "10.0.0.0/8"
 	defaultSubnetSize = 24
+	subnetSize6       = 64
 	maxVNI            = 1<<24 - 1
 )
 
-// network gives a network its VNI and subnets.
+// network gives a network its VNI and subnets, and one that has them already an IPv6 subnet when it may have one now.
 func network(v store.View, id shoal.ID) store.Changes {
 	n := v.Network(id)
-	if n == nil || (n.VNI != 0 && len(n.IPAM) > 0) || (n.Spec.Driver != "" && n.Spec.Driver != shoal.DriverOverlay) {
+	if n == nil || (n.Spec.Driver != "" && n.Spec.Driver != shoal.DriverOverlay) {
 		return store.Changes{}
 	}
 	next := *n
+	if n.VNI != 0 && len(n.IPAM) > 0 {
+		if has6(n.IPAM) || !wants6(v, n) {
+			return store.Changes{}
+		}
+		subnet, err := freeSubnet6(v)
+		if err != nil {
+			return store.Changes{} // it goes on without
+		}
+		next.IPAM = append(slices.Clone(n.IPAM), subnet)
+		return store.Changes{Puts: []store.Object{&next}}
+	}
 	next.Err = ""
 	ipam, err := subnets(v, n)
 	if err == nil {
@@ -43,6 +59,11 @@ func freeVNI(v store.View, ingress bool) (uint32, error) {
 	for _, n := range v.Networks() {
 		used[n.VNI] = true
 	}
+	for _, t := range v.Tasks() {
+		for _, at := range t.Networks {
+			used[at.VNI] = used[at.VNI] || !t.Status.State.Ended()
+		}
+	}
 	first := uint32(shoal.FirstVNI)
 	if !ingress {
 		first++
@@ -58,13 +79,7 @@ func freeVNI(v store.View, ingress bool) (uint32, error) {
 // subnets completes what the spec asks for: a subnet of the default pool if it asks for none, and gateways.
 func subnets(v store.View, n *shoal.Network) ([]shoal.Subnet, error) {
 	asked := n.Spec.IPAM
-	has4 := false
-	for _, s := range asked {
-		if p, err := netip.ParsePrefix(s.Subnet); s.Subnet == "" || (err == nil && p.Addr().Is4()) {
-			has4 = true
-		}
-	}
-	if !has4 {
+	if !slices.ContainsFunc(asked, func(s shoal.Subnet) bool { return family(s) == 4 }) {
 		asked = append([]shoal.Subnet{{}}, asked...)
 	}
 	var done []shoal.Subnet
@@ -83,12 +98,68 @@ func subnets(v store.View, n *shoal.Network) ([]shoal.Subnet, error) {
 			return nil, fmt.Errorf("parse subnet: %w", err)
 		}
 		s.Subnet = p.Masked().String()
-		if s.Gateway == "" {
-			s.Gateway = p.Masked().Addr().Next().String()
+		done = append(done, withGateway(s))
+	}
+	if wants6(v, n) && !has6(done) {
+		s, err := freeSubnet6(v)
+		if err != nil {
+			return nil, err
 		}
 		done = append(done, s)
 	}
+	slices.SortStableFunc(done, func(a, b shoal.Subnet) int { return cmp.Compare(family(a), family(b)) })
 	return done, nil
+}
+
+// withGateway makes the first address of a subnet its gateway, unless another is.
+func withGateway(s shoal.Subnet) shoal.Subnet {
+	if p, err := netip.ParsePrefix(s.Subnet); err == nil && s.Gateway == "" {
+		s.Gateway = p.Addr().Next().String()
+	}
+	return s
+}
+
+// family is 4 or 6. A subnet that is still to be chosen is of IPv4.
+func family(s shoal.Subnet) int {
+	if strings.Contains(s.Subnet, ":") {
+		return 6
+	}
+	return 4
+}
+
+func has6(subnets []shoal.Subnet) bool {
+	return slices.ContainsFunc(subnets, func(s shoal.Subnet) bool { return family(s) == 6 })
+}
+
+// wants6 tells whether a network is to have an IPv6 subnet: when the user asks for it, and the ingress network, if it is as the
+// cluster made it, as soon as all managers have IPv6.
+func wants6(v store.View, n *shoal.Network) bool {
+	if n.Spec.EnableIPv6 || !n.Spec.Ingress || len(n.Spec.IPAM) > 0 {
+		return n.Spec.EnableIPv6
+	}
+	managers := slices.DeleteFunc(v.Nodes(), func(n *shoal.Node) bool { return n.Role != shoal.RoleManager })
+	return len(managers) > 0 && !slices.ContainsFunc(managers, func(n *shoal.Node) bool { return !n.Description.IPv6 })
+}
+
+// grows tells whether the allocator may add IPv4 subnets to a network: not when the user has chosen one.
+func grows(n *shoal.Network) bool {
+	return !slices.ContainsFunc(n.Spec.IPAM, func(s shoal.Subnet) bool { return s.Subnet != "" && family(s) == 4 })
+}
+
+// freeSubnet6 is the first free /64 of the cluster's own /48, a unique local prefix (RFC 4193) that follows from the cluster's ID.
+func freeSubnet6(v store.View) (shoal.Subnet, error) {
+	var id shoal.ID
+	if c := v.Cluster(); c != nil {
+		id = c.ID
+	}
+	hash := sha256.Sum256([]byte(id))
+	addr := [16]byte{0: 0xfd}
+	copy(addr[1:6], hash[:])
+	p := cut(netip.PrefixFrom(netip.AddrFrom16(addr), 48), subnetSize6, append(usedPrefixes(v, ""), routes(v)...))
+	if !p.IsValid() {
+		return shoal.Subnet{}, fmt.Errorf("could not find an available, non-overlapping IPv6 address pool among the defaults to assign to the network")
+	}
+	return withGateway(shoal.Subnet{Subnet: p.String()}), nil
 }
 
 // freeSubnet is the first subnet of the default pools that overlaps nothing.
@@ -113,18 +184,26 @@ func freeSubnet(v store.View, also []shoal.Subnet) (netip.Prefix, error) {
 		if err != nil || size < pool.Bits() || !pool.Addr().Is4() {
 			continue
 		}
-		for p := netip.PrefixFrom(pool.Masked().Addr(), size); p.IsValid() && pool.Contains(p.Addr()); {
-			hit := overlapping(p, taken)
-			if !hit.IsValid() {
-				return p, nil
-			}
-			if hit.Bits() > p.Bits() {
-				hit = p
-			}
-			p = netip.PrefixFrom(lastAddr(hit).Next(), size).Masked() // over whatever is in the way at once
+		if p := cut(pool, size, taken); p.IsValid() {
+			return p, nil
 		}
 	}
 	return netip.Prefix{}, fmt.Errorf("could not find an available, non-overlapping IPv4 address pool among the defaults to assign to the network")
+}
+
+// cut is the first prefix of a size in the pool that overlaps nothing taken; invalid if there is none.
+func cut(pool netip.Prefix, size int, taken []netip.Prefix) netip.Prefix {
+	for p := netip.PrefixFrom(pool.Masked().Addr(), size); p.IsValid() && pool.Contains(p.Addr()); {
+		hit := overlapping(p, taken)
+		if !hit.IsValid() {
+			return p
+		}
+		if hit.Bits() > p.Bits() {
+			hit = p
+		}
+		p = netip.PrefixFrom(lastAddr(hit).Next(), size).Masked() // over whatever is in the way at once
+	}
+	return netip.Prefix{}
 }
 
 func overlapping(p netip.Prefix, taken []netip.Prefix) netip.Prefix {

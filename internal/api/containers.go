@@ -25,6 +25,8 @@ type containers struct {
 	engine  *container.Engine
 	images  *image.Store
 	volumes *volume.Store
+	// withdrawTask takes the task of a container, if it is one's, out of every balancer.
+	withdrawTask func(ctx context.Context, container string)
 }
 
 func (c *containers) register(rt *router) {
@@ -109,6 +111,7 @@ func (c *containers) stop(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	c.withdraw(r)
 	return noContent(w, c.engine.StopWith(r.Context(), r.PathValue("id"), timeout, r.FormValue("signal")))
 }
 
@@ -117,11 +120,24 @@ func (c *containers) restart(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	c.withdraw(r)
 	return noContent(w, c.engine.Restart(r.Context(), r.PathValue("id"), timeout))
 }
 
 func (c *containers) kill(w http.ResponseWriter, r *http.Request) error {
-	return noContent(w, c.engine.Kill(r.Context(), r.PathValue("id"), r.FormValue("signal")))
+	signal := r.FormValue("signal")
+	switch strings.TrimPrefix(strings.ToUpper(signal), "SIG") {
+	case "", "KILL", "9":
+		c.withdraw(r)
+	}
+	return noContent(w, c.engine.Kill(r.Context(), r.PathValue("id"), signal))
+}
+
+// withdraw lets no balancer send anything more to a task whose container is about to be ended.
+func (c *containers) withdraw(r *http.Request) {
+	if info, err := c.engine.Inspect(r.PathValue("id")); err == nil {
+		c.withdrawTask(r.Context(), info.ID)
+	}
 }
 
 func (c *containers) pause(w http.ResponseWriter, r *http.Request) error {
@@ -137,6 +153,9 @@ func (c *containers) rename(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (c *containers) remove(w http.ResponseWriter, r *http.Request) error {
+	if flag(r, "force") {
+		c.withdraw(r)
+	}
 	return noContent(w, c.engine.Remove(r.Context(), r.PathValue("id"), flag(r, "force"), flag(r, "v")))
 }
 

@@ -20,7 +20,7 @@ func containerSpecTo(c *shoal.ContainerSpec) *swarm.ContainerSpec {
 		User: c.User, Groups: c.Groups, Privileges: privilegesTo(c.Privileges), Init: c.Init, StopSignal: c.StopSignal, TTY: c.TTY,
 		OpenStdin: c.OpenStdin, ReadOnly: c.ReadOnly, Mounts: each(c.Mounts, mountTo), StopGracePeriod: c.StopGracePeriod,
 		Hosts: c.Hosts, Secrets: each(c.Secrets, secretReferenceTo), Configs: each(c.Configs, configReferenceTo),
-		Isolation: container.Isolation(c.Isolation), Sysctls: c.Sysctls, CapabilityAdd: c.CapabilityAdd,
+		Isolation: container.IsolationDefault, Sysctls: c.Sysctls, CapabilityAdd: c.CapabilityAdd,
 		CapabilityDrop: c.CapabilityDrop, OomScoreAdj: c.OomScoreAdj,
 		Ulimits: each(c.Ulimits, func(u shoal.Ulimit) *container.Ulimit {
 			return &container.Ulimit{Name: u.Name, Soft: u.Soft, Hard: u.Hard}
@@ -45,11 +45,14 @@ func containerSpecFrom(c *swarm.ContainerSpec) (*shoal.ContainerSpec, error) {
 		Image: c.Image, Labels: c.Labels, Command: c.Command, Args: c.Args, Hostname: c.Hostname, Env: c.Env, Dir: c.Dir,
 		User: c.User, Groups: c.Groups, Privileges: privilegesFrom(c.Privileges), Init: c.Init, StopSignal: c.StopSignal, TTY: c.TTY,
 		OpenStdin: c.OpenStdin, ReadOnly: c.ReadOnly, Mounts: each(c.Mounts, mountFrom), StopGracePeriod: c.StopGracePeriod,
-		Hosts: c.Hosts, Isolation: string(c.Isolation), Sysctls: c.Sysctls, CapabilityAdd: c.CapabilityAdd,
+		Hosts: c.Hosts, Sysctls: c.Sysctls, CapabilityAdd: c.CapabilityAdd,
 		CapabilityDrop: c.CapabilityDrop, OomScoreAdj: c.OomScoreAdj,
 		Ulimits: each(c.Ulimits, func(u *container.Ulimit) shoal.Ulimit {
 			return shoal.Ulimit{Name: u.Name, Soft: u.Soft, Hard: u.Hard}
 		}),
+	}
+	if c.Isolation != container.IsolationEmpty && c.Isolation != container.IsolationDefault {
+		return nil, badRequest("invalid isolation mode: %q: a Linux node runs containers with the default one only", c.Isolation)
 	}
 	for _, m := range c.Mounts {
 		switch m.Type {

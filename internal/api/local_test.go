@@ -88,7 +88,7 @@ func newDockerHost(t *testing.T) *dockerHost {
 	}
 	router := newRouter(log)
 	for _, r := range []resource{
-		&containers{log: log, engine: engine, images: store, volumes: volumes},
+		&containers{log: log, engine: engine, images: store, volumes: volumes, withdrawTask: func(context.Context, string) {}},
 		&imageAPI{log: log, images: store, using: engine.Using},
 		&volumeAPI{volumes: volumes},
 	} {

@@ -116,6 +116,11 @@ func driverShown(n shoal.Network) string {
 	return n.Spec.Driver
 }
 
+// hasIPv6 is what the user asked for, and true of an ingress network that was given IPv6 unasked.
+func hasIPv6(n shoal.Network) bool {
+	return n.Spec.EnableIPv6 || slices.ContainsFunc(n.IPAM, func(s shoal.Subnet) bool { return prefixOf(s.Subnet).Addr().Is6() })
+}
+
 func typeOf(n shoal.Network) string {
 	if slices.Contains([]string{"bridge", "host", "none"}, n.Spec.Name) || n.Spec.Ingress {
 		return "builtin"
@@ -125,7 +130,7 @@ func typeOf(n shoal.Network) string {
 
 func networkTo(n shoal.Network) nettypes.Network {
 	out := nettypes.Network{Name: n.Spec.Name, ID: n.ID, Created: n.CreatedAt, Scope: scopeOf(n), Driver: driverShown(n),
-		EnableIPv4: n.Spec.EnableIPv4 == nil || *n.Spec.EnableIPv4, EnableIPv6: n.Spec.EnableIPv6, Internal: n.Spec.Internal, Attachable: n.Spec.Attachable,
+		EnableIPv4: n.Spec.EnableIPv4 == nil || *n.Spec.EnableIPv4, EnableIPv6: hasIPv6(n), Internal: n.Spec.Internal, Attachable: n.Spec.Attachable,
 		Ingress: n.Spec.Ingress, ConfigFrom: nettypes.ConfigReference{Network: n.Spec.ConfigFrom}, ConfigOnly: n.Spec.ConfigOnly, Labels: n.Spec.Labels}
 	if n.Err == "" {
 		out.IPAM.Driver = "default"
@@ -156,8 +161,11 @@ func networkTo(n shoal.Network) nettypes.Network {
 	case n.Err != "":
 		out.Options = nil
 	}
-	if scopeOf(n) == shoal.ScopeLocal && out.Labels == nil {
-		out.Labels = map[string]string{}
+	switch {
+	case scopeOf(n) == shoal.ScopeLocal:
+		out.Labels = orEmpty(out.Labels)
+	case len(out.Labels) == 0:
+		out.Labels = nil
 	}
 	return out
 }

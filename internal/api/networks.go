@@ -11,6 +11,7 @@ import (
 
 	nettypes "github.com/moby/moby/api/types/network"
 
+	"github.com/shoal-dev/shoal/internal/allocator"
 	"github.com/shoal-dev/shoal/internal/container"
 	"github.com/shoal-dev/shoal/internal/membership"
 	"github.com/shoal-dev/shoal/internal/network"
@@ -108,13 +109,34 @@ func (n *networks) inspect(w http.ResponseWriter, r *http.Request) error {
 			out.Containers[id] = nettypes.EndpointResource{Name: e.Container, EndpointID: e.Info.EndpointID, MacAddress: hardwareAddr(e.Info.MAC), IPv4Address: e.Info.Addr}
 		}
 	}
+	if s, err := n.members.Store(); err == nil {
+		out.Status = exhaustion(s.View(), net.ID)
+	}
 	if present {
+		out.Labels = orEmpty(out.Labels)
 		out.Peers = peersOf(table, net.ID)
 		if flag(r, "verbose") {
 			out.Services = servicesOn(table, net.ID)
 		}
 	}
 	return writeJSON(w, http.StatusOK, out)
+}
+
+// exhaustion tells, as newer API versions do of every network, how many addresses are left, if there are none: nil otherwise.
+func exhaustion(v store.View, id shoal.ID) *nettypes.Status {
+	net := v.Network(id)
+	if net == nil {
+		return nil
+	}
+	usage := allocator.UsageOf(v, net)
+	if !allocator.Full(usage) {
+		return nil
+	}
+	out := &nettypes.Status{IPAM: nettypes.IPAMStatus{Subnets: nettypes.SubnetStatuses{}}}
+	for _, u := range usage {
+		out.IPAM.Subnets[u.Subnet] = nettypes.SubnetStatus{IPsInUse: u.InUse, DynamicIPsAvailable: u.Left}
+	}
+	return out
 }
 
 func (n *networks) create(w http.ResponseWriter, r *http.Request) error {
@@ -155,8 +177,13 @@ func (n *networks) createForCluster(ctx context.Context, spec shoal.NetworkSpec)
 		// Better no network than one that sends in clear what was to be secret.
 		return "", fail(http.StatusNotImplemented, "encrypted overlay networks are not supported yet")
 	}
-	if spec.EnableIPv6 || slices.ContainsFunc(subnetsOf([]shoal.Network{{Spec: spec}}), func(p netip.Prefix) bool { return p.Addr().Is6() }) {
-		return "", fail(http.StatusNotImplemented, "IPv6 in overlay networks is not supported yet")
+	if spec.EnableIPv4 != nil && !*spec.EnableIPv4 {
+		return "", fail(http.StatusBadRequest, "IPv4 cannot be disabled in overlay networks")
+	}
+	for _, p := range subnetsOf([]shoal.Network{{Spec: spec}}) {
+		if p.Addr().Is6() && !spec.EnableIPv6 {
+			return "", fail(http.StatusBadRequest, "invalid network config:\ninvalid subnet %s: IPv6 has not been enabled for this network", p)
+		}
 	}
 	if spec.ConfigOnly || spec.ConfigFrom != "" {
 		return "", fail(http.StatusNotImplemented, "configuration-only networks are not supported yet")
@@ -248,7 +275,7 @@ func unused(v store.View, net *shoal.Network) error {
 	}
 	for _, t := range v.Tasks() {
 		for _, a := range t.Networks {
-			if a.NetworkID == net.ID && t.ServiceID == "" && t.DesiredState <= shoal.TaskRunning && t.Status.State <= shoal.TaskRunning {
+			if a.NetworkID == net.ID && t.ServiceID == "" && t.Wanted() && t.Status.State <= shoal.TaskRunning {
 				return shoal.FailedPrecondition("network %s is in use by task %s", net.ID, t.ID)
 			}
 		}

@@ -26,6 +26,8 @@ type Config struct {
 	Events     *events.Bus
 	Machine    Machine
 	Logs       LogSource
+	// Reach connects to the API of another node of the cluster.
+	Reach func(ctx context.Context, node shoal.ID) (Tunnel, error)
 	// CheckPorts and CheckSubnets refuse what the allocator could not give.
 	CheckPorts   func(v store.View, self shoal.ID, spec *shoal.EndpointSpec) error
 	CheckSubnets func(v store.View, self shoal.ID, asked []shoal.Subnet) error
@@ -36,11 +38,11 @@ type Config struct {
 // New makes the API's handler.
 func New(c Config) http.Handler {
 	local := usages{
-		&containers{log: c.Log, engine: c.Containers, images: c.Images, volumes: c.Volumes},
+		&containers{log: c.Log, engine: c.Containers, images: c.Images, volumes: c.Volumes, withdrawTask: c.Members.Withdraw},
 		&imageAPI{log: c.Log, images: c.Images, using: c.Containers.Using},
 		&volumeAPI{volumes: c.Volumes},
 	}
-	return newHandler(c.Log,
+	here := newHandler(c.Log,
 		&systems{machine: c.Machine, members: c.Members, bus: c.Events, counts: c.counts},
 		&clusters{c.Members},
 		&services{c.Members, c.CheckPorts},
@@ -52,6 +54,7 @@ func New(c Config) http.Handler {
 		local.containers, local.images, local.volumes, &local,
 		&networks{local: c.Networks, members: c.Members, containers: c.Containers},
 	)
+	return &remote{log: c.Log, engine: c.Containers, store: c.Members.Store, reach: c.Reach, next: here, execs: map[string]shoal.ID{}}
 }
 
 // counts is for /info.

@@ -31,7 +31,7 @@ func checkService(s shoal.ServiceSpec) error {
 	case len(s.Name) > maxNameLength:
 		return shoal.InvalidArgument("name must be 63 characters or fewer")
 	}
-	for _, check := range []func(shoal.ServiceSpec) error{checkResources, checkPlacement, checkContainer, checkUpdates, checkEndpoint, checkJob} {
+	for _, check := range []func(shoal.ServiceSpec) error{checkResources, checkPlacement, checkContainer, checkUpdates, checkEndpoint, checkPublish, checkJob} {
 		if err := check(s); err != nil {
 			return err
 		}
@@ -136,6 +136,18 @@ func checkEndpoint(s shoal.ServiceSpec) error {
 			return shoal.InvalidArgument("EndpointSpec: duplicate published ports provided")
 		}
 		seen[key] = true
+	}
+	return nil
+}
+
+// checkPublish refuses labels that are meant for published ports and make no sense there.
+func checkPublish(s shoal.ServiceSpec) error {
+	var ports []shoal.Port
+	if s.Endpoint != nil {
+		ports = s.Endpoint.Ports
+	}
+	if _, err := shoal.PublishRules(s.Labels, ports); err != nil {
+		return shoal.InvalidArgument("%v", err)
 	}
 	return nil
 }

@@ -84,12 +84,12 @@ func statusOfService(v store.View, s *shoal.Service) *swarm.ServiceStatus {
 			continue
 		}
 		switch {
-		case t.Status.State == shoal.TaskRunning && t.DesiredState <= shoal.TaskComplete:
+		case t.Status.State == shoal.TaskRunning && t.Wanted():
 			out.RunningTasks++
 		case t.Status.State == shoal.TaskComplete:
 			out.CompletedTasks++
 		}
-		if s.Spec.Mode.IsGlobal() && t.DesiredState <= shoal.TaskComplete {
+		if s.Spec.Mode.IsGlobal() && t.Wanted() && t.Status.State != shoal.TaskComplete {
 			out.DesiredTasks++
 		}
 	}
@@ -134,9 +134,6 @@ func insertDefaults(s *swarm.ServiceSpec) {
 	policy.Delay, policy.MaxAttempts = orPointer(policy.Delay, &delay), orPointer(policy.MaxAttempts, &attempts)
 	s.TaskTemplate.RestartPolicy = &policy
 	s.TaskTemplate.Placement = orPointer(s.TaskTemplate.Placement, &swarm.Placement{})
-	if s.TaskTemplate.Runtime == "" {
-		s.TaskTemplate.Runtime = swarm.RuntimeContainer
-	}
 	if s.Mode.Replicated != nil || s.Mode.Global != nil {
 		pace := swarm.UpdateConfig{
 			Parallelism: 1, FailureAction: swarm.UpdateFailureActionPause, Monitor: defaultMonitor, Order: swarm.UpdateOrderStopFirst,

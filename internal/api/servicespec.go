@@ -15,14 +15,18 @@ func serviceTo(s *shoal.Service) swarm.Service {
 		previous := serviceSpecTo(*s.PreviousSpec)
 		out.PreviousSpec = &previous
 	}
-	if e := endpointSpecTo(s.Endpoint.Spec); e != nil {
+	if e := endpointSpecTo(s.Endpoint.Spec); e != nil && len(s.Endpoint.VIPs)+len(s.Endpoint.Ports) > 0 {
 		out.Endpoint.Spec = *e
 	}
 	if len(s.Endpoint.Ports) > 0 {
 		out.Endpoint.Ports = each(s.Endpoint.Ports, portTo)
 	}
 	for _, vip := range s.Endpoint.VIPs {
-		out.Endpoint.VirtualIPs = append(out.Endpoint.VirtualIPs, swarm.EndpointVirtualIP{NetworkID: vip.NetworkID, Addr: prefixOf(vip.Addr)})
+		for _, addr := range []string{vip.Addr, vip.Addr6} {
+			if addr != "" {
+				out.Endpoint.VirtualIPs = append(out.Endpoint.VirtualIPs, swarm.EndpointVirtualIP{NetworkID: vip.NetworkID, Addr: prefixOf(addr)})
+			}
+		}
 	}
 	if u := s.UpdateStatus; u != nil {
 		out.UpdateStatus = &swarm.UpdateStatus{
@@ -41,6 +45,7 @@ func serviceSpecTo(s shoal.ServiceSpec) swarm.ServiceSpec {
 		TaskTemplate: taskSpecTo(s.Task), UpdateConfig: updateConfigTo(s.Update), RollbackConfig: updateConfigTo(s.Rollback),
 		EndpointSpec: endpointSpecTo(s.Endpoint),
 	}
+	out.TaskTemplate.Runtime = swarm.RuntimeContainer
 	switch m := s.Mode; {
 	case m.Replicated != nil:
 		out.Mode.Replicated = &swarm.ReplicatedService{Replicas: m.Replicated.Replicas}

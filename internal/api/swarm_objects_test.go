@@ -134,6 +134,7 @@ func TestServiceRefusals(t *testing.T) {
 		{`{"Name":"i",` + image + `,"UpdateConfig":{"Order":"bogus"}}`, 400, "unrecognized update order bogus"},
 		{`{"Name":"i",` + image + `,"EndpointSpec":{"Mode":"bogus"}}`, 400, `invalid resolution mode: "bogus"`},
 		{`{"Name":"i",` + image + `,"EndpointSpec":{"Mode":"dnsrr","Ports":[{"TargetPort":80}]}}`, 400, "rpc error: code = InvalidArgument desc = EndpointSpec: port published with ingress mode can't be used with dnsrr mode"},
+		{`{"Name":"i",` + image + `,"Labels":{"shoal.publish.8080.allow":"10.0.0.0/8"}}`, 400, "rpc error: code = InvalidArgument desc = invalid label shoal.publish.8080.allow: the service does not publish port 8080/tcp"},
 		{`{"Name":"i","TaskTemplate":{"ContainerSpec":{"Image":"i"},"Networks":[{"Target":"nosuch"}]}}`, 404, "network nosuch not found"},
 	} {
 		if code, text := call(t, rt, "POST", "/services/create", c.body, nil); code != c.code || text != c.text {
@@ -163,7 +164,7 @@ func TestSpecComesBackAsItWent(t *testing.T) {
 	c := sent.TaskTemplate.ContainerSpec
 	c.Mounts[0].Type = "volume"
 	c.Mounts[0].ImageOptions, c.Mounts[0].ClusterOptions = nil, nil
-	c.Configs[0].Runtime = nil
+	c.Configs[0].Runtime, c.Isolation = nil, "default"
 	for i := range sent.TaskTemplate.Resources.Reservations.GenericResources {
 		sent.TaskTemplate.Resources.Reservations.GenericResources[i].DiscreteResourceSpec = nil
 	}

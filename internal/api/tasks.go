@@ -125,7 +125,7 @@ func swarmNetworkTo(n *shoal.Network) swarm.Network {
 		Spec: swarm.NetworkSpec{
 			Annotations:         swarm.Annotations{Name: n.Spec.Name, Labels: orEmpty(n.Spec.Labels)},
 			DriverConfiguration: &swarm.Driver{Options: n.Spec.Options},
-			IPv6Enabled:         n.Spec.EnableIPv6, Internal: n.Spec.Internal, Attachable: n.Spec.Attachable, Ingress: n.Spec.Ingress,
+			IPv6Enabled:         hasIPv6(*n), Internal: n.Spec.Internal, Attachable: n.Spec.Attachable, Ingress: n.Spec.Ingress,
 			IPAMOptions: &swarm.IPAMOptions{Driver: swarm.Driver{Name: n.Spec.IPAMDriver, Options: n.Spec.IPAMOptions}, Configs: each(n.Spec.IPAM, ipamTo)},
 			Scope:       shoal.ScopeSwarm,
 		},

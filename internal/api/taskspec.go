@@ -19,7 +19,6 @@ func taskSpecTo(t shoal.TaskSpec) swarm.TaskSpec {
 	out := swarm.TaskSpec{
 		ContainerSpec: containerSpecTo(t.Container), Resources: resourcesTo(t.Resources), Placement: placementTo(t.Placement),
 		Networks: each(t.Networks, attachmentTo), LogDriver: driverTo(t.LogDriver), ForceUpdate: t.ForceUpdate,
-		Runtime: swarm.RuntimeType(t.Runtime),
 	}
 	if t.Attachment != nil {
 		out.NetworkAttachmentSpec = &swarm.NetworkAttachmentSpec{ContainerID: t.Attachment.ContainerID}
@@ -35,7 +34,7 @@ func taskSpecTo(t shoal.TaskSpec) swarm.TaskSpec {
 func taskSpecFrom(t swarm.TaskSpec) (shoal.TaskSpec, error) {
 	out := shoal.TaskSpec{
 		Resources: resourcesFrom(t.Resources), Placement: placementFrom(t.Placement), Networks: each(t.Networks, attachmentFrom),
-		LogDriver: driverFrom(t.LogDriver), ForceUpdate: t.ForceUpdate, Runtime: string(t.Runtime),
+		LogDriver: driverFrom(t.LogDriver), ForceUpdate: t.ForceUpdate,
 	}
 	if t.PluginSpec != nil || t.Runtime == swarm.RuntimePlugin {
 		return out, fail(http.StatusNotImplemented, "services that run plugins are not supported")

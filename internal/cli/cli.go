@@ -51,6 +51,7 @@ func run(ctx context.Context, c Config) error {
 	}
 	root := rootCommand(docker, c)
 	top := rootFlags(root, docker)
+	addServiceExec(root, docker) //nolint:contextcheck // cobra gives commands theirs
 	cmd, args, err := top.HandleGlobalFlags()
 	if err != nil {
 		return err

@@ -1,13 +1,15 @@
 package dataplane
 
 import (
+	"cmp"
 	"net/netip"
 
+	"github.com/shoal-dev/shoal/internal/dataplane/pmap"
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
-// Config is all that one node wants of its kernel. Parts that have not changed since the last Apply should be the same
-// pointers: they are then not looked at again.
+// Config is all that one node wants of its kernel. What there may be very much of is kept in maps that are made from those of the
+// Config before: what an Apply costs then goes by what has changed, not by how much there is.
 type Config struct {
 	Bridges  map[string]*Bridge  // by interface name
 	Overlays map[string]*Overlay // by network ID
@@ -15,9 +17,22 @@ type Config struct {
 	Sandboxes map[string]*Sandbox
 	// Ingress is nil while the node is in no cluster.
 	Ingress *Ingress
-	// Ports are published on the node: by Docker's bridge publishing, or on the routing mesh.
+	// Ports are those that this node's containers publish on it.
 	Ports []Port
+	// Mesh is the ports of the routing mesh. None of them is among Ports.
+	Mesh MeshPorts
 }
+
+type (
+	// Remotes are endpoints on other nodes.
+	Remotes = pmap.Map[netip.Addr, Remote]
+	// Services are virtual addresses. A VIP is not changed once it is in use.
+	Services = pmap.Map[netip.Addr, *VIP]
+	// MeshPorts are ports that lead to tasks on any node.
+	MeshPorts = pmap.Map[PortKey, *MeshPort]
+	// Vias says by which address others are reached.
+	Vias = pmap.Map[netip.Addr, netip.Addr]
+)
 
 // Bridge is a Linux bridge in the node's namespace, with egress through the node's own address.
 type Bridge struct {
@@ -38,10 +53,9 @@ type Overlay struct {
 	VNI  uint32
 	Port uint16
 	// Local is the node's address on the data path.
-	Local netip.Addr
-	MTU   int // 0: that of the data path less 50
-	// Remotes are the endpoints on other nodes.
-	Remotes map[netip.Addr]Remote
+	Local   netip.Addr
+	MTU     int // 0: that of the data path less 50
+	Remotes Remotes
 }
 
 // Remote says behind which node an address is.
@@ -53,8 +67,8 @@ type Remote struct {
 // Sandbox is a container's namespace.
 type Sandbox struct {
 	Endpoints []Endpoint
-	// Services are the virtual addresses that the container can reach.
-	Services []VIP
+	// Services are the virtual addresses that the container can reach, by network.
+	Services map[string]Services
 	// DNSPortUDP and DNSPortTCP are where 127.0.0.11:53 is answered; 0 for nowhere.
 	DNSPortUDP, DNSPortTCP uint16
 	// Seed turns the order of backends, so that not every sandbox starts with the same one.
@@ -72,6 +86,8 @@ type Endpoint struct {
 	MAC     string
 	// Gateway is the default route's; invalid for none.
 	Gateway netip.Addr
+	// OnLink is what else is reached through the interface without a gateway: further subnets of the network.
+	OnLink []netip.Prefix
 }
 
 // VIP is a service's virtual address on one network.
@@ -94,6 +110,20 @@ type Backend struct {
 	Port uint16
 }
 
+// PortKey is a port of the node.
+type PortKey struct {
+	Protocol shoal.Protocol
+	Port     uint16
+}
+
+// Compare orders ports.
+func (k PortKey) Compare(other PortKey) int {
+	return cmp.Or(cmp.Compare(k.Protocol, other.Protocol), cmp.Compare(k.Port, other.Port))
+}
+
+// MeshPort is where connections to a port of the mesh go. It is not changed once it is in use.
+type MeshPort struct{ Backends []Backend }
+
 // Ingress is the node's part in the routing mesh.
 type Ingress struct {
 	VNI   uint32
@@ -104,7 +134,7 @@ type Ingress struct {
 	Addr  netip.Prefix
 	Peers []IngressPeer
 	// Tasks says for every task of another node on the mesh by which node it is reached (the node's ingress address).
-	Tasks map[netip.Addr]netip.Addr
+	Tasks Vias
 	// LocalTasks maps the ingress address of this node's tasks to their address on the gateway bridge.
 	LocalTasks map[netip.Addr]netip.Addr
 	Gwbridge   string

@@ -3,10 +3,8 @@ package dataplane
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"net/netip"
 	"os"
-	"slices"
 	"strings"
 
 	"github.com/vishvananda/netlink"
@@ -38,7 +36,8 @@ func closeBriefly(yes bool) error {
 }
 
 // stale matches flows that would lead a datagram or a new connection to a backend that is gone: all of UDP's, and of TCP's those
-// that are closed. Open connections are left to drain.
+// that are closed, and those that have had no answer yet: the next attempt of their client goes to another. Open connections are left
+// to drain.
 type stale map[netip.Addr]bool
 
 // MatchConntrackFlow implements netlink.CustomConntrackFilter.
@@ -48,20 +47,20 @@ func (s stale) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
 		return false
 	}
 	tcp, ok := flow.ProtoInfo.(*netlink.ProtoInfoTCP)
-	return flow.Forward.Protocol == unix.IPPROTO_UDP || ok && (tcp.State == nl.TCP_CONNTRACK_TIME_WAIT || tcp.State == nl.TCP_CONNTRACK_CLOSE)
+	return flow.Forward.Protocol == unix.IPPROTO_UDP ||
+		ok && (tcp.State == nl.TCP_CONNTRACK_TIME_WAIT || tcp.State == nl.TCP_CONNTRACK_CLOSE || tcp.State == nl.TCP_CONNTRACK_SYN_SENT)
 }
 
 // forget makes the namespace choose anew for flows that go to backends which are gone. Without it a client that keeps its port
 // would talk to a dead address for as long as it talks.
-func (p *Plane) forget(ns netns.NsHandle, gone []netip.Addr) error {
+func (p *Plane) forget(ns netns.NsHandle, t *tables, gone []netip.Addr) error {
 	if len(gone) == 0 || p.untracked(ns) {
 		return nil
 	}
-	h, err := netlink.NewHandleAt(ns, unix.NETLINK_NETFILTER)
+	h, err := t.flows(ns)
 	if err != nil {
-		return fmt.Errorf("open conntrack: %w", err)
+		return err
 	}
-	defer h.Close()
 	flows := stale{}
 	for _, a := range gone {
 		flows[a] = true
@@ -100,26 +99,4 @@ func missing(was, now []netip.Addr) []netip.Addr {
 		}
 	}
 	return gone
-}
-
-func vipBackends(services []VIP) []netip.Addr {
-	var out []netip.Addr
-	for _, v := range services {
-		out = append(out, v.Backends...)
-	}
-	return out
-}
-
-// targets is where the node itself sends connections: the backends of its ports, and its tasks on the mesh.
-func targets(c *Config) []netip.Addr {
-	var out []netip.Addr
-	for _, p := range c.Ports {
-		for _, b := range p.Backends {
-			out = append(out, b.Addr)
-		}
-	}
-	if c.Ingress != nil {
-		out = slices.AppendSeq(out, maps.Values(c.Ingress.LocalTasks))
-	}
-	return out
 }

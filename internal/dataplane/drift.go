@@ -1,8 +1,6 @@
 package dataplane
 
 import (
-	"encoding/binary"
-	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -10,18 +8,21 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/google/nftables"
-	mdnetlink "github.com/mdlayher/netlink"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
+
+// thoroughly is how often all entries are compared, even if none was removed: one may have been changed.
+const thoroughly = 30
 
 // Drift compares the kernel with what was applied, names the parts that others have changed, and forgets them, so that the next
 // Apply makes them anew.
 func (p *Plane) Drift() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	thorough := p.looks%thoroughly == 0
+	p.looks++
 	var parts []string
 	for name, b := range p.applied.bridges {
 		if !p.bridgeIntact(b) {
@@ -29,16 +30,16 @@ func (p *Plane) Drift() []string {
 			parts = append(parts, "bridge "+name)
 		}
 	}
-	if in := p.applied.ingress; in != nil && !p.ingressIntact(in) {
+	if in := p.applied.ingress; in != nil && !p.ingressIntact(in, thorough) {
 		p.applied.ingress = nil
 		parts = append(parts, "ingress")
 	}
-	if p.applied.rules != nil && !p.rulesIntact() {
-		p.applied.rules = nil
+	if p.applied.node != nil && !p.rulesIntact() {
+		p.applied.node = nil
 		parts = append(parts, "ports")
 	}
 	for id, o := range p.applied.overlays {
-		if !p.overlayIntact(o) {
+		if !p.overlayIntact(o, thorough) {
 			delete(p.applied.overlays, id)
 			parts = append(parts, "overlay "+id)
 		}
@@ -70,7 +71,7 @@ func hasAddress(h *netlink.Handle, link netlink.Link, want netip.Prefix) bool {
 	return err == nil && slices.ContainsFunc(addrs, func(a netlink.Addr) bool { return a.IPNet.String() == ipnet(want).String() })
 }
 
-func (p *Plane) ingressIntact(in *Ingress) bool {
+func (p *Plane) ingressIntact(in *Ingress, thorough bool) bool {
 	link, err := p.node.LinkByName(ingressDevice)
 	if err != nil || link.Attrs().Flags&unix.IFF_UP == 0 || !hasAddress(p.node, link, in.Addr) {
 		return false
@@ -78,17 +79,6 @@ func (p *Plane) ingressIntact(in *Ingress) bool {
 	have, err := programmed(p.node, link.Attrs().Index)
 	if err != nil || !maps.Equal(have, in.remotes()) {
 		return false
-	}
-	routes, err := p.node.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{LinkIndex: link.Attrs().Index, Table: unix.RT_TABLE_UNSPEC},
-		netlink.RT_FILTER_OIF|netlink.RT_FILTER_TABLE)
-	if err != nil {
-		return false
-	}
-	via := 0
-	for _, r := range routes {
-		if r.Gw != nil {
-			via++
-		}
 	}
 	rules, err := p.node.RuleList(netlink.FAMILY_V4)
 	if err != nil {
@@ -100,39 +90,55 @@ func (p *Plane) ingressIntact(in *Ingress) bool {
 			ours++
 		}
 	}
-	return via == len(in.Tasks)+len(in.Peers) && ours == 2+len(in.Peers)
+	if ours != 2+len(in.Peers) {
+		return false
+	}
+	disturbed := p.disturbed(routeWatch, func() (*watch, error) { return watchRoutes(p.home) })
+	return !disturbed && !thorough || p.routesIntact(link.Attrs().Index, in)
+}
+
+// routesIntact counts the routes to tasks and peers.
+func (p *Plane) routesIntact(device int, in *Ingress) bool {
+	routes, err := p.node.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{LinkIndex: device, Table: unix.RT_TABLE_UNSPEC},
+		netlink.RT_FILTER_OIF|netlink.RT_FILTER_TABLE)
+	if err != nil {
+		return false
+	}
+	via := 0
+	for _, r := range routes {
+		if r.Gw != nil {
+			via++
+		}
+	}
+	return via == in.Tasks.Len()+len(in.Peers)
 }
 
 // rulesIntact looks at the node's table if anything has changed the namespace's nftables. Others may do that at any time: then it
 // counts what is left.
 func (p *Plane) rulesIntact() bool {
+	n := p.applied.node
 	now, err := generation(p.home)
-	if err == nil && now == p.applied.generation {
-		return true
+	if err != nil || now == n.tables.generation {
+		return err == nil
 	}
-	conn, err := nftables.New(nftables.WithNetNSFd(int(p.home)))
-	if err != nil {
-		return true // that says nothing about the table
+	want := newRuleset()
+	want.include(n.frame)
+	for key, port := range n.mesh.All() {
+		writePort(want, key, port)
 	}
-	table := &nftables.Table{Name: tableName, Family: nftables.TableFamilyIPv4}
-	for name, c := range p.applied.rules.chains {
-		if rules, err := conn.GetRules(table, &nftables.Chain{Table: table, Name: name}); err != nil || len(rules) != len(c.rules) {
-			return false
-		}
+	for t := range n.turns {
+		t.write(want)
 	}
-	for name, s := range p.applied.rules.sets {
-		t := &transaction{table: table}
-		if elements, err := conn.GetSetElements(t.kernelSet(name, s)); err != nil || len(elements) != len(s.elements) {
-			return false
-		}
+	if !n.tables.hold(want) {
+		return false
 	}
-	p.applied.generation = now
+	n.tables.generation = now
 	return true
 }
 
-func (p *Plane) overlayIntact(o *Overlay) bool {
+func (p *Plane) overlayIntact(o *Overlay, thorough bool) bool {
 	intact := false
-	_ = p.look(OverlayNamespace(o.ID), func(h *netlink.Handle, _ netns.NsHandle) error { // what cannot be looked at is not intact
+	_ = p.look(OverlayNamespace(o.ID), func(h *netlink.Handle, ns netns.NsHandle) error { // what cannot be looked at is not intact
 		br, err := h.LinkByName(overlayBridge)
 		if err != nil {
 			return err
@@ -141,9 +147,14 @@ func (p *Plane) overlayIntact(o *Overlay) bool {
 		if err != nil {
 			return err
 		}
-		have, err := programmed(h, vx.Attrs().Index)
 		up := br.Attrs().Flags&vx.Attrs().Flags&unix.IFF_UP != 0
-		intact = err == nil && up && vx.Attrs().MasterIndex == br.Attrs().Index && maps.Equal(have, o.Remotes)
+		intact = up && vx.Attrs().MasterIndex == br.Attrs().Index
+		disturbed := p.disturbed(o.ID, func() (*watch, error) { return watchNeighbours(ns) })
+		if !intact || !disturbed && !thorough {
+			return nil
+		}
+		have, err := programmed(h, vx.Attrs().Index)
+		intact = err == nil && maps.Equal(have, maps.Collect(o.Remotes.All()))
 		return err
 	})
 	return intact
@@ -153,7 +164,7 @@ func (p *Plane) sandboxIntact(name string, s *sandboxState) bool {
 	intact := false
 	_ = p.look(name, func(h *netlink.Handle, ns netns.NsHandle) error { // what cannot be looked at is not intact
 		now, err := generation(ns)
-		if err != nil || now != s.generation {
+		if err != nil || now != s.tables.generation {
 			return err
 		}
 		links, err := h.LinkList()
@@ -198,36 +209,4 @@ func (p *Plane) look(name string, do func(*netlink.Handle, netns.NsHandle) error
 	}
 	defer h.Close()
 	return do(h, ns)
-}
-
-// generation is a number that changes with every change to the namespace's nftables, whoever makes it.
-func generation(ns netns.NsHandle) (uint32, error) {
-	conn, err := mdnetlink.Dial(unix.NETLINK_NETFILTER, &mdnetlink.Config{NetNS: int(ns)})
-	if err != nil {
-		return 0, fmt.Errorf("open nftables: %w", err)
-	}
-	defer func() { _ = conn.Close() }()
-	replies, err := conn.Execute(mdnetlink.Message{
-		Header: mdnetlink.Header{Type: unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_GETGEN, Flags: mdnetlink.Request},
-		Data:   make([]byte, 4), // struct nfgenmsg
-	})
-	if err != nil {
-		return 0, fmt.Errorf("ask for nftables generation: %w", err)
-	}
-	for _, r := range replies {
-		if len(r.Data) < 4 {
-			continue
-		}
-		attrs, err := mdnetlink.NewAttributeDecoder(r.Data[4:])
-		if err != nil {
-			return 0, fmt.Errorf("read nftables generation: %w", err)
-		}
-		attrs.ByteOrder = binary.BigEndian
-		for attrs.Next() {
-			if attrs.Type() == unix.NFTA_GEN_ID {
-				return attrs.Uint32(), nil
-			}
-		}
-	}
-	return 0, errors.New("no nftables generation was told")
 }

@@ -2,8 +2,11 @@ package dataplane
 
 import (
 	"encoding/binary"
+	"net"
 	"net/netip"
+	"slices"
 
+	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
@@ -16,7 +19,46 @@ func native32(v uint32) []byte { return binaryutil.NativeEndian.PutUint32(v) }
 
 func be16(v uint16) []byte { return binary.BigEndian.AppendUint16(nil, v) }
 
-func ip4(a netip.Addr) []byte { b := a.As4(); return b[:] }
+// family is IPv4 or IPv6, as rules see them.
+type family struct {
+	proto        byte
+	saddr, daddr uint32 // offsets in the header
+	size         uint32 // of an address
+	data         nftables.SetDatatype
+}
+
+func ipv4() family { return family{unix.NFPROTO_IPV4, 12, 16, 4, nftables.TypeIPAddr} }
+
+func ipv6() family { return family{unix.NFPROTO_IPV6, 8, 24, 16, nftables.TypeIP6Addr} }
+
+func familyOf(a netip.Addr) family {
+	if a.Is4() {
+		return ipv4()
+	}
+	return ipv6()
+}
+
+// named is the name of what there is one of per family.
+func (f family) named(name string) string {
+	if f.proto == unix.NFPROTO_IPV6 {
+		return name + "6"
+	}
+	return name
+}
+
+// is matches packets of the family.
+func (f family) is() []expr.Any {
+	return []expr.Any{&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1}, match(expr.CmpOpEq, []byte{f.proto})}
+}
+
+// source and destination put an address of the packet into the register.
+func (f family) source(register uint32) expr.Any {
+	return &expr.Payload{DestRegister: register, Base: expr.PayloadBaseNetworkHeader, Offset: f.saddr, Len: f.size}
+}
+
+func (f family) destination(register uint32) expr.Any {
+	return &expr.Payload{DestRegister: register, Base: expr.PayloadBaseNetworkHeader, Offset: f.daddr, Len: f.size}
+}
 
 func ifname(name string) []byte {
 	b := make([]byte, unix.IFNAMSIZ)
@@ -50,48 +92,54 @@ func l4proto(proto byte) []expr.Any {
 	return []expr.Any{&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1}, match(expr.CmpOpEq, []byte{proto})}
 }
 
-func network(offset, length uint32) expr.Any {
-	return &expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: length}
+// to and from match one address of the packet.
+func to(a netip.Addr) []expr.Any {
+	f := familyOf(a)
+	return append(f.is(), f.destination(1), match(expr.CmpOpEq, a.AsSlice()))
 }
 
-const saddr, daddr = 12, 16 // offsets in the IPv4 header
-
-func address(offset uint32, a netip.Addr) []expr.Any {
-	return []expr.Any{network(offset, 4), match(expr.CmpOpEq, ip4(a))}
+func toWithin(p netip.Prefix) []expr.Any {
+	f := familyOf(p.Addr())
+	return slices.Concat(f.is(), []expr.Any{f.destination(1)}, within(p))
 }
 
-func within(offset uint32, p netip.Prefix) []expr.Any {
-	mask := make([]byte, 4)
-	binary.BigEndian.PutUint32(mask, ^uint32(0)<<(32-p.Bits()))
-	if p.Bits() == 0 {
-		mask = make([]byte, 4)
-	}
-	return []expr.Any{network(offset, 4),
-		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: mask, Xor: make([]byte, 4)},
-		match(expr.CmpOpEq, ip4(p.Masked().Addr()))}
+func fromWithin(p netip.Prefix) []expr.Any {
+	f := familyOf(p.Addr())
+	return slices.Concat(f.is(), []expr.Any{f.source(1)}, within(p))
 }
 
-func addressIn(offset uint32, set string) []expr.Any {
-	return []expr.Any{network(offset, 4), &expr.Lookup{SourceRegister: 1, SetName: set}}
+// within matches if the address in register 1 is of the prefix.
+func within(p netip.Prefix) []expr.Any {
+	size := p.Addr().BitLen() / 8
+	return []expr.Any{
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: uint32(size), Mask: net.CIDRMask(p.Bits(), 8*size), Xor: make([]byte, size)},
+		match(expr.CmpOpEq, p.Masked().Addr().AsSlice())}
 }
 
-// vmap goes to the chain that the map has for the address.
-func vmap(offset uint32, dict string) []expr.Any {
-	return []expr.Any{network(offset, 4), &expr.Lookup{SourceRegister: 1, DestRegister: 0, IsDestRegSet: true, SetName: dict}}
+// fromIn matches if the source address is in the set.
+func fromIn(f family, set string) []expr.Any {
+	return append(f.is(), f.source(1), &expr.Lookup{SourceRegister: 1, SetName: set})
 }
 
 func dport(port uint16) []expr.Any {
 	return []expr.Any{&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2}, match(expr.CmpOpEq, be16(port))}
 }
 
-// portVmap goes to the chain that the map has for the transport protocol and destination port.
-func portVmap(dict string) []expr.Any {
+// protoAndPort puts the transport protocol and the destination port into registers 8 and 9.
+func protoAndPort() []expr.Any {
 	return []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 8},
 		&expr.Payload{DestRegister: 9, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
-		&expr.Lookup{SourceRegister: 8, DestRegister: 0, IsDestRegSet: true, SetName: dict},
 	}
 }
+
+// leap goes to the chain that the map has for what begins in the register.
+func leap(register uint32, dict string) []expr.Any {
+	return []expr.Any{&expr.Lookup{SourceRegister: register, DestRegister: 0, IsDestRegSet: true, SetName: dict}}
+}
+
+// portVmap goes to the chain that the map has for the transport protocol and destination port.
+func portVmap(dict string) []expr.Any { return slices.Concat(protoAndPort(), leap(8, dict)) }
 
 func portKey(proto byte, port uint16) []byte {
 	return []byte{proto, 0, 0, 0, byte(port >> 8), byte(port), 0, 0}
@@ -153,23 +201,18 @@ func find(dict string) expr.Any {
 	return &expr.Lookup{SourceRegister: 1, DestRegister: 1, IsDestRegSet: true, SetName: dict}
 }
 
-// turn takes the next of n slots in turn and finds its address in the map.
-func turn(n int, dict string) []expr.Any {
-	return []expr.Any{&expr.Numgen{Register: 1, Modulus: uint32(n), Type: unix.NFT_NG_INCREMENTAL}, find(dict)}
+// turn puts the next of n numbers in turn into the register.
+func turn(n int, register uint32) expr.Any {
+	return &expr.Numgen{Register: register, Modulus: uint32(n), Type: unix.NFT_NG_INCREMENTAL}
 }
 
-// dnat sends the connection to the address in register 1, and to the port if it is not 0.
-func dnat(port uint16) []expr.Any {
-	nat := &expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: 1}
-	if port == 0 {
-		return []expr.Any{nat}
-	}
-	nat.RegProtoMin = 2
-	return []expr.Any{&expr.Immediate{Register: 2, Data: be16(port)}, nat}
+// dnat sends the connection to the address in register 1 and, if it is not 0, to the port in register ports.
+func dnat(f family, ports uint32) []expr.Any {
+	return []expr.Any{&expr.NAT{Type: expr.NATTypeDestNAT, Family: uint32(f.proto), RegAddrMin: 1, RegProtoMin: ports}}
 }
 
 func dnatTo(a netip.Addr, port uint16) []expr.Any {
-	return append([]expr.Any{&expr.Immediate{Register: 1, Data: ip4(a)}}, dnat(port)...)
+	return append([]expr.Any{&expr.Immediate{Register: 1, Data: a.AsSlice()}, &expr.Immediate{Register: 2, Data: be16(port)}}, dnat(familyOf(a), 2)...)
 }
 
 // discardPort is where nothing listens: what is redirected there is refused at once.

@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"reflect"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/shoal-dev/shoal/internal/dataplane/pmap"
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
@@ -23,24 +25,65 @@ const (
 )
 
 func (p *Plane) applyIngress(in *Ingress) error {
+	was := p.applied.ingress
+	if p.looked && was.same(in) && (in == nil || was.Tasks == in.Tasks) {
+		return nil
+	}
 	p.applied.ingress = nil
 	if in == nil {
 		return errors.Join(p.ingressRules(nil), p.removeIngress())
+	}
+	if err := p.makeIngress(in, was); err != nil {
+		return err
+	}
+	p.applied.ingress = in
+	return nil
+}
+
+func (p *Plane) makeIngress(in, was *Ingress) error {
+	if was != nil && was.same(in) {
+		link, err := p.node.LinkByName(ingressDevice)
+		if err != nil {
+			return fmt.Errorf("find %s: %w", ingressDevice, err)
+		}
+		return p.rerouteTasks(link.Attrs().Index, pmap.Changes(was.Tasks, in.Tasks))
 	}
 	link, err := p.ingressLink(in)
 	if err != nil {
 		return err
 	}
-	if err := program(p.node, link, in.remotes(), nil); err != nil {
+	if err := programAll(p.node, link, pmap.Of(in.remotes())); err != nil {
 		return err
 	}
 	if err := p.ingressRoutes(link, in); err != nil {
 		return err
 	}
-	if err := p.ingressRules(in); err != nil {
-		return err
+	return p.ingressRules(in)
+}
+
+// same tells that they differ at most in the tasks of other nodes.
+func (in *Ingress) same(other *Ingress) bool {
+	if in == nil || other == nil {
+		return in == other
 	}
-	p.applied.ingress = in
+	a, b := *in, *other
+	a.Tasks, b.Tasks = Vias{}, Vias{}
+	return reflect.DeepEqual(a, b)
+}
+
+// rerouteTasks follows a change in the tasks of other nodes.
+func (p *Plane) rerouteTasks(index int, changes []pmap.Change[netip.Addr, netip.Addr]) error {
+	for _, c := range changes {
+		dst := ipnet(netip.PrefixFrom(c.Key, c.Key.BitLen()))
+		if !c.Has {
+			err := p.node.RouteDel(&netlink.Route{LinkIndex: index, Dst: dst, Gw: c.Old.AsSlice()})
+			if err != nil && !errors.Is(err, unix.ESRCH) {
+				return fmt.Errorf("remove route to %s: %w", c.Key, err)
+			}
+		} else if err := p.node.RouteReplace(&netlink.Route{LinkIndex: index, Dst: dst, Gw: c.New.AsSlice()}); err != nil {
+			return fmt.Errorf("route %s via %s: %w", c.Key, c.New, err)
+		}
+	}
 	return nil
 }
 
@@ -120,9 +163,10 @@ func (p *Plane) ingressRoutes(link netlink.Link, in *Ingress) error {
 	}
 	want := map[key]*netlink.Route{}
 	add := func(table int, dst netip.Prefix, via netip.Addr) {
-		want[key{table, ipnet(dst).String()}] = &netlink.Route{LinkIndex: index, Table: table, Dst: ipnet(dst), Gw: via.AsSlice()}
+		// The node may have its address from another subnet than this one: the network grows.
+		want[key{table, ipnet(dst).String()}] = &netlink.Route{LinkIndex: index, Table: table, Dst: ipnet(dst), Gw: via.AsSlice(), Flags: int(netlink.FLAG_ONLINK)}
 	}
-	for task, node := range in.Tasks {
+	for task, node := range in.Tasks.All() {
 		add(unix.RT_TABLE_MAIN, netip.PrefixFrom(task, 32), node)
 	}
 	for _, peer := range in.Peers {

@@ -32,7 +32,8 @@ func protoNumber(p shoal.Protocol) byte {
 	}
 }
 
-// nodeRules is the table in the node's own namespace: egress, published ports and the routing mesh.
+// nodeRules is the table in the node's own namespace, without the single ports of the mesh: egress, published ports, and the node's part
+// in the routing mesh.
 func nodeRules(c *Config) *ruleset {
 	rs := newRuleset()
 	bridges := rs.set("bridges", nftables.TypeIFName)
@@ -40,13 +41,13 @@ func nodeRules(c *Config) *ruleset {
 		bridges.add(ifname(name))
 	}
 	raw := rs.base("raw", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, -300)
-	raw.rule(iifNot("lo"), within(daddr, netip.MustParsePrefix("127.0.0.0/8")), verdict(expr.VerdictDrop))
+	raw.rule(iifNot("lo"), toWithin(netip.MustParsePrefix("127.0.0.0/8")), verdict(expr.VerdictDrop))
 	forward := rs.base("forward", nftables.ChainTypeFilter, nftables.ChainHookForward, 0)
 	post := rs.base("post", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, 100)
 	for _, name := range keys(c.Bridges) {
 		bridgeRules(c.Bridges[name], forward, post)
 	}
-	post.rule(within(saddr, netip.MustParsePrefix("127.0.0.0/8")), oifIn("bridges"), masquerade())
+	post.rule(fromWithin(netip.MustParsePrefix("127.0.0.0/8")), oifIn("bridges"), masquerade())
 	publish(rs, c)
 	if c.Ingress != nil {
 		ingressRules(rs, c.Ingress, forward, post)
@@ -69,9 +70,9 @@ func bridgeRules(b *Bridge, forward, post *ruleChain) {
 	}
 	// What was not published is not reachable from without, nor from another bridge.
 	forward.rule(oif(b.Name), ctNew(), translated(false), verdict(expr.VerdictDrop))
-	post.rule(within(saddr, subnet), oif(b.Name), translated(true), masquerade())
+	post.rule(fromWithin(subnet), oif(b.Name), translated(true), masquerade())
 	if b.Masquerade {
-		post.rule(within(saddr, subnet), oifNot(b.Name), masquerade())
+		post.rule(fromWithin(subnet), oifNot(b.Name), masquerade())
 	}
 }
 
@@ -80,11 +81,14 @@ func publish(rs *ruleset, c *Config) {
 	pre := rs.base("pre", nftables.ChainTypeNAT, nftables.ChainHookPrerouting, -100)
 	out := rs.base("out", nftables.ChainTypeNAT, nftables.ChainHookOutput, -100)
 	if c.Ingress != nil {
-		pre.rule(iif(ingressDevice), []expr.Any{network(daddr, 4), find("localtasks")}, dnat(0))
+		f := ipv4()
+		pre.rule(f.is(), iif(ingressDevice), []expr.Any{f.destination(1), find("localtasks")}, dnat(f, 0))
 	}
 	portDict(rs, "ports")
+	meshMaps(rs)
 	for _, hook := range []*ruleChain{pre, out} {
 		hook.rule(local(false), portVmap("ports"))
+		meshRules(hook)
 	}
 	ports := slices.Clone(c.Ports)
 	// Ports bound to one address come before those bound to any.
@@ -116,7 +120,7 @@ func publishPort(rs *ruleset, p Port) {
 	}
 	var only []expr.Any
 	if specific(p) == 1 {
-		only = address(daddr, p.HostIP)
+		only = to(p.HostIP)
 	}
 	switch len(p.Backends) {
 	case 0:
@@ -128,9 +132,10 @@ func publishPort(rs *ruleset, p Port) {
 	default:
 		slots := rs.dict("to_"+strings.TrimPrefix(name, "port_"), nftables.TypeInteger, nftables.TypeIPAddr)
 		for i, b := range p.Backends {
-			slots.put(native32(uint32(i)), ip4(b.Addr))
+			slots.put(native32(uint32(i)), b.Addr.AsSlice())
 		}
-		c.rule(only, turn(len(p.Backends), "to_"+strings.TrimPrefix(name, "port_")), dnat(p.Backends[0].Port))
+		c.rule(only, []expr.Any{turn(len(p.Backends), 1), find("to_" + strings.TrimPrefix(name, "port_")),
+			&expr.Immediate{Register: 2, Data: be16(p.Backends[0].Port)}}, dnat(ipv4(), 2))
 	}
 }
 
@@ -142,11 +147,11 @@ func ingressRules(rs *ruleset, in *Ingress, forward, post *ruleChain) {
 	nodes := rs.set("nodes", nftables.TypeIPAddr)
 	for _, p := range in.Peers {
 		marks.put(mac(p.Addr), native32(peerMark(p.Addr)))
-		nodes.add(ip4(p.VTEP))
+		nodes.add(p.VTEP.AsSlice())
 	}
 	tasks := rs.dict("localtasks", nftables.TypeIPAddr, nftables.TypeIPAddr)
 	for ingress, gw := range in.LocalTasks {
-		tasks.put(ip4(ingress), ip4(gw))
+		tasks.put(ingress.AsSlice(), gw.AsSlice())
 	}
 	mangle := rs.base("mangle", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, -150)
 	mangle.rule(iif(ingressDevice), ctNew(), []expr.Any{etherSource(), find("marks"),
@@ -158,7 +163,7 @@ func ingressRules(rs *ruleset, in *Ingress, forward, post *ruleChain) {
 		forward.rule(side, clampMSS())
 	}
 	post.rule(local(true), oif(ingressDevice), masquerade())
-	post.rule(addressIn(saddr, "nodes"), oif(ingressDevice), masquerade())
+	post.rule(fromIn(ipv4(), "nodes"), oif(ingressDevice), masquerade())
 	// The tunnel's own packets need no tracking.
 	for name, hook := range map[string]*nftables.ChainHook{"tunnel_in": nftables.ChainHookPrerouting, "tunnel_out": nftables.ChainHookOutput} {
 		rs.base(name, nftables.ChainTypeFilter, hook, -310).rule(l4proto(unix.IPPROTO_UDP), dport(in.Port), []expr.Any{&expr.Notrack{}})

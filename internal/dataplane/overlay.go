@@ -6,12 +6,13 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
-	"reflect"
 	"strings"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/shoal-dev/shoal/internal/dataplane/pmap"
 )
 
 const (
@@ -37,7 +38,7 @@ func (p *Plane) applyOverlay(o *Overlay) error {
 	was := p.applied.overlays[o.ID]
 	delete(p.applied.overlays, o.ID)
 	p.partsMu.Unlock()
-	if was != o && !reflect.DeepEqual(was, o) {
+	if was == nil || *was != *o {
 		if err := p.makeOverlay(o, was); err != nil {
 			return err
 		}
@@ -56,6 +57,12 @@ func (p *Plane) makeOverlay(o, was *Overlay) error {
 			return err
 		}
 		was = nil
+		p.partsMu.Lock()
+		err := p.closeWatch(o.ID) // of the namespace that was there before
+		p.partsMu.Unlock()
+		if err != nil {
+			return err
+		}
 	}
 	ns, err := netns.GetFromPath(path)
 	if err != nil {
@@ -67,6 +74,13 @@ func (p *Plane) makeOverlay(o, was *Overlay) error {
 		return fmt.Errorf("open netlink: %w", err)
 	}
 	defer h.Close()
+	if was != nil && was.frame() == o.frame() {
+		vx, err := h.LinkByName(overlayTunnel)
+		if err != nil {
+			return fmt.Errorf("find tunnel: %w", err)
+		}
+		return program(h, vx.Attrs().Index, pmap.Changes(was.Remotes, o.Remotes))
+	}
 	mtu := mtuOr(o.MTU, p.pathMTU(o.Local)-tunnelOverhead)
 	br, err := p.overlayBridge(h, ns, mtu)
 	if err != nil {
@@ -85,7 +99,7 @@ func (p *Plane) makeOverlay(o, was *Overlay) error {
 			if err := raise(h, vx, br); err != nil {
 				return err
 			}
-			return program(h, vx, o.Remotes, remotesOf(was))
+			return programAll(h, vx, o.Remotes)
 		}
 	}
 	// The device is made by the node's socket, so that its outer packets travel in the node's namespace.
@@ -100,7 +114,7 @@ func (p *Plane) makeOverlay(o, was *Overlay) error {
 	if err := raise(h, vx, br); err != nil {
 		return err
 	}
-	return program(h, vx, o.Remotes, nil)
+	return programAll(h, vx, o.Remotes)
 }
 
 // raise puts the tunnel on the bridge and sets it up, if it is not.
@@ -118,11 +132,11 @@ func raise(h *netlink.Handle, vx, br netlink.Link) error {
 	return nil
 }
 
-func remotesOf(o *Overlay) map[netip.Addr]Remote {
-	if o == nil {
-		return nil
-	}
-	return o.Remotes
+// frame is the overlay without what there is much of.
+func (o *Overlay) frame() Overlay {
+	f := *o
+	f.Remotes = Remotes{}
+	return f
 }
 
 func (p *Plane) overlayBridge(h *netlink.Handle, ns netns.NsHandle, mtu int) (netlink.Link, error) {
@@ -167,33 +181,32 @@ func (p *Plane) pathMTU(local netip.Addr) int {
 	return defaultMTU
 }
 
-// program writes a forwarding and a neighbour entry per remote address: the tunnel answers ARP itself and never learns or floods.
-// was is what it is known to hold; nil means that the kernel must be asked.
-func program(h *netlink.Handle, vx netlink.Link, want, was map[netip.Addr]Remote) error {
+// programAll makes the device's entries those of the remotes, whatever they are now.
+func programAll(h *netlink.Handle, vx netlink.Link, want Remotes) error {
 	index := vx.Attrs().Index
-	if was == nil {
-		var err error
-		if was, err = programmed(h, index); err != nil {
-			return err
-		}
+	have, err := programmed(h, index)
+	if err != nil {
+		return err
 	}
-	for addr, r := range was {
-		if now, ok := want[addr]; ok && now.MAC == r.MAC {
-			continue
-		}
-		for _, n := range entries(index, addr, r) {
-			if err := h.NeighDel(n); err != nil && !errors.Is(err, unix.ENOENT) {
-				return fmt.Errorf("forget %s: %w", addr, err)
+	return program(h, index, pmap.Changes(pmap.Of(have), want))
+}
+
+// program writes a forwarding and a neighbour entry per remote address: the tunnel answers ARP itself and never learns or floods.
+func program(h *netlink.Handle, index int, changes []pmap.Change[netip.Addr, Remote]) error {
+	for _, c := range changes {
+		if c.Had && (!c.Has || c.New.MAC != c.Old.MAC) {
+			for _, n := range entries(index, c.Key, c.Old) {
+				if err := h.NeighDel(n); err != nil && !errors.Is(err, unix.ENOENT) {
+					return fmt.Errorf("forget %s: %w", c.Key, err)
+				}
 			}
 		}
-	}
-	for addr, r := range want {
-		if was[addr] == r {
+		if !c.Has {
 			continue
 		}
-		for _, n := range entries(index, addr, r) {
+		for _, n := range entries(index, c.Key, c.New) {
 			if err := h.NeighSet(n); err != nil {
-				return fmt.Errorf("program %s behind %s: %w", addr, r.VTEP, err)
+				return fmt.Errorf("program %s behind %s: %w", c.Key, c.New.VTEP, err)
 			}
 		}
 	}

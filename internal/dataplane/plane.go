@@ -9,10 +9,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"os"
 	"path/filepath"
-	"reflect"
+	"strings"
 	"sync"
 
 	"github.com/vishvananda/netlink"
@@ -39,11 +38,14 @@ type Plane struct {
 
 	looked bool // the links of the node were searched for leftovers; guarded by mu
 
-	mu      sync.Mutex // held for the length of an Apply; guards applied
+	mu      sync.Mutex // held for the length of an Apply; guards applied, watches, looks
 	applied applied
+	watches map[string]*watch
+	looks   int // for drift
 
-	partsMu sync.Mutex // guards the maps in applied while parts are worked on in parallel, and held
+	partsMu sync.Mutex // guards the maps in applied while parts are worked on in parallel, held and tables
 	held    map[string]bool
+	tables  map[string]*tables // by namespace; that of the node is ""
 }
 
 // applied is what the kernel is known to hold. What failed half way is forgotten, so that the next Apply looks again.
@@ -52,16 +54,7 @@ type applied struct {
 	overlays  map[string]*Overlay
 	sandboxes map[string]*sandboxState
 	ingress   *Ingress
-	rules     *ruleset // of the node's namespace
-	// generation is that of the namespace's nftables after the rules were installed.
-	generation uint32
-	targets    []netip.Addr // where its ports lead
-}
-
-type sandboxState struct {
-	config     *Sandbox
-	rules      *ruleset
-	generation uint32
+	node      *nodeState
 }
 
 // PartError says which part of a Config could not be applied; the others were.
@@ -88,7 +81,7 @@ func New(s Settings) (*Plane, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open netlink: %w", err)
 	}
-	p := &Plane{log: s.Log, dir: s.Dir, home: home, node: node, held: map[string]bool{}}
+	p := &Plane{log: s.Log, dir: s.Dir, home: home, node: node, held: map[string]bool{}, tables: map[string]*tables{}, watches: map[string]*watch{}}
 	p.Forget()
 	return p, nil
 }
@@ -97,6 +90,12 @@ func New(s Settings) (*Plane, error) {
 func (p *Plane) Close() error {
 	p.node.Close()
 	err := p.home.Close()
+	for _, t := range p.tables {
+		err = errors.Join(err, t.close())
+	}
+	for _, w := range p.watches {
+		err = errors.Join(err, w.close())
+	}
 	if p.sockets != nil {
 		err = errors.Join(err, p.sockets.close())
 	}
@@ -134,7 +133,7 @@ func (p *Plane) Namespace(name string) (string, error) {
 	if pinned(path) {
 		return path, nil
 	}
-	return path, create(p.home, path)
+	return path, errors.Join(p.closeTables(name), create(p.home, path))
 }
 
 // Release lets the next Apply drop the namespace if its Config does not have it.
@@ -180,9 +179,7 @@ func (p *Plane) Apply(ctx context.Context, c *Config) error {
 	p.parallel(ctx, keys(c.Overlays), func(id string) {
 		failed.note("overlay "+id, p.applyOverlay(c.Overlays[id]))
 	})
-	if !p.looked || !reflect.DeepEqual(c.Ingress, p.applied.ingress) {
-		failed.note("ingress", p.applyIngress(c.Ingress))
-	}
+	failed.note("ingress", p.applyIngress(c.Ingress))
 	p.parallel(ctx, keys(c.Sandboxes), func(name string) {
 		failed.note("sandbox "+name, p.applySandbox(name, c.Sandboxes[name], c))
 	})
@@ -191,27 +188,34 @@ func (p *Plane) Apply(ctx context.Context, c *Config) error {
 	return errors.Join(failed.errs...)
 }
 
-func (p *Plane) applyRules(c *Config) error {
-	rules := nodeRules(c)
-	if p.applied.rules != nil && reflect.DeepEqual(rules, p.applied.rules) {
+// tablesOf is the namespace's tables, opened if they are not.
+func (p *Plane) tablesOf(name string, ns netns.NsHandle) (*tables, error) {
+	p.partsMu.Lock()
+	t := p.tables[name]
+	p.partsMu.Unlock()
+	if t != nil {
+		return t, nil
+	}
+	t, err := openTables(ns)
+	if err != nil {
+		return nil, err
+	}
+	p.partsMu.Lock()
+	defer p.partsMu.Unlock()
+	p.tables[name] = t
+	return t, nil
+}
+
+// closeTables lets go of a namespace's tables: it is to end, or something went wrong half way.
+func (p *Plane) closeTables(name string) error {
+	p.partsMu.Lock()
+	t := p.tables[name]
+	delete(p.tables, name)
+	p.partsMu.Unlock()
+	if t == nil {
 		return nil
 	}
-	was := p.applied.rules
-	p.applied.rules = nil
-	if err := p.InNode(func() error { return closeBriefly(len(c.Ports) > 0 || c.Ingress != nil) }); err != nil {
-		p.log.Warn("a busy client's connections may not be spread evenly", "err", err)
-	}
-	if err := rules.install(int(p.home), was); err != nil {
-		return err
-	}
-	now, err := generation(p.home)
-	if err != nil {
-		return err
-	}
-	p.applied.rules, p.applied.generation = rules, now
-	gone := missing(p.applied.targets, targets(c))
-	p.applied.targets = targets(c)
-	return p.forget(p.home, gone)
+	return t.close()
 }
 
 // failures collects errors of parts that are applied in parallel.
@@ -255,7 +259,7 @@ func (p *Plane) prune(c *Config) error {
 		if _, ok := c.Sandboxes[name]; ok || overlayWanted(c, name) || p.isHeld(name) {
 			continue
 		}
-		errs = append(errs, removeTunnel(p.path(name)), drop(p.path(name)))
+		errs = append(errs, p.closeWatch(strings.TrimPrefix(name, overlayPrefix)), removeTunnel(p.path(name)), p.closeTables(name), drop(p.path(name)))
 	}
 	for id := range p.applied.overlays {
 		if c.Overlays[id] == nil {

@@ -87,6 +87,10 @@ func inside(p *Plane, name string) func(func() error) error {
 	return func(f func() error) error { return netnstest.At(p.path(name), f) }
 }
 
+func oneService(vip netip.Addr, backends []netip.Addr) map[string]Services {
+	return map[string]Services{"net": Services{}.Set(vip, &VIP{Addr: vip, Backends: backends})}
+}
+
 func TestBridgeVIPAndPorts(t *testing.T) {
 	ns := netnstest.New(t)
 	p := newPlane(t, ns)
@@ -95,7 +99,7 @@ func TestBridgeVIPAndPorts(t *testing.T) {
 		c := &Config{Bridges: map[string]*Bridge{"docker0": {Name: "docker0", Gateway: netip.MustParsePrefix("172.30.0.1/16"), Masquerade: true}}, Sandboxes: map[string]*Sandbox{}}
 		for i := range 3 {
 			a := netip.AddrFrom4([4]byte{172, 30, 0, byte(2 + i)})
-			c.Sandboxes[fmt.Sprint("s", i)] = &Sandbox{Seed: uint32(i), Services: []VIP{{Addr: vip, Backends: backends}},
+			c.Sandboxes[fmt.Sprint("s", i)] = &Sandbox{Seed: uint32(i), Services: oneService(vip, backends),
 				Endpoints: []Endpoint{{Name: "eth0", Bridge: "docker0", Addr: netip.PrefixFrom(a, 16), MAC: MAC(a), Gateway: netip.MustParseAddr("172.30.0.1")}}}
 		}
 		c.Ports = []Port{{Protocol: shoal.TCP, Port: 8080, Backends: []Backend{{netip.MustParseAddr("172.30.0.3"), 80}, {netip.MustParseAddr("172.30.0.4"), 80}}},

@@ -2,21 +2,18 @@ package dataplane
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"sort"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
-	mdnetlink "github.com/mdlayher/netlink"
 )
 
 // tableName is the one nftables table that this room owns in every namespace it works in.
 const tableName = "shoal"
-
-const batchBuffer = 64 << 20
 
 // ruleset is the wanted content of the table. Names are unique among sets and among chains.
 type ruleset struct {
@@ -66,6 +63,16 @@ func (rs *ruleset) dict(name string, key, data nftables.SetDatatype) *ruleSet {
 	return s
 }
 
+// include adds what other has. The elements of its sets are copied, so that more can be added to them here.
+func (rs *ruleset) include(other *ruleset) {
+	maps.Copy(rs.chains, other.chains)
+	for name, s := range other.sets {
+		own := *s
+		own.elements = maps.Clone(s.elements)
+		rs.sets[name] = &own
+	}
+}
+
 func (c *ruleChain) rule(parts ...[]expr.Any) { c.rules = append(c.rules, slices.Concat(parts...)) }
 
 func (s *ruleSet) add(key []byte) { s.elements[string(key)] = nftables.SetElement{Key: key} }
@@ -78,36 +85,6 @@ func (s *ruleSet) jump(key []byte, chain string) {
 	s.elements[string(key)] = nftables.SetElement{Key: key, VerdictData: &expr.Verdict{Kind: expr.VerdictGoto, Chain: chain}}
 }
 
-// install makes the namespace's table say what rs says, in one transaction. was is what the table is known to hold, or nil if that
-// is not known: then the table is replaced as a whole. Chains and elements that stay as they are keep their state, so that a
-// change to one service does not start another one's round robin anew.
-func (rs *ruleset) install(nsfd int, was *ruleset) error {
-	conn, err := nftables.New(nftables.WithNetNSFd(nsfd), nftables.WithSockOptions(func(c *mdnetlink.Conn) error {
-		// The batch goes out as one message, and every part of it is acknowledged.
-		return errors.Join(c.SetWriteBuffer(batchBuffer), c.SetReadBuffer(batchBuffer))
-	}))
-	if err != nil {
-		return fmt.Errorf("open nftables: %w", err)
-	}
-	table := &nftables.Table{Name: tableName, Family: nftables.TableFamilyIPv4}
-	if was == nil {
-		// To remove a table costs the kernel ten milliseconds; most namespaces are new and have none.
-		if _, err := conn.ListTableOfFamily(tableName, table.Family); err == nil {
-			conn.DelTable(table)
-		}
-		was = newRuleset()
-		conn.AddTable(table)
-	}
-	t := &transaction{conn: conn, table: table, was: was, want: rs}
-	if err := t.build(); err != nil {
-		return err
-	}
-	if err := conn.Flush(); err != nil {
-		return fmt.Errorf("commit nftables transaction: %w", err)
-	}
-	return nil
-}
-
 // transaction is the difference between two rulesets, put in the order the kernel wants: chains that are referred to, sets and
 // their elements, rules, and at last what nothing refers to any more.
 type transaction struct {
@@ -115,6 +92,7 @@ type transaction struct {
 	table     *nftables.Table
 	was, want *ruleset
 	lastSet   uint32
+	changes   bool // there is anything to commit
 }
 
 func (t *transaction) build() error {
@@ -125,6 +103,7 @@ func (t *transaction) build() error {
 			t.conn.AddChain(t.kernelChain(name, c))
 		}
 		changed[name] = old == nil || !reflect.DeepEqual(old.rules, c.rules)
+		t.changes = t.changes || changed[name]
 		if changed[name] && old != nil {
 			t.conn.FlushChain(t.kernelChain(name, old))
 		}
@@ -151,11 +130,13 @@ func (t *transaction) build() error {
 	}
 	for _, name := range keys(t.was.sets) {
 		if t.want.sets[name] == nil {
+			t.changes = true
 			t.conn.DelSet(t.kernelSet(name, t.was.sets[name]))
 		}
 	}
 	for _, name := range keys(t.was.chains) {
 		if t.want.chains[name] == nil {
+			t.changes = true
 			t.conn.DelChain(t.kernelChain(name, t.was.chains[name]))
 		}
 	}
@@ -169,7 +150,7 @@ func (t *transaction) set(name string) error {
 		if err := t.conn.AddSet(ks, nil); err != nil {
 			return fmt.Errorf("add set %s: %w", name, err)
 		}
-		old = &ruleSet{}
+		old, t.changes = &ruleSet{}, true
 	}
 	var gone, added []nftables.SetElement
 	for k, e := range old.elements {
@@ -182,6 +163,7 @@ func (t *transaction) set(name string) error {
 			added = append(added, e)
 		}
 	}
+	t.changes = t.changes || len(gone)+len(added) > 0
 	if len(gone) > 0 {
 		if err := t.conn.SetDeleteElements(ks, gone); err != nil {
 			return fmt.Errorf("delete elements of %s: %w", name, err)

@@ -5,20 +5,34 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"reflect"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/shoal-dev/shoal/internal/dataplane/pmap"
 )
+
+// sandboxState is what a sandbox's kernel state was made from.
+type sandboxState struct {
+	config *Sandbox
+	turns  map[aTurn]bool // that its table has chains for
+	// generation of the namespace's nftables is that of its tables.
+	tables *tables
+}
 
 func (p *Plane) applySandbox(name string, s *Sandbox, c *Config) error {
 	p.partsMu.Lock()
 	was := p.applied.sandboxes[name]
 	p.partsMu.Unlock()
-	if was != nil && (was.config == s || reflect.DeepEqual(was.config, s)) {
+	if was != nil && was.config.same(s) && maps.Equal(was.config.Services, s.Services) {
 		return nil
+	}
+	if was != nil && was.config.Seed != s.Seed {
+		was = nil // the order of all backends is another
 	}
 	p.partsMu.Lock()
 	delete(p.applied.sandboxes, name)
@@ -28,40 +42,78 @@ func (p *Plane) applySandbox(name string, s *Sandbox, c *Config) error {
 		return fmt.Errorf("open namespace: %w", err)
 	}
 	defer ns.Close()
-	if was == nil || !reflect.DeepEqual(was.config.Endpoints, s.Endpoints) {
-		if err := p.applyEndpoints(ns, s, c); err != nil {
-			return err
-		}
-	}
-	var known *ruleset
-	if was != nil {
-		known = was.rules
-	} else if err := inNamespace(p.home, ns, func() error { return closeBriefly(true) }); err != nil {
-		p.log.Warn("a busy client's connections may not be spread evenly", "sandbox", name, "err", err)
-	}
-	rules := s.rules()
-	if err := rules.install(int(ns), known); err != nil {
-		return err
-	}
-	if err := p.balance(name, ns, s); err != nil {
-		return err
-	}
-	if was != nil {
-		if err := p.forget(ns, missing(vipBackends(was.config.Services), vipBackends(s.Services))); err != nil {
-			return err
-		}
-	}
-	now, err := generation(ns)
+	now, err := p.makeSandbox(name, ns, was, s, c)
 	if err != nil {
-		return err
+		return errors.Join(err, p.closeTables(name))
 	}
 	p.partsMu.Lock()
 	defer p.partsMu.Unlock()
-	p.applied.sandboxes[name] = &sandboxState{config: s, rules: rules, generation: now}
+	p.applied.sandboxes[name] = now
 	return nil
 }
 
-func (p *Plane) balance(name string, ns netns.NsHandle, s *Sandbox) error {
+// same tells that two sandboxes differ in services at most.
+func (s *Sandbox) same(other *Sandbox) bool {
+	return reflect.DeepEqual(s.Endpoints, other.Endpoints) && s.DNSPortTCP == other.DNSPortTCP && s.DNSPortUDP == other.DNSPortUDP && s.Seed == other.Seed
+}
+
+// serviceChange is a virtual address that appears, disappears or gets other backends.
+type serviceChange = pmap.Change[netip.Addr, *VIP]
+
+// changes is what differs in the services of two sandboxes.
+func (s *Sandbox) changes(was *Sandbox) []serviceChange {
+	var out []serviceChange
+	for network, now := range s.Services {
+		out = append(out, pmap.Changes(was.Services[network], now)...)
+	}
+	for network, old := range was.Services {
+		if _, ok := s.Services[network]; !ok {
+			out = append(out, pmap.Changes(old, Services{})...)
+		}
+	}
+	return out
+}
+
+// makeSandbox turns what the sandbox was into what it shall be; was is nil if that is not known.
+func (p *Plane) makeSandbox(name string, ns netns.NsHandle, was *sandboxState, s *Sandbox, c *Config) (*sandboxState, error) {
+	now := &sandboxState{config: s}
+	var err error
+	if now.tables, err = p.tablesOf(name, ns); err != nil {
+		return nil, err
+	}
+	if was == nil || !reflect.DeepEqual(was.config.Endpoints, s.Endpoints) {
+		if err := p.applyEndpoints(ns, s, c); err != nil {
+			return nil, err
+		}
+	}
+	if was == nil {
+		return now, p.newSandbox(name, ns, now)
+	}
+	now.turns = was.turns
+	changes := s.changes(was.config)
+	if err := now.change(was.config, changes); err != nil {
+		return nil, err
+	}
+	if p.sockets != nil {
+		if err := p.sockets.change(name, changes, s.Seed); err != nil {
+			return nil, err
+		}
+	}
+	return now, p.forget(ns, now.tables, abandoned(changes))
+}
+
+func (p *Plane) newSandbox(name string, ns netns.NsHandle, now *sandboxState) error {
+	s := now.config
+	if err := inNamespace(p.home, ns, func() error { return closeBriefly(true) }); err != nil {
+		p.log.Warn("a busy client's connections may not be spread evenly", "sandbox", name, "err", err)
+	}
+	changes := s.changes(&Sandbox{})
+	rules := s.frame()
+	now.turns = map[aTurn]bool{}
+	now.write(rules, changes)
+	if err := now.tables.replace(ns, rules); err != nil {
+		return err
+	}
 	if p.sockets == nil {
 		return nil
 	}
@@ -73,7 +125,53 @@ func (p *Plane) balance(name string, ns netns.NsHandle, s *Sandbox) error {
 	if err != nil {
 		return err
 	}
-	return p.sockets.set(name, cookie, s.Services, s.Seed)
+	return p.sockets.set(name, cookie, changes, s.Seed)
+}
+
+// change commits what the changes mean for the table.
+func (n *sandboxState) change(was *Sandbox, changes []serviceChange) error {
+	before, after := newRuleset(), newRuleset()
+	if n.config.same(was) {
+		balancing(before)
+		balancing(after)
+	} else {
+		before, after = was.frame(), n.config.frame()
+	}
+	for _, c := range changes {
+		if c.Had {
+			writeService(before, c.Old, was.Seed)
+		}
+	}
+	n.write(after, changes)
+	return n.tables.change(before, after)
+}
+
+// write enters the new services, and the turns that the table lacks for them. A turn stays when no service takes it any more.
+func (n *sandboxState) write(rs *ruleset, changes []serviceChange) {
+	for _, c := range changes {
+		if !c.Has {
+			continue
+		}
+		writeService(rs, c.New, n.config.Seed)
+		if t := turnOf(c.New); !n.turns[t] {
+			n.turns[t] = true
+			t.write(rs)
+		}
+	}
+}
+
+// abandoned is the backends that are none any more.
+func abandoned(changes []serviceChange) []netip.Addr {
+	var gone []netip.Addr
+	for _, c := range changes {
+		switch {
+		case c.Has && c.Had:
+			gone = append(gone, missing(c.Old.Backends, c.New.Backends)...)
+		case c.Had:
+			gone = append(gone, c.Old.Backends...)
+		}
+	}
+	return gone
 }
 
 // applyEndpoints makes the sandbox have these interfaces and no other. An interface that is there with its hardware address is
@@ -127,11 +225,28 @@ func (p *Plane) applyEndpoints(ns netns.NsHandle, s *Sandbox, c *Config) error {
 				return fmt.Errorf("set %s up: %w", e.Name, err)
 			}
 		}
+		if err := setOnLink(h, link, e); err != nil {
+			return err
+		}
 		if e.Gateway.IsValid() {
 			all := ipnet(netip.PrefixFrom(netip.IPv4Unspecified(), 0))
 			if err := h.RouteReplace(&netlink.Route{LinkIndex: link.Attrs().Index, Dst: all, Gw: e.Gateway.AsSlice()}); err != nil {
 				return fmt.Errorf("set default route via %s: %w", e.Gateway, err)
 			}
+		}
+	}
+	return nil
+}
+
+// setOnLink routes a network's further subnets. A network never loses one while it is in use, so that none is taken away.
+func setOnLink(h *netlink.Handle, link netlink.Link, e Endpoint) error {
+	for _, p := range e.OnLink {
+		route := &netlink.Route{LinkIndex: link.Attrs().Index, Dst: ipnet(p), Scope: netlink.SCOPE_LINK}
+		if p.Addr().Is4() {
+			route.Src = e.Addr.Addr().AsSlice()
+		}
+		if err := h.RouteReplace(route); err != nil {
+			return fmt.Errorf("route %s through %s: %w", p, e.Name, err)
 		}
 	}
 	return nil

@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 
 	"github.com/cilium/ebpf"
@@ -15,7 +14,7 @@ import (
 )
 
 const (
-	maxServices = 1 << 16
+	maxServices = 1 << 18
 	maxBackends = 1 << 20
 	// maxPeers is how many open connections getpeername(2) can be answered for.
 	maxPeers = 1 << 14
@@ -107,45 +106,61 @@ func (s *sockets) close() error {
 	return errors.Join(errs...)
 }
 
-// set makes the sandbox's virtual addresses lead to these backends in turn. Those without backends are left to the rules, which
-// refuse. After set, no new connection goes to a backend that is not among them.
-func (s *sockets) set(name string, cookie uint64, services []VIP, seed uint32) error {
+// set makes the sandbox's virtual addresses lead to these backends and no others, and change brings it from one set to the next. Those
+// without backends are left to the rules, which refuse. After it, no new connection goes to a backend that is no more.
+func (s *sockets) set(name string, cookie uint64, services []serviceChange, seed uint32) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	held := s.held[name]
-	if held == nil || s.cookies[name] != cookie {
-		held = map[netip.Addr]balanced{}
-		s.held[name], s.cookies[name] = held, cookie
-	}
-	wanted := map[netip.Addr]bool{}
-	for _, v := range services {
-		was := held[v.Addr]
-		if len(v.Backends) == 0 {
-			continue
-		}
-		wanted[v.Addr] = true
-		if slices.Equal(was.backends, v.Backends) {
-			continue
-		}
-		now := balanced{was.generation + 1, slices.Clone(v.Backends)}
-		if err := s.write(cookie, v.Addr, now, seed); err != nil {
-			return err
-		}
-		held[v.Addr] = now
-		if err := s.erase(cookie, v.Addr, was); err != nil {
-			return err
+	if s.held[name] != nil {
+		for vip := range s.held[name] {
+			if err := s.placeLocked(name, vip, nil, seed); err != nil {
+				return err
+			}
 		}
 	}
-	for vip, was := range held {
-		if wanted[vip] {
-			continue
+	s.held[name], s.cookies[name] = map[netip.Addr]balanced{}, cookie
+	return s.changeLocked(name, services, seed)
+}
+
+func (s *sockets) change(name string, services []serviceChange, seed uint32) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.changeLocked(name, services, seed)
+}
+
+func (s *sockets) changeLocked(name string, services []serviceChange, seed uint32) error {
+	for _, c := range services {
+		var backends []netip.Addr
+		if c.Has {
+			backends = c.New.Backends
 		}
-		if err := s.remove(cookie, vip, was); err != nil {
+		if err := s.placeLocked(name, c.Key, backends, seed); err != nil {
 			return err
 		}
-		delete(held, vip)
 	}
 	return nil
+}
+
+// placeLocked makes one virtual address lead to the backends.
+func (s *sockets) placeLocked(name string, vip netip.Addr, backends []netip.Addr, seed uint32) error {
+	if !vip.Is4() {
+		return nil // left to the rules
+	}
+	held, cookie := s.held[name], s.cookies[name]
+	was, had := held[vip]
+	switch {
+	case len(backends) == 0 && !had:
+		return nil
+	case len(backends) == 0:
+		delete(held, vip)
+		return s.remove(cookie, vip, was)
+	}
+	now := balanced{was.generation + 1, backends}
+	if err := s.write(cookie, vip, now, seed); err != nil {
+		return err
+	}
+	held[vip] = now
+	return s.erase(cookie, vip, was)
 }
 
 // write makes the backends first, then puts them into force at once.

@@ -28,7 +28,7 @@ func TestSocketsAreBalanced(t *testing.T) {
 		t.Helper()
 		c := &Config{Bridges: map[string]*Bridge{"docker0": {Name: "docker0", Gateway: netip.MustParsePrefix("172.30.0.1/16")}}, Sandboxes: map[string]*Sandbox{}}
 		for i := range 3 {
-			c.Sandboxes[fmt.Sprint("s", i)] = &Sandbox{Seed: uint32(i), Services: []VIP{{Addr: vip, Backends: backends}},
+			c.Sandboxes[fmt.Sprint("s", i)] = &Sandbox{Seed: uint32(i), Services: oneService(vip, backends),
 				Endpoints: []Endpoint{{Name: "eth0", Bridge: "docker0", Addr: netip.PrefixFrom(task(i), 16), MAC: MAC(task(i)), Gateway: netip.MustParseAddr("172.30.0.1")}}}
 		}
 		if err := p.Apply(t.Context(), c); err != nil {

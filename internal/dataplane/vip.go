@@ -4,17 +4,19 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 )
 
 // resolver is where a container finds its DNS server.
 func resolver() netip.Addr { return netip.AddrFrom4([4]byte{127, 0, 0, 11}) }
 
-// rules is the sandbox's own table: its resolver, and its virtual addresses. Every virtual address has a chain that takes the
-// backends in turn. Only the container's own connections pass here, so the chain sees a connection's first packet alone.
-func (s *Sandbox) rules() *ruleset {
+// frame is the sandbox's own table without what depends on single services: the way to its resolver, and the maps that its
+// connections to virtual addresses go through. Only the container's own connections pass here, and of those the first packet alone.
+func (s *Sandbox) frame() *ruleset {
 	rs := newRuleset()
 	out := rs.base("out", nftables.ChainTypeNAT, nftables.ChainHookOutput, -100)
 	for proto, port := range map[byte]uint16{unix.IPPROTO_UDP: s.DNSPortUDP, unix.IPPROTO_TCP: s.DNSPortTCP} {
@@ -26,30 +28,70 @@ func (s *Sandbox) rules() *ruleset {
 		dict := rs.sets["dns"]
 		if dict == nil {
 			dict = portDict(rs, "dns")
-			out.rule(address(daddr, resolver()), portVmap("dns"))
+			out.rule(to(resolver()), portVmap("dns"))
 		}
 		dict.jump(portKey(proto, 53), name)
 	}
-	vips := rs.dict("vips", nftables.TypeIPAddr, nftables.TypeVerdict)
-	out.rule(vmap(daddr, "vips"))
-	for _, v := range s.Services {
-		name := "vip_" + v.Addr.String()
-		vips.jump(ip4(v.Addr), name)
-		c := rs.chain(name)
-		if len(v.Backends) == 0 {
-			c.rule(refuse(unix.IPPROTO_TCP))
-			c.rule(refuse(unix.IPPROTO_UDP))
-			continue
-		}
-		// A connection that tracking has forgotten must not reach another backend in its middle: it is reset.
-		c.rule(stray(), refuse(unix.IPPROTO_TCP))
-		slots := rs.dict("to_"+v.Addr.String(), nftables.TypeInteger, nftables.TypeIPAddr)
-		for i, b := range rotated(v.Backends, s.Seed) {
-			slots.put(native32(uint32(i)), ip4(b))
-		}
-		c.rule(turn(len(v.Backends), "to_"+v.Addr.String()), dnat(0))
+	balancing(rs)
+	for _, f := range []family{ipv4(), ipv6()} {
+		out.rule(f.is(), []expr.Any{f.destination(1), find(f.named("services"))}, leap(1, "turns"))
 	}
 	return rs
+}
+
+// balancing declares what services are written into. A service is one element that names its turn, and one per backend, by the
+// backend's number: a change of one service changes no rule, for which the kernel would go through all others.
+func balancing(rs *ruleset) {
+	rs.dict("turns", nftables.TypeInteger, nftables.TypeVerdict)
+	for _, f := range []family{ipv4(), ipv6()} {
+		rs.dict(f.named("services"), f.data, nftables.TypeInteger)
+		rs.dict(f.named("backends"), nftables.MustConcatSetType(f.data, nftables.TypeInteger), f.data).concat = true
+	}
+}
+
+// aTurn is a counter, modulo the number of backends. Services with as many backends may share one, if there are very many of them:
+// each has one of 64.
+type aTurn struct {
+	family
+	backends, lane int
+}
+
+func turnOf(v *VIP) aTurn {
+	t := aTurn{family: familyOf(v.Addr), backends: len(v.Backends)}
+	if t.backends > 1 {
+		last := v.Addr.As16()[15]
+		t.lane = int(last % 64)
+	}
+	return t
+}
+
+func (t aTurn) id() []byte { return native32(uint32(t.backends<<8 | t.lane<<1 | int(t.size/16))) }
+
+func (t aTurn) name() string { return t.named(fmt.Sprintf("turn_%d_%d", t.backends, t.lane)) }
+
+// write makes the turn's chain: it picks the backend by the virtual address and the counter.
+func (t aTurn) write(rs *ruleset) {
+	c := rs.chain(t.name())
+	rs.sets["turns"].jump(t.id(), t.name())
+	if t.backends == 0 {
+		c.rule(refuse(unix.IPPROTO_TCP))
+		c.rule(refuse(unix.IPPROTO_UDP))
+		return
+	}
+	// A connection that tracking has forgotten must not reach another backend in its middle: it is reset.
+	c.rule(stray(), refuse(unix.IPPROTO_TCP))
+	const first = 8
+	c.rule([]expr.Any{t.destination(first), turn(t.backends, first+t.size/4),
+		&expr.Lookup{SourceRegister: first, DestRegister: 1, IsDestRegSet: true, SetName: t.named("backends")}}, dnat(t.family, 0))
+}
+
+// writeService enters a service into the maps that balancing declared.
+func writeService(rs *ruleset, v *VIP, seed uint32) {
+	t := turnOf(v)
+	rs.sets[t.named("services")].put(v.Addr.AsSlice(), t.id())
+	for i, b := range rotated(v.Backends, seed) {
+		rs.sets[t.named("backends")].put(slices.Concat(v.Addr.AsSlice(), native32(uint32(i))), b.AsSlice())
+	}
 }
 
 func portDict(rs *ruleset, name string) *ruleSet {

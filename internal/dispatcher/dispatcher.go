@@ -55,6 +55,7 @@ type Dispatcher struct {
 	statuses map[shoal.ID]report // not yet written
 	drains   map[shoal.ID]drain  // tasks on their way out of all balancers
 	logs     map[string]*subscription
+	tunnels  map[string]*awaited
 
 	wakeIntake chan struct{} // capacity 1
 }
@@ -78,6 +79,7 @@ func New(cfg Config) *Dispatcher {
 		statuses:   map[shoal.ID]report{},
 		drains:     map[shoal.ID]drain{},
 		logs:       map[string]*subscription{},
+		tunnels:    map[string]*awaited{},
 		wakeIntake: make(chan struct{}, 1),
 	}
 }
@@ -137,12 +139,16 @@ func (d *Dispatcher) noteLocked(c store.Change, rev uint64) {
 			d.watchDrainLocked(now, rev)
 		}
 		if networked(old) || networked(now) {
-			d.markTablesLocked()
+			d.touchTaskLocked(c.ID, old, now)
 		}
-	case store.KindNetwork, store.KindService:
-		d.markTablesLocked()
+	case store.KindService:
+		for _, s := range d.sessions {
+			s.touched.services[c.ID] = true
+		}
+	case store.KindNetwork:
+		d.touchAllLocked()
 	case store.KindNode, store.KindCluster:
-		d.markTablesLocked()
+		d.touchAllLocked()
 		for _, s := range d.sessions {
 			s.greet = true
 		}
@@ -152,12 +158,6 @@ func (d *Dispatcher) noteLocked(c store.Change, rev uint64) {
 }
 
 func networked(t *shoal.Task) bool { return t != nil && len(t.Networks) > 0 }
-
-func (d *Dispatcher) markTablesLocked() {
-	for _, s := range d.sessions {
-		s.table = true
-	}
-}
 
 // Session serves one agent.
 func (d *Dispatcher) Session(stream rpc.SessionServer) error {
@@ -285,7 +285,7 @@ func statusChanges(view store.View, reports map[shoal.ID]report) store.Changes {
 	for id, r := range reports {
 		task := view.Task(id)
 		if task == nil || task.NodeID != r.node || r.status.State < task.Status.State ||
-			(r.status.State == task.Status.State && r.status.Timestamp.Equal(task.Status.Timestamp)) {
+			(r.status.State == task.Status.State && r.status.Timestamp.Equal(task.Status.Timestamp) && r.status.Leaving == task.Status.Leaving) {
 			continue
 		}
 		t := *task

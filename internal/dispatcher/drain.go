@@ -4,7 +4,8 @@ import "github.com/shoal-dev/shoal/internal/shoal"
 
 // watchDrainLocked begins the drain of a running task that is to stop: at this revision every table marks its endpoints as draining.
 func (d *Dispatcher) watchDrainLocked(t *shoal.Task, rev uint64) {
-	if t.DesiredState <= shoal.TaskRunning || t.Status.State != shoal.TaskRunning || t.NodeID == "" {
+	leaves := !t.Wanted() || t.Status.Leaving
+	if !leaves || t.Status.State != shoal.TaskRunning || t.NodeID == "" {
 		if t.Status.State.Ended() {
 			delete(d.drains, t.ID)
 		}

@@ -21,18 +21,18 @@ type session struct {
 	gone   chan struct{}   // closed when another session takes its place
 	turned <-chan struct{} // closed when this manager may lead no more
 
-	sent       shoal.Table
+	sent       shoal.Table  // its maps are the session's own and change
 	welcome    *rpc.Welcome // sent
 	knownTasks map[shoal.ID]bool
 	fullTasks  bool // sent
 
-	tasks   map[shoal.ID]bool // changed since they were last sent
-	table   bool              // may have changed
-	greet   bool              // the welcome may have changed
-	pulse   bool              // the agent has spoken and waits for a sign of life
-	drained []shoal.ID        // to be told
-	told    map[shoal.ID]bool // drained tasks that it has been told of
-	logs    []rpc.ManagerMessage
+	tasks   map[shoal.ID]bool    // changed since they were last sent
+	touched touched              // what the table is made from and may have changed
+	greet   bool                 // the welcome may have changed
+	pulse   bool                 // the agent has spoken and waits for a sign of life
+	drained []shoal.ID           // to be told
+	told    map[shoal.ID]bool    // drained tasks that it has been told of
+	asides  []rpc.ManagerMessage // requests that are no part of the state
 	heard   time.Time
 	// sentVersion is the newest table sent, applied the newest that the agent has applied, and settled the newest revision
 	// that was found to need no table at all.
@@ -44,8 +44,9 @@ func newSession(d *Dispatcher, node shoal.ID, stream rpc.SessionServer, turned <
 		d: d, node: node, stream: stream, turned: turned,
 		wake: make(chan struct{}, 1), gone: make(chan struct{}),
 		knownTasks: map[shoal.ID]bool{}, tasks: map[shoal.ID]bool{}, told: map[shoal.ID]bool{},
-		table: true, greet: true, heard: time.Now(),
+		touched: newTouched(), greet: true, heard: time.Now(),
 	}
+	s.touched.all = true
 	wake(s.wake)
 	return s
 }
@@ -153,9 +154,9 @@ func (s *session) send(ctx context.Context) error {
 func (s *session) outbox() []*rpc.ManagerMessage {
 	d := s.d
 	d.mu.Lock()
-	changed, table, greet, pulse := s.tasks, s.table, s.greet, s.pulse
-	drained, logs := s.drained, s.logs
-	s.tasks, s.table, s.greet, s.pulse, s.drained, s.logs = map[shoal.ID]bool{}, false, false, false, nil, nil
+	changed, touched, greet, pulse := s.tasks, s.touched, s.greet, s.pulse
+	drained, asides := s.drained, s.asides
+	s.tasks, s.touched, s.greet, s.pulse, s.drained, s.asides = map[shoal.ID]bool{}, newTouched(), false, false, nil, nil
 	d.mu.Unlock()
 	view := d.cfg.Store.View() // read after the marks were taken: it shows at least what they stand for
 
@@ -163,16 +164,16 @@ func (s *session) outbox() []*rpc.ManagerMessage {
 	if greet {
 		msg.Welcome = s.nextWelcome(view)
 	}
-	if table {
-		msg.Table = s.nextTable(view)
+	if !touched.empty() {
+		msg.Table = s.nextTable(view, touched)
 	}
 	msg.Tasks = s.nextTasks(view, changed)
 	var out []*rpc.ManagerMessage
 	if pulse || msg.Welcome != nil || msg.Table != nil || msg.Tasks != nil || len(msg.Drained) > 0 {
 		out = append(out, msg)
 	}
-	for i := range logs {
-		out = append(out, &logs[i])
+	for i := range asides {
+		out = append(out, &asides[i])
 	}
 	return out
 }
@@ -202,20 +203,17 @@ func roleOf(view store.View, node shoal.ID) shoal.NodeRole {
 }
 
 // nextTable is the delta from the table last sent; nil if there is none.
-func (s *session) nextTable(view store.View) *rpc.Table {
-	now := TableOf(view, s.node)
-	delta, same := rpc.Difference(s.sent, now)
-	full := s.sent.Version == 0
+func (s *session) nextTable(view store.View, touched touched) *shoal.TableDelta {
+	delta := tableDelta(&s.sent, view, s.node, touched)
 	s.d.mu.Lock()
 	defer s.d.mu.Unlock()
-	if same && !full {
-		s.settled = now.Version
+	if delta.Empty() && delta.DataPathPort == s.sent.DataPathPort {
+		s.settled = delta.Version
 		s.d.checkDrainsLocked()
 		return nil
 	}
-	s.sent = now
-	s.sentVersion = now.Version
-	delta.Full = full
+	delta.ApplyTo(&s.sent)
+	s.sentVersion = delta.Version
 	return &delta
 }
 

@@ -69,12 +69,14 @@ func addPeers(view store.View, t *shoal.Table) map[shoal.ID]bool {
 			port = defaultProbePort
 		}
 		ingress, _ := netip.ParsePrefix(n.IngressAddr) // invalid until it has been allocated
+		ingress6, _ := netip.ParsePrefix(n.IngressAddr6)
 		t.Peers[n.ID] = shoal.Peer{
-			NodeID:      n.ID,
-			Hostname:    n.Description.Hostname,
-			DataAddr:    data,
-			IngressAddr: ingress.Addr(),
-			ProbeAddr:   netip.AddrPortFrom(data, port),
+			NodeID:       n.ID,
+			Hostname:     n.Description.Hostname,
+			DataAddr:     data,
+			IngressAddr:  ingress.Addr(),
+			IngressAddr6: ingress6.Addr(),
+			ProbeAddr:    netip.AddrPortFrom(data, port),
 		}
 	}
 	return ready
@@ -88,30 +90,28 @@ func addEndpoints(t *shoal.Table, task *shoal.Task, nodeReady bool) {
 		if _, ok := t.Networks[n.NetworkID]; !ok {
 			continue
 		}
-		for _, text := range n.Addresses {
-			addr, err := netip.ParsePrefix(text)
-			if err != nil {
-				continue
-			}
-			e := shoal.Endpoint{
-				TaskID: task.ID, NetworkID: n.NetworkID, NodeID: task.NodeID, ServiceID: task.ServiceID,
-				Name: task.Name(), Slot: task.Slot, Addr: addr, State: endpointState(task, nodeReady), Aliases: n.Aliases,
-			}
-			if task.Spec.Attachment != nil {
-				e.ContainerID = task.Spec.Attachment.ContainerID
-				e.Name = task.Spec.Attachment.ContainerName
-			} else if task.Status.Container != nil {
-				e.ContainerID = task.Status.Container.ContainerID
-			}
-			t.Endpoints[e.Key()] = e
+		e := shoal.Endpoint{
+			TaskID: task.ID, NetworkID: n.NetworkID, NodeID: task.NodeID, ServiceID: task.ServiceID,
+			Name: task.Name(), Slot: task.Slot, State: endpointState(task, nodeReady), Aliases: n.Aliases,
 		}
+		e.Addr, e.Addr6 = n.Prefixes()
+		if !e.Addr.IsValid() {
+			continue
+		}
+		if task.Spec.Attachment != nil {
+			e.ContainerID = task.Spec.Attachment.ContainerID
+			e.Name = task.Spec.Attachment.ContainerName
+		} else if task.Status.Container != nil {
+			e.ContainerID = task.Status.Container.ContainerID
+		}
+		t.Endpoints[e.Key()] = e
 	}
 }
 
 // endpointState derives what a balancer may do with a task from where the task is and is meant to be.
 func endpointState(task *shoal.Task, nodeReady bool) shoal.EndpointState {
 	switch {
-	case task.DesiredState > shoal.TaskRunning || !nodeReady:
+	case !task.Wanted() || task.Status.Leaving || !nodeReady:
 		return shoal.EndpointDraining
 	case task.Status.State == shoal.TaskRunning:
 		return shoal.EndpointReady
@@ -121,7 +121,8 @@ func endpointState(task *shoal.Task, nodeReady bool) shoal.EndpointState {
 }
 
 func addService(t *shoal.Table, s *shoal.Service) {
-	entry := shoal.ServiceEntry{ID: s.ID, Name: s.Spec.Name, Mode: shoal.ResolveVIP, VIPs: map[shoal.ID]netip.Prefix{}, Aliases: map[shoal.ID][]string{}}
+	entry := shoal.ServiceEntry{ID: s.ID, Name: s.Spec.Name, Mode: shoal.ResolveVIP,
+		VIPs: map[shoal.ID]netip.Prefix{}, VIPs6: map[shoal.ID]netip.Prefix{}, Aliases: map[shoal.ID][]string{}}
 	if s.Spec.Endpoint != nil && s.Spec.Endpoint.Mode != "" {
 		entry.Mode = s.Spec.Endpoint.Mode
 	}
@@ -134,6 +135,9 @@ func addService(t *shoal.Table, s *shoal.Service) {
 			entry.VIPs[vip.NetworkID] = addr
 			concerned = true
 		}
+		if addr, err := netip.ParsePrefix(vip.Addr6); err == nil {
+			entry.VIPs6[vip.NetworkID] = addr
+		}
 	}
 	for _, n := range s.Spec.AttachedNetworks() {
 		if _, ok := t.Networks[n.Target]; ok {
@@ -143,13 +147,8 @@ func addService(t *shoal.Table, s *shoal.Service) {
 			}
 		}
 	}
-	for _, p := range s.Endpoint.Ports {
-		if p.Mode == shoal.PublishIngress {
-			entry.Ports = append(entry.Ports, shoal.MeshPort{Port: p})
-			concerned = true
-		}
-	}
-	if concerned {
+	entry.Ports = meshPorts(s)
+	if concerned || len(entry.Ports) > 0 {
 		t.Services[s.ID] = entry
 	}
 }

@@ -30,10 +30,8 @@ const (
 
 // Records is what a sandbox may know. It is not changed once it is in use.
 type Records struct {
-	// Names maps lower-case names without the final dot to addresses.
-	Names map[string][]netip.Addr
-	// Reverse maps addresses to names.
-	Reverse map[netip.Addr]string
+	// Zones are asked in turn: the first that knows a name decides.
+	Zones []*Zone
 	// Upstreams is asked, in order, for what is in none of the above.
 	Upstreams []netip.AddrPort
 }
@@ -136,14 +134,14 @@ func (r *Resolver) answer(records *Records, query *dns.Msg) *dns.Msg {
 	head := dns.RR_Header{Name: q.Name, Rrtype: q.Qtype, Class: dns.ClassINET, Ttl: ttl}
 	if q.Qtype == dns.TypePTR {
 		addr, ok := reverseAddr(name)
-		host := records.Reverse[addr]
+		host := records.nameOf(addr)
 		if !ok || host == "" {
 			return nil
 		}
 		reply.Answer = []dns.RR{&dns.PTR{Hdr: head, Ptr: dns.Fqdn(host)}}
 		return reply
 	}
-	addrs, ok := records.Names[name]
+	addrs, ok := records.addrsOf(name)
 	switch {
 	case !ok && strings.HasPrefix(name, "tasks."):
 		return reply.SetRcode(query, dns.RcodeNameError) // no such service here, and nobody else's business

@@ -16,14 +16,22 @@ func TestAnswers(t *testing.T) {
 	}
 	defer upstream.Close()
 	a1, a2, out := netip.MustParseAddr("10.0.1.3"), netip.MustParseAddr("10.0.1.4"), netip.MustParseAddr("192.0.2.1")
-	upstream.Set(&Records{Names: map[string][]netip.Addr{"example.org": {out}}})
+	zone := func(names map[string][]netip.Addr, reverse map[netip.Addr]string) *Zone {
+		z := NewZone()
+		z.Update(names, reverse)
+		return z
+	}
+	upstream.Set(&Records{Zones: []*Zone{zone(map[string][]netip.Addr{"example.org": {out}}, nil)}})
 	r, err := Open(Config{Log: slog.New(slog.DiscardHandler), Enter: func(f func() error) error { return f() }, Dial: net.Dial})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer r.Close()
 	port, _ := upstream.Ports()
-	r.Set(&Records{Names: map[string][]netip.Addr{"web": {a1}, "tasks.web": {a1, a2}}, Reverse: map[netip.Addr]string{a1: "web.1.x.net"},
+	first := zone(map[string][]netip.Addr{"web": {a1}, "gone": {a2}, "tasks.web": {a1, a2}}, map[netip.Addr]string{a1: "web.1.x.net"})
+	first.Update(map[string][]netip.Addr{"gone": nil, "late": {a1}}, nil)
+	second := zone(map[string][]netip.Addr{"web": {a1, a2}, "second": {a2}}, nil)
+	r.Set(&Records{Zones: []*Zone{first, second},
 		Upstreams: []netip.AddrPort{netip.AddrPortFrom(netip.MustParseAddr(ResolverAddr), port)}})
 	udp, tcp := r.Ports()
 	for _, c := range []struct {
@@ -34,6 +42,9 @@ func TestAnswers(t *testing.T) {
 	}{
 		{"WEB.", dns.TypeA, dns.RcodeSuccess, 1},
 		{"web.", dns.TypeAAAA, dns.RcodeSuccess, 0},
+		{"second.", dns.TypeA, dns.RcodeSuccess, 1},
+		{"late.", dns.TypeA, dns.RcodeSuccess, 1},
+		{"gone.", dns.TypeA, dns.RcodeServerFailure, 0},
 		{"tasks.web.", dns.TypeA, dns.RcodeSuccess, 2},
 		{"tasks.other.", dns.TypeA, dns.RcodeNameError, 0},
 		{"example.org.", dns.TypeA, dns.RcodeSuccess, 1},

@@ -175,7 +175,7 @@ func (m *Membership) found(req InitRequest, state State) (*foundation, error) {
 		},
 		ingress: &shoal.Network{
 			Meta: shoal.Meta{ID: shoal.NewID()},
-			Spec: shoal.NetworkSpec{Name: shoal.IngressName, Driver: shoal.DriverOverlay, Scope: shoal.ScopeSwarm, Ingress: true, IPAMDriver: "default"},
+			Spec: shoal.NetworkSpec{Name: shoal.IngressName, Driver: shoal.DriverOverlay, Scope: shoal.ScopeSwarm, Ingress: true},
 		},
 	}, nil
 }

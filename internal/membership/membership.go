@@ -77,6 +77,8 @@ type Agent interface {
 	Client(ctx context.Context) (*rpc.Client, error)
 	// Reopen begins the session anew, because the node's trust or certificate has changed.
 	Reopen()
+	// Withdraw takes the task of a container out of every balancer.
+	Withdraw(ctx context.Context, container string)
 	Stop()
 }
 
@@ -203,6 +205,16 @@ func (m *Membership) Manager() (Manager, error) {
 		return nil, errNotManager
 	default:
 		return nil, errNotInSwarm
+	}
+}
+
+// Withdraw takes the task of a container, if it is one's, out of every balancer before the container is ended by hand.
+func (m *Membership) Withdraw(ctx context.Context, container string) {
+	m.mu.Lock()
+	agent := m.agent
+	m.mu.Unlock()
+	if agent != nil {
+		agent.Withdraw(ctx, container)
 	}
 }
 

@@ -211,28 +211,6 @@ func (n *Networks) subnetsLocked() []netip.Prefix {
 	return out
 }
 
-// routes is what the node reaches otherwise than by its default route.
-func (n *Networks) routes() ([]netip.Prefix, error) {
-	var out []netip.Prefix
-	err := n.plane.InNode(func() error {
-		list, err := netlink.RouteList(nil, netlink.FAMILY_V4)
-		if err != nil {
-			return err
-		}
-		for _, r := range list {
-			if r.Dst == nil {
-				continue
-			}
-			bits, _ := r.Dst.Mask.Size()
-			if a, ok := netip.AddrFromSlice(r.Dst.IP.To4()); ok && bits > 0 {
-				out = append(out, netip.PrefixFrom(a, bits))
-			}
-		}
-		return nil
-	})
-	return out, err
-}
-
 // localLocked finds a network of this node by ID, name or the beginning of an ID.
 func (n *Networks) localLocked(name string) *localNetwork {
 	if l := n.locals[name]; l != nil {
@@ -413,32 +391,4 @@ func writeJSON(path string, v any) error {
 		return errors.Join(err, os.Remove(path+".new"))
 	}
 	return nil
-}
-
-// HostRoutes is the subnets that the node reaches by itself, those of the cluster's networks left out: no new network of the
-// cluster may overlap them.
-func (n *Networks) HostRoutes() ([]string, error) {
-	all, err := n.routes()
-	if err != nil {
-		return nil, err
-	}
-	table := n.Table()
-	var out []string
-	for _, route := range all {
-		if !inCluster(table, route) {
-			out = append(out, route.String())
-		}
-	}
-	return out, nil
-}
-
-func inCluster(table shoal.Table, route netip.Prefix) bool {
-	for _, network := range table.Networks {
-		for _, s := range network.IPAM {
-			if p, err := netip.ParsePrefix(s.Subnet); err == nil && p.Overlaps(route) {
-				return true
-			}
-		}
-	}
-	return false
 }

@@ -1,6 +1,8 @@
 package network
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,21 +15,86 @@ import (
 // What must outlive the daemon, but not the machine: sandboxes, and the table by which they reach the rest of the cluster. With
 // them a restarted daemon finds nothing to change.
 
-func (n *Networks) tablePath() string { return filepath.Join(n.dir, "table.json") }
+// journal is the table on disk: as it was at some time, and after it the deltas since, one a line.
+type journal struct {
+	path        string
+	size, added int64 // of the whole table, and of the deltas
+}
 
-func (n *Networks) saveTable(table shoal.Table) error {
-	if err := writeJSON(n.tablePath(), table); err != nil {
+// smallest is the size of deltas below which no table is written anew.
+const smallest = 64 << 10
+
+// remember writes down a delta that is in force, or the whole table if the deltas have become longer than that.
+func (n *Networks) remember(delta *shoal.TableDelta) error {
+	n.journalMu.Lock()
+	defer n.journalMu.Unlock()
+	j := &n.journal
+	err := j.add(delta)
+	if err == nil && j.added > max(j.size, smallest) {
+		err = j.write(n.Table())
+	}
+	if err != nil {
 		return fmt.Errorf("remember table: %w", err)
 	}
 	return nil
 }
 
-func (n *Networks) loadTable() error {
-	var table shoal.Table
-	if err := readJSON(n.tablePath(), &table); err != nil && !errors.Is(err, fs.ErrNotExist) {
+func (j *journal) add(delta *shoal.TableDelta) error {
+	line, err := json.Marshal(delta)
+	if err != nil {
 		return err
 	}
-	n.setTableLocked(table)
+	f, err := os.OpenFile(j.path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	size, err := f.Write(append(line, '\n'))
+	j.added += int64(size)
+	return errors.Join(err, f.Close())
+}
+
+// write puts the whole table, as a full delta, in place of all.
+func (j *journal) write(table shoal.Table) error {
+	whole := shoal.Difference(shoal.Table{}, table)
+	whole.Full = true
+	next := *j
+	next.path, next.added = j.path+".new", 0
+	if err := os.RemoveAll(next.path); err != nil {
+		return err
+	}
+	if err := next.add(&whole); err != nil {
+		return err
+	}
+	j.size, j.added = next.added, 0
+	return os.Rename(next.path, j.path)
+}
+
+// read is the table as it was last written down. It ends where something was not written to its end.
+func (j *journal) read() (table shoal.Table, err error) {
+	text, err := os.ReadFile(j.path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return table, err
+	}
+	for line := range bytes.Lines(text) {
+		var delta shoal.TableDelta
+		if json.Unmarshal(line, &delta) != nil {
+			break
+		}
+		delta.ApplyTo(&table)
+	}
+	return table, nil
+}
+
+func (n *Networks) loadTable() error {
+	table, err := n.journal.read()
+	if err == nil {
+		err = n.journal.write(table)
+	}
+	if err != nil {
+		return fmt.Errorf("take up table: %w", err)
+	}
+	delta := shoal.Difference(n.table, table)
+	n.update(&delta)
 	return nil
 }
 

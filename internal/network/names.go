@@ -1,7 +1,6 @@
 package network
 
 import (
-	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -10,34 +9,196 @@ import (
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
-// names collects what is known on one network.
+// names is what is known on each network. It is a sum of what services, endpoints and sandboxes bring, each under a key of its own, so
+// that any of them can change by itself.
 type names struct {
-	forward map[string][]netip.Addr
+	brought map[string][]naming
+	known   map[string]*known // by network ID
+}
+
+// naming is one name of one address.
+type naming struct {
+	network string
+	name    string
+	addr    netip.Addr
+	host    bool // the name is what the address is called, completed by that of the network
+}
+
+// known is one network's names, and which of them the zone has not yet been told.
+type known struct {
+	zone    *dns.Zone
+	forward map[string]map[netip.Addr]int // how many bring it
+	reverse map[netip.Addr][]string
+	stale   map[string]bool
+	strange map[netip.Addr]bool // of reverse
+}
+
+func newNames() *names { return &names{brought: map[string][]naming{}, known: map[string]*known{}} }
+
+func (n *names) of(network string) *known {
+	k := n.known[network]
+	if k == nil {
+		k = &known{zone: dns.NewZone(), forward: map[string]map[netip.Addr]int{}, reverse: map[netip.Addr][]string{},
+			stale: map[string]bool{}, strange: map[netip.Addr]bool{}}
+		n.known[network] = k
+	}
+	return k
+}
+
+// set replaces what is brought under the key.
+func (n *names) set(key string, now []naming) {
+	was := n.brought[key]
+	if slices.Equal(was, now) {
+		return
+	}
+	for _, f := range now {
+		n.of(f.network).add(f, 1)
+	}
+	for _, f := range was {
+		n.of(f.network).add(f, -1)
+	}
+	if len(now) == 0 {
+		delete(n.brought, key)
+	} else {
+		n.brought[key] = now
+	}
+}
+
+func (k *known) add(f naming, times int) {
+	name := strings.ToLower(f.name)
+	if name == "" || !f.addr.IsValid() {
+		return
+	}
+	if f.host {
+		k.strange[f.addr] = true
+		if times > 0 {
+			k.reverse[f.addr] = append(k.reverse[f.addr], f.name)
+		} else if i := slices.Index(k.reverse[f.addr], f.name); i >= 0 {
+			k.reverse[f.addr] = slices.Delete(k.reverse[f.addr], i, i+1)
+		}
+		if len(k.reverse[f.addr]) == 0 {
+			delete(k.reverse, f.addr)
+		}
+		return
+	}
+	k.stale[name] = true
+	addrs := k.forward[name]
+	if addrs == nil {
+		addrs = map[netip.Addr]int{}
+		k.forward[name] = addrs
+	}
+	if addrs[f.addr] += times; addrs[f.addr] == 0 {
+		delete(addrs, f.addr)
+	}
+	if len(addrs) == 0 {
+		delete(k.forward, name)
+	}
+}
+
+// update is what a zone is still to be told.
+type update struct {
+	zone    *dns.Zone
+	names   map[string][]netip.Addr
 	reverse map[netip.Addr]string
 }
 
-func newNames() *names {
-	return &names{forward: map[string][]netip.Addr{}, reverse: map[netip.Addr]string{}}
+// updates is what the zones are still to be told; it is told but once. networks says what they are called.
+func (n *names) updates() []update {
+	var out []update
+	for id, k := range n.known {
+		if len(k.stale)+len(k.strange) == 0 {
+			continue
+		}
+		u := update{k.zone, map[string][]netip.Addr{}, map[netip.Addr]string{}}
+		for name := range k.stale {
+			addrs := make([]netip.Addr, 0, len(k.forward[name]))
+			for a := range k.forward[name] {
+				addrs = append(addrs, a)
+			}
+			slices.SortFunc(addrs, netip.Addr.Compare)
+			u.names[name] = addrs
+		}
+		for addr := range k.strange {
+			u.reverse[addr] = ""
+			if hosts := k.reverse[addr]; len(hosts) > 0 {
+				u.reverse[addr] = hosts[len(hosts)-1]
+			}
+		}
+		clear(k.stale)
+		clear(k.strange)
+		if out = append(out, u); len(k.forward)+len(k.reverse) == 0 {
+			delete(n.known, id)
+		}
+	}
+	return out
 }
 
-func (k *names) add(name string, addr netip.Addr) {
-	name = strings.ToLower(name)
-	if name != "" && addr.IsValid() && !slices.Contains(k.forward[name], addr) {
-		k.forward[name] = append(k.forward[name], addr)
+// serviceNames is the service's own name and aliases, and tasks.NAME.
+func (d *directory) serviceNames(s shoal.ServiceEntry) []naming {
+	var out []naming
+	add := func(network shoal.ID, addr netip.Addr, names ...string) {
+		for _, name := range names {
+			out = append(out, naming{network: network, name: name, addr: addr})
+		}
 	}
+	for network, vip := range s.VIPs {
+		add(network, vip.Addr(), s.Name)
+		add(network, vip.Addr(), s.Aliases[network]...)
+	}
+	for _, e := range d.tasks[s.ID] {
+		if e.State != shoal.EndpointReady {
+			continue
+		}
+		_, hasVIP := s.VIPs[e.NetworkID]
+		for _, a := range addrsOf(e) {
+			add(e.NetworkID, a, "tasks."+s.Name)
+			if !hasVIP {
+				add(e.NetworkID, a, s.Name)
+				add(e.NetworkID, a, s.Aliases[e.NetworkID]...)
+			}
+		}
+	}
+	return out
 }
 
-// namesLocked is the records of every sandbox's resolver.
-func (n *Networks) namesLocked() map[*dns.Resolver]*dns.Records {
-	known := map[string]*names{}
-	for id := range n.clusterNetworksLocked() {
-		known[id] = newNames()
+// endpointNames is what a task or container on a network is called.
+func (d *directory) endpointNames(e shoal.Endpoint) []naming {
+	var out []naming
+	for _, a := range addrsOf(e) {
+		out = append(out, called(e.NetworkID, d.table.Networks[e.NetworkID].Spec.Name, a, e.Name, e.ContainerID, e.Aliases)...)
 	}
-	for _, l := range n.locals {
-		known[l.ID] = newNames()
+	return out
+}
+
+// called is a container's names on a network.
+func called(network, networkName string, addr netip.Addr, name, containerID string, aliases []string) []naming {
+	out := []naming{{network: network, name: name, addr: addr}}
+	if containerID != "" {
+		out = append(out, naming{network: network, name: namespaceOf(containerID), addr: addr})
 	}
-	n.serviceNamesLocked(known)
-	n.endpointNamesLocked(known)
+	for _, alias := range aliases {
+		out = append(out, naming{network: network, name: alias, addr: addr})
+	}
+	if name != "" {
+		out = append(out, naming{network: network, name: name + "." + networkName, addr: addr, host: true})
+	}
+	return out
+}
+
+// boxNames is what a container of this node is called on its networks. On the default bridge nobody has a name.
+func boxNames(b *box) []naming {
+	var out []naming
+	for _, e := range b.Endpoints {
+		if e.hidden() || e.Info.Network == defaultBridge {
+			continue
+		}
+		out = append(out, called(e.Info.NetworkID, e.Info.Network, e.Info.Addr.Addr(), b.Spec.Name, b.Spec.ContainerID, e.Aliases)...)
+	}
+	return out
+}
+
+// recordsLocked is what every sandbox's resolver answers from.
+func (n *Networks) recordsLocked() map[*dns.Resolver]*dns.Records {
 	var upstreams []netip.AddrPort
 	for _, a := range n.hostResolver().servers {
 		upstreams = append(upstreams, netip.AddrPortFrom(a, 53))
@@ -45,76 +206,15 @@ func (n *Networks) namesLocked() map[*dns.Resolver]*dns.Records {
 	out := map[*dns.Resolver]*dns.Records{}
 	for _, b := range n.boxes {
 		if b.resolver != nil {
-			out[b.resolver] = recordsOf(b, known, upstreams)
+			out[b.resolver] = n.recordsOf(b, upstreams)
 		}
 	}
 	return out
 }
 
-func (n *Networks) serviceNamesLocked(known map[string]*names) {
-	for id, s := range n.table.Services {
-		for _, e := range n.tasks[id] {
-			k := known[e.NetworkID]
-			if k == nil || e.State != shoal.EndpointReady {
-				continue
-			}
-			k.add("tasks."+s.Name, e.Addr.Addr())
-			if _, hasVIP := s.VIPs[e.NetworkID]; !hasVIP {
-				k.add(s.Name, e.Addr.Addr())
-				for _, alias := range s.Aliases[e.NetworkID] {
-					k.add(alias, e.Addr.Addr())
-				}
-			}
-		}
-		for network, vip := range s.VIPs {
-			if k := known[network]; k != nil {
-				k.add(s.Name, vip.Addr())
-				for _, alias := range s.Aliases[network] {
-					k.add(alias, vip.Addr())
-				}
-			}
-		}
-	}
-}
-
-func (n *Networks) endpointNamesLocked(known map[string]*names) {
-	for _, e := range n.table.Endpoints {
-		k := known[e.NetworkID]
-		if k == nil || !e.Addr.IsValid() {
-			continue
-		}
-		addr := e.Addr.Addr()
-		k.add(e.Name, addr)
-		if e.ContainerID != "" {
-			k.add(namespaceOf(e.ContainerID), addr)
-		}
-		for _, alias := range e.Aliases {
-			k.add(alias, addr)
-		}
-		if e.Name == "" {
-			continue
-		}
-		k.reverse[addr] = e.Name + "." + n.table.Networks[e.NetworkID].Spec.Name
-	}
-	for id, b := range n.boxes {
-		for _, e := range b.Endpoints {
-			k := known[e.Info.NetworkID]
-			if k == nil || e.hidden() || e.Info.Network == defaultBridge {
-				continue
-			}
-			addr := e.Info.Addr.Addr()
-			k.add(b.Spec.Name, addr)
-			k.add(namespaceOf(id), addr)
-			for _, alias := range e.Aliases {
-				k.add(alias, addr)
-			}
-			k.reverse[addr] = b.Spec.Name + "." + e.Info.Network
-		}
-	}
-}
-
-func recordsOf(b *box, known map[string]*names, upstreams []netip.AddrPort) *dns.Records {
-	r := &dns.Records{Names: map[string][]netip.Addr{}, Reverse: map[netip.Addr]string{}, Upstreams: upstreams}
+// recordsOf is the zones of the box's networks: the network that was attached first decides.
+func (n *Networks) recordsOf(b *box, upstreams []netip.AddrPort) *dns.Records {
+	r := &dns.Records{Upstreams: upstreams}
 	if len(b.Spec.DNS.Nameservers) > 0 {
 		r.Upstreams = nil
 		for _, s := range b.Spec.DNS.Nameservers {
@@ -123,22 +223,10 @@ func recordsOf(b *box, known map[string]*names, upstreams []netip.AddrPort) *dns
 			}
 		}
 	}
-	shown := slices.DeleteFunc(slices.Clone(b.Endpoints), func(e *endpoint) bool {
-		return e.hidden() || known[e.Info.NetworkID] == nil || e.Overlay == "" && e.Bridge == "" && e.Parent == ""
-	})
-	if len(shown) == 1 { // most have one: they share its maps
-		r.Names, r.Reverse = known[shown[0].Info.NetworkID].forward, known[shown[0].Info.NetworkID].reverse
-		return r
-	}
-	for _, e := range shown {
-		k := known[e.Info.NetworkID]
-		for name, addrs := range k.forward {
-			// The network that was attached first decides.
-			if r.Names[name] == nil {
-				r.Names[name] = addrs
-			}
+	for _, e := range b.Endpoints {
+		if !e.hidden() && (e.Overlay != "" || e.Bridge != "" || e.Parent != "") {
+			r.Zones = append(r.Zones, n.names.of(e.Info.NetworkID).zone)
 		}
-		maps.Copy(r.Reverse, k.reverse)
 	}
 	return r
 }

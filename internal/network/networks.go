@@ -13,7 +13,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 
 	"github.com/shoal-dev/shoal/internal/dataplane"
@@ -55,15 +54,17 @@ type Networks struct {
 	plane *dataplane.Plane
 	dir   string // under the exec root
 
-	mu       sync.Mutex // guards what follows
-	locals   map[string]*localNetwork
-	boxes    map[string]*box
-	table    shoal.Table
-	tasks    map[shoal.ID][]shoal.Endpoint // the table's endpoints by service, in the order of their addresses
-	arrived  chan struct{}                 // closed and replaced when a table arrives
-	suspects map[shoal.ID]bool
-	holds    map[portKey]*hold
-	want     uint64 // grows with every change
+	mu     sync.Mutex // guards what follows
+	locals map[string]*localNetwork
+	boxes  map[string]*box
+	directory
+	arrived   chan struct{} // closed and replaced when a table arrives
+	holds     map[portKey]*hold
+	heldPorts dataplane.MeshPorts // of the mesh that holds are for
+	want      uint64              // grows with every change
+
+	journalMu sync.Mutex // guards journal
+	journal   journal
 
 	applyMu sync.Mutex // held while the kernel is brought up to date; guards done, failed
 	done    uint64     // what want was at the last Apply
@@ -92,7 +93,7 @@ func New(cfg Config) (*Networks, error) {
 	}
 	n := &Networks{cfg: cfg, log: cfg.Log, plane: plane, dir: filepath.Join(cfg.ExecRoot, "network"),
 		locals: map[string]*localNetwork{}, boxes: map[string]*box{}, arrived: make(chan struct{}),
-		suspects: map[shoal.ID]bool{}, holds: map[portKey]*hold{}}
+		directory: newDirectory(), holds: map[portKey]*hold{}, journal: journal{path: filepath.Join(cfg.ExecRoot, "network", "table.json")}}
 	for _, dir := range []string{n.dir, n.localDir()} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, fmt.Errorf("make network directory: %w", err)
@@ -127,41 +128,42 @@ func (n *Networks) Close() error {
 // Apply replaces the cluster's table. It returns when the kernel has it. A table without networks means that the node is in no
 // cluster.
 func (n *Networks) Apply(ctx context.Context, table shoal.Table) error {
+	delta := shoal.Difference(shoal.Table{}, table)
+	delta.Full = true
+	return n.Update(ctx, &delta)
+}
+
+// Update changes the cluster's table. It returns when the kernel has it. The same delta may come again.
+func (n *Networks) Update(ctx context.Context, delta *shoal.TableDelta) error {
 	n.mu.Lock()
-	n.setTableLocked(table)
+	if delta.Full {
+		var table shoal.Table
+		delta.ApplyTo(&table)
+		part := shoal.Difference(n.table, table)
+		delta = &part
+	}
+	n.update(delta)
 	close(n.arrived)
 	n.arrived = make(chan struct{})
 	var err error
-	if len(table.Networks) > 0 {
+	if len(n.table.Networks) > 0 {
 		err = n.ensureGwbridgeLocked()
 	}
 	n.mu.Unlock()
 	if err != nil {
 		return err
 	}
-	if err := n.saveTable(table); err != nil {
+	if err := n.remember(delta); err != nil {
 		return err
 	}
 	return n.converge(ctx)
-}
-
-func (n *Networks) setTableLocked(table shoal.Table) {
-	n.table, n.tasks = table, map[shoal.ID][]shoal.Endpoint{}
-	for _, e := range table.Endpoints {
-		if e.ServiceID != "" && e.Addr.IsValid() {
-			n.tasks[e.ServiceID] = append(n.tasks[e.ServiceID], e)
-		}
-	}
-	for _, list := range n.tasks {
-		slices.SortFunc(list, func(a, b shoal.Endpoint) int { return a.Addr.Addr().Compare(b.Addr.Addr()) })
-	}
 }
 
 // Table is the table in force.
 func (n *Networks) Table() shoal.Table {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.table
+	return n.table.Clone()
 }
 
 // converge brings kernel and resolvers to what is wanted now. Calls that come while one is at work are served by one next.
@@ -178,13 +180,16 @@ func (n *Networks) converge(ctx context.Context) error {
 	n.mu.Lock()
 	now := n.want
 	config := n.planLocked()
-	names := n.namesLocked()
+	records, zones := n.recordsLocked(), n.names.updates()
 	n.mu.Unlock()
 	// A caller that gives up must not leave the others with half of the work.
 	n.failed = n.plane.Apply(context.WithoutCancel(ctx), config)
 	n.done = now
-	for resolver, records := range names {
-		resolver.Set(records)
+	for _, z := range zones {
+		z.zone.Update(z.names, z.reverse)
+	}
+	for resolver, r := range records {
+		resolver.Set(r)
 	}
 	return n.failed
 }

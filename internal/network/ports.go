@@ -8,6 +8,7 @@ import (
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
 
+	"github.com/shoal-dev/shoal/internal/dataplane/pmap"
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
@@ -136,26 +137,18 @@ func (n *Networks) releasePortsLocked(b *box) {
 // holdIngressLocked keeps the mesh's ports, and lets go of those no longer published. A port that a process of the node has is
 // left to the rules, which come first.
 func (n *Networks) holdIngressLocked() {
-	want := map[portKey]bool{}
-	for _, s := range n.table.Services {
-		for _, p := range s.Ports {
-			if p.Mode != shoal.PublishHost && p.Published != 0 {
-				want[portKey{p.Protocol, netip.IPv4Unspecified(), p.Published}] = true
-			}
-		}
-	}
-	for k, h := range n.holds {
-		if h.owner == ingressOwner && !want[k] {
+	for _, c := range pmap.Changes(n.heldPorts, n.ports) {
+		k := portKey{c.Key.Protocol, netip.IPv4Unspecified(), c.Key.Port}
+		if h := n.holds[k]; !c.Has && h != nil && h.owner == ingressOwner {
 			h.close()
 			delete(n.holds, k)
 		}
-	}
-	for k := range want {
-		if n.holds[k] != nil {
+		if c.Had || n.holds[k] != nil {
 			continue
 		}
 		if _, err := n.holdLocked(k, ingressOwner); err != nil {
 			n.log.Warn("port of the routing mesh is in use on this node", "port", k.Port, "protocol", k.Protocol, "err", err)
 		}
 	}
+	n.heldPorts = n.ports
 }

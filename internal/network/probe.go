@@ -182,9 +182,9 @@ func (n *Networks) targets() map[netip.AddrPort]shoal.ID {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	out := map[netip.AddrPort]shoal.ID{}
-	for _, e := range n.table.Endpoints {
-		if peer := n.table.Peers[e.NodeID]; e.NodeID != n.table.NodeID && peer.ProbeAddr.IsValid() {
-			out[peer.ProbeAddr] = e.NodeID
+	for id := range n.hosts {
+		if peer := n.table.Peers[id]; id != n.table.NodeID && peer.ProbeAddr.IsValid() {
+			out[peer.ProbeAddr] = id
 		}
 	}
 	return out
@@ -200,9 +200,9 @@ func (n *Networks) suspectPeers(ctx context.Context, pulses map[shoal.ID]*pulse)
 	}
 	n.mu.Lock()
 	before := n.suspects
-	n.suspects = now
+	n.suspect(now)
 	n.want++
-	peers := n.table.Peers
+	peers := maps.Clone(n.table.Peers)
 	n.mu.Unlock()
 	for _, id := range slices.Sorted(maps.Keys(now)) {
 		if !before[id] {

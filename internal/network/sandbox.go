@@ -311,10 +311,8 @@ func (n *Networks) addIngress(b *box) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	net := shoal.Network{Spec: shoal.NetworkSpec{Name: shoal.IngressName}}
-	for _, candidate := range n.table.Networks {
-		if candidate.Spec.Ingress {
-			net = candidate
-		}
+	if known, ok := n.table.Networks[n.mesh]; ok {
+		net = known
 	}
 	b.Endpoints = append(b.Endpoints, n.newEndpoint(b, net, b.Spec.IngressAddr, shoal.EndpointRequest{}))
 }
@@ -357,6 +355,7 @@ func (n *Networks) unmake(ctx context.Context, b *box) error {
 	n.mu.Lock()
 	b.gone = true
 	delete(n.boxes, id)
+	n.names.set("sandbox "+id, nil)
 	n.releasePortsLocked(b)
 	resolver, endpoints := b.resolver, b.Endpoints
 	b.resolver, b.Endpoints = nil, nil

@@ -1,8 +1,6 @@
 package rpc
 
 import (
-	"maps"
-	"reflect"
 	"time"
 
 	"github.com/shoal-dev/shoal/internal/shoal"
@@ -105,12 +103,15 @@ type ManagerMessage struct {
 	Redirect *Redirect `json:",omitempty"`
 	Welcome  *Welcome  `json:",omitempty"`
 	Tasks    *Tasks    `json:",omitempty"`
-	Table    *Table    `json:",omitempty"`
+	// Table is the node's endpoint table, or what changed of it since the last one sent on this session.
+	Table *shoal.TableDelta `json:",omitempty"`
 	// Drained lists tasks of this node that no node's balancers use any more: they may be stopped.
 	Drained []shoal.ID  `json:",omitempty"`
 	Logs    *LogRequest `json:",omitempty"`
 	// StopLogs ends a subscription.
 	StopLogs string `json:",omitempty"`
+	// Open asks for a tunnel to the node's API, under this name.
+	Open string `json:",omitempty"`
 }
 
 // Redirect sends an agent to the leader.
@@ -140,81 +141,6 @@ type Tasks struct {
 	Removed []shoal.ID     `json:",omitempty"`
 	Secrets []shoal.Secret `json:",omitempty"`
 	Configs []shoal.Config `json:",omitempty"`
-}
-
-// Table is the node's endpoint table, or what changed of it since the last one sent on this session.
-type Table struct {
-	Full             bool
-	Version          uint64
-	NodeID           shoal.ID
-	DataPathPort     uint16
-	Networks         map[shoal.ID]shoal.Network      `json:",omitempty"`
-	Peers            map[shoal.ID]shoal.Peer         `json:",omitempty"`
-	Services         map[shoal.ID]shoal.ServiceEntry `json:",omitempty"`
-	Endpoints        map[string]shoal.Endpoint       `json:",omitempty"`
-	RemovedNetworks  []shoal.ID                      `json:",omitempty"`
-	RemovedPeers     []shoal.ID                      `json:",omitempty"`
-	RemovedServices  []shoal.ID                      `json:",omitempty"`
-	RemovedEndpoints []string                        `json:",omitempty"`
-}
-
-// Difference is what must be sent to turn old into now. Same tells that nothing but the version changed.
-func Difference(old, now shoal.Table) (delta Table, same bool) {
-	delta = Table{Version: now.Version, NodeID: now.NodeID, DataPathPort: now.DataPathPort}
-	delta.Networks, delta.RemovedNetworks = difference(old.Networks, now.Networks)
-	delta.Peers, delta.RemovedPeers = difference(old.Peers, now.Peers)
-	delta.Services, delta.RemovedServices = difference(old.Services, now.Services)
-	delta.Endpoints, delta.RemovedEndpoints = difference(old.Endpoints, now.Endpoints)
-	same = len(delta.Networks)+len(delta.Peers)+len(delta.Services)+len(delta.Endpoints)+
-		len(delta.RemovedNetworks)+len(delta.RemovedPeers)+len(delta.RemovedServices)+len(delta.RemovedEndpoints) == 0 &&
-		old.DataPathPort == now.DataPathPort && old.NodeID == now.NodeID
-	return delta, same
-}
-
-func difference[V any](old, now map[string]V) (put map[string]V, removed []string) {
-	for key, v := range now {
-		if before, ok := old[key]; !ok || !reflect.DeepEqual(before, v) {
-			if put == nil {
-				put = map[string]V{}
-			}
-			put[key] = v
-		}
-	}
-	for key := range old {
-		if _, ok := now[key]; !ok {
-			removed = append(removed, key)
-		}
-	}
-	return put, removed
-}
-
-// Apply gives the table that results from the delta. The old one stays as it was.
-func (d *Table) Apply(old shoal.Table) shoal.Table {
-	if d.Full {
-		old = shoal.Table{}
-	}
-	return shoal.Table{
-		Version:      d.Version,
-		NodeID:       d.NodeID,
-		DataPathPort: d.DataPathPort,
-		Networks:     merged(old.Networks, d.Networks, d.RemovedNetworks),
-		Peers:        merged(old.Peers, d.Peers, d.RemovedPeers),
-		Services:     merged(old.Services, d.Services, d.RemovedServices),
-		Endpoints:    merged(old.Endpoints, d.Endpoints, d.RemovedEndpoints),
-	}
-}
-
-func merged[V any](old, put map[string]V, removed []string) map[string]V {
-	if old != nil && len(put) == 0 && len(removed) == 0 {
-		return old // tables are values: sharing an unchanged map is safe
-	}
-	out := make(map[string]V, len(old)+len(put))
-	maps.Copy(out, old)
-	for _, key := range removed {
-		delete(out, key)
-	}
-	maps.Copy(out, put)
-	return out
 }
 
 // LogRequest asks an agent for the logs of its tasks.

@@ -25,7 +25,7 @@ const (
 )
 
 // Network is a network, of the cluster (overlay) or of one node (the rest). Spec is written by the API; VNI and IPAM of
-// cluster networks by the allocator.
+// cluster networks by the allocator, which may add subnets while the network is in use.
 type Network struct {
 	Meta // ID is 25 characters for cluster networks, 64 hex digits for local ones
 	Spec NetworkSpec

@@ -2,6 +2,7 @@ package shoal
 
 import (
 	"fmt"
+	"net/netip"
 	"time"
 )
 
@@ -95,6 +96,8 @@ type TaskStatus struct {
 	Message   string
 	Err       string
 	Container *ContainerStatus
+	// Leaving says of a running task that somebody is about to end it by hand on its node: no balancer may use it.
+	Leaving bool
 	// Ports is the host-mode ports as bound on the node.
 	Ports []Port
 }
@@ -106,12 +109,31 @@ type ContainerStatus struct {
 	ExitCode    int
 }
 
-// TaskNetwork is a task's endpoint on one network: its address with the subnet's prefix length.
+// TaskNetwork is a task's endpoint on one network: its addresses with the subnets' prefix lengths, IPv4 first.
 type TaskNetwork struct {
 	NetworkID ID
+	// VNI is the network's: a task may outlive the network while it shuts down, and none may get its number meanwhile.
+	VNI       uint32
 	Addresses []string
 	Aliases   []string
 }
+
+// Prefixes is the endpoint's address of each family; one that it does not have is invalid.
+func (n TaskNetwork) Prefixes() (ip4, ip6 netip.Prefix) {
+	for _, text := range n.Addresses {
+		switch p, err := netip.ParsePrefix(text); {
+		case err != nil:
+		case p.Addr().Is4():
+			ip4 = p
+		default:
+			ip6 = p
+		}
+	}
+	return ip4, ip6
+}
+
+// Wanted tells whether the task is meant to run, be it for ever or, a job's, to its end.
+func (t *Task) Wanted() bool { return t.DesiredState <= TaskComplete }
 
 // Name is what a container of this task is called: "web.1.<task id>", for a global task "web.<node id>.<task id>".
 func (t *Task) Name() string {
@@ -136,7 +158,6 @@ type TaskSpec struct {
 	Networks    []NetworkAttachmentSpec
 	LogDriver   *Driver
 	ForceUpdate uint64
-	Runtime     string
 	// RegistryAuth is the encoded X-Registry-Auth header that came with the service; it never leaves through the API.
 	RegistryAuth string
 }
@@ -237,7 +258,6 @@ type ContainerSpec struct {
 	DNS             *DNSConfig
 	Secrets         []FileReference
 	Configs         []FileReference
-	Isolation       string
 	Sysctls         map[string]string
 	CapabilityAdd   []string
 	CapabilityDrop  []string

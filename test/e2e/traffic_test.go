@@ -1,76 +1,64 @@
 package e2e
 
 import (
-	"context"
 	"fmt"
-	"net/http"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/shoal-dev/shoal/internal/shoal"
-	"github.com/shoal-dev/shoal/test/lab"
+	"github.com/shoal-dev/shoal/test/load"
 )
 
-// load is clients that make new connections through every node until it is stopped.
-type load struct {
-	c      *cluster
-	stop   context.CancelFunc
-	done   sync.WaitGroup
-	sent   atomic.Int64
-	failed atomic.Int64
+// traffic is requests under way, of which none may fail.
+type traffic struct {
+	*load.Load
+	c *cluster
 }
 
-func (c *cluster) startLoad(port int) *load {
-	ctx, cancel := context.WithCancel(c.t.Context())
-	l := &load{c: c, stop: cancel}
+// startLoad sends requests through every node, each on a new connection.
+func (c *cluster) startLoad(port int) *traffic {
+	return c.startTraffic(load.Config{URLs: c.everyNode(port)})
+}
+
+// startTraffic sends requests from the client machine.
+func (c *cluster) startTraffic(cfg load.Config) *traffic {
+	cfg.Dial = c.client.Dial
+	cfg.Failed = func(f load.Failure) { c.t.Log(f) }
+	return &traffic{load.Start(c.t.Context(), cfg), c}
+}
+
+// everyNode is a published port's URL on each node.
+func (c *cluster) everyNode(port int) []string {
+	var urls []string
 	for _, n := range c.Nodes() {
-		l.done.Go(func() { l.run(ctx, n, port) })
+		urls = append(urls, fmt.Sprintf("http://%s:%d/", n.Addr, port))
 	}
-	return l
+	return urls
 }
 
-func (l *load) run(ctx context.Context, n *lab.Node, port int) {
-	client := l.c.http()
-	for ctx.Err() == nil {
-		began := time.Now()
-		resp, err := client.Get(fmt.Sprintf("http://%s:%d/", n.Addr, port))
-		l.sent.Add(1)
-		if err == nil {
-			err = resp.Body.Close()
-			if resp.StatusCode != http.StatusOK {
-				err = fmt.Errorf("%s", resp.Status)
-			}
-		}
-		if err != nil {
-			l.failed.Add(1)
-			l.c.t.Logf("%s over %s, after %v: %v", began.Format("15:04:05.000"), n.Name, time.Since(began), err)
-		}
-	}
-}
+// more waits until that many more requests have ended.
+func (l *traffic) more(requests int64) { l.until(l.Sent() + requests) }
 
-// more waits until that many more requests were answered.
-func (l *load) more(requests int64) {
+// until waits until so many requests have ended.
+func (l *traffic) until(requests int64) {
 	l.c.t.Helper()
-	enough := l.sent.Load() + requests
-	l.c.eventually(30*time.Second, "load goes on", func() error {
-		if now := l.sent.Load(); now < enough {
-			return fmt.Errorf("%d requests of %d", now, enough)
+	l.c.eventually(2*time.Minute, "load goes on", func() error {
+		if now := l.Sent(); now < requests {
+			return fmt.Errorf("%d requests of %d", now, requests)
 		}
 		return nil
 	})
 }
 
 // finish ends the load; none may have failed.
-func (l *load) finish() {
+func (l *traffic) finish() {
 	l.c.t.Helper()
-	l.stop()
-	l.done.Wait()
-	l.c.t.Logf("%d requests, %d failed", l.sent.Load(), l.failed.Load())
-	if l.failed.Load() > 0 {
-		l.c.t.Errorf("%d of %d requests failed", l.failed.Load(), l.sent.Load())
+	l.Stop()
+	l.c.t.Logf("%d requests, %d failed", l.Sent(), l.Failed())
+	if l.Failed() > 0 {
+		l.c.t.Errorf("%d of %d requests failed", l.Failed(), l.Sent())
 	}
 }
 
@@ -83,7 +71,7 @@ func TestNoRequestFailsWhileTasksComeAndGo(t *testing.T) {
 		{"node", "update", "--availability", "drain", "n2"}, {"node", "update", "--availability", "active", "n2"},
 		{"service", "scale", "web=6"}, {"node", "update", "--availability", "drain", "n3"},
 	} {
-		before := l.failed.Load()
+		before := l.Failed()
 		c.ok(c.n1, step...)
 		if step[0] == "node" {
 			c.eventually(30*time.Second, "tasks have moved", func() error {
@@ -104,8 +92,8 @@ func TestNoRequestFailsWhileTasksComeAndGo(t *testing.T) {
 			})
 		}
 		l.more(200)
-		if l.failed.Load() > before {
-			t.Errorf("docker %s: %d requests failed", strings.Join(step, " "), l.failed.Load()-before)
+		if l.Failed() > before {
+			t.Errorf("docker %s: %d requests failed", strings.Join(step, " "), l.Failed()-before)
 		}
 	}
 	l.finish()

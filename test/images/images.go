@@ -19,17 +19,26 @@ import (
 )
 
 // revision is part of a cached archive's name, so that a change of a recipe is not hidden by an old cache.
-const revision = "3"
+const revision = "7"
 
 // recipe says how one image is made: its root file system and its configuration.
 type recipe struct {
 	name   string
+	tag    string // "latest" if empty
 	files  func(ctx context.Context, cache string) (tree, error)
 	config v1.Config
 }
 
+// ref is the image's name, and its tag if that is not the latest.
+func (r recipe) ref() string {
+	if r.tag == "" {
+		return r.name
+	}
+	return r.name + ":" + r.tag
+}
+
 // recipes are all images of this package, by name.
-func recipes() []recipe { return []recipe{busybox(), nginx()} }
+func recipes() []recipe { return []recipe{busybox(), nginx(), srv("1"), srv("2")} }
 
 // CacheDir is where archives are kept between runs: .cache/images at the root of the source tree.
 func CacheDir() string {
@@ -37,20 +46,20 @@ func CacheDir() string {
 	return filepath.Join(filepath.Dir(file), "..", "..", ".cache", "images")
 }
 
-// Build makes every image that the cache does not have yet and returns the archives' paths by image name.
+// Build makes every image that the cache does not have yet and returns the archives' paths by image.
 func Build(ctx context.Context, cache string) (map[string]string, error) {
 	if err := os.MkdirAll(cache, 0o755); err != nil {
 		return nil, fmt.Errorf("make image cache: %w", err)
 	}
 	paths := map[string]string{}
 	for _, r := range recipes() {
-		path := filepath.Join(cache, r.name+"-"+revision+".tar")
+		path := filepath.Join(cache, r.name+r.tag+"-"+revision+".tar")
 		if _, err := os.Stat(path); err != nil {
 			if err := r.write(ctx, cache, path); err != nil {
-				return nil, fmt.Errorf("build image %s: %w", r.name, err)
+				return nil, fmt.Errorf("build image %s: %w", r.ref(), err)
 			}
 		}
-		paths[r.name] = path
+		paths[r.ref()] = path
 	}
 	return paths, nil
 }
@@ -65,7 +74,7 @@ func (r recipe) write(ctx context.Context, cache, path string) error {
 	if err != nil {
 		return err
 	}
-	ref, err := name.NewTag("docker.io/library/" + r.name + ":latest")
+	ref, err := name.NewTag("docker.io/library/" + r.ref())
 	if err != nil {
 		return err
 	}

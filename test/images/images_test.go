@@ -12,7 +12,7 @@ func TestArchivesHoldRunnableImages(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, r := range recipes() {
-		img, err := tarball.ImageFromPath(paths[r.name], nil)
+		img, err := tarball.ImageFromPath(paths[r.ref()], nil)
 		if err != nil {
 			t.Fatalf("%s: %v", r.name, err)
 		}

@@ -141,3 +141,34 @@ func nginxFiles(ctx context.Context, cache string) (tree, error) {
 	t.link("var/log/nginx/error.log", "/dev/stderr")
 	return t, nil
 }
+
+// srv is a server that says which address it sees its peer at; see the program.
+func srv(version string) recipe {
+	return recipe{
+		name: "srv", tag: version,
+		files: srvFiles,
+		config: v1.Config{
+			Env: []string{searchPath, "V=" + version},
+			Cmd: []string{"/srv"},
+		},
+	}
+}
+
+func srvFiles(ctx context.Context, cache string) (tree, error) {
+	t := tree{}
+	if err := t.base(ctx, cache); err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp(cache, "srv-*")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	program := filepath.Join(dir, "srv")
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", program, "github.com/shoal-dev/shoal/test/images/srv")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("build srv: %w: %s", err, out)
+	}
+	return t, t.file("srv", program, 0o755)
+}

@@ -255,17 +255,19 @@ func (n *Node) removeCgroups(groups []string) bool {
 
 // Docker runs the stock docker command line against the node and gives what it prints, and its exit code.
 func (n *Node) Docker(ctx context.Context, args ...string) Result {
-	return run(n.docker(ctx, args))
+	return run(n.DockerCommand(ctx, args...))
 }
 
-// Shell runs a line of shell in which docker speaks to the node.
+// Shell runs a line of shell in the lab's directory, in which docker speaks to the node.
 func (n *Node) Shell(ctx context.Context, line string) Result {
 	cmd := exec.CommandContext(ctx, "sh", "-c", line)
+	cmd.Dir = n.lab.Dir
 	cmd.Env = append(os.Environ(), "DOCKER_HOST=unix://"+n.Socket(), "DOCKER_CONFIG="+filepath.Join(n.lab.Dir, "config"))
 	return run(cmd)
 }
 
-func (n *Node) docker(ctx context.Context, args []string) *exec.Cmd {
+// DockerCommand is a docker command that speaks to the node, to be run by the caller.
+func (n *Node) DockerCommand(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "docker", append([]string{"-H", "unix://" + n.Socket()}, args...)...)
 	cmd.Env = append(os.Environ(), "DOCKER_CONFIG="+filepath.Join(n.lab.Dir, "config"))
 	return cmd

@@ -1,0 +1,319 @@
+package allocator
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/shoal-dev/shoal/internal/shoal"
+	"github.com/shoal-dev/shoal/internal/store"
+	"github.com/shoal-dev/shoal/internal/store/storetest"
+)
+
+// machine is a cluster whose users, agents and nodes do what they like, while the allocator is restarted, loses its leadership and
+// comes late.
+type machine struct {
+	*rapid.T
+	v     store.View
+	queue []shoal.ID
+	count int
+	given map[string]string // what a live task was given, by task
+}
+
+const hygieneSteps = 100 // in each of rapid's 100 checks
+
+func TestAddressHygiene(t *testing.T) {
+	empty := storetest.Open(t, store.NewMemory()).View()
+	rapid.Check(t, func(rt *rapid.T) {
+		m := &machine{T: rt, v: empty, given: map[string]string{}}
+		m.change(&shoal.Cluster{Meta: shoal.Meta{ID: "c"}, DefaultAddrPool: []string{"10.0.0.0/24", "10.2.0.0/25"}, SubnetSize: 28})
+		m.change(m.network("ingress", true))
+		actions := []func(){m.createNetwork, m.removeNetwork, m.replaceIngress, m.createService, m.createService, m.removeService,
+			m.scaleUp, m.scaleUp, m.attach, m.endTask, m.endTask, m.forgetTask, m.joinNode, m.leaveNode, m.restart}
+		for range hygieneSteps {
+			rapid.SampledFrom(actions).Draw(rt, "action")()
+			if rapid.IntRange(0, 3).Draw(rt, "late") > 0 {
+				m.allocate()
+			}
+		}
+		m.allocate()
+		m.restart()
+		m.allocate()
+		m.served()
+	})
+}
+
+func (m *machine) name(kind string) string {
+	m.count++
+	return fmt.Sprint(kind, m.count)
+}
+
+// put and remove write on behalf of someone and tell the allocator.
+func (m *machine) put(o store.Object) {
+	kind, id := store.KindOf(o), o.Head().ID
+	old := m.v.Get(kind, id)
+	m.v = m.v.With(store.Changes{Puts: []store.Object{o}})
+	m.queue = append(m.queue, New(Config{}).Concerned(m.v, store.Change{Kind: kind, ID: id, Old: old, New: o})...)
+}
+
+func (m *machine) remove(o store.Object) {
+	m.v = m.v.With(store.Changes{Deletes: []store.Object{o}})
+	m.queue = append(m.queue, New(Config{}).Concerned(m.v, store.Change{Kind: store.KindOf(o), ID: o.Head().ID, Old: o})...)
+}
+
+func (m *machine) change(o store.Object) {
+	o.Head().CreatedAt = time.Unix(int64(m.count), 0)
+	m.put(o)
+}
+
+// restart is a new leader: it has no queue and looks at everything.
+func (m *machine) restart() { m.queue = New(Config{}).All(m.v) }
+
+// allocate works the queue off, looking at every subnet when it is given.
+func (m *machine) allocate() {
+	for steps := 0; len(m.queue) > 0; steps++ {
+		if steps > 10000 {
+			m.Fatal("the allocator never comes to rest")
+		}
+		k := m.queue[0]
+		m.queue = slices.DeleteFunc(m.queue, func(other shoal.ID) bool { return other == k })
+		changes, err := New(Config{}).Reconcile(m.v, k)
+		if err != nil {
+			m.Fatal(err)
+		}
+		for _, o := range changes.Puts {
+			if n, ok := o.(*shoal.Network); ok {
+				m.subnets(n)
+			}
+			m.put(o)
+		}
+	}
+	m.unique()
+}
+
+// subnets checks what a network has been given.
+func (m *machine) subnets(n *shoal.Network) {
+	var had []shoal.Subnet
+	if old := m.v.Network(n.ID); old != nil {
+		had = old.IPAM
+	}
+	for _, s := range n.IPAM {
+		is := func(other shoal.Subnet) bool { return other.Subnet == s.Subnet }
+		p := netip.MustParsePrefix(s.Subnet)
+		if slices.ContainsFunc(had, is) {
+			continue
+		}
+		if hit := overlapping(p, usedPrefixes(m.v, n.ID)); hit.IsValid() {
+			m.Fatalf("network %s is given %s, which overlaps %s", n.ID, p, hit)
+		}
+		if slices.ContainsFunc(n.Spec.IPAM, is) {
+			continue // the user's choice
+		}
+		if hit := overlapping(p, routes(m.v)); hit.IsValid() {
+			m.Fatalf("network %s is given %s, which a node reaches by %s", n.ID, p, hit)
+		}
+	}
+}
+
+// unique checks that every address has one owner, who can use it, and that nobody's changes.
+func (m *machine) unique() {
+	owner := map[netip.Addr]string{}
+	own := func(who, text string, n *shoal.Network) {
+		if text == "" {
+			return
+		}
+		addr := netip.MustParsePrefix(text).Addr()
+		if other := owner[addr]; other != "" {
+			m.Fatalf("%s and %s both have %s", other, who, addr)
+		}
+		owner[addr] = who
+		if n == nil {
+			return // who outlives a network keeps its address
+		}
+		if !slices.ContainsFunc(poolsOf(n), func(p *pool) bool { return p.from.Contains(addr) && p.host(addr) }) {
+			m.Fatalf("%s has %s, which network %s cannot give: %+v", who, addr, n.ID, n.IPAM)
+		}
+	}
+	vnis := map[uint32]shoal.ID{}
+	for _, n := range m.v.Networks() {
+		for _, s := range n.IPAM {
+			owner[netip.MustParseAddr(s.Gateway)] = "the gateway of " + n.ID
+			for name, aux := range s.Aux {
+				owner[netip.MustParseAddr(aux)] = name
+			}
+		}
+		if n.VNI != 0 {
+			vnis[n.VNI] = n.ID
+		}
+	}
+	for _, s := range m.v.Services() {
+		for _, vip := range s.Endpoint.VIPs {
+			own(s.ID, vip.Addr, m.v.Network(vip.NetworkID))
+			own(s.ID, vip.Addr6, m.v.Network(vip.NetworkID))
+		}
+	}
+	for _, n := range m.v.Nodes() {
+		own(n.ID, n.IngressAddr, m.v.IngressNetwork())
+		own(n.ID, n.IngressAddr6, m.v.IngressNetwork())
+	}
+	for _, t := range alive(m.v) {
+		for _, at := range t.Networks {
+			for _, addr := range at.Addresses {
+				own(t.ID, addr, m.v.Network(at.NetworkID))
+			}
+			if other, ok := vnis[at.VNI]; ok && other != at.NetworkID {
+				m.Fatalf("task %s of network %s and network %s are both on %d", t.ID, at.NetworkID, other, at.VNI)
+			}
+		}
+		if now := fmt.Sprint(t.Networks); len(t.Networks) > 0 {
+			if was := m.given[t.ID]; was != "" && was != now {
+				m.Fatalf("%s had %s and now has %s", t.ID, was, now)
+			}
+			m.given[t.ID] = now
+		}
+	}
+}
+
+// served checks that who waits does so for a reason.
+func (m *machine) served() {
+	for _, t := range alive(m.v) {
+		if t.Status.State == shoal.TaskNew && t.DesiredState <= shoal.TaskRunning && t.Status.Err == "" {
+			m.Fatalf("task %s waits and does not say for what", t.ID)
+		}
+	}
+}
+
+func (m *machine) network(id shoal.ID, ingress bool) *shoal.Network {
+	n := overlay(id)
+	n.Spec.Ingress, n.Spec.EnableIPv6 = ingress, rapid.Bool().Draw(m.T, "ipv6")
+	switch rapid.IntRange(0, 5).Draw(m.T, "subnet") {
+	case 0: // two managers may let subnets through that overlap
+		n.Spec.IPAM = []shoal.Subnet{{Subnet: rapid.SampledFrom([]string{"10.0.0.16/28", "10.9.0.0/29", "10.9.0.0/24"}).Draw(m.T, "which")}}
+	case 1:
+		n.Spec.IPAM = []shoal.Subnet{{Subnet: "10.8.0.0/24", Range: "10.8.0.128/28", Gateway: "10.8.0.130", Aux: map[string]string{"router": "10.8.0.129"}}}
+	case 2:
+		n.Spec.IPAM = []shoal.Subnet{{Subnet: "10.7.0.0/29"}, {Subnet: "10.7.0.32/29"}, {Subnet: "fd00:7::/64"}}
+		n.Spec.EnableIPv6 = true
+	}
+	return n
+}
+
+func (m *machine) createNetwork() { m.change(m.network(m.name("net"), false)) }
+
+// anyOf draws one of the objects; nil if there is none.
+func anyOf[T store.Object](m *machine, all []T) (one T, ok bool) {
+	if len(all) == 0 {
+		return one, false
+	}
+	slices.SortFunc(all, func(a, b T) int { return a.Head().CreatedAt.Compare(b.Head().CreatedAt) })
+	return rapid.SampledFrom(all).Draw(m.T, "object"), true
+}
+
+func (m *machine) removeNetwork() {
+	n, ok := anyOf(m, m.v.Networks())
+	if !ok || n.Spec.Ingress {
+		return
+	}
+	for _, s := range m.v.Services() {
+		if slices.ContainsFunc(s.Spec.AttachedNetworks(), func(a shoal.NetworkAttachmentSpec) bool { return a.Target == n.ID }) {
+			return // the API refuses that
+		}
+	}
+	m.remove(n)
+}
+
+func (m *machine) replaceIngress() {
+	old := m.v.IngressNetwork()
+	for _, s := range m.v.Services() {
+		if old == nil || s.Spec.Endpoint.HasIngressPort() {
+			return
+		}
+	}
+	m.remove(old)
+	m.change(m.network(m.name("ingress"), true))
+}
+
+func (m *machine) wishes() []shoal.NetworkAttachmentSpec {
+	var out []shoal.NetworkAttachmentSpec
+	for range 2 {
+		n, ok := anyOf(m, m.v.Networks())
+		if ok && !n.Spec.Ingress && !slices.ContainsFunc(out, func(a shoal.NetworkAttachmentSpec) bool { return a.Target == n.ID }) {
+			out = append(out, shoal.NetworkAttachmentSpec{Target: n.ID})
+		}
+	}
+	return out
+}
+
+func (m *machine) createService() {
+	s := &shoal.Service{Meta: shoal.Meta{ID: m.name("service")}, Spec: shoal.ServiceSpec{Endpoint: &shoal.EndpointSpec{}, Task: shoal.TaskSpec{Networks: m.wishes()}}}
+	s.Spec.Name = s.ID
+	if rapid.Bool().Draw(m.T, "published") {
+		s.Spec.Endpoint.Ports = []shoal.Port{{Protocol: shoal.TCP, Target: 80, Mode: shoal.PublishIngress}}
+	}
+	m.change(s)
+}
+
+func (m *machine) removeService() {
+	s, ok := anyOf(m, m.v.Services())
+	if !ok {
+		return
+	}
+	m.remove(s)
+	for _, t := range m.v.TasksOfService(s.ID) { // they live on for a while
+		next := *t
+		next.DesiredState = shoal.TaskRemove
+		m.put(&next)
+	}
+}
+
+func (m *machine) scaleUp() {
+	s, ok := anyOf(m, m.v.Services())
+	if !ok {
+		return
+	}
+	for range rapid.IntRange(1, 12).Draw(m.T, "tasks") {
+		m.change(&shoal.Task{Meta: shoal.Meta{ID: m.name("task")}, ServiceID: s.ID, Spec: s.Spec.Task, EndpointSpec: s.Spec.Endpoint, DesiredState: shoal.TaskRunning})
+	}
+}
+
+func (m *machine) attach() {
+	n, ok := anyOf(m, m.v.Networks())
+	if !ok || n.Spec.Ingress {
+		return
+	}
+	asked := rapid.SampledFrom([]string{"", "10.8.0.131", "10.9.0.3", "fd00:7::2"}).Draw(m.T, "address")
+	m.change(&shoal.Task{Meta: shoal.Meta{ID: m.name("attached")}, DesiredState: shoal.TaskRunning, NodeID: "somewhere",
+		Spec: shoal.TaskSpec{Attachment: &shoal.AttachmentSpec{Address: asked}, Networks: []shoal.NetworkAttachmentSpec{{Target: n.ID}}}})
+}
+
+func (m *machine) endTask() {
+	if t, ok := anyOf(m, alive(m.v)); ok {
+		next := *t
+		next.Status.State = shoal.TaskShutdown
+		m.put(&next)
+	}
+}
+
+func (m *machine) forgetTask() {
+	t, ok := anyOf(m, m.v.Tasks())
+	if ok && t.Status.State.Ended() {
+		m.remove(t)
+	}
+}
+
+func (m *machine) joinNode() {
+	n := &shoal.Node{Meta: shoal.Meta{ID: m.name("node")}, Role: rapid.SampledFrom([]shoal.NodeRole{shoal.RoleManager, shoal.RoleWorker}).Draw(m.T, "role")}
+	n.Description.IPv6 = rapid.Bool().Draw(m.T, "ipv6")
+	n.Description.Routes = rapid.SliceOfN(rapid.SampledFrom([]string{"10.0.0.32/27", "10.0.0.128/26", "192.168.0.0/16", "10.2.0.64/28", "fd00::/16"}), 0, 2).Draw(m.T, "routes")
+	m.change(n)
+}
+
+func (m *machine) leaveNode() {
+	if n, ok := anyOf(m, m.v.Nodes()); ok {
+		m.remove(n)
+	}
+}

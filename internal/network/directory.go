@@ -1,0 +1,324 @@
+package network
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+
+	"github.com/shoal-dev/shoal/internal/dataplane"
+	"github.com/shoal-dev/shoal/internal/shoal"
+)
+
+// directory is the cluster's table, and what is derived from it for the kernel and the resolvers. All of it is kept up to date by what
+// changes, so that a change costs what it changes, however much else there is.
+type directory struct {
+	table shoal.Table // its maps are the directory's own and change
+	// mesh is the ID of the ingress network.
+	mesh  shoal.ID
+	tasks map[shoal.ID]map[string]shoal.Endpoint // the table's endpoints by service and key
+	hosts map[shoal.ID]int                       // how many endpoints each node has
+
+	overlays map[shoal.ID]*overlay
+	ports    dataplane.MeshPorts
+	vias     dataplane.Vias // of tasks of other nodes on the mesh
+	written  map[shoal.ID]entry
+
+	suspects map[shoal.ID]bool
+	// locals is where this node's tasks on the mesh are reached, by their ingress addresses.
+	locals map[netip.Addr]netip.Addr
+	names  *names
+}
+
+// overlay is what is derived for one network.
+type overlay struct {
+	remotes  dataplane.Remotes
+	services dataplane.Services
+}
+
+// entry is what a service's derivation has written.
+type entry struct {
+	vips  map[shoal.ID][]netip.Addr // by network
+	ports []dataplane.PortKey
+}
+
+func newDirectory() directory {
+	d := directory{tasks: map[shoal.ID]map[string]shoal.Endpoint{}, hosts: map[shoal.ID]int{}, overlays: map[shoal.ID]*overlay{},
+		written: map[shoal.ID]entry{}, suspects: map[shoal.ID]bool{}, locals: map[netip.Addr]netip.Addr{}, names: newNames()}
+	(&shoal.TableDelta{Full: true}).ApplyTo(&d.table)
+	return d
+}
+
+// update takes in a delta that is not full.
+func (d *directory) update(delta *shoal.TableDelta) {
+	// What an endpoint means depends on the peers and networks: they change rarely, and then all is gone through.
+	all := delta.NodeID != d.table.NodeID || len(delta.Networks)+len(delta.RemovedNetworks)+len(delta.Peers)+len(delta.RemovedPeers) > 0
+	changed, services := map[string]bool{}, map[shoal.ID]bool{}
+	mark(changed, delta.Endpoints, delta.RemovedEndpoints)
+	mark(services, delta.Services, delta.RemovedServices)
+	if all {
+		mark(changed, d.table.Endpoints, nil)
+		mark(services, d.table.Services, nil)
+	}
+	for key := range changed {
+		d.withdraw(key, services)
+	}
+	delta.ApplyTo(&d.table)
+	if all {
+		d.findMesh()
+	}
+	for key := range changed {
+		d.enter(key, services)
+	}
+	for id := range services {
+		d.withdrawService(id)
+	}
+	for id := range services {
+		d.enterService(id)
+	}
+}
+
+func mark[V any](marked map[string]bool, put map[string]V, removed []string) {
+	for key := range put {
+		marked[key] = true
+	}
+	for _, key := range removed {
+		marked[key] = true
+	}
+}
+
+func (d *directory) findMesh() {
+	d.mesh = ""
+	for id, net := range d.table.Networks {
+		if net.Spec.Ingress {
+			d.mesh = id
+		}
+	}
+}
+
+// derivedFor is what is derived for the network, which may be nothing.
+func (d *directory) derivedFor(network shoal.ID) overlay {
+	if o := d.overlays[network]; o != nil {
+		return *o
+	}
+	return overlay{}
+}
+
+func (d *directory) overlay(network shoal.ID) *overlay {
+	o := d.overlays[network]
+	if o == nil {
+		o = &overlay{}
+		d.overlays[network] = o
+	}
+	return o
+}
+
+// addrsOf is the endpoint's.
+func addrsOf(e shoal.Endpoint) []netip.Addr {
+	var out []netip.Addr
+	for _, p := range []netip.Prefix{e.Addr} {
+		if p.IsValid() {
+			out = append(out, p.Addr())
+		}
+	}
+	return out
+}
+
+// withdraw takes back what an endpoint meant, and marks its service.
+func (d *directory) withdraw(key string, services map[shoal.ID]bool) {
+	e, ok := d.table.Endpoints[key]
+	if !ok {
+		return
+	}
+	o := d.overlay(e.NetworkID)
+	for _, a := range addrsOf(e) {
+		o.remotes, d.vias = o.remotes.Delete(a), d.vias.Delete(a)
+	}
+	if d.hosts[e.NodeID]--; d.hosts[e.NodeID] == 0 {
+		delete(d.hosts, e.NodeID)
+	}
+	if e.ServiceID != "" {
+		services[e.ServiceID] = true
+		delete(d.tasks[e.ServiceID], key)
+	}
+	d.names.set("endpoint "+key, nil)
+	if o.remotes.Len()+o.services.Len() == 0 {
+		delete(d.overlays, e.NetworkID)
+	}
+}
+
+// enter derives what an endpoint means, and marks its service.
+func (d *directory) enter(key string, services map[shoal.ID]bool) {
+	e, ok := d.table.Endpoints[key]
+	if !ok {
+		return
+	}
+	peer := d.table.Peers[e.NodeID]
+	o, remote := d.overlay(e.NetworkID), e.NodeID != d.table.NodeID && peer.DataAddr.IsValid()
+	for _, a := range addrsOf(e) {
+		if remote {
+			o.remotes = o.remotes.Set(a, dataplane.Remote{MAC: hardwareAddr(e), VTEP: peer.DataAddr})
+		}
+		if via := peer.IngressAddr; e.NetworkID == d.mesh && e.NodeID != d.table.NodeID && via.IsValid() {
+			d.vias = d.vias.Set(a, via)
+		}
+	}
+	d.hosts[e.NodeID]++
+	if e.ServiceID != "" {
+		if d.tasks[e.ServiceID] == nil {
+			d.tasks[e.ServiceID] = map[string]shoal.Endpoint{}
+		}
+		services[e.ServiceID] = true
+		d.tasks[e.ServiceID][key] = e
+	}
+	d.names.set("endpoint "+key, d.endpointNames(e))
+}
+
+func hardwareAddr(e shoal.Endpoint) string {
+	if e.MAC != "" {
+		return e.MAC
+	}
+	return dataplane.MAC(e.Addr.Addr())
+}
+
+// withdrawService takes back the addresses and ports that a service has no more.
+func (d *directory) withdrawService(id shoal.ID) {
+	old, now := d.written[id], d.entryOf(id)
+	for network, vips := range old.vips {
+		o := d.overlay(network)
+		for _, vip := range vips {
+			if !slices.Contains(now.vips[network], vip) {
+				o.services = o.services.Delete(vip)
+			}
+		}
+	}
+	for _, port := range old.ports {
+		if !slices.Contains(now.ports, port) {
+			d.ports = d.ports.Delete(port)
+		}
+	}
+	delete(d.written, id)
+	if len(d.tasks[id]) == 0 {
+		delete(d.tasks, id)
+	}
+}
+
+func (d *directory) entryOf(id shoal.ID) entry {
+	s := d.table.Services[id]
+	e := entry{vips: map[shoal.ID][]netip.Addr{}}
+	for network, vip := range s.VIPs {
+		e.vips[network] = append(e.vips[network], vip.Addr())
+	}
+	for _, p := range s.Ports {
+		if p.Mode != shoal.PublishHost && p.Published != 0 {
+			e.ports = append(e.ports, dataplane.PortKey{Protocol: p.Protocol, Port: p.Published})
+		}
+	}
+	return e
+}
+
+// enterService derives where connections to the service go now, and what it is called.
+func (d *directory) enterService(id shoal.ID) {
+	s, ok := d.table.Services[id]
+	if !ok {
+		d.names.set("service "+id, nil)
+		return
+	}
+	d.names.set("service "+id, d.serviceNames(s))
+	e := d.entryOf(id)
+	for network, vips := range e.vips {
+		backends := d.backends(id, network)
+		for _, vip := range vips {
+			d.setVIP(network, vip, backends)
+		}
+	}
+	backends := d.backends(id, d.mesh)
+	for _, p := range s.Ports {
+		if p.Mode != shoal.PublishHost && p.Published != 0 {
+			d.setPort(dataplane.PortKey{Protocol: p.Protocol, Port: p.Published}, p.Target, backends)
+		}
+	}
+	d.written[id] = e
+}
+
+func (d *directory) setVIP(network shoal.ID, vip netip.Addr, backends []shoal.Endpoint) {
+	v := &dataplane.VIP{Addr: vip}
+	for _, e := range backends {
+		for _, a := range addrsOf(e) {
+			if a.Is4() == vip.Is4() {
+				v.Backends = append(v.Backends, a)
+			}
+		}
+	}
+	o := d.overlay(network)
+	if was, ok := o.services.Get(vip); !ok || !slices.Equal(was.Backends, v.Backends) {
+		o.services = o.services.Set(vip, v)
+	}
+}
+
+func (d *directory) setPort(key dataplane.PortKey, target uint16, backends []shoal.Endpoint) {
+	p := &dataplane.MeshPort{}
+	for _, e := range backends {
+		for _, a := range addrsOf(e) {
+			if e.NodeID == d.table.NodeID {
+				a = d.locals[a] // invalid while the task has no sandbox here
+			}
+			if a.IsValid() {
+				p.Backends = append(p.Backends, dataplane.Backend{Addr: a, Port: target})
+			}
+		}
+	}
+	if was, ok := d.ports.Get(key); !ok || !slices.Equal(was.Backends, p.Backends) {
+		d.ports = d.ports.Set(key, p)
+	}
+}
+
+// backends is where new connections to the service may go on the network, in the order of addresses: its ready endpoints, without those
+// on nodes that do not answer, unless none would be left.
+func (d *directory) backends(service, network shoal.ID) []shoal.Endpoint {
+	var all, trusted []shoal.Endpoint
+	for _, e := range d.tasks[service] {
+		if e.NetworkID != network || e.State != shoal.EndpointReady || !e.Addr.IsValid() {
+			continue
+		}
+		all = append(all, e)
+		if !d.suspects[e.NodeID] {
+			trusted = append(trusted, e)
+		}
+	}
+	if len(trusted) > 0 {
+		all = trusted
+	}
+	slices.SortFunc(all, func(a, b shoal.Endpoint) int { return a.Addr.Addr().Compare(b.Addr.Addr()) })
+	return all
+}
+
+// suspect puts a new set of suspects into force.
+func (d *directory) suspect(suspects map[shoal.ID]bool) {
+	before := d.suspects
+	d.suspects = suspects
+	for id, tasks := range d.tasks {
+		for _, e := range tasks {
+			if before[e.NodeID] != suspects[e.NodeID] {
+				d.enterService(id)
+				break
+			}
+		}
+	}
+}
+
+// setLocals says where this node's tasks on the mesh are reached.
+func (d *directory) setLocals(locals map[netip.Addr]netip.Addr) {
+	if maps.Equal(d.locals, locals) {
+		return
+	}
+	before := d.locals
+	d.locals = locals
+	for id, tasks := range d.tasks {
+		for _, e := range tasks {
+			if a := e.Addr.Addr(); e.NodeID == d.table.NodeID && e.NetworkID == d.mesh && before[a] != locals[a] {
+				d.enterService(id)
+				break
+			}
+		}
+	}
+}

@@ -1,0 +1,116 @@
+package network
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"reflect"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/shoal-dev/shoal/internal/dataplane"
+	"github.com/shoal-dev/shoal/internal/shoal"
+)
+
+// drawTable is a random table of few things.
+func drawTable(t *rapid.T) shoal.Table {
+	table := shoal.Table{NodeID: "n1", Peers: map[string]shoal.Peer{}, Networks: map[string]shoal.Network{}, Services: map[string]shoal.ServiceEntry{}, Endpoints: map[string]shoal.Endpoint{}}
+	for i := range rapid.IntRange(1, 3).Draw(t, "peers") {
+		id := fmt.Sprint("n", i+1)
+		table.Peers[id] = shoal.Peer{NodeID: id, DataAddr: netip.AddrFrom4([4]byte{192, 0, 2, byte(i + 1)}), IngressAddr: netip.AddrFrom4([4]byte{10, 0, 0, byte(240 + i)})}
+	}
+	networks := []string{"mesh", "net", "other"}
+	for _, id := range networks[:rapid.IntRange(1, 3).Draw(t, "networks")] {
+		table.Networks[id] = shoal.Network{Meta: shoal.Meta{ID: id}, Spec: shoal.NetworkSpec{Name: id, Ingress: id == "mesh"}}
+	}
+	for i := range rapid.IntRange(0, 3).Draw(t, "services") {
+		id := fmt.Sprint("s", i)
+		s := shoal.ServiceEntry{ID: id, Name: id, VIPs: map[string]netip.Prefix{}, Aliases: map[string][]string{}}
+		if rapid.Bool().Draw(t, "vip") {
+			s.VIPs["net"] = netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 1, byte(2 + i)}), 24)
+		}
+		if rapid.Bool().Draw(t, "alias") {
+			s.Aliases["net"] = []string{"alias"}
+		}
+		if rapid.Bool().Draw(t, "published") {
+			s.Ports = []shoal.MeshPort{{Port: shoal.Port{Protocol: shoal.TCP, Target: 80, Published: 8000 + uint16(i)}}}
+		}
+		table.Services[id] = s
+	}
+	used := rapid.Permutation([]byte{10, 11, 12, 13, 14, 15}).Draw(t, "addresses")
+	for i := range rapid.IntRange(0, 6).Draw(t, "endpoints") {
+		network := rapid.SampledFrom(networks).Draw(t, "network")
+		e := shoal.Endpoint{TaskID: fmt.Sprint("t", i), NetworkID: network, NodeID: fmt.Sprint("n", rapid.IntRange(1, 3).Draw(t, "node")), Name: fmt.Sprint("task", i),
+			Addr:  netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(slices.Index(networks, network)), used[i]}), 24),
+			State: rapid.SampledFrom([]shoal.EndpointState{shoal.EndpointReady, shoal.EndpointDraining}).Draw(t, "state")}
+		if rapid.IntRange(0, 3).Draw(t, "of a service") > 0 {
+			e.ServiceID = fmt.Sprint("s", rapid.IntRange(0, 2).Draw(t, "service"))
+		}
+		table.Endpoints[e.Key()] = e
+	}
+	return table
+}
+
+// derived is all that a directory has derived, as it can be compared.
+type derived struct {
+	Remotes  map[string]dataplane.Remote
+	Services map[string]dataplane.VIP
+	Ports    map[dataplane.PortKey]dataplane.MeshPort
+	Vias     map[netip.Addr]netip.Addr
+	Hosts    map[string]int
+	Forward  map[string][]netip.Addr
+	Reverse  map[string]string
+}
+
+func (d *directory) all() derived {
+	out := derived{Remotes: map[string]dataplane.Remote{}, Services: map[string]dataplane.VIP{}, Ports: map[dataplane.PortKey]dataplane.MeshPort{},
+		Vias: maps.Collect(d.vias.All()), Hosts: d.hosts, Forward: map[string][]netip.Addr{}, Reverse: map[string]string{}}
+	for id, o := range d.overlays {
+		for a, r := range o.remotes.All() {
+			out.Remotes[id+" "+a.String()] = r
+		}
+		for a, v := range o.services.All() {
+			out.Services[id+" "+a.String()] = *v
+		}
+	}
+	for key, p := range d.ports.All() {
+		out.Ports[key] = *p
+	}
+	for id, k := range d.names.known {
+		for name, addrs := range k.forward {
+			out.Forward[id+" "+name] = slices.SortedFunc(maps.Keys(addrs), netip.Addr.Compare)
+		}
+		for a, hosts := range k.reverse {
+			out.Reverse[id+" "+a.String()] = hosts[0]
+		}
+	}
+	return out
+}
+
+// TestChangesAddUpToTheWhole walks through random tables, suspicions and local tasks, and holds what is derived step by step against what
+// is derived from the last table alone.
+func TestChangesAddUpToTheWhole(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		d := newDirectory()
+		for range rapid.IntRange(1, 6).Draw(t, "steps") {
+			switch rapid.IntRange(0, 4).Draw(t, "what") {
+			case 0:
+				d.suspect(map[string]bool{fmt.Sprint("n", rapid.IntRange(1, 3).Draw(t, "suspect")): true})
+			case 1:
+				d.setLocals(map[netip.Addr]netip.Addr{netip.AddrFrom4([4]byte{10, 0, 0, byte(rapid.IntRange(10, 15).Draw(t, "local"))}): netip.AddrFrom4([4]byte{172, 18, 0, 2})})
+			default:
+				delta := shoal.Difference(d.table, drawTable(t))
+				d.update(&delta)
+			}
+		}
+		fresh := newDirectory()
+		fresh.suspects, fresh.locals = d.suspects, d.locals
+		delta := shoal.Difference(fresh.table, d.table)
+		fresh.update(&delta)
+		if got, want := d.all(), fresh.all(); !reflect.DeepEqual(got, want) {
+			t.Fatalf("step by step\n%+v, at once\n%+v", got, want)
+		}
+	})
+}

@@ -1,0 +1,78 @@
+package network
+
+import (
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/shoal-dev/shoal/internal/shoal"
+)
+
+// routes is what the node reaches otherwise than by its default routes.
+func (n *Networks) routes() ([]netip.Prefix, error) {
+	var out []netip.Prefix
+	err := n.plane.InNode(func() error {
+		list, err := netlink.RouteList(nil, netlink.FAMILY_ALL)
+		if err != nil {
+			return err
+		}
+		for _, r := range list {
+			if r.Dst == nil {
+				continue
+			}
+			bits, _ := r.Dst.Mask.Size()
+			if a, ok := netip.AddrFromSlice(r.Dst.IP); ok && bits > 0 && !a.IsLinkLocalUnicast() && !a.IsMulticast() {
+				out = append(out, netip.PrefixFrom(a.Unmap(), bits))
+			}
+		}
+		return nil
+	})
+	return out, err
+}
+
+// HostRoutes is the subnets that the node reaches by itself, those of the cluster's networks left out: no new network of the
+// cluster may overlap them.
+func (n *Networks) HostRoutes() ([]string, error) {
+	all, err := n.routes()
+	if err != nil {
+		return nil, err
+	}
+	table := n.Table()
+	var out []string
+	for _, route := range all {
+		if !inCluster(table, route) {
+			out = append(out, route.String())
+		}
+	}
+	return out, nil
+}
+
+func inCluster(table shoal.Table, route netip.Prefix) bool {
+	for _, network := range table.Networks {
+		for _, s := range network.IPAM {
+			if p, err := netip.ParsePrefix(s.Subnet); err == nil && p.Overlaps(route) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// HostIPv6 tells whether the node has an IPv6 address, other than on its own networks, that reaches beyond its links.
+func (n *Networks) HostIPv6() (bool, error) {
+	n.mu.Lock()
+	own := n.subnetsLocked()
+	n.mu.Unlock()
+	found := false
+	err := n.plane.InNode(func() error {
+		list, err := netlink.AddrList(nil, netlink.FAMILY_V6)
+		for _, a := range list {
+			addr, ok := netip.AddrFromSlice(a.IP)
+			if ok && addr.IsGlobalUnicast() && !overlapsAny(netip.PrefixFrom(addr, addr.BitLen()), own) {
+				found = true
+			}
+		}
+		return err
+	})
+	return found, err
+}

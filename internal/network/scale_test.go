@@ -1,0 +1,112 @@
+package network
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/shoal-dev/shoal/internal/dataplane"
+	"github.com/shoal-dev/shoal/internal/dataplane/netnstest"
+	"github.com/shoal-dev/shoal/internal/shoal"
+)
+
+// crowd is a node with containers on a network that has very many endpoints.
+type crowd struct {
+	*Networks
+	boxes []shoal.Sandbox
+}
+
+// crowdEndpoint is the task of a service, of which each has three, at an address that follows from both.
+func crowdEndpoint(service, task int) shoal.Endpoint {
+	i := 4096 + 4*service + task
+	addr := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), 16)
+	return shoal.Endpoint{TaskID: fmt.Sprint("t", i), NetworkID: "netid", NodeID: "far", ServiceID: fmt.Sprint("s", service), Name: fmt.Sprint("s", service, ".", task),
+		Addr: addr, MAC: dataplane.MAC(addr.Addr()), State: shoal.EndpointReady}
+}
+
+func crowdVIP(service int) netip.Prefix {
+	return crowdEndpoint(service, 3).Addr
+}
+
+func newCrowd(t *testing.T, endpoints, containers int) *crowd {
+	ns, dir := netnstest.New(t), t.TempDir()
+	c := &crowd{}
+	err := ns.Do(func() (err error) {
+		c.Networks, err = New(Config{Log: discard(), DataRoot: dir + "/data", ExecRoot: dir + "/exec", ResolvConf: dir + "/none"})
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for i := range containers {
+			if err := c.Down(context.WithoutCancel(t.Context()), fmt.Sprintf("%012d", i)); err != nil {
+				t.Error(err)
+			}
+		}
+		if err := c.Apply(context.WithoutCancel(t.Context()), shoal.Table{}); err != nil {
+			t.Error(err)
+		}
+		_ = c.Close()
+	})
+	table := shoal.Table{NodeID: "self", Services: map[string]shoal.ServiceEntry{}, Endpoints: map[string]shoal.Endpoint{},
+		Peers: map[string]shoal.Peer{"self": {NodeID: "self", DataAddr: netip.MustParseAddr("127.0.0.1")}, "far": {NodeID: "far", DataAddr: netip.MustParseAddr("127.0.0.2")}},
+		Networks: map[string]shoal.Network{"netid": {Meta: shoal.Meta{ID: "netid"}, VNI: 4097, Spec: shoal.NetworkSpec{Name: "net", Driver: "overlay"},
+			IPAM: []shoal.Subnet{{Subnet: "10.1.0.0/16"}}}}}
+	for i := range endpoints / 3 {
+		id := fmt.Sprint("s", i)
+		table.Services[id] = shoal.ServiceEntry{ID: id, Name: id, VIPs: map[string]netip.Prefix{"netid": crowdVIP(i)}}
+		for task := range 3 {
+			e := crowdEndpoint(i, task)
+			table.Endpoints[e.Key()] = e
+		}
+	}
+	if err := c.Apply(t.Context(), table); err != nil {
+		t.Fatal(err)
+	}
+	for i := range containers {
+		box, err := c.Up(t.Context(), shoal.SandboxSpec{ContainerID: fmt.Sprintf("%012d", i), Mode: "networks", TaskID: "x",
+			Endpoints: []shoal.EndpointRequest{{Network: "netid", Addr: netip.AddrFrom4([4]byte{10, 1, 1, byte(1 + i)})}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.boxes = append(c.boxes, box)
+	}
+	return c
+}
+
+// oneMore is the median time to bring in a further endpoint of a service, or to let it go again.
+func (c *crowd) oneMore(t *testing.T) time.Duration {
+	t.Helper()
+	var took []time.Duration
+	e := crowdEndpoint(7, 2)
+	delta := shoal.TableDelta{Version: 1, NodeID: "self", RemovedEndpoints: []string{e.Key()}}
+	for range 60 {
+		began := time.Now()
+		if err := c.Update(t.Context(), &delta); err != nil {
+			t.Fatal(err)
+		}
+		took = append(took, time.Since(began))
+		if delta.Endpoints == nil {
+			delta.Endpoints, delta.RemovedEndpoints = map[string]shoal.Endpoint{e.Key(): e}, nil
+		} else {
+			delta.Endpoints, delta.RemovedEndpoints = nil, []string{e.Key()}
+		}
+		delta.Version++
+	}
+	slices.Sort(took)
+	t.Logf("%d endpoints: median %v, 90%% %v, longest %v", len(c.table.Endpoints), took[len(took)/2], took[len(took)*9/10], took[len(took)-1])
+	return took[len(took)/2]
+}
+
+// TestOneMoreEndpointAmongTenThousand asserts that to program an endpoint takes no longer because there are others.
+func TestOneMoreEndpointAmongTenThousand(t *testing.T) {
+	few := newCrowd(t, 99, 10).oneMore(t)
+	many := newCrowd(t, 9_999, 10).oneMore(t)
+	if many > 5*time.Millisecond || many > 2*few+time.Millisecond {
+		t.Errorf("one more endpoint takes %v among ten thousand, %v among a hundred", many, few)
+	}
+}

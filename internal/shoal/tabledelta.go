@@ -1,0 +1,107 @@
+package shoal
+
+import (
+	"maps"
+	"reflect"
+)
+
+// TableDelta is what changes of a Table: from nothing, if it is Full, or from the one before.
+type TableDelta struct {
+	Full             bool
+	Version          uint64
+	NodeID           ID
+	DataPathPort     uint16
+	Networks         map[ID]Network      `json:",omitempty"`
+	Peers            map[ID]Peer         `json:",omitempty"`
+	Services         map[ID]ServiceEntry `json:",omitempty"`
+	Endpoints        map[string]Endpoint `json:",omitempty"`
+	RemovedNetworks  []ID                `json:",omitempty"`
+	RemovedPeers     []ID                `json:",omitempty"`
+	RemovedServices  []ID                `json:",omitempty"`
+	RemovedEndpoints []string            `json:",omitempty"`
+}
+
+// Difference is what turns old into now.
+func Difference(old, now Table) TableDelta {
+	d := TableDelta{Version: now.Version, NodeID: now.NodeID, DataPathPort: now.DataPathPort}
+	d.Networks, d.RemovedNetworks = difference(old.Networks, now.Networks)
+	d.Peers, d.RemovedPeers = difference(old.Peers, now.Peers)
+	d.Services, d.RemovedServices = difference(old.Services, now.Services)
+	d.Endpoints, d.RemovedEndpoints = difference(old.Endpoints, now.Endpoints)
+	return d
+}
+
+func difference[V any](old, now map[string]V) (put map[string]V, removed []string) {
+	for key, v := range now {
+		if before, ok := old[key]; !ok || !reflect.DeepEqual(before, v) {
+			if put == nil {
+				put = map[string]V{}
+			}
+			put[key] = v
+		}
+	}
+	for key := range old {
+		if _, ok := now[key]; !ok {
+			removed = append(removed, key)
+		}
+	}
+	return put, removed
+}
+
+// Empty tells that the delta brings nothing but a version.
+func (d *TableDelta) Empty() bool {
+	return !d.Full && len(d.Networks)+len(d.Peers)+len(d.Services)+len(d.Endpoints)+
+		len(d.RemovedNetworks)+len(d.RemovedPeers)+len(d.RemovedServices)+len(d.RemovedEndpoints) == 0
+}
+
+// ApplyTo brings the table to what it is after the delta. Unlike other tables, this one must be the caller's alone.
+func (d *TableDelta) ApplyTo(t *Table) {
+	if d.Full || t.Endpoints == nil {
+		*t = Table{Networks: map[ID]Network{}, Peers: map[ID]Peer{}, Services: map[ID]ServiceEntry{}, Endpoints: map[string]Endpoint{}}
+	}
+	t.Version, t.NodeID, t.DataPathPort = d.Version, d.NodeID, d.DataPathPort
+	change(t.Networks, d.Networks, d.RemovedNetworks)
+	change(t.Peers, d.Peers, d.RemovedPeers)
+	change(t.Services, d.Services, d.RemovedServices)
+	change(t.Endpoints, d.Endpoints, d.RemovedEndpoints)
+}
+
+func change[V any](m, put map[string]V, removed []string) {
+	for _, key := range removed {
+		delete(m, key)
+	}
+	maps.Copy(m, put)
+}
+
+// Then is the delta that does the work of both, one after the other. Either may be used up by it.
+func (d *TableDelta) Then(next *TableDelta) *TableDelta {
+	if next.Full {
+		return next
+	}
+	d.Version, d.NodeID, d.DataPathPort = next.Version, next.NodeID, next.DataPathPort
+	d.Networks, d.RemovedNetworks = follow(d.Networks, d.RemovedNetworks, next.Networks, next.RemovedNetworks)
+	d.Peers, d.RemovedPeers = follow(d.Peers, d.RemovedPeers, next.Peers, next.RemovedPeers)
+	d.Services, d.RemovedServices = follow(d.Services, d.RemovedServices, next.Services, next.RemovedServices)
+	d.Endpoints, d.RemovedEndpoints = follow(d.Endpoints, d.RemovedEndpoints, next.Endpoints, next.RemovedEndpoints)
+	return d
+}
+
+// follow joins two changes. What was removed and put again is in both lists: removal comes first.
+func follow[V any](put map[string]V, removed []string, then map[string]V, gone []string) (map[string]V, []string) {
+	for _, key := range gone {
+		delete(put, key)
+	}
+	if put == nil {
+		put = map[string]V{}
+	}
+	maps.Copy(put, then)
+	return put, append(removed, gone...)
+}
+
+// Clone is a copy that is nobody else's.
+func (t *Table) Clone() Table {
+	out := *t
+	out.Networks, out.Peers = maps.Clone(t.Networks), maps.Clone(t.Peers)
+	out.Services, out.Endpoints = maps.Clone(t.Services), maps.Clone(t.Endpoints)
+	return out
+}

@@ -1,0 +1,64 @@
+package e2e
+
+import (
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/shoal-dev/shoal/test/load"
+)
+
+// tolerance is how long after a cut requests may fail.
+const tolerance = time.Second
+
+// A node whose cable is pulled costs nothing beyond a second, although the managers have not yet given it up; when the cable is
+// back, so is the node, and nobody need do anything.
+func TestACutLinkCostsNoMoreThanASecond(t *testing.T) {
+	c := newCluster(t, "cable")
+	c.ok(c.n1, "service", "create", "-q", "--no-resolve-image", "--name", "web", "--mode", "global", "-p", "8080:80", "srv:1")
+	var mu sync.Mutex // guards failures
+	var failures []load.Failure
+	urls := c.everyNode(8080)
+	l := load.Start(t.Context(), load.Config{URLs: urls[:2], Dial: c.client.Dial, Workers: 2, Failed: func(f load.Failure) {
+		mu.Lock()
+		defer mu.Unlock()
+		failures = append(failures, f)
+	}})
+	traffic := &traffic{l, c}
+	traffic.more(200)
+	cut := time.Now()
+	if err := c.n3.Cut(); err != nil {
+		t.Fatal(err)
+	}
+	c.eventually(30*time.Second, "n3 is down", func() error { return c.nodeIs("n3", "Down") })
+	traffic.more(200)
+	if err := c.n3.Mend(); err != nil {
+		t.Fatal(err)
+	}
+	c.eventually(30*time.Second, "n3 is ready", func() error { return c.nodeIs("n3", "Ready") })
+	c.settled("web")
+	traffic.more(200)
+	l.Stop()
+
+	for _, f := range failures {
+		if late := f.Began.Sub(cut); late > tolerance {
+			t.Errorf("%v after the cut: %v", late.Round(time.Millisecond), f)
+		} else {
+			t.Logf("%v after the cut: %v", late.Round(time.Millisecond), f)
+		}
+	}
+	t.Logf("%d requests, %d failed", l.Sent(), l.Failed())
+	answers := map[string]int{}
+	for range 60 {
+		answer, err := c.get(urls[0])
+		if err != nil {
+			t.Fatalf("%v\n%s\n%s", err, c.ok(c.n1, "service", "ps", "--no-trunc", "web"), c.ok(c.n3, "ps", "-a", "--no-trunc"))
+		}
+		answers[answer]++
+	}
+	for answer, times := range answers {
+		if len(answers) != 3 || times != 20 {
+			t.Errorf("%d of 60 requests got %q from one of %d tasks", times, answer, len(answers))
+		}
+	}
+}

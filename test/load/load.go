@@ -1,0 +1,107 @@
+// Package load sends HTTP requests until it is told to stop and counts those that failed. It reads and writes nothing but the
+// connections that it is given a way to make.
+package load
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Config says what to send where.
+type Config struct {
+	URLs []string
+	// Dial makes connections; nil for those of this machine.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	// Kept connections are used for one request after the other; otherwise each request has its own.
+	Kept bool
+	// Workers is how many requests are under way at once for each URL; 0 for one.
+	Workers int
+	// Failed is told of each request that failed.
+	Failed func(Failure)
+}
+
+// Failure is a request that failed.
+type Failure struct {
+	URL   string
+	Began time.Time
+	Took  time.Duration
+	Err   error
+}
+
+func (f Failure) String() string {
+	return fmt.Sprintf("%s %s, after %v: %v", f.Began.Format("15:04:05.000"), f.URL, f.Took.Round(time.Millisecond), f.Err)
+}
+
+// Load is requests under way.
+type Load struct {
+	cfg          Config
+	stop         context.CancelFunc
+	done         sync.WaitGroup
+	sent, failed atomic.Int64
+}
+
+// Start begins.
+func Start(ctx context.Context, cfg Config) *Load {
+	ctx, stop := context.WithCancel(ctx)
+	l := &Load{cfg: cfg, stop: stop}
+	for _, url := range cfg.URLs {
+		for range max(cfg.Workers, 1) {
+			l.done.Go(func() { l.work(ctx, url) })
+		}
+	}
+	return l
+}
+
+// Sent is how many requests have ended.
+func (l *Load) Sent() int64 { return l.sent.Load() }
+
+// Failed is how many of them failed.
+func (l *Load) Failed() int64 { return l.failed.Load() }
+
+// Stop waits for the requests under way and ends.
+func (l *Load) Stop() {
+	l.stop()
+	l.done.Wait()
+}
+
+// work has a transport of its own, so that a kept connection is never idle for long: its server may ask it to close.
+func (l *Load) work(ctx context.Context, url string) {
+	transport := &http.Transport{DialContext: l.cfg.Dial, DisableKeepAlives: !l.cfg.Kept}
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Timeout: 5 * time.Second, Transport: transport}
+	for ctx.Err() == nil {
+		began := time.Now()
+		err := request(client, url)
+		l.sent.Add(1)
+		if err == nil {
+			continue
+		}
+		l.failed.Add(1)
+		if l.cfg.Failed != nil {
+			l.cfg.Failed(Failure{url, began, time.Since(began), err})
+		}
+	}
+}
+
+// request posts, because the client would silently repeat a GET that meets a closed connection.
+func request(client *http.Client, url string) error {
+	resp, err := client.Post(url, "text/plain", strings.NewReader("x"))
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, resp.Body)
+	if closed := resp.Body.Close(); err == nil {
+		err = closed
+	}
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s", resp.Status)
+	}
+	return err
+}
