@@ -142,15 +142,17 @@ func (d *directory) serviceNames(s shoal.ServiceEntry) []naming {
 		}
 	}
 	for network, vip := range s.VIPs {
-		add(network, vip.Addr(), s.Name)
-		add(network, vip.Addr(), s.Aliases[network]...)
+		for _, a := range d.addrsOf(vip, s.VIPs6[network]) {
+			add(network, a, s.Name)
+			add(network, a, s.Aliases[network]...)
+		}
 	}
 	for _, e := range d.tasks[s.ID] {
 		if e.State != shoal.EndpointReady {
 			continue
 		}
 		_, hasVIP := s.VIPs[e.NetworkID]
-		for _, a := range addrsOf(e) {
+		for _, a := range d.addrsOf(e.Addr, e.Addr6) {
 			add(e.NetworkID, a, "tasks."+s.Name)
 			if !hasVIP {
 				add(e.NetworkID, a, s.Name)
@@ -164,7 +166,7 @@ func (d *directory) serviceNames(s shoal.ServiceEntry) []naming {
 // endpointNames is what a task or container on a network is called.
 func (d *directory) endpointNames(e shoal.Endpoint) []naming {
 	var out []naming
-	for _, a := range addrsOf(e) {
+	for _, a := range d.addrsOf(e.Addr, e.Addr6) {
 		out = append(out, called(e.NetworkID, d.table.Networks[e.NetworkID].Spec.Name, a, e.Name, e.ContainerID, e.Aliases)...)
 	}
 	return out
@@ -186,13 +188,15 @@ func called(network, networkName string, addr netip.Addr, name, containerID stri
 }
 
 // boxNames is what a container of this node is called on its networks. On the default bridge nobody has a name.
-func boxNames(b *box) []naming {
+func (d *directory) boxNames(b *box) []naming {
 	var out []naming
 	for _, e := range b.Endpoints {
 		if e.hidden() || e.Info.Network == defaultBridge {
 			continue
 		}
-		out = append(out, called(e.Info.NetworkID, e.Info.Network, e.Info.Addr.Addr(), b.Spec.Name, b.Spec.ContainerID, e.Aliases)...)
+		for _, a := range d.addrsOf(e.Info.Addr, e.Info.Addr6) {
+			out = append(out, called(e.Info.NetworkID, e.Info.Network, a, b.Spec.Name, b.Spec.ContainerID, e.Aliases)...)
+		}
 	}
 	return out
 }
