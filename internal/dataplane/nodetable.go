@@ -95,6 +95,7 @@ func publish(rs *ruleset, c *Config) {
 	meshMaps(rs)
 	for _, hook := range []*ruleChain{pre, out} {
 		hook.rule(local(false), portVmap("ports"))
+		hook.rule(local(false), portVmap("gates"))
 		meshRules(hook)
 	}
 	ports := slices.Clone(c.Ports)
@@ -178,6 +179,7 @@ func ingressRules(rs *ruleset, in *Ingress, forward, post *ruleChain) {
 	for _, side := range [][]expr.Any{iif(ingressDevice), oif(ingressDevice)} {
 		forward.rule(side, clampMSS())
 	}
+	hideClients(in, post)
 	post.rule(local(true), oif(ingressDevice), masquerade())
 	for _, f := range families() {
 		post.rule(fromIn(f, f.named("nodes")), oif(ingressDevice), masquerade())
