@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"sync"
 	"time"
 
@@ -29,6 +30,8 @@ type Config struct {
 	Runtime   Runtime
 	// ApplyTable gives what has changed of the table to the network and returns when the kernel has it. It may be given the same again.
 	ApplyTable func(context.Context, *shoal.TableDelta) error
+	// DialAPI connects to the node's own API.
+	DialAPI func(context.Context) (net.Conn, error)
 }
 
 // Runtime runs the containers of tasks. The engine of the node is one; tests have another.

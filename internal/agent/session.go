@@ -194,5 +194,8 @@ func (a *Agent) receive(life, session context.Context, client *rpc.Client, msg *
 	if msg.StopLogs != "" {
 		a.stopLogs(msg.StopLogs)
 	}
+	if msg.Open != "" {
+		a.openTunnel(session, client, msg.Open)
+	}
 	return nil
 }

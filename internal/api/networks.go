@@ -152,7 +152,7 @@ func (n *networks) create(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	var id string
-	if spec.Driver == shoal.DriverOverlay || spec.Scope == shoal.ScopeSwarm || spec.Ingress {
+	if !spec.ConfigOnly && (spec.Driver == shoal.DriverOverlay || spec.Scope == shoal.ScopeSwarm || spec.Ingress) {
 		id, err = n.createForCluster(r.Context(), spec)
 	} else {
 		var net shoal.Network
@@ -185,8 +185,8 @@ func (n *networks) createForCluster(ctx context.Context, spec shoal.NetworkSpec)
 			return "", fail(http.StatusBadRequest, "invalid network config:\ninvalid subnet %s: IPv6 has not been enabled for this network", p)
 		}
 	}
-	if spec.ConfigOnly || spec.ConfigFrom != "" {
-		return "", fail(http.StatusNotImplemented, "configuration-only networks are not supported yet")
+	if spec.ConfigFrom != "" {
+		return "", fail(http.StatusNotImplemented, "overlay networks from a configuration-only network are not supported")
 	}
 	taken := subnetsOf(n.local.List())
 	net := shoal.Network{Meta: shoal.Meta{ID: shoal.NewID(), CreatedAt: time.Now().UTC()}, Spec: spec}
@@ -268,6 +268,9 @@ func unused(v store.View, net *shoal.Network) error {
 		on := net.Spec.Ingress && s.Spec.Endpoint.HasIngressPort()
 		for _, a := range s.Spec.AttachedNetworks() {
 			on = on || a.Target == net.ID
+		}
+		if on && net.Spec.Ingress {
+			return shoal.FailedPrecondition("ingress network cannot be removed because service %s depends on it", s.ID)
 		}
 		if on {
 			return shoal.FailedPrecondition("network %s is in use by service %s", net.ID, s.ID)

@@ -26,6 +26,8 @@ type Config struct {
 	Events     *events.Bus
 	Machine    Machine
 	Logs       LogSource
+	// Reach connects to the API of another node of the cluster.
+	Reach func(ctx context.Context, node shoal.ID) (Tunnel, error)
 	// CheckPorts and CheckSubnets refuse what the allocator could not give.
 	CheckPorts   func(v store.View, self shoal.ID, spec *shoal.EndpointSpec) error
 	CheckSubnets func(v store.View, self shoal.ID, asked []shoal.Subnet) error
@@ -40,7 +42,8 @@ func New(c Config) http.Handler {
 		&imageAPI{log: c.Log, images: c.Images, using: c.Containers.Using},
 		&volumeAPI{volumes: c.Volumes},
 	}
-	return newHandler(c.Log,
+	far := &remote{log: c.Log, engine: c.Containers, store: c.Members.Store, reach: c.Reach, execs: map[string]shoal.ID{}}
+	far.next = newHandler(c.Log,
 		&systems{machine: c.Machine, members: c.Members, bus: c.Events, counts: c.counts},
 		&clusters{c.Members},
 		&services{c.Members, c.CheckPorts},
@@ -51,7 +54,9 @@ func New(c Config) http.Handler {
 		&serviceLogs{c.Members, c.Logs},
 		local.containers, local.images, local.volumes, &local,
 		&networks{local: c.Networks, members: c.Members, containers: c.Containers},
+		&doctor{networks: c.Networks, members: c.Members, remote: far},
 	)
+	return far
 }
 
 // counts is for /info.

@@ -60,6 +60,17 @@ type hijacked struct {
 	in io.Reader
 }
 
+// Read reads what the client sends, also what had been read ahead of its leaving.
+func (h *hijacked) Read(p []byte) (int, error) { return h.in.Read(p) }
+
+// CloseWrite tells the client that nothing more comes.
+func (h *hijacked) CloseWrite() error {
+	if half, ok := h.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}
+
 // hijack takes the connection over, as attach and exec do.
 func hijack(w http.ResponseWriter, r *http.Request, tty bool) (*hijacked, error) {
 	conn, buf, err := http.NewResponseController(w).Hijack()

@@ -38,6 +38,7 @@ type Daemon struct {
 	containers *container.Engine
 	networks   *network.Networks
 	members    *membership.Membership
+	inner      *inner
 }
 
 // New constructs every room. Run starts them.
@@ -52,7 +53,7 @@ func New(ctx context.Context, cfg Config) (*Daemon, error) {
 			return nil, fmt.Errorf("make root directory: %w", err)
 		}
 	}
-	d := &Daemon{cfg: cfg, log: log, events: &events.Bus{}}
+	d := &Daemon{cfg: cfg, log: log, events: &events.Bus{}, inner: newInner()}
 	if err := d.construct(ctx); err != nil {
 		return nil, errors.Join(err, d.close())
 	}
@@ -134,6 +135,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	listeners = append(listeners, d.inner)
 	if err := d.writePidFile(); err != nil {
 		return err
 	}
@@ -179,7 +181,7 @@ func (d *Daemon) handler() http.Handler {
 	hostname, _ := os.Hostname() // known to work: construct has asked
 	return api.New(api.Config{
 		Log: d.log, Containers: d.containers, Images: d.images, Volumes: d.volumes, Networks: d.networks, Members: d.members,
-		Events: d.events, Logs: d.taskLogs, CheckPorts: allocator.CheckPorts, CheckSubnets: allocator.CheckSubnets, Outdated: orchestrator.Stale,
+		Events: d.events, Logs: d.taskLogs, Reach: d.reach, CheckPorts: allocator.CheckPorts, CheckSubnets: allocator.CheckSubnets, Outdated: orchestrator.Stale,
 		Machine: api.Machine{
 			ID: d.machineID(), Hostname: hostname, Version: d.cfg.Version, KernelVersion: kernelVersion(), OS: osName(),
 			Architecture: machine(), CPUs: int(describe(d.cfg).Resources.NanoCPUs / 1e9), Memory: memory(), Root: d.cfg.DataRoot,

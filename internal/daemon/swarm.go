@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"sync"
 
 	"github.com/shoal-dev/shoal/internal/agent"
+	"github.com/shoal-dev/shoal/internal/api"
 	"github.com/shoal-dev/shoal/internal/membership"
 	"github.com/shoal-dev/shoal/internal/rpc"
 	"github.com/shoal-dev/shoal/internal/shoal"
@@ -59,7 +59,7 @@ func (h *swarmHost) StartAgent(cfg membership.AgentConfig) (membership.Agent, er
 			}
 			return description
 		},
-		DataAddr: dataAddr(cfg.State), ProbePort: d.cfg.ProbePort, ApplyTable: d.networks.Update,
+		DataAddr: dataAddr(cfg.State), ProbePort: d.cfg.ProbePort, ApplyTable: d.networks.Update, DialAPI: d.inner.Dial,
 		Runtime: &agent.Engine{
 			Containers: d.containers, Images: d.images,
 			Node: agent.NodeFacts{ID: cfg.Identity.NodeID(), Hostname: facts.Hostname, Platform: facts.Platform},
@@ -130,22 +130,48 @@ func (a attacher) Detach(ctx context.Context, task shoal.ID) error {
 	return client.Detach(ctx, &rpc.DetachRequest{TaskID: task})
 }
 
-// taskLogs finds the logs of tasks on whatever node they are.
-func (d *Daemon) taskLogs(ctx context.Context, query shoal.LogQuery, each func(shoal.LogLine) error) error {
+// leading is the node's manager part, and whether it leads the cluster.
+func (d *Daemon) leading() (*manager, bool, error) {
 	m, err := d.members.Manager()
 	if err != nil {
-		return err
+		return nil, false, err
 	}
 	running, ok := m.(*manager)
 	if !ok {
-		return fmt.Errorf("find task logs: %w", os.ErrInvalid)
+		return nil, false, fmt.Errorf("find the manager: it is a %T", m)
 	}
-	if _, leads, _ := running.member.Leader(); leads {
-		return running.dispatcher.Logs(ctx, query, each)
+	_, leads, _ := running.member.Leader()
+	return running, leads, nil
+}
+
+// taskLogs finds the logs of tasks on whatever node they are.
+func (d *Daemon) taskLogs(ctx context.Context, query shoal.LogQuery, each func(shoal.LogLine) error) error {
+	m, leads, err := d.leading()
+	if err != nil {
+		return err
+	}
+	if leads {
+		return m.dispatcher.Logs(ctx, query, each)
 	}
 	leader, err := d.members.Client(ctx)
 	if err != nil {
 		return err
 	}
 	return leader.ReadLogs(ctx, query, each)
+}
+
+// reach connects to the API of a node, through the leader.
+func (d *Daemon) reach(ctx context.Context, node shoal.ID) (api.Tunnel, error) {
+	m, leads, err := d.leading()
+	if err != nil {
+		return nil, err
+	}
+	if leads {
+		return m.dispatcher.Reach(ctx, node)
+	}
+	leader, err := d.members.Client(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return leader.Reach(ctx, node)
 }

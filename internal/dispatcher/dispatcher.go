@@ -55,6 +55,7 @@ type Dispatcher struct {
 	statuses map[shoal.ID]report // not yet written
 	drains   map[shoal.ID]drain  // tasks on their way out of all balancers
 	logs     map[string]*subscription
+	tunnels  map[string]*awaited
 
 	wakeIntake chan struct{} // capacity 1
 }
@@ -78,6 +79,7 @@ func New(cfg Config) *Dispatcher {
 		statuses:   map[shoal.ID]report{},
 		drains:     map[shoal.ID]drain{},
 		logs:       map[string]*subscription{},
+		tunnels:    map[string]*awaited{},
 		wakeIntake: make(chan struct{}, 1),
 	}
 }

@@ -80,7 +80,7 @@ func (d *Dispatcher) subscribe(req rpc.LogRequest, sub *subscription, byNode map
 		sub.waiting[node] = true
 		r := req
 		r.Query.TaskIDs = tasks
-		s.logs = append(s.logs, rpc.ManagerMessage{Logs: &r})
+		s.asides = append(s.asides, rpc.ManagerMessage{Logs: &r})
 		wake(s.wake)
 	}
 	if len(sub.waiting) == 0 {
@@ -96,7 +96,7 @@ func (d *Dispatcher) unsubscribe(id string, sub *subscription, byNode map[shoal.
 	delete(d.logs, id)
 	for node := range byNode {
 		if s := d.sessions[node]; s != nil {
-			s.logs = append(s.logs, rpc.ManagerMessage{StopLogs: id})
+			s.asides = append(s.asides, rpc.ManagerMessage{StopLogs: id})
 			wake(s.wake)
 		}
 	}

@@ -26,13 +26,13 @@ type session struct {
 	knownTasks map[shoal.ID]bool
 	fullTasks  bool // sent
 
-	tasks   map[shoal.ID]bool // changed since they were last sent
-	touched touched           // what the table is made from and may have changed
-	greet   bool              // the welcome may have changed
-	pulse   bool              // the agent has spoken and waits for a sign of life
-	drained []shoal.ID        // to be told
-	told    map[shoal.ID]bool // drained tasks that it has been told of
-	logs    []rpc.ManagerMessage
+	tasks   map[shoal.ID]bool    // changed since they were last sent
+	touched touched              // what the table is made from and may have changed
+	greet   bool                 // the welcome may have changed
+	pulse   bool                 // the agent has spoken and waits for a sign of life
+	drained []shoal.ID           // to be told
+	told    map[shoal.ID]bool    // drained tasks that it has been told of
+	asides  []rpc.ManagerMessage // requests that are no part of the state
 	heard   time.Time
 	// sentVersion is the newest table sent, applied the newest that the agent has applied, and settled the newest revision
 	// that was found to need no table at all.
@@ -155,8 +155,8 @@ func (s *session) outbox() []*rpc.ManagerMessage {
 	d := s.d
 	d.mu.Lock()
 	changed, touched, greet, pulse := s.tasks, s.touched, s.greet, s.pulse
-	drained, logs := s.drained, s.logs
-	s.tasks, s.touched, s.greet, s.pulse, s.drained, s.logs = map[shoal.ID]bool{}, newTouched(), false, false, nil, nil
+	drained, asides := s.drained, s.asides
+	s.tasks, s.touched, s.greet, s.pulse, s.drained, s.asides = map[shoal.ID]bool{}, newTouched(), false, false, nil, nil
 	d.mu.Unlock()
 	view := d.cfg.Store.View() // read after the marks were taken: it shows at least what they stand for
 
@@ -172,8 +172,8 @@ func (s *session) outbox() []*rpc.ManagerMessage {
 	if pulse || msg.Welcome != nil || msg.Table != nil || msg.Tasks != nil || len(msg.Drained) > 0 {
 		out = append(out, msg)
 	}
-	for i := range logs {
-		out = append(out, &logs[i])
+	for i := range asides {
+		out = append(out, &asides[i])
 	}
 	return out
 }

@@ -10,6 +10,9 @@ import (
 // defaultProbePort is where nodes answer liveness probes unless they say otherwise.
 const defaultProbePort = 7946
 
+// stackLabel of a service names the stack that it was deployed with.
+const stackLabel = "com.docker.stack.namespace"
+
 // TableOf is what a node must know of the cluster's networks. It takes part in those of its tasks, and in ingress.
 func TableOf(view store.View, node shoal.ID) shoal.Table {
 	t := shoal.Table{
@@ -133,7 +136,7 @@ func endpointState(task *shoal.Task, nodeReady bool) shoal.EndpointState {
 }
 
 func addService(t *shoal.Table, s *shoal.Service) {
-	entry := shoal.ServiceEntry{ID: s.ID, Name: s.Spec.Name, Mode: shoal.ResolveVIP,
+	entry := shoal.ServiceEntry{ID: s.ID, Name: s.Spec.Name, Mode: shoal.ResolveVIP, Stack: s.Spec.Labels[stackLabel],
 		VIPs: map[shoal.ID]netip.Prefix{}, VIPs6: map[shoal.ID]netip.Prefix{}, Aliases: map[shoal.ID][]string{}}
 	if s.Spec.Endpoint != nil && s.Spec.Endpoint.Mode != "" {
 		entry.Mode = s.Spec.Endpoint.Mode

@@ -181,11 +181,15 @@ func (m *Membership) stopManager() {
 	}
 }
 
-// renew gets a new certificate from the first manager that answers.
+// renew gets a new certificate from the first manager that answers, and shows it: what the session's connection may do follows from
+// the certificate that it was opened with.
 func (m *Membership) renew(ctx context.Context) error {
 	m.mu.Lock()
-	identity := m.identity
+	identity, agent := m.identity, m.agent
 	m.mu.Unlock()
+	if agent != nil {
+		defer agent.Reopen()
+	}
 	key, csr, err := ca.NewRequest()
 	if err != nil {
 		return err

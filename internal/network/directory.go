@@ -71,11 +71,23 @@ func (d *directory) update(delta *shoal.TableDelta) {
 	for key := range changed {
 		d.enter(key, services)
 	}
+	d.rename(delta)
 	for id := range services {
 		d.withdrawService(id)
 	}
 	for id := range services {
 		d.enterService(id)
+	}
+}
+
+// rename gives the tasks of services that have changed the names that they now stand for.
+func (d *directory) rename(delta *shoal.TableDelta) {
+	services := map[shoal.ID]bool{}
+	mark(services, delta.Services, delta.RemovedServices)
+	for id := range services {
+		for key, e := range d.tasks[id] {
+			d.names.set("endpoint "+key, endpointNames(e, d.table.Services[id]))
+		}
 	}
 }
 
@@ -177,7 +189,7 @@ func (d *directory) enter(key string, services map[shoal.ID]bool) {
 		services[e.ServiceID] = true
 		d.tasks[e.ServiceID][key] = e
 	}
-	d.names.set("endpoint "+key, d.endpointNames(e))
+	d.names.set("endpoint "+key, endpointNames(e, d.table.Services[e.ServiceID]))
 }
 
 func hardwareAddr(e shoal.Endpoint) string {
@@ -230,7 +242,7 @@ func (d *directory) enterService(id shoal.ID) {
 		d.names.set("service "+id, nil)
 		return
 	}
-	d.names.set("service "+id, d.serviceNames(s))
+	d.names.set("service "+id, serviceNames(s))
 	e := d.entryOf(id)
 	for network, vips := range e.vips {
 		backends := d.backends(id, network)

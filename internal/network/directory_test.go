@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/shoal-dev/shoal/internal/dataplane"
+	"github.com/shoal-dev/shoal/internal/dns"
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
@@ -65,13 +66,12 @@ type derived struct {
 	Ports    map[dataplane.PortKey]dataplane.MeshPort
 	Vias     map[netip.Addr]netip.Addr
 	Hosts    map[string]int
-	Forward  map[string][]netip.Addr
-	Reverse  map[string]string
+	Names    map[string]map[string]dns.Entry
 }
 
 func (d *directory) all() derived {
 	out := derived{Remotes: map[string]dataplane.Remote{}, Services: map[string]dataplane.VIP{}, Ports: map[dataplane.PortKey]dataplane.MeshPort{},
-		Vias: maps.Collect(d.vias.All()), Hosts: d.hosts, Forward: map[string][]netip.Addr{}, Reverse: map[string]string{}}
+		Vias: maps.Collect(d.vias.All()), Hosts: d.hosts, Names: d.names.brought}
 	for id, o := range d.overlays {
 		for a, r := range o.remotes.All() {
 			out.Remotes[id+" "+a.String()] = r
@@ -82,14 +82,6 @@ func (d *directory) all() derived {
 	}
 	for key, p := range d.ports.All() {
 		out.Ports[key] = *p
-	}
-	for id, k := range d.names.known {
-		for name, addrs := range k.forward {
-			out.Forward[id+" "+name] = slices.SortedFunc(maps.Keys(addrs), netip.Addr.Compare)
-		}
-		for a, hosts := range k.reverse {
-			out.Reverse[id+" "+a.String()] = hosts[0]
-		}
 	}
 	return out
 }

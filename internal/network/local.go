@@ -192,6 +192,12 @@ func (n *Networks) makeLocked(spec shoal.NetworkSpec) (*localNetwork, error) {
 			net.IPAM = append(net.IPAM, subnet)
 		}
 	}
+	if spec.ConfigOnly {
+		var err error
+		if net.IPAM, err = settings(spec); err != nil {
+			return nil, err
+		}
+	}
 	if err := writeJSON(filepath.Join(n.localDir(), net.ID+".json"), net); err != nil {
 		return nil, fmt.Errorf("save network: %w", err)
 	}
@@ -258,6 +264,9 @@ func completed(s shoal.Subnet, subnet netip.Prefix) (shoal.Subnet, error) {
 func (n *Networks) subnetsLocked() []netip.Prefix {
 	var out []netip.Prefix
 	for _, l := range n.locals {
+		if l.Spec.ConfigOnly {
+			continue // its subnets are for others
+		}
 		for _, s := range l.IPAM {
 			out = append(out, netip.MustParsePrefix(s.Subnet))
 		}
@@ -301,7 +310,11 @@ func (n *Networks) Create(ctx context.Context, spec shoal.NetworkSpec) (shoal.Ne
 	if spec.Driver == "" {
 		spec.Driver = shoal.DriverBridge
 	}
-	if err := n.supported(spec); err != nil {
+	spec, err := n.configuredLocked(spec)
+	if err == nil {
+		err = n.supported(spec)
+	}
+	if err != nil {
 		n.mu.Unlock()
 		return shoal.Network{}, err
 	}
@@ -322,6 +335,9 @@ func (n *Networks) Create(ctx context.Context, spec shoal.NetworkSpec) (shoal.Ne
 func (n *Networks) supported(spec shoal.NetworkSpec) error {
 	if spec.EnableIPv6 && !n.ipv6 {
 		return fmt.Errorf("the kernel of this node has no IPv6%w", hidden{errdefs.ErrInvalidArgument})
+	}
+	if spec.ConfigOnly {
+		return nil
 	}
 	switch spec.Driver {
 	case shoal.DriverBridge:
@@ -369,6 +385,9 @@ func (n *Networks) removableLocked(l *localNetwork, name string) error {
 		return fmt.Errorf("network %s not found%w", name, hidden{errdefs.ErrNotFound})
 	case slices.Contains([]string{defaultBridge, "host", "none"}, l.Spec.Name):
 		return fmt.Errorf("%s is a pre-defined network and cannot be removed%w", l.Spec.Name, hidden{errdefs.ErrPermissionDenied})
+	}
+	if n.dependentLocked(l) != nil {
+		return fmt.Errorf("configuration network %q is in use%w", l.Spec.Name, hidden{errdefs.ErrPermissionDenied})
 	}
 	for _, b := range n.boxes {
 		for _, e := range b.Endpoints {

@@ -32,7 +32,7 @@ func (n *Networks) planLocked() *dataplane.Config {
 		c.Overlays[id] = &dataplane.Overlay{ID: id, VNI: net.VNI, Port: n.tunnelPort(), Local: self.DataAddr, MTU: mtu, Remotes: n.derivedFor(id).remotes}
 	}
 	for id, b := range n.boxes {
-		n.names.set("sandbox "+id, n.boxNames(b))
+		n.names.set("sandbox "+id, boxNames(b))
 		if b.planned {
 			c.Sandboxes[namespaceOf(id)] = n.planBox(b, c)
 			c.Ports = append(c.Ports, publishedBy(b)...)

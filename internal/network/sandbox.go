@@ -157,6 +157,9 @@ func (n *Networks) addEndpoint(ctx context.Context, b *box, req shoal.EndpointRe
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if l := n.localLocked(req.Network); l != nil {
+		if l.Spec.ConfigOnly {
+			return fmt.Errorf("cannot create endpoint on configuration-only network%w", hidden{errdefs.ErrPermissionDenied})
+		}
 		if l.pool == nil {
 			return nil // none and host have no endpoints
 		}
@@ -328,7 +331,7 @@ func (n *Networks) openResolver(b *box) error {
 		return nil
 	}
 	ns := namespaceOf(b.Spec.ContainerID)
-	r, err := dns.Open(dns.Config{Log: n.log, Dial: n.dial, Enter: func(f func() error) error { return n.plane.Inside(ns, f) }})
+	r, err := dns.Open(dns.Config{Log: n.log, Forwarder: n.forwarder, Enter: func(f func() error) error { return n.plane.Inside(ns, f) }})
 	if err != nil {
 		return err
 	}

@@ -75,6 +75,7 @@ func (p *plan) current(tasks []*shoal.Task) []*shoal.Task {
 
 // replicated brings the number of slots to that of the replicas, after ended tasks have been replaced.
 func (p *plan) replicated() {
+	p.settleMoves()
 	var taken []place
 	all := p.places()
 	for _, key := range orderPlaces(all) {
@@ -91,35 +92,38 @@ func (p *plan) replicated() {
 		p.restart(all[key])
 	}
 	if len(taken) < want {
-		p.grow(all, taken, want)
+		taken = p.grow(all, taken, want)
 	}
 	p.update(taken)
+	p.evict()
+	p.rebalance()
 }
 
 // grow fills the lowest free slots. A slot whose task was lost with its node is among them, so its replacement has no delay.
-func (p *plan) grow(all map[place][]*shoal.Task, taken []place, want int) {
+// It returns all slots in use.
+func (p *plan) grow(all map[place][]*shoal.Task, taken []place, want int) []place {
 	used := map[uint64]bool{}
 	for _, key := range taken {
 		used[key.slot] = true
 	}
-	missing := want - len(taken)
+	fill := func(slot uint64) {
+		used[slot] = true
+		taken = append(taken, place{slot: slot})
+		p.create(slot, "", shoal.TaskRunning, p.now)
+	}
 	// Slots that had a wanted task until now come first, so that a replacement takes the number of what it replaces.
 	for _, key := range orderPlaces(all) {
 		tasks := all[key]
-		last := tasks[len(tasks)-1]
-		if missing > 0 && !used[key.slot] && last.DesiredState == shoal.TaskShutdown {
-			used[key.slot] = true
-			p.create(key.slot, "", shoal.TaskRunning, p.now)
-			missing--
+		if len(taken) < want && !used[key.slot] && tasks[len(tasks)-1].DesiredState == shoal.TaskShutdown {
+			fill(key.slot)
 		}
 	}
-	for slot := uint64(1); missing > 0; slot++ {
+	for slot := uint64(1); len(taken) < want; slot++ {
 		if !used[slot] {
-			used[slot] = true
-			p.create(slot, "", shoal.TaskRunning, p.now)
-			missing--
+			fill(slot)
 		}
 	}
+	return taken
 }
 
 // shrink removes slots until want are left: first those that do not run, then those on the nodes with the most running tasks
@@ -149,6 +153,7 @@ func (p *plan) shrink(all map[place][]*shoal.Task, taken []place, want int) []pl
 
 // global keeps one task on every eligible node.
 func (p *plan) global() {
+	p.settleMoves()
 	all := p.places()
 	var taken []place
 	for _, t := range p.sorted() {

@@ -110,6 +110,8 @@ type ManagerMessage struct {
 	Logs    *LogRequest `json:",omitempty"`
 	// StopLogs ends a subscription.
 	StopLogs string `json:",omitempty"`
+	// Open asks for a tunnel to the node's API, under this name.
+	Open string `json:",omitempty"`
 }
 
 // Redirect sends an agent to the leader.

@@ -99,6 +99,10 @@ type Handler interface {
 	PublishLogs(LogServer) error
 	// ReadLogs gives another manager the lines of tasks, which only the leader can ask for.
 	ReadLogs(*LogRequest, LineServer) error
+	// Tunnel carries a connection to a node's API that a manager asked its agent for.
+	Tunnel(FrameServer) error
+	// ReachFor gives another manager such a connection, which only the leader can ask for.
+	ReachFor(FrameServer) error
 }
 
 type (
@@ -199,6 +203,8 @@ func NewServer(id *ca.Identity, h Handler) *grpc.Server {
 			serverStream("ReadLogs", func(h Handler, req *LogRequest, s *grpc.GenericServerStream[LogRequest, shoal.LogLine]) error {
 				return h.ReadLogs(req, s)
 			}),
+			stream("Tunnel", true, func(h Handler, s *grpc.GenericServerStream[Frame, Frame]) error { return h.Tunnel(s) }),
+			stream("Reach", true, func(h Handler, s *grpc.GenericServerStream[Frame, Frame]) error { return h.ReachFor(s) }),
 		},
 	}, h)
 	return s

@@ -46,6 +46,11 @@ func NotFound(format string, args ...any) error {
 	return &Refusal{"NotFound", fmt.Sprintf(format, args...), errdefs.ErrNotFound}
 }
 
+// Unavailable says that something cannot be reached at the moment (HTTP 503).
+func Unavailable(format string, args ...any) error {
+	return &Refusal{"Unavailable", fmt.Sprintf(format, args...), errdefs.ErrUnavailable}
+}
+
 // Unknown is for the few refusals that Docker sends without a proper code (HTTP 500).
 func Unknown(format string, args ...any) error {
 	return &Refusal{"Unknown", fmt.Sprintf(format, args...), errdefs.ErrUnknown}

@@ -51,7 +51,7 @@ func (r *PublishRule) set(field, value string, mode PublishMode) error {
 	}
 	switch field {
 	case "host-ip":
-		for _, text := range strings.Split(value, ",") {
+		for text := range strings.SplitSeq(value, ",") {
 			addr, err := netip.ParseAddr(strings.TrimSpace(text))
 			if err != nil || addr.Zone() != "" || addr.IsUnspecified() || mode == PublishHost && !addr.Is4() {
 				return fmt.Errorf("%q is no address that a port can be published on", text)
@@ -59,7 +59,7 @@ func (r *PublishRule) set(field, value string, mode PublishMode) error {
 			r.HostIPs = append(r.HostIPs, addr.Unmap())
 		}
 	case "allow":
-		for _, text := range strings.Split(value, ",") {
+		for text := range strings.SplitSeq(value, ",") {
 			prefix, err := parsePrefix(strings.TrimSpace(text))
 			if err != nil {
 				return fmt.Errorf("%q is neither an address nor a prefix", text)

@@ -1,0 +1,70 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// inner is a listener for connections that come from the daemon itself: those that managers open through its agent.
+type inner struct {
+	conns  chan net.Conn
+	closed chan struct{}
+	close  func()
+}
+
+func newInner() *inner {
+	l := &inner{conns: make(chan net.Conn), closed: make(chan struct{})}
+	l.close = sync.OnceFunc(func() { close(l.closed) })
+	return l
+}
+
+// Accept implements net.Listener.
+func (l *inner) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close implements net.Listener.
+func (l *inner) Close() error {
+	l.close()
+	return nil
+}
+
+// Addr implements net.Listener.
+func (l *inner) Addr() net.Addr { return &net.UnixAddr{Name: "tunnels of managers", Net: "unix"} }
+
+// Dial connects to whoever accepts.
+func (l *inner) Dial(ctx context.Context) (net.Conn, error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("make socket pair: %w", err)
+	}
+	var ends [2]net.Conn
+	for i, fd := range fds {
+		file := os.NewFile(uintptr(fd), "tunnel") // #nosec G115 -- a file descriptor
+		ends[i], err = net.FileConn(file)
+		_ = file.Close() // FileConn has a copy
+		if err != nil {
+			return nil, fmt.Errorf("open socket pair: %w", err)
+		}
+	}
+	select {
+	case l.conns <- ends[0]:
+		return ends[1], nil
+	case <-l.closed:
+		err = net.ErrClosed
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	_, _ = ends[0].Close(), ends[1].Close()
+	return nil, err
+}
