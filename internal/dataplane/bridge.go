@@ -81,7 +81,11 @@ func (p *Plane) applyBridge(b *Bridge) error {
 	if err := p.node.LinkSetUp(link); err != nil {
 		return fmt.Errorf("set bridge up: %w", err)
 	}
-	return p.InNode(func() error { return sysctl("net/ipv4/conf/"+b.Name+"/route_localnet", "1") })
+	return p.InNode(func() error {
+		// Answers to connections that the node itself makes by a loopback address come back from there with that address.
+		dir := "net/ipv4/conf/" + b.Name
+		return errors.Join(sysctl(dir+"/route_localnet", "1"), sysctl(dir+"/accept_local", "1"))
+	})
 }
 
 // setAddresses gives the link these addresses, as far as they are valid, and no others. Addresses that the kernel itself has made for IPv6

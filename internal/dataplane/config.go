@@ -124,8 +124,11 @@ func (k PortKey) Compare(other PortKey) int {
 	return cmp.Or(cmp.Compare(k.Protocol, other.Protocol), cmp.Compare(k.Port, other.Port))
 }
 
-// MeshPort is where connections to a port of the mesh go. It is not changed once it is in use.
-type MeshPort struct{ Backends []Backend }
+// MeshPort is where connections to a port of the mesh go, and who may make them. It is not changed once it is in use.
+type MeshPort struct {
+	Backends []Backend
+	Rule     shoal.PublishRule
+}
 
 // Ingress is the node's part in the routing mesh.
 type Ingress struct {

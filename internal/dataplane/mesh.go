@@ -114,6 +114,7 @@ func (n *nodeState) write(rs *ruleset, changes []pmap.Change[PortKey, *MeshPort]
 // meshMaps declares what ports of the mesh are written into, in the manner of balancing.
 func meshMaps(rs *ruleset) {
 	rs.dict("turns", nftables.TypeInteger, nftables.TypeVerdict)
+	portDict(rs, "gates")
 	for _, f := range families() {
 		port := []nftables.SetDatatype{nftables.TypeInetProto, nftables.TypeInetService}
 		rs.dict(f.named("mesh"), nftables.MustConcatSetType(port...), nftables.TypeInteger).concat = true
@@ -171,6 +172,9 @@ func (t meshTurn) write(rs *ruleset) {
 // writePort enters a port into the maps that meshMaps declared.
 func writePort(rs *ruleset, key PortKey, port *MeshPort) {
 	at := portKey(protoNumber(key.Protocol), key.Port)
+	if gated(port.Rule) {
+		writeGate(rs, key, port.Rule)
+	}
 	for _, f := range families() {
 		rs.sets[f.named("mesh")].put(at, meshTurnOf(f, key, port).id())
 		for i, b := range of(f, port.Backends) {

@@ -2,6 +2,7 @@ package network
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"log/slog"
@@ -132,6 +133,9 @@ func (c *testCluster) push(t *testing.T) {
 	}
 }
 
+// containerID is made from a task's name. (Namespaces are told apart by its beginning.)
+func containerID(name string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(name))) }
+
 // task runs a container of the service on the node and enters it into the table.
 func (c *testCluster) task(t *testing.T, service string, on int, slot int) (enter func(func() error) error) {
 	t.Helper()
@@ -148,7 +152,7 @@ func (c *testCluster) task(t *testing.T, service string, on int, slot int) (ente
 			MAC: dataplane.MAC(addr.Addr()), State: shoal.EndpointReady}
 		c.table.Endpoints[e.Key()] = e
 	}
-	sandbox, err := n.Up(t.Context(), shoal.SandboxSpec{ContainerID: fmt.Sprintf("%064x", name), Name: name, Hostname: "h", Mode: "networks", TaskID: id, ServiceID: service,
+	sandbox, err := n.Up(t.Context(), shoal.SandboxSpec{ContainerID: containerID(name), Name: name, Hostname: "h", Mode: "networks", TaskID: id, ServiceID: service,
 		Endpoints: []shoal.EndpointRequest{{Network: "netid", Addr: inNet.Addr(), Addr6: inNet6.Addr()}}, IngressAddr: onMesh, IngressAddr6: onMesh6})
 	if err != nil {
 		t.Fatal(err)
@@ -256,6 +260,9 @@ func TestMeshAndVIP(t *testing.T) {
 		{"client by UDP to node 0", c.client.Do, "udp4", "10.77.0.11:8080", clientAddr.String()},
 		{"client by UDP to node without a task", c.client.Do, "udp4", "10.77.0.13:8080", clientAddr.String()},
 		{"localhost", c.nodes[0].ns.Do, "tcp4", "127.0.0.1:8080", ""},
+		{"localhost by UDP", c.nodes[0].ns.Do, "udp4", "127.0.0.1:8080", ""},
+		{"localhost without a task by UDP", c.nodes[2].ns.Do, "udp4", "127.0.0.1:8080", ""},
+		{"own address by UDP", c.nodes[0].ns.Do, "udp4", "10.77.0.11:8080", ""},
 		{"localhost without a task", c.nodes[2].ns.Do, "tcp4", "127.0.0.1:8080", ""},
 		{"own address", c.nodes[0].ns.Do, "tcp4", "10.77.0.11:8080", ""},
 		{"another node", c.nodes[1].ns.Do, "tcp4", "10.77.0.11:8080", ""},

@@ -3,6 +3,7 @@ package network
 import (
 	"maps"
 	"net/netip"
+	"reflect"
 	"slices"
 
 	"github.com/shoal-dev/shoal/internal/dataplane"
@@ -259,7 +260,7 @@ func (d *directory) enterService(id shoal.ID) {
 	backends := d.backends(id, d.mesh)
 	for _, p := range s.Ports {
 		if p.Mode != shoal.PublishHost && p.Published != 0 {
-			d.setPort(dataplane.PortKey{Protocol: p.Protocol, Port: p.Published}, p.Target, backends)
+			d.setPort(p, backends)
 		}
 	}
 	d.written[id] = e
@@ -280,19 +281,19 @@ func (d *directory) setVIP(network shoal.ID, vip netip.Addr, backends []shoal.En
 	}
 }
 
-func (d *directory) setPort(key dataplane.PortKey, target uint16, backends []shoal.Endpoint) {
-	p := &dataplane.MeshPort{}
+func (d *directory) setPort(port shoal.MeshPort, backends []shoal.Endpoint) {
+	key, p := dataplane.PortKey{Protocol: port.Protocol, Port: port.Published}, &dataplane.MeshPort{Rule: port.Rule}
 	for _, e := range backends {
 		for _, a := range d.addrsOf(e.Addr, e.Addr6) {
 			if e.NodeID == d.table.NodeID {
 				a = d.locals[a] // invalid while the task has no sandbox here
 			}
 			if a.IsValid() {
-				p.Backends = append(p.Backends, dataplane.Backend{Addr: a, Port: target})
+				p.Backends = append(p.Backends, dataplane.Backend{Addr: a, Port: port.Target})
 			}
 		}
 	}
-	if was, ok := d.ports.Get(key); !ok || !slices.Equal(was.Backends, p.Backends) {
+	if was, ok := d.ports.Get(key); !ok || !reflect.DeepEqual(was, p) {
 		d.ports = d.ports.Set(key, p)
 	}
 }
