@@ -114,7 +114,7 @@ func TestChangesLeadWhereTheWholeDoes(t *testing.T) {
 				rt.Fatal(err)
 			}
 		}
-		if parts := p.Drift(); len(parts) > 0 {
+		if parts := p.Drift(false); len(parts) > 0 {
 			rt.Fatalf("what was applied is taken for drift: %v", parts)
 		}
 		sandbox := c.Sandboxes["s"]

@@ -17,11 +17,11 @@ import (
 const thoroughly = 30
 
 // Drift compares the kernel with what was applied, names the parts that others have changed, and forgets them, so that the next
-// Apply makes them anew.
-func (p *Plane) Drift() []string {
+// Apply makes them anew. A thorough look compares all entries; one that is not does so every thirtieth time.
+func (p *Plane) Drift(thorough bool) []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	thorough := p.looks%thoroughly == 0
+	thorough = thorough || p.looks%thoroughly == 0
 	p.looks++
 	var parts []string
 	for name, b := range p.applied.bridges {
@@ -53,6 +53,20 @@ func (p *Plane) Drift() []string {
 	}
 	slices.Sort(parts)
 	return parts
+}
+
+// Parts counts what Drift looks at.
+func (p *Plane) Parts() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	count := len(p.applied.bridges) + len(p.applied.overlays) + len(p.applied.sandboxes)
+	if p.applied.ingress != nil {
+		count++
+	}
+	if p.applied.node != nil {
+		count++
+	}
+	return count
 }
 
 func (p *Plane) bridgeIntact(b *Bridge) bool {

@@ -125,7 +125,7 @@ func (p *Plane) ingressLink(in *Ingress) (netlink.Link, error) {
 		}
 	}
 	if err != nil || link == nil {
-		mtu := mtuOr(in.MTU, p.pathMTU(in.Local)-tunnelOverhead)
+		mtu := mtuOr(in.MTU, p.PathMTU(in.Local)-tunnelOverhead)
 		err = p.node.LinkAdd(&netlink.Vxlan{LinkAttrs: netlink.LinkAttrs{Name: ingressDevice, MTU: mtu, HardwareAddr: mac(in.Addr.Addr()), Alias: ownAlias, TxQLen: -1},
 			VxlanId: int(in.VNI), SrcAddr: in.Local.AsSlice(), Port: int(in.Port), Proxy: true, Learning: false, UDPCSum: true})
 		if err != nil {

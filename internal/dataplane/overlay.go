@@ -81,7 +81,7 @@ func (p *Plane) makeOverlay(o, was *Overlay) error {
 		}
 		return program(h, vx.Attrs().Index, pmap.Changes(was.Remotes, o.Remotes))
 	}
-	mtu := mtuOr(o.MTU, p.pathMTU(o.Local)-tunnelOverhead)
+	mtu := mtuOr(o.MTU, p.PathMTU(o.Local)-tunnelOverhead)
 	br, err := p.overlayBridge(h, ns, mtu)
 	if err != nil {
 		return err
@@ -165,8 +165,8 @@ func (p *Plane) overlayBridge(h *netlink.Handle, ns netns.NsHandle, mtu int) (ne
 	})
 }
 
-// pathMTU is the MTU of the interface that has the address.
-func (p *Plane) pathMTU(local netip.Addr) int {
+// PathMTU is the MTU of the interface that has the address.
+func (p *Plane) PathMTU(local netip.Addr) int {
 	addrs, err := p.node.AddrList(nil, netlink.FAMILY_ALL)
 	if err != nil {
 		return defaultMTU

@@ -71,6 +71,8 @@ type Networks struct {
 	journalMu sync.Mutex // guards journal
 	journal   journal
 
+	repairs repairs
+
 	applyMu sync.Mutex // held while the kernel is brought up to date; guards done, failed
 	done    uint64     // what want was at the last Apply
 	failed  error

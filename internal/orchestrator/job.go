@@ -30,23 +30,29 @@ func (p *plan) job() {
 		return
 	}
 	mode := p.service.Spec.Mode.ReplicatedJob
-	concurrent := uint64(1)
-	if mode.MaxConcurrent != nil {
-		concurrent = *mode.MaxConcurrent
-	}
-	total := concurrent
-	if mode.TotalCompletions != nil {
-		total = *mode.TotalCompletions
-	}
-	if concurrent == 0 {
-		concurrent = total
-	}
+	total, concurrent := completions(mode)
 	active := uint64(0)
 	for slot := uint64(1); slot <= total; slot++ {
 		if p.jobPlace(place{slot: slot}, all, active < concurrent) {
 			active++
 		}
 	}
+}
+
+// completions is how many tasks of a job must complete, and how many may be under way at once.
+func completions(mode *shoal.ReplicatedJob) (total, concurrent uint64) {
+	concurrent = 1
+	if mode.MaxConcurrent != nil {
+		concurrent = *mode.MaxConcurrent
+	}
+	total = concurrent
+	if mode.TotalCompletions != nil {
+		total = *mode.TotalCompletions
+	}
+	if concurrent == 0 {
+		concurrent = total
+	}
+	return total, concurrent
 }
 
 // jobPlace looks after one task of a job, which it may create; it tells whether the task is under way.

@@ -50,9 +50,13 @@ func (o *Orchestrator) All(v store.View) []shoal.ID {
 func (o *Orchestrator) Concerned(v store.View, c store.Change) []shoal.ID {
 	switch c.Kind {
 	case store.KindService:
-		return []shoal.ID{c.ID}
+		keys := []shoal.ID{c.ID}
+		for _, s := range v.DependentServices() {
+			keys = append(keys, s.ID)
+		}
+		return keys
 	case store.KindTask:
-		return taskConcerns(c)
+		return taskConcerns(v, c)
 	case store.KindNode:
 		if c.Old != nil && c.New != nil && sameForTasks(c.Old.(*shoal.Node), c.New.(*shoal.Node)) {
 			return nil
@@ -63,14 +67,14 @@ func (o *Orchestrator) Concerned(v store.View, c store.Change) []shoal.ID {
 	}
 }
 
-// nodeConcerns is the services with tasks on a node, and those that want one on every node.
+// nodeConcerns is the services with tasks on a node, those that want one on every node, and those that spread anew.
 func nodeConcerns(v store.View, node shoal.ID) []shoal.ID {
 	var keys []shoal.ID
 	for _, t := range v.TasksOnNode(node) {
 		keys = append(keys, t.ServiceID)
 	}
 	for _, s := range v.Services() {
-		if s.Spec.Mode.IsGlobal() {
+		if s.Spec.Mode.IsGlobal() || rebalances(s) {
 			keys = append(keys, s.ID)
 		}
 	}
@@ -78,13 +82,17 @@ func nodeConcerns(v store.View, node shoal.ID) []shoal.ID {
 }
 
 // taskConcerns leaves out what others did to a task on its way to a node.
-func taskConcerns(c store.Change) []shoal.ID {
+func taskConcerns(v store.View, c store.Change) []shoal.ID {
 	if c.Old != nil && c.New != nil {
 		was, is := c.Old.(*shoal.Task), c.New.(*shoal.Task)
 		if was.Status.State == is.Status.State && was.DesiredState == is.DesiredState && was.NodeID == is.NodeID {
 			return nil
 		}
-		return []shoal.ID{is.ServiceID}
+		keys := []shoal.ID{is.ServiceID}
+		if is.Status.State == shoal.TaskRunning || is.Status.State == shoal.TaskComplete {
+			keys = append(keys, dependents(v, is.ServiceID)...)
+		}
+		return keys
 	}
 	if c.New != nil {
 		return []shoal.ID{c.New.(*shoal.Task).ServiceID}
@@ -226,8 +234,11 @@ func (p *plan) desire(t *shoal.Task, state shoal.TaskState) {
 	p.put(&next)
 }
 
-// create adds a task for a slot, or for a node when the slot is 0.
+// create adds a task for a slot, or for a node when the slot is 0. While its service waits for others it waits in Ready.
 func (p *plan) create(slot uint64, node shoal.ID, desired shoal.TaskState, notBefore time.Time) *shoal.Task {
+	if p.waits() {
+		desired = shoal.TaskReady
+	}
 	t := &shoal.Task{
 		Meta:         shoal.Meta{ID: p.newID(), CreatedAt: p.now},
 		ServiceID:    p.service.ID,
@@ -326,7 +337,7 @@ func (p *plan) giveUpUnfit() {
 			continue
 		}
 		node := p.view.Node(t.NodeID)
-		if node == nil || node.Status.State == shoal.NodeDown || node.Spec.Availability == shoal.AvailabilityDrain || !p.satisfiesOwn(t, node) {
+		if node == nil || node.Status.State == shoal.NodeDown || !p.satisfiesOwn(t, node) || (p.draining(node.ID) && !p.lingers(t)) {
 			p.desire(t, shoal.TaskShutdown)
 		}
 	}

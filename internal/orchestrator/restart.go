@@ -26,7 +26,7 @@ func (p *plan) restart(tasks []*shoal.Task) (replaced bool) {
 		}
 		again := p.restartable(t, tasks)
 		p.desire(t, shoal.TaskShutdown)
-		if !again || p.replaced(t, tasks) {
+		if !again || replaced || p.replaced(t, tasks) {
 			continue
 		}
 		if pause := p.pause(t, tasks); pause > 0 {
@@ -128,6 +128,9 @@ func samePlaceRun(a, b *shoal.Task) bool {
 // release moves tasks that wait in Ready on to Running (or Complete, for jobs) when their delay is over and what they replace
 // has stopped.
 func (p *plan) release() {
+	if p.waits() {
+		return
+	}
 	all := p.places()
 	for _, key := range orderPlaces(all) {
 		for _, t := range all[key] {

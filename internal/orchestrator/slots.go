@@ -75,6 +75,7 @@ func (p *plan) current(tasks []*shoal.Task) []*shoal.Task {
 
 // replicated brings the number of slots to that of the replicas, after ended tasks have been replaced.
 func (p *plan) replicated() {
+	p.settleMoves()
 	var taken []place
 	all := p.places()
 	for _, key := range orderPlaces(all) {
@@ -94,6 +95,8 @@ func (p *plan) replicated() {
 		taken = p.grow(all, taken, want)
 	}
 	p.update(taken)
+	p.evict()
+	p.rebalance()
 }
 
 // grow fills the lowest free slots. A slot whose task was lost with its node is among them, so its replacement has no delay.
@@ -150,6 +153,7 @@ func (p *plan) shrink(all map[place][]*shoal.Task, taken []place, want int) []pl
 
 // global keeps one task on every eligible node.
 func (p *plan) global() {
+	p.settleMoves()
 	all := p.places()
 	var taken []place
 	for _, t := range p.sorted() {

@@ -17,6 +17,7 @@ const (
 	indexNode       = "node"
 	indexSlot       = "slot"
 	indexUnassigned = "unassigned"
+	indexDependent  = "dependent"
 )
 
 // index is a memdb index over a function of the object: key tells what the object is found by, false to leave it out.
@@ -75,6 +76,11 @@ func newDB() (*memdb.MemDB, error) {
 		switch k {
 		case KindTask:
 			addTaskIndexes(add)
+		case KindService:
+			add(indexName, func(o Object) ([]byte, bool) { return text(nameOf(o)), true })
+			add(indexDependent, func(o Object) ([]byte, bool) {
+				return []byte{1}, o.(*shoal.Service).Spec.Labels[shoal.LabelDependsOn] != ""
+			})
 		case KindNode:
 			add(indexName, func(o Object) ([]byte, bool) { return text(o.(*shoal.Node).Description.Hostname), true })
 		default:

@@ -76,6 +76,11 @@ func (v View) ServicesByPrefix(id string) []*shoal.Service {
 	return list[*shoal.Service](v, KindService, indexIDPrefix, id)
 }
 
+// DependentServices is the services that wait for others when they start: see shoal.LabelDependsOn.
+func (v View) DependentServices() []*shoal.Service {
+	return list[*shoal.Service](v, KindService, indexDependent, true)
+}
+
 func (v View) Task(id shoal.ID) *shoal.Task { return first[*shoal.Task](v, KindTask, indexID, id) }
 
 func (v View) Tasks() []*shoal.Task { return list[*shoal.Task](v, KindTask, indexID) }

@@ -78,7 +78,7 @@ func (l *Load) work(ctx context.Context, url string) {
 	client := &http.Client{Timeout: 5 * time.Second, Transport: transport}
 	for ctx.Err() == nil {
 		began := time.Now()
-		err := request(client, url)
+		err := l.request(client, url)
 		l.sent.Add(1)
 		if err == nil {
 			continue
@@ -90,9 +90,14 @@ func (l *Load) work(ctx context.Context, url string) {
 	}
 }
 
-// request posts, because the client would silently repeat a GET that meets a closed connection.
-func request(client *http.Client, url string) error {
-	resp, err := client.Post(url, "text/plain", strings.NewReader("x"))
+// request posts on a kept connection, because the client would silently repeat a GET that finds it closed.
+func (l *Load) request(client *http.Client, url string) (err error) {
+	var resp *http.Response
+	if l.cfg.Kept {
+		resp, err = client.Post(url, "text/plain", strings.NewReader("x"))
+	} else {
+		resp, err = client.Get(url)
+	}
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,107 @@
+package orchestrator
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/shoal-dev/shoal/internal/shoal"
+	"github.com/shoal-dev/shoal/internal/store"
+)
+
+// dependencies is the services that a service names in its label, by full name or by the name within its stack. Those that do not
+// exist are left out.
+func dependencies(v store.View, s *shoal.Service) []*shoal.Service {
+	label := s.Spec.Labels[shoal.LabelDependsOn]
+	if label == "" {
+		return nil
+	}
+	var all []*shoal.Service
+	for name := range strings.SplitSeq(label, ",") {
+		name = strings.TrimSpace(name)
+		found := v.ServiceByName(name)
+		if stack := s.Spec.Labels[shoal.LabelStack]; stack != "" {
+			if own := v.ServiceByName(stack + "_" + name); own != nil {
+				found = own
+			}
+		}
+		if found != nil && found.ID != s.ID {
+			all = append(all, found)
+		}
+	}
+	return all
+}
+
+// dependsOn tells whether a service depends on another, directly or not.
+func dependsOn(v store.View, s *shoal.Service, on shoal.ID, seen map[shoal.ID]bool) bool {
+	for _, d := range dependencies(v, s) {
+		if d.ID == on {
+			return true
+		}
+		if !seen[d.ID] {
+			seen[d.ID] = true
+			if dependsOn(v, d, on, seen) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// waits tells whether the service must not start yet: nothing of it runs, and something that it depends on is not ready. Of
+// services that depend on each other in a circle none waits for another.
+func (p *plan) waits() bool {
+	for _, t := range p.tasks {
+		if t.Status.State == shoal.TaskRunning {
+			return false
+		}
+	}
+	for _, d := range dependencies(p.view, p.service) {
+		if !serves(p.view, d) && !dependsOn(p.view, d, p.service.ID, map[shoal.ID]bool{}) {
+			return true
+		}
+	}
+	return false
+}
+
+// serves tells whether others may rely on a service: a task of it runs, or the present run of a job is complete. One that
+// wants no tasks is not waited for.
+func serves(v store.View, s *shoal.Service) bool {
+	tasks := v.TasksOfService(s.ID)
+	switch {
+	case s.Spec.Mode.IsJob():
+		return complete(s, tasks)
+	case s.Spec.Mode.Replicated != nil && s.Spec.Replicas() == 0:
+		return true
+	default:
+		return slices.ContainsFunc(tasks, func(t *shoal.Task) bool { return wanted(t) && t.Status.State == shoal.TaskRunning })
+	}
+}
+
+// complete tells whether the present run of a job has nothing left to do.
+func complete(s *shoal.Service, tasks []*shoal.Task) bool {
+	need, done := uint64(1), uint64(0)
+	if mode := s.Spec.Mode.ReplicatedJob; mode != nil {
+		need, _ = completions(mode)
+	}
+	for _, t := range tasks {
+		switch {
+		case t.JobIteration == nil || s.JobStatus == nil || *t.JobIteration != s.JobStatus.Iteration:
+		case t.Status.State == shoal.TaskComplete:
+			done++
+		case wanted(t):
+			return false
+		}
+	}
+	return done >= need
+}
+
+// dependents is the services that wait for one.
+func dependents(v store.View, id shoal.ID) []shoal.ID {
+	var keys []shoal.ID
+	for _, s := range v.DependentServices() {
+		if slices.ContainsFunc(dependencies(v, s), func(d *shoal.Service) bool { return d.ID == id }) {
+			keys = append(keys, s.ID)
+		}
+	}
+	return keys
+}

@@ -1,0 +1,171 @@
+package orchestrator
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/shoal-dev/shoal/internal/shoal"
+)
+
+const defaultCooldown = 30 * time.Second
+
+func rebalances(s *shoal.Service) bool {
+	return s.Spec.Labels[shoal.LabelRebalance] == "true" && s.Spec.Mode.Replicated != nil
+}
+
+// rebalance moves tasks from crowded nodes to empty ones, if the service asks for it: the replacement is made for the empty
+// node and takes over when it runs. It waits until everything runs and has been quiet for a while.
+func (p *plan) rebalance() {
+	if !rebalances(p.service) || p.updating() || p.halted() {
+		return
+	}
+	b := &balance{plan: p, onNode: map[shoal.ID][]*shoal.Task{}}
+	moving := 0
+	all := p.places()
+	for _, key := range orderPlaces(all) {
+		now := p.current(all[key])
+		if len(now) == 0 {
+			continue
+		}
+		if !running(now) {
+			return
+		}
+		if len(now) > 1 {
+			moving++
+		}
+		newest := now[len(now)-1]
+		b.onNode[newest.NodeID] = append(b.onNode[newest.NodeID], newest)
+	}
+	if quiet := p.quietFrom(); moving == 0 && quiet.After(p.now) {
+		p.changes.Requeue(quiet)
+		return
+	}
+	nodes := slices.DeleteFunc(p.eligible(), func(n *shoal.Node) bool { return !takesTasks(n) })
+	for ; moving < p.budget(); moving++ {
+		t, to := b.move(nodes, preferencesOf(p.service))
+		if t == nil {
+			return
+		}
+		next := p.create(t.Slot, to.ID, shoal.TaskRunning, p.now)
+		b.onNode[t.NodeID] = slices.DeleteFunc(b.onNode[t.NodeID], func(other *shoal.Task) bool { return other == t })
+		b.onNode[to.ID] = append(b.onNode[to.ID], next)
+	}
+}
+
+// quietFrom is when the cool-down after the last thing that happened to the service is over.
+func (p *plan) quietFrom() time.Time {
+	cooldown := defaultCooldown
+	if d, err := time.ParseDuration(p.service.Spec.Labels[shoal.LabelRebalanceCooldown]); err == nil && d >= 0 {
+		cooldown = d
+	}
+	var last time.Time
+	for _, t := range p.tasks {
+		for _, at := range []time.Time{t.CreatedAt, t.RunningSince} {
+			if at.After(last) {
+				last = at
+			}
+		}
+	}
+	return last.Add(cooldown)
+}
+
+func (p *plan) budget() int {
+	n, err := strconv.Atoi(p.service.Spec.Labels[shoal.LabelRebalanceBudget])
+	if err != nil || n < 1 {
+		return 1
+	}
+	return n
+}
+
+func preferencesOf(s *shoal.Service) []shoal.PlacementPreference {
+	if s.Spec.Task.Placement == nil {
+		return nil
+	}
+	return s.Spec.Task.Placement.Preferences
+}
+
+// balance is where the service's tasks are, or will be when all moves are over.
+type balance struct {
+	*plan
+	onNode map[shoal.ID][]*shoal.Task
+}
+
+func (b *balance) load(nodes []*shoal.Node) int {
+	n := 0
+	for _, node := range nodes {
+		n += len(b.onNode[node.ID])
+	}
+	return n
+}
+
+// move picks a task that runs and the node where it should, nil if that would not make the distribution more even: over the
+// values of the first preference, else of the next, else over nodes. It takes two tasks more than there to move one: so
+// every move lessens the unevenness for good, and no two undo each other.
+func (b *balance) move(nodes []*shoal.Node, preferences []shoal.PlacementPreference) (*shoal.Task, *shoal.Node) {
+	if len(preferences) == 0 {
+		return b.between(nodes, nodes)
+	}
+	branches := map[string][]*shoal.Node{}
+	for _, n := range nodes {
+		value, _ := shoal.NodeAttribute(n, preferences[0].SpreadOver)
+		branches[value] = append(branches[value], n)
+	}
+	if len(branches) == 0 {
+		return nil, nil
+	}
+	values := slices.Sorted(maps.Keys(branches))
+	byLoad := func(x, y string) int { return cmp.Compare(b.load(branches[x]), b.load(branches[y])) }
+	heavy, light := branches[slices.MaxFunc(values, byLoad)], branches[slices.MinFunc(values, byLoad)]
+	if b.load(heavy)-b.load(light) >= 2 {
+		if t, to := b.pick(heavy), b.emptiest(light); t != nil && to != nil {
+			return t, to
+		}
+	}
+	for _, value := range values {
+		if t, to := b.move(branches[value], preferences[1:]); t != nil {
+			return t, to
+		}
+	}
+	return nil, nil
+}
+
+// between picks a move between single nodes.
+func (b *balance) between(from, to []*shoal.Node) (*shoal.Task, *shoal.Node) {
+	target := b.emptiest(to)
+	if target == nil {
+		return nil, nil
+	}
+	crowded := slices.DeleteFunc(slices.Clone(from), func(n *shoal.Node) bool {
+		return len(b.onNode[n.ID])-len(b.onNode[target.ID]) < 2
+	})
+	if t := b.pick(crowded); t != nil {
+		return t, target
+	}
+	return nil, nil
+}
+
+// pick is the youngest running task of the fullest node that has one, nil if none has.
+func (b *balance) pick(nodes []*shoal.Node) *shoal.Task {
+	var best *shoal.Task
+	most := 0
+	for _, n := range nodes {
+		tasks := slices.DeleteFunc(slices.Clone(b.onNode[n.ID]), func(t *shoal.Task) bool { return t.Status.State != shoal.TaskRunning })
+		if len(tasks) > 0 && len(b.onNode[n.ID]) > most {
+			best, most = slices.MaxFunc(tasks, olderFirst), len(b.onNode[n.ID])
+		}
+	}
+	return best
+}
+
+// emptiest is the node with the fewest tasks of the service among those that have room for one, nil if none has.
+func (b *balance) emptiest(nodes []*shoal.Node) *shoal.Node {
+	sorted := slices.Clone(nodes)
+	slices.SortStableFunc(sorted, func(x, y *shoal.Node) int { return cmp.Compare(len(b.onNode[x.ID]), len(b.onNode[y.ID])) })
+	if i := slices.IndexFunc(sorted, b.room); i >= 0 {
+		return sorted[i]
+	}
+	return nil
+}
