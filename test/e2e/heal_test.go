@@ -86,7 +86,7 @@ func TestTheNetworkHealsItself(t *testing.T) {
 // overlayNamespace is the name of a network's namespace on a node.
 func overlayNamespace(c *cluster, network string) string {
 	c.t.Helper()
-	for _, entry := range strings.Fields(c.inside(c.n1.Namespace(), "ls", c.n1.ExecRoot()+"/netns")) {
+	for entry := range strings.FieldsSeq(c.inside(c.n1.Namespace(), "ls", c.n1.ExecRoot()+"/netns")) {
 		if strings.Contains(entry, network[:10]) {
 			return entry
 		}
