@@ -42,6 +42,11 @@ func (req *createNetwork) spec() (shoal.NetworkSpec, error) {
 		spec.ConfigFrom = req.ConfigFrom.Network
 	}
 	switch {
+	case spec.Scope != "" && spec.Scope != shoal.ScopeLocal && spec.Scope != shoal.ScopeSwarm:
+		return spec, fail(http.StatusBadRequest, "invalid network scope: %q", spec.Scope)
+	case spec.ConfigOnly: // of whatever driver will be made from it
+	case spec.Driver == shoal.DriverOverlay && spec.Scope == shoal.ScopeLocal:
+		return spec, fail(http.StatusBadRequest, "an overlay network cannot have local scope")
 	case spec.Driver == shoal.DriverOverlay:
 		spec.Scope = shoal.ScopeSwarm
 	case spec.Driver != shoal.DriverBridge && spec.Driver != shoal.DriverMacvlan:
@@ -57,7 +62,7 @@ func (req *createNetwork) spec() (shoal.NetworkSpec, error) {
 	spec.IPAMDriver, spec.IPAMOptions = req.IPAM.Driver, req.IPAM.Options
 	var wrong []string
 	for _, c := range req.IPAM.Config {
-		wrong = append(wrong, checkSubnet(c.Subnet, c.IPRange, c.Gateway)...)
+		wrong = append(wrong, checkSubnet(c.Subnet, c.IPRange, c.Gateway, c.AuxiliaryAddresses)...)
 		spec.IPAM = append(spec.IPAM, shoal.Subnet{Subnet: c.Subnet, Range: c.IPRange, Gateway: c.Gateway, Aux: c.AuxiliaryAddresses})
 	}
 	if len(wrong) > 0 {
@@ -66,8 +71,11 @@ func (req *createNetwork) spec() (shoal.NetworkSpec, error) {
 	return spec, nil
 }
 
-func checkSubnet(subnet, ipRange, gateway string) []string {
+func checkSubnet(subnet, ipRange, gateway string, auxiliary map[string]string) []string {
 	if subnet == "" {
+		if ipRange != "" || gateway != "" || len(auxiliary) > 0 {
+			return []string{"invalid subnet: there is none for the range, gateway or auxiliary address that was given"}
+		}
 		return nil
 	}
 	p, err := netip.ParsePrefix(subnet)
@@ -87,6 +95,8 @@ func checkSubnet(subnet, ipRange, gateway string) []string {
 			wrong = append(wrong, "invalid ip-range "+ipRange+": CIDR block is bigger than its parent subnet "+subnet)
 		case !p.Contains(r.Addr()):
 			wrong = append(wrong, "invalid ip-range "+ipRange+": parent subnet "+subnet+" doesn't contain ip-range")
+		case r != r.Masked():
+			wrong = append(wrong, "invalid ip-range "+ipRange+": it should be "+r.Masked().String())
 		}
 	}
 	if gateway != "" {
@@ -96,6 +106,14 @@ func checkSubnet(subnet, ipRange, gateway string) []string {
 			wrong = append(wrong, "invalid gateway "+gateway+": invalid address")
 		case !p.Contains(gw):
 			wrong = append(wrong, "invalid gateway "+gateway+": parent subnet "+subnet+" doesn't contain this address")
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(auxiliary)) {
+		switch aux, err := netip.ParseAddr(auxiliary[name]); {
+		case err != nil:
+			wrong = append(wrong, "invalid auxiliary address "+name+": invalid address")
+		case !p.Contains(aux):
+			wrong = append(wrong, "invalid auxiliary address "+name+": parent subnet "+subnet+" doesn't contain this address")
 		}
 	}
 	return wrong

@@ -42,7 +42,8 @@ func New(c Config) http.Handler {
 		&imageAPI{log: c.Log, images: c.Images, using: c.Containers.Using},
 		&volumeAPI{volumes: c.Volumes},
 	}
-	here := newHandler(c.Log,
+	far := &remote{log: c.Log, engine: c.Containers, store: c.Members.Store, reach: c.Reach, execs: map[string]shoal.ID{}}
+	far.next = newHandler(c.Log,
 		&systems{machine: c.Machine, members: c.Members, bus: c.Events, counts: c.counts},
 		&clusters{c.Members},
 		&services{c.Members, c.CheckPorts},
@@ -53,8 +54,9 @@ func New(c Config) http.Handler {
 		&serviceLogs{c.Members, c.Logs},
 		local.containers, local.images, local.volumes, &local,
 		&networks{local: c.Networks, members: c.Members, containers: c.Containers},
+		&doctor{networks: c.Networks, members: c.Members, remote: far},
 	)
-	return &remote{log: c.Log, engine: c.Containers, store: c.Members.Store, reach: c.Reach, next: here, execs: map[string]shoal.ID{}}
+	return far
 }
 
 // counts is for /info.

@@ -206,6 +206,14 @@ func resolveNetworks(v store.View, asked []shoal.NetworkAttachmentSpec) ([]shoal
 	return out, nil
 }
 
+// checkMesh refuses ports on a routing mesh that is not there.
+func checkMesh(v store.View, spec *shoal.EndpointSpec) error {
+	if spec.HasIngressPort() && v.IngressNetwork() == nil {
+		return shoal.FailedPrecondition("service needs ingress network, but no ingress network is present")
+	}
+	return nil
+}
+
 // inventName makes up a name for a service that was given none.
 func inventName(taken func(string) bool) string {
 	moods := []string{"brave", "calm", "clever", "eager", "gentle", "happy", "jolly", "keen", "lively", "merry", "nimble", "proud", "quick", "quiet", "swift", "wise"}

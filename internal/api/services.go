@@ -220,6 +220,9 @@ func (s *services) checked(v store.View, self shoal.ID, spec shoal.ServiceSpec) 
 	if err := checkReferences(v, spec.Task.Container); err != nil {
 		return spec, err
 	}
+	if err := checkMesh(v, spec.Endpoint); err != nil {
+		return spec, err
+	}
 	return spec, s.checkPorts(v, self, spec.Endpoint)
 }
 

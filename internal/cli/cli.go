@@ -51,7 +51,8 @@ func run(ctx context.Context, c Config) error {
 	}
 	root := rootCommand(docker, c)
 	top := rootFlags(root, docker)
-	addServiceExec(root, docker) //nolint:contextcheck // cobra gives commands theirs
+	addServiceExec(root, docker)       //nolint:contextcheck // cobra gives commands theirs
+	root.AddCommand(newDoctor(docker)) //nolint:contextcheck // likewise
 	cmd, args, err := top.HandleGlobalFlags()
 	if err != nil {
 		return err

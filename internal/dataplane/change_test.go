@@ -85,6 +85,13 @@ func change(t *rapid.T, c *Config) *Config {
 		for _, b := range drawBackends(t) {
 			p.Backends = append(p.Backends, Backend{b, 80})
 		}
+		if rapid.Bool().Draw(t, "allow") {
+			p.Rule.Allow = []netip.Prefix{netip.PrefixFrom(addr, 32)}
+		}
+		if rapid.Bool().Draw(t, "host") {
+			p.Rule.HostIPs = []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")}
+		}
+		p.Rule.SNAT = rapid.Bool().Draw(t, "snat")
 		next.Mesh = next.Mesh.Set(key, p)
 	case 5:
 		overlay.Remotes = overlay.Remotes.Delete(addr)
@@ -114,7 +121,7 @@ func TestChangesLeadWhereTheWholeDoes(t *testing.T) {
 				rt.Fatal(err)
 			}
 		}
-		if parts := p.Drift(); len(parts) > 0 {
+		if parts := p.Drift(false); len(parts) > 0 {
 			rt.Fatalf("what was applied is taken for drift: %v", parts)
 		}
 		sandbox := c.Sandboxes["s"]

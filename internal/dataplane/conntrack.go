@@ -65,10 +65,16 @@ func (p *Plane) forget(ns netns.NsHandle, t *tables, gone []netip.Addr) error {
 	for _, a := range gone {
 		flows[a] = true
 	}
-	// An interrupted dump has shown nearly all; what is left soon ends.
-	_, err = h.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, flows)
-	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
-		return fmt.Errorf("forget flows to removed backends: %w", err)
+	families := map[netlink.InetFamily]bool{}
+	for _, a := range gone {
+		families[netlink.InetFamily(map[bool]int{true: unix.AF_INET, false: unix.AF_INET6}[a.Is4()])] = true
+	}
+	for f := range families {
+		// An interrupted dump has shown nearly all; what is left soon ends.
+		_, err = h.ConntrackDeleteFilters(netlink.ConntrackTable, f, flows)
+		if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+			return fmt.Errorf("forget flows to removed backends: %w", err)
+		}
 	}
 	return nil
 }

@@ -17,11 +17,11 @@ import (
 const thoroughly = 30
 
 // Drift compares the kernel with what was applied, names the parts that others have changed, and forgets them, so that the next
-// Apply makes them anew.
-func (p *Plane) Drift() []string {
+// Apply makes them anew. A thorough look compares all entries; one that is not does so every thirtieth time.
+func (p *Plane) Drift(thorough bool) []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	thorough := p.looks%thoroughly == 0
+	thorough = thorough || p.looks%thoroughly == 0
 	p.looks++
 	var parts []string
 	for name, b := range p.applied.bridges {
@@ -55,6 +55,20 @@ func (p *Plane) Drift() []string {
 	return parts
 }
 
+// Parts counts what Drift looks at.
+func (p *Plane) Parts() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	count := len(p.applied.bridges) + len(p.applied.overlays) + len(p.applied.sandboxes)
+	if p.applied.ingress != nil {
+		count++
+	}
+	if p.applied.node != nil {
+		count++
+	}
+	return count
+}
+
 func (p *Plane) bridgeIntact(b *Bridge) bool {
 	link, err := p.node.LinkByName(b.Name)
 	forwarding := false
@@ -63,17 +77,20 @@ func (p *Plane) bridgeIntact(b *Bridge) bool {
 		forwarding = strings.TrimSpace(string(text)) != "0"
 		return err
 	})
-	return err == nil && forwarding && link.Attrs().Flags&unix.IFF_UP != 0 && hasAddress(p.node, link, b.Gateway)
+	return err == nil && forwarding && link.Attrs().Flags&unix.IFF_UP != 0 && hasAddress(p.node, link, b.Gateway) && hasAddress(p.node, link, b.Gateway6)
 }
 
 func hasAddress(h *netlink.Handle, link netlink.Link, want netip.Prefix) bool {
-	addrs, err := h.AddrList(link, netlink.FAMILY_V4)
+	if !want.IsValid() {
+		return true
+	}
+	addrs, err := h.AddrList(link, netlink.FAMILY_ALL)
 	return err == nil && slices.ContainsFunc(addrs, func(a netlink.Addr) bool { return a.IPNet.String() == ipnet(want).String() })
 }
 
 func (p *Plane) ingressIntact(in *Ingress, thorough bool) bool {
 	link, err := p.node.LinkByName(ingressDevice)
-	if err != nil || link.Attrs().Flags&unix.IFF_UP == 0 || !hasAddress(p.node, link, in.Addr) {
+	if err != nil || link.Attrs().Flags&unix.IFF_UP == 0 || !hasAddress(p.node, link, in.Addr) || !hasAddress(p.node, link, in.Addr6) {
 		return false
 	}
 	have, err := programmed(p.node, link.Attrs().Index)
@@ -99,18 +116,14 @@ func (p *Plane) ingressIntact(in *Ingress, thorough bool) bool {
 
 // routesIntact counts the routes to tasks and peers.
 func (p *Plane) routesIntact(device int, in *Ingress) bool {
-	routes, err := p.node.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{LinkIndex: device, Table: unix.RT_TABLE_UNSPEC},
-		netlink.RT_FILTER_OIF|netlink.RT_FILTER_TABLE)
-	if err != nil {
-		return false
-	}
-	via := 0
-	for _, r := range routes {
-		if r.Gw != nil {
-			via++
+	have, err := p.routesVia(device)
+	want := in.Tasks.Len()
+	for _, peer := range in.Peers {
+		if want++; peer.Addr6.IsValid() {
+			want++
 		}
 	}
-	return via == in.Tasks.Len()+len(in.Peers)
+	return err == nil && len(have) == want
 }
 
 // rulesIntact looks at the node's table if anything has changed the namespace's nftables. Others may do that at any time: then it
@@ -173,7 +186,7 @@ func (p *Plane) sandboxIntact(name string, s *sandboxState) bool {
 		}
 		for _, e := range s.config.Endpoints {
 			i := slices.IndexFunc(links, func(l netlink.Link) bool { return l.Attrs().Name == e.Name })
-			if i < 0 || !connected(links[i], e) || !hasAddress(h, links[i], e.Addr) {
+			if i < 0 || !connected(links[i], e) || !hasAddress(h, links[i], e.Addr) || !hasAddress(h, links[i], e.Addr6) {
 				return nil
 			}
 		}

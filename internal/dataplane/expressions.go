@@ -31,6 +31,8 @@ func ipv4() family { return family{unix.NFPROTO_IPV4, 12, 16, 4, nftables.TypeIP
 
 func ipv6() family { return family{unix.NFPROTO_IPV6, 8, 24, 16, nftables.TypeIP6Addr} }
 
+func families() []family { return []family{ipv4(), ipv6()} }
+
 func familyOf(a netip.Addr) family {
 	if a.Is4() {
 		return ipv4()
@@ -114,11 +116,6 @@ func within(p netip.Prefix) []expr.Any {
 	return []expr.Any{
 		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: uint32(size), Mask: net.CIDRMask(p.Bits(), 8*size), Xor: make([]byte, size)},
 		match(expr.CmpOpEq, p.Masked().Addr().AsSlice())}
-}
-
-// fromIn matches if the source address is in the set.
-func fromIn(f family, set string) []expr.Any {
-	return append(f.is(), f.source(1), &expr.Lookup{SourceRegister: 1, SetName: set})
 }
 
 func dport(port uint16) []expr.Any {
@@ -212,7 +209,8 @@ func dnat(f family, ports uint32) []expr.Any {
 }
 
 func dnatTo(a netip.Addr, port uint16) []expr.Any {
-	return append([]expr.Any{&expr.Immediate{Register: 1, Data: a.AsSlice()}, &expr.Immediate{Register: 2, Data: be16(port)}}, dnat(familyOf(a), 2)...)
+	const register = 2 // in words of sixteen bytes, so that an address of either family goes before it
+	return append([]expr.Any{&expr.Immediate{Register: 1, Data: a.AsSlice()}, &expr.Immediate{Register: register, Data: be16(port)}}, dnat(familyOf(a), register)...)
 }
 
 // discardPort is where nothing listens: what is redirected there is refused at once.

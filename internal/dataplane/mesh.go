@@ -102,7 +102,7 @@ func (n *nodeState) write(rs *ruleset, changes []pmap.Change[PortKey, *MeshPort]
 			continue
 		}
 		writePort(rs, c.Key, c.New)
-		for _, f := range []family{ipv4(), ipv6()} {
+		for _, f := range families() {
 			if t := meshTurnOf(f, c.Key, c.New); !n.turns[t] {
 				n.turns[t] = true
 				t.write(rs)
@@ -114,7 +114,8 @@ func (n *nodeState) write(rs *ruleset, changes []pmap.Change[PortKey, *MeshPort]
 // meshMaps declares what ports of the mesh are written into, in the manner of balancing.
 func meshMaps(rs *ruleset) {
 	rs.dict("turns", nftables.TypeInteger, nftables.TypeVerdict)
-	for _, f := range []family{ipv4(), ipv6()} {
+	portDict(rs, "gates")
+	for _, f := range families() {
 		port := []nftables.SetDatatype{nftables.TypeInetProto, nftables.TypeInetService}
 		rs.dict(f.named("mesh"), nftables.MustConcatSetType(port...), nftables.TypeInteger).concat = true
 		rs.dict(f.named("backends"), nftables.MustConcatSetType(append(port, nftables.TypeInteger)...),
@@ -124,7 +125,7 @@ func meshMaps(rs *ruleset) {
 
 // meshRules send what comes to a port of the mesh to its turn.
 func meshRules(hook *ruleChain) {
-	for _, f := range []family{ipv4(), ipv6()} {
+	for _, f := range families() {
 		lookup := &expr.Lookup{SourceRegister: 8, DestRegister: 1, IsDestRegSet: true, SetName: f.named("mesh")}
 		hook.rule(f.is(), local(false), protoAndPort(), []expr.Any{lookup}, leap(1, "turns"))
 	}
@@ -137,16 +138,16 @@ type meshTurn struct {
 }
 
 func meshTurnOf(f family, key PortKey, port *MeshPort) meshTurn {
-	t := meshTurn{family: f, backends: len(port.of(f))}
+	t := meshTurn{family: f, backends: len(of(f, port.Backends))}
 	if t.backends > 1 {
 		t.lane = int(key.Port % 64)
 	}
 	return t
 }
 
-// of is the port's backends of one family.
-func (m *MeshPort) of(f family) []Backend {
-	return slices.DeleteFunc(slices.Clone(m.Backends), func(b Backend) bool { return familyOf(b.Addr) != f })
+// of is the backends of one family.
+func of(f family, backends []Backend) []Backend {
+	return slices.DeleteFunc(slices.Clone(backends), func(b Backend) bool { return familyOf(b.Addr) != f })
 }
 
 func (t meshTurn) id() []byte {
@@ -171,9 +172,12 @@ func (t meshTurn) write(rs *ruleset) {
 // writePort enters a port into the maps that meshMaps declared.
 func writePort(rs *ruleset, key PortKey, port *MeshPort) {
 	at := portKey(protoNumber(key.Protocol), key.Port)
-	for _, f := range []family{ipv4(), ipv6()} {
+	if gated(port.Rule) {
+		writeGate(rs, key, port.Rule)
+	}
+	for _, f := range families() {
 		rs.sets[f.named("mesh")].put(at, meshTurnOf(f, key, port).id())
-		for i, b := range port.of(f) {
+		for i, b := range of(f, port.Backends) {
 			rs.sets[f.named("backends")].put(slices.Concat(at, native32(uint32(i))), slices.Concat(b.Addr.AsSlice(), be16(b.Port), []byte{0, 0}))
 		}
 	}

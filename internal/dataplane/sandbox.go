@@ -217,7 +217,12 @@ func (p *Plane) applyEndpoints(ns netns.NsHandle, s *Sandbox, c *Config) error {
 				return fmt.Errorf("connect %s: %w", e.Name, err)
 			}
 		}
-		if err := setAddress(h, link, e.Addr); err != nil {
+		if e.Addr6.IsValid() {
+			if err := inNamespace(p.home, ns, func() error { return enableIPv6(e.Name) }); err != nil {
+				return fmt.Errorf("enable IPv6 on %s: %w", e.Name, err)
+			}
+		}
+		if err := setAddresses(h, link, e.Addr, e.Addr6); err != nil {
 			return err
 		}
 		if link.Attrs().Flags&unix.IFF_UP == 0 {
@@ -228,11 +233,8 @@ func (p *Plane) applyEndpoints(ns netns.NsHandle, s *Sandbox, c *Config) error {
 		if err := setOnLink(h, link, e); err != nil {
 			return err
 		}
-		if e.Gateway.IsValid() {
-			all := ipnet(netip.PrefixFrom(netip.IPv4Unspecified(), 0))
-			if err := h.RouteReplace(&netlink.Route{LinkIndex: link.Attrs().Index, Dst: all, Gw: e.Gateway.AsSlice()}); err != nil {
-				return fmt.Errorf("set default route via %s: %w", e.Gateway, err)
-			}
+		if err := setGateways(h, link, e); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -250,6 +252,27 @@ func setOnLink(h *netlink.Handle, link netlink.Link, e Endpoint) error {
 		}
 	}
 	return nil
+}
+
+// setGateways makes the default routes those of the endpoint, if it has some.
+func setGateways(h *netlink.Handle, link netlink.Link, e Endpoint) error {
+	for _, via := range []netip.Addr{e.Gateway, e.Gateway6} {
+		if !via.IsValid() {
+			continue
+		}
+		if err := h.RouteReplace(&netlink.Route{LinkIndex: link.Attrs().Index, Dst: ipnet(everywhere(via)), Gw: via.AsSlice()}); err != nil {
+			return fmt.Errorf("set default route via %s: %w", via, err)
+		}
+	}
+	return nil
+}
+
+// everywhere is the prefix of all addresses of a's family.
+func everywhere(a netip.Addr) netip.Prefix {
+	if a.Is4() {
+		return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+	}
+	return netip.PrefixFrom(netip.IPv6Unspecified(), 0)
 }
 
 // connect makes the endpoint's interface. The far end of a pair is made where the bridge is; it goes when the sandbox goes.

@@ -86,7 +86,7 @@ func TestSocketsAreBalanced(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
-	p.Drift() // finds the flushed rules, and the next Apply restores them
+	p.Drift(false) // finds the flushed rules, and the next Apply restores them
 	apply(task(1))
 	if got := spread(5); got["s1"] != 5 {
 		t.Errorf("spread %v, want s1 only", got)

@@ -37,9 +37,15 @@ func openTables(ns netns.NsHandle) (*tables, error) {
 	return &tables{conn: conn, table: ourTable()}, nil
 }
 
+// IPv6 tells whether the kernel has it.
+func IPv6() bool {
+	_, err := os.Stat("/proc/net/if_inet6")
+	return err == nil
+}
+
 // ourTable is for both kinds of addresses, or for IPv4 where the kernel knows no other.
 func ourTable() *nftables.Table {
-	if _, err := os.Stat("/proc/net/if_inet6"); err != nil {
+	if !IPv6() {
 		return &nftables.Table{Name: tableName, Family: nftables.TableFamilyIPv4}
 	}
 	return &nftables.Table{Name: tableName, Family: nftables.TableFamilyINet}

@@ -33,7 +33,7 @@ func (s *Sandbox) frame() *ruleset {
 		dict.jump(portKey(proto, 53), name)
 	}
 	balancing(rs)
-	for _, f := range []family{ipv4(), ipv6()} {
+	for _, f := range families() {
 		out.rule(f.is(), []expr.Any{f.destination(1), find(f.named("services"))}, leap(1, "turns"))
 	}
 	return rs
@@ -43,7 +43,7 @@ func (s *Sandbox) frame() *ruleset {
 // backend's number: a change of one service changes no rule, for which the kernel would go through all others.
 func balancing(rs *ruleset) {
 	rs.dict("turns", nftables.TypeInteger, nftables.TypeVerdict)
-	for _, f := range []family{ipv4(), ipv6()} {
+	for _, f := range families() {
 		rs.dict(f.named("services"), f.data, nftables.TypeInteger)
 		rs.dict(f.named("backends"), nftables.MustConcatSetType(f.data, nftables.TypeInteger), f.data).concat = true
 	}

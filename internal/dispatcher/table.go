@@ -10,6 +10,9 @@ import (
 // defaultProbePort is where nodes answer liveness probes unless they say otherwise.
 const defaultProbePort = 7946
 
+// stackLabel of a service names the stack that it was deployed with.
+const stackLabel = "com.docker.stack.namespace"
+
 // TableOf is what a node must know of the cluster's networks. It takes part in those of its tasks, and in ingress.
 func TableOf(view store.View, node shoal.ID) shoal.Table {
 	t := shoal.Table{
@@ -76,10 +79,22 @@ func addPeers(view store.View, t *shoal.Table) map[shoal.ID]bool {
 			DataAddr:     data,
 			IngressAddr:  ingress.Addr(),
 			IngressAddr6: ingress6.Addr(),
+			HostAddrs6:   addrsOf(n.Description.Addrs6),
 			ProbeAddr:    netip.AddrPortFrom(data, port),
 		}
 	}
 	return ready
+}
+
+// addrsOf is the addresses that the texts hold.
+func addrsOf(texts []string) []netip.Addr {
+	var out []netip.Addr
+	for _, text := range texts {
+		if a, err := netip.ParseAddr(text); err == nil {
+			out = append(out, a)
+		}
+	}
+	return out
 }
 
 func addEndpoints(t *shoal.Table, task *shoal.Task, nodeReady bool) {
@@ -121,7 +136,7 @@ func endpointState(task *shoal.Task, nodeReady bool) shoal.EndpointState {
 }
 
 func addService(t *shoal.Table, s *shoal.Service) {
-	entry := shoal.ServiceEntry{ID: s.ID, Name: s.Spec.Name, Mode: shoal.ResolveVIP,
+	entry := shoal.ServiceEntry{ID: s.ID, Name: s.Spec.Name, Mode: shoal.ResolveVIP, Stack: s.Spec.Labels[stackLabel],
 		VIPs: map[shoal.ID]netip.Prefix{}, VIPs6: map[shoal.ID]netip.Prefix{}, Aliases: map[shoal.ID][]string{}}
 	if s.Spec.Endpoint != nil && s.Spec.Endpoint.Mode != "" {
 		entry.Mode = s.Spec.Endpoint.Mode

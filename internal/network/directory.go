@@ -3,6 +3,7 @@ package network
 import (
 	"maps"
 	"net/netip"
+	"reflect"
 	"slices"
 
 	"github.com/shoal-dev/shoal/internal/dataplane"
@@ -12,6 +13,7 @@ import (
 // directory is the cluster's table, and what is derived from it for the kernel and the resolvers. All of it is kept up to date by what
 // changes, so that a change costs what it changes, however much else there is.
 type directory struct {
+	ipv6  bool        // the kernel has it; if not, what the table says of it is passed over
 	table shoal.Table // its maps are the directory's own and change
 	// mesh is the ID of the ingress network.
 	mesh  shoal.ID
@@ -41,8 +43,8 @@ type entry struct {
 	ports []dataplane.PortKey
 }
 
-func newDirectory() directory {
-	d := directory{tasks: map[shoal.ID]map[string]shoal.Endpoint{}, hosts: map[shoal.ID]int{}, overlays: map[shoal.ID]*overlay{},
+func newDirectory(ipv6 bool) directory {
+	d := directory{ipv6: ipv6, tasks: map[shoal.ID]map[string]shoal.Endpoint{}, hosts: map[shoal.ID]int{}, overlays: map[shoal.ID]*overlay{},
 		written: map[shoal.ID]entry{}, suspects: map[shoal.ID]bool{}, locals: map[netip.Addr]netip.Addr{}, names: newNames()}
 	(&shoal.TableDelta{Full: true}).ApplyTo(&d.table)
 	return d
@@ -69,11 +71,23 @@ func (d *directory) update(delta *shoal.TableDelta) {
 	for key := range changed {
 		d.enter(key, services)
 	}
+	d.rename(delta)
 	for id := range services {
 		d.withdrawService(id)
 	}
 	for id := range services {
 		d.enterService(id)
+	}
+}
+
+// rename gives the tasks of services that have changed the names that they now stand for.
+func (d *directory) rename(delta *shoal.TableDelta) {
+	services := map[shoal.ID]bool{}
+	mark(services, delta.Services, delta.RemovedServices)
+	for id := range services {
+		for key, e := range d.tasks[id] {
+			d.names.set("endpoint "+key, d.endpointNames(e, d.table.Services[id]))
+		}
 	}
 }
 
@@ -112,10 +126,18 @@ func (d *directory) overlay(network shoal.ID) *overlay {
 	return o
 }
 
-// addrsOf is the endpoint's.
-func addrsOf(e shoal.Endpoint) []netip.Addr {
+// addrsOf is the addresses that the node's kernel knows the family of.
+func (d *directory) addrsOf(prefix, prefix6 netip.Prefix) []netip.Addr {
+	if !d.ipv6 {
+		prefix6 = netip.Prefix{}
+	}
+	return addrsOf(prefix, prefix6)
+}
+
+// addrsOf leaves out what is not valid.
+func addrsOf(prefixes ...netip.Prefix) []netip.Addr {
 	var out []netip.Addr
-	for _, p := range []netip.Prefix{e.Addr} {
+	for _, p := range prefixes {
 		if p.IsValid() {
 			out = append(out, p.Addr())
 		}
@@ -130,7 +152,7 @@ func (d *directory) withdraw(key string, services map[shoal.ID]bool) {
 		return
 	}
 	o := d.overlay(e.NetworkID)
-	for _, a := range addrsOf(e) {
+	for _, a := range d.addrsOf(e.Addr, e.Addr6) {
 		o.remotes, d.vias = o.remotes.Delete(a), d.vias.Delete(a)
 	}
 	if d.hosts[e.NodeID]--; d.hosts[e.NodeID] == 0 {
@@ -154,11 +176,15 @@ func (d *directory) enter(key string, services map[shoal.ID]bool) {
 	}
 	peer := d.table.Peers[e.NodeID]
 	o, remote := d.overlay(e.NetworkID), e.NodeID != d.table.NodeID && peer.DataAddr.IsValid()
-	for _, a := range addrsOf(e) {
+	for _, a := range d.addrsOf(e.Addr, e.Addr6) {
 		if remote {
 			o.remotes = o.remotes.Set(a, dataplane.Remote{MAC: hardwareAddr(e), VTEP: peer.DataAddr})
 		}
-		if via := peer.IngressAddr; e.NetworkID == d.mesh && e.NodeID != d.table.NodeID && via.IsValid() {
+		via := peer.IngressAddr
+		if a.Is6() {
+			via = peer.IngressAddr6
+		}
+		if e.NetworkID == d.mesh && e.NodeID != d.table.NodeID && via.IsValid() {
 			d.vias = d.vias.Set(a, via)
 		}
 	}
@@ -170,7 +196,7 @@ func (d *directory) enter(key string, services map[shoal.ID]bool) {
 		services[e.ServiceID] = true
 		d.tasks[e.ServiceID][key] = e
 	}
-	d.names.set("endpoint "+key, d.endpointNames(e))
+	d.names.set("endpoint "+key, d.endpointNames(e, d.table.Services[e.ServiceID]))
 }
 
 func hardwareAddr(e shoal.Endpoint) string {
@@ -206,7 +232,7 @@ func (d *directory) entryOf(id shoal.ID) entry {
 	s := d.table.Services[id]
 	e := entry{vips: map[shoal.ID][]netip.Addr{}}
 	for network, vip := range s.VIPs {
-		e.vips[network] = append(e.vips[network], vip.Addr())
+		e.vips[network] = d.addrsOf(vip, s.VIPs6[network])
 	}
 	for _, p := range s.Ports {
 		if p.Mode != shoal.PublishHost && p.Published != 0 {
@@ -234,7 +260,7 @@ func (d *directory) enterService(id shoal.ID) {
 	backends := d.backends(id, d.mesh)
 	for _, p := range s.Ports {
 		if p.Mode != shoal.PublishHost && p.Published != 0 {
-			d.setPort(dataplane.PortKey{Protocol: p.Protocol, Port: p.Published}, p.Target, backends)
+			d.setPort(p, backends)
 		}
 	}
 	d.written[id] = e
@@ -243,7 +269,7 @@ func (d *directory) enterService(id shoal.ID) {
 func (d *directory) setVIP(network shoal.ID, vip netip.Addr, backends []shoal.Endpoint) {
 	v := &dataplane.VIP{Addr: vip}
 	for _, e := range backends {
-		for _, a := range addrsOf(e) {
+		for _, a := range d.addrsOf(e.Addr, e.Addr6) {
 			if a.Is4() == vip.Is4() {
 				v.Backends = append(v.Backends, a)
 			}
@@ -255,19 +281,19 @@ func (d *directory) setVIP(network shoal.ID, vip netip.Addr, backends []shoal.En
 	}
 }
 
-func (d *directory) setPort(key dataplane.PortKey, target uint16, backends []shoal.Endpoint) {
-	p := &dataplane.MeshPort{}
+func (d *directory) setPort(port shoal.MeshPort, backends []shoal.Endpoint) {
+	key, p := dataplane.PortKey{Protocol: port.Protocol, Port: port.Published}, &dataplane.MeshPort{Rule: port.Rule}
 	for _, e := range backends {
-		for _, a := range addrsOf(e) {
+		for _, a := range d.addrsOf(e.Addr, e.Addr6) {
 			if e.NodeID == d.table.NodeID {
 				a = d.locals[a] // invalid while the task has no sandbox here
 			}
 			if a.IsValid() {
-				p.Backends = append(p.Backends, dataplane.Backend{Addr: a, Port: target})
+				p.Backends = append(p.Backends, dataplane.Backend{Addr: a, Port: port.Target})
 			}
 		}
 	}
-	if was, ok := d.ports.Get(key); !ok || !slices.Equal(was.Backends, p.Backends) {
+	if was, ok := d.ports.Get(key); !ok || !reflect.DeepEqual(was, p) {
 		d.ports = d.ports.Set(key, p)
 	}
 }

@@ -1,9 +1,9 @@
 package network
 
 import (
+	"fmt"
 	"net/netip"
-	"slices"
-	"strings"
+	"reflect"
 
 	"github.com/shoal-dev/shoal/internal/dns"
 	"github.com/shoal-dev/shoal/internal/shoal"
@@ -12,50 +12,53 @@ import (
 // names is what is known on each network. It is a sum of what services, endpoints and sandboxes bring, each under a key of its own, so
 // that any of them can change by itself.
 type names struct {
-	brought map[string][]naming
-	known   map[string]*known // by network ID
+	brought map[string]map[string]dns.Entry // by key, then network ID
+	known   map[string]*known               // by network ID
 }
 
-// naming is one name of one address.
-type naming struct {
-	network string
-	name    string
-	addr    netip.Addr
-	host    bool // the name is what the address is called, completed by that of the network
-}
-
-// known is one network's names, and which of them the zone has not yet been told.
+// known is one network's zone, and what it has not yet been told.
 type known struct {
 	zone    *dns.Zone
-	forward map[string]map[netip.Addr]int // how many bring it
-	reverse map[netip.Addr][]string
-	stale   map[string]bool
-	strange map[netip.Addr]bool // of reverse
+	entries int
+	put     map[string]dns.Entry
+	del     map[string]bool
 }
 
-func newNames() *names { return &names{brought: map[string][]naming{}, known: map[string]*known{}} }
+func newNames() *names {
+	return &names{brought: map[string]map[string]dns.Entry{}, known: map[string]*known{}}
+}
 
 func (n *names) of(network string) *known {
 	k := n.known[network]
 	if k == nil {
-		k = &known{zone: dns.NewZone(), forward: map[string]map[netip.Addr]int{}, reverse: map[netip.Addr][]string{},
-			stale: map[string]bool{}, strange: map[netip.Addr]bool{}}
+		k = &known{zone: dns.NewZone(), put: map[string]dns.Entry{}, del: map[string]bool{}}
 		n.known[network] = k
 	}
 	return k
 }
 
 // set replaces what is brought under the key.
-func (n *names) set(key string, now []naming) {
+func (n *names) set(key string, now map[string]dns.Entry) {
 	was := n.brought[key]
-	if slices.Equal(was, now) {
-		return
+	for network := range was {
+		if _, ok := now[network]; !ok {
+			k := n.of(network)
+			k.entries--
+			delete(k.put, key)
+			k.del[key] = true
+		}
 	}
-	for _, f := range now {
-		n.of(f.network).add(f, 1)
-	}
-	for _, f := range was {
-		n.of(f.network).add(f, -1)
+	for network, e := range now {
+		old, had := was[network]
+		if had && reflect.DeepEqual(old, e) {
+			continue
+		}
+		k := n.of(network)
+		if !had {
+			k.entries++
+		}
+		delete(k.del, key)
+		k.put[key] = e
 	}
 	if len(now) == 0 {
 		delete(n.brought, key)
@@ -64,169 +67,143 @@ func (n *names) set(key string, now []naming) {
 	}
 }
 
-func (k *known) add(f naming, times int) {
-	name := strings.ToLower(f.name)
-	if name == "" || !f.addr.IsValid() {
-		return
-	}
-	if f.host {
-		k.strange[f.addr] = true
-		if times > 0 {
-			k.reverse[f.addr] = append(k.reverse[f.addr], f.name)
-		} else if i := slices.Index(k.reverse[f.addr], f.name); i >= 0 {
-			k.reverse[f.addr] = slices.Delete(k.reverse[f.addr], i, i+1)
-		}
-		if len(k.reverse[f.addr]) == 0 {
-			delete(k.reverse, f.addr)
-		}
-		return
-	}
-	k.stale[name] = true
-	addrs := k.forward[name]
-	if addrs == nil {
-		addrs = map[netip.Addr]int{}
-		k.forward[name] = addrs
-	}
-	if addrs[f.addr] += times; addrs[f.addr] == 0 {
-		delete(addrs, f.addr)
-	}
-	if len(addrs) == 0 {
-		delete(k.forward, name)
-	}
-}
-
 // update is what a zone is still to be told.
 type update struct {
-	zone    *dns.Zone
-	names   map[string][]netip.Addr
-	reverse map[netip.Addr]string
+	zone *dns.Zone
+	put  map[string]dns.Entry
+	del  map[string]bool
 }
 
-// updates is what the zones are still to be told; it is told but once. networks says what they are called.
+// updates is what the zones are still to be told; it is told but once.
 func (n *names) updates() []update {
 	var out []update
 	for id, k := range n.known {
-		if len(k.stale)+len(k.strange) == 0 {
+		if len(k.put)+len(k.del) == 0 {
 			continue
 		}
-		u := update{k.zone, map[string][]netip.Addr{}, map[netip.Addr]string{}}
-		for name := range k.stale {
-			addrs := make([]netip.Addr, 0, len(k.forward[name]))
-			for a := range k.forward[name] {
-				addrs = append(addrs, a)
-			}
-			slices.SortFunc(addrs, netip.Addr.Compare)
-			u.names[name] = addrs
-		}
-		for addr := range k.strange {
-			u.reverse[addr] = ""
-			if hosts := k.reverse[addr]; len(hosts) > 0 {
-				u.reverse[addr] = hosts[len(hosts)-1]
-			}
-		}
-		clear(k.stale)
-		clear(k.strange)
-		if out = append(out, u); len(k.forward)+len(k.reverse) == 0 {
+		out = append(out, update{k.zone, k.put, k.del})
+		k.put, k.del = map[string]dns.Entry{}, map[string]bool{}
+		if k.entries == 0 {
 			delete(n.known, id)
 		}
 	}
 	return out
 }
 
-// serviceNames is the service's own name and aliases, and tasks.NAME.
-func (d *directory) serviceNames(s shoal.ServiceEntry) []naming {
-	var out []naming
-	add := func(network shoal.ID, addr netip.Addr, names ...string) {
-		for _, name := range names {
-			out = append(out, naming{network: network, name: name, addr: addr})
-		}
+// serviceNames is what a service with virtual addresses is called, by network.
+func (d *directory) serviceNames(s shoal.ServiceEntry) map[string]dns.Entry {
+	out := map[string]dns.Entry{}
+	for network := range s.VIPs {
+		out[network] = dns.Entry{Names: append([]string{s.Name}, s.Aliases[network]...), Addrs: d.addrsOf(s.VIPs[network], s.VIPs6[network]),
+			Stack: s.Stack, Ports: portsOf(s)}
 	}
-	for network, vip := range s.VIPs {
-		add(network, vip.Addr(), s.Name)
-		add(network, vip.Addr(), s.Aliases[network]...)
+	return out
+}
+
+// endpointNames is what a task or an attached container is called; s is the zero value for what belongs to no service. A task
+// stands for its service when it is ready, and for its slot until it is on its way out.
+func (d *directory) endpointNames(e shoal.Endpoint, s shoal.ServiceEntry) map[string]dns.Entry {
+	out := dns.Entry{Names: []string{e.Name}, Addrs: d.addrsOf(e.Addr, e.Addr6), Reverse: e.Name != "", Stack: s.Stack, Ports: portsOf(s)}
+	if e.ContainerID != "" {
+		out.Names = append(out.Names, namespaceOf(e.ContainerID))
 	}
-	for _, e := range d.tasks[s.ID] {
-		if e.State != shoal.EndpointReady {
-			continue
+	if e.ServiceID == "" {
+		out.Names = append(out.Names, e.Aliases...)
+	}
+	_, hasVIP := s.VIPs[e.NetworkID]
+	for _, name := range append([]string{s.Name}, s.Aliases[e.NetworkID]...) {
+		if name == "" {
+			continue // it has no service, or the table has the task before its service
 		}
-		_, hasVIP := s.VIPs[e.NetworkID]
-		for _, a := range addrsOf(e) {
-			add(e.NetworkID, a, "tasks."+s.Name)
+		if e.State == shoal.EndpointReady {
+			out.Names = append(out.Names, "tasks."+name)
 			if !hasVIP {
-				add(e.NetworkID, a, s.Name)
-				add(e.NetworkID, a, s.Aliases[e.NetworkID]...)
+				out.Names = append(out.Names, name)
 			}
 		}
+		if e.State != shoal.EndpointDraining && e.Slot > 0 {
+			out.Names = append(out.Names, fmt.Sprintf("%d.%s", e.Slot, name))
+		}
+	}
+	return map[string]dns.Entry{e.NetworkID: out}
+}
+
+func portsOf(s shoal.ServiceEntry) []shoal.Port {
+	var out []shoal.Port
+	for _, p := range s.Ports {
+		out = append(out, p.Port)
 	}
 	return out
 }
 
-// endpointNames is what a task or container on a network is called.
-func (d *directory) endpointNames(e shoal.Endpoint) []naming {
-	var out []naming
-	for _, a := range addrsOf(e) {
-		out = append(out, called(e.NetworkID, d.table.Networks[e.NetworkID].Spec.Name, a, e.Name, e.ContainerID, e.Aliases)...)
-	}
-	return out
-}
-
-// called is a container's names on a network.
-func called(network, networkName string, addr netip.Addr, name, containerID string, aliases []string) []naming {
-	out := []naming{{network: network, name: name, addr: addr}}
-	if containerID != "" {
-		out = append(out, naming{network: network, name: namespaceOf(containerID), addr: addr})
-	}
-	for _, alias := range aliases {
-		out = append(out, naming{network: network, name: alias, addr: addr})
-	}
-	if name != "" {
-		out = append(out, naming{network: network, name: name + "." + networkName, addr: addr, host: true})
-	}
-	return out
-}
-
-// boxNames is what a container of this node is called on its networks. On the default bridge nobody has a name.
-func boxNames(b *box) []naming {
-	var out []naming
+// boxNames is what a container of this node is called on its networks, before any table tells of it. On the default bridge nobody
+// has a name.
+func boxNames(b *box) map[string]dns.Entry {
+	out := map[string]dns.Entry{}
 	for _, e := range b.Endpoints {
 		if e.hidden() || e.Info.Network == defaultBridge {
 			continue
 		}
-		out = append(out, called(e.Info.NetworkID, e.Info.Network, e.Info.Addr.Addr(), b.Spec.Name, b.Spec.ContainerID, e.Aliases)...)
+		entry := dns.Entry{Names: []string{b.Spec.Name, namespaceOf(b.Spec.ContainerID)}, Addrs: addrsOf(e.Info.Addr, e.Info.Addr6), Reverse: b.Spec.Name != ""}
+		if b.Spec.ServiceID == "" {
+			entry.Names = append(entry.Names, e.Aliases...) // those of a task are its service's
+		}
+		out[e.Info.NetworkID] = entry
 	}
 	return out
 }
 
-// recordsLocked is what every sandbox's resolver answers from.
-func (n *Networks) recordsLocked() map[*dns.Resolver]*dns.Records {
+// scopesLocked is what every sandbox's resolver answers from.
+func (n *Networks) scopesLocked() map[*dns.Resolver]*dns.Scope {
 	var upstreams []netip.AddrPort
 	for _, a := range n.hostResolver().servers {
 		upstreams = append(upstreams, netip.AddrPortFrom(a, 53))
 	}
-	out := map[*dns.Resolver]*dns.Records{}
+	out := map[*dns.Resolver]*dns.Scope{}
 	for _, b := range n.boxes {
 		if b.resolver != nil {
-			out[b.resolver] = n.recordsOf(b, upstreams)
+			out[b.resolver] = n.scopeLocked(b, upstreams)
 		}
 	}
 	return out
 }
 
-// recordsOf is the zones of the box's networks: the network that was attached first decides.
-func (n *Networks) recordsOf(b *box, upstreams []netip.AddrPort) *dns.Records {
-	r := &dns.Records{Upstreams: upstreams}
+// scopeLocked is the zones of the box's networks: the network that was attached first decides.
+func (n *Networks) scopeLocked(b *box, upstreams []netip.AddrPort) *dns.Scope {
+	s := &dns.Scope{Stack: n.table.Services[b.Spec.ServiceID].Stack, Upstreams: upstreams}
 	if len(b.Spec.DNS.Nameservers) > 0 {
-		r.Upstreams = nil
-		for _, s := range b.Spec.DNS.Nameservers {
-			if a, err := netip.ParseAddr(s); err == nil {
-				r.Upstreams = append(r.Upstreams, netip.AddrPortFrom(a, 53))
+		s.Upstreams = nil
+		for _, text := range b.Spec.DNS.Nameservers {
+			if a, err := netip.ParseAddr(text); err == nil {
+				s.Upstreams = append(s.Upstreams, netip.AddrPortFrom(a, 53))
 			}
 		}
 	}
 	for _, e := range b.Endpoints {
-		if !e.hidden() && (e.Overlay != "" || e.Bridge != "" || e.Parent != "") {
-			r.Zones = append(r.Zones, n.names.of(e.Info.NetworkID).zone)
+		if !e.hidden() && e.Info.Network != defaultBridge && (e.Overlay != "" || e.Bridge != "" || e.Parent != "") {
+			zone := n.names.of(e.Info.NetworkID).zone
+			zone.Describe(e.Info.Network, n.prefixesLocked(e))
+			s.Zones = append(s.Zones, zone)
 		}
 	}
-	return r
+	return s
+}
+
+// prefixesLocked is the subnets of an endpoint's network.
+func (n *Networks) prefixesLocked(e *endpoint) []netip.Prefix {
+	var subnets []shoal.Subnet
+	if l := n.locals[e.Info.NetworkID]; l != nil {
+		subnets = l.IPAM
+	} else if net, ok := n.table.Networks[e.Overlay]; ok {
+		subnets = net.IPAM
+	} else if e.Network != nil {
+		subnets = e.Network.IPAM
+	}
+	var out []netip.Prefix
+	for _, s := range subnets {
+		if p, err := netip.ParsePrefix(s.Subnet); err == nil {
+			out = append(out, p)
+		}
+	}
+	return out
 }

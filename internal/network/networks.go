@@ -9,13 +9,16 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"github.com/shoal-dev/shoal/internal/dataplane"
+	"github.com/shoal-dev/shoal/internal/dns"
 	"github.com/shoal-dev/shoal/internal/events"
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
@@ -53,6 +56,8 @@ type Networks struct {
 	log   *slog.Logger
 	plane *dataplane.Plane
 	dir   string // under the exec root
+	// forwarder resolves what is in no zone.
+	forwarder *dns.Forwarder
 
 	mu     sync.Mutex // guards what follows
 	locals map[string]*localNetwork
@@ -65,6 +70,8 @@ type Networks struct {
 
 	journalMu sync.Mutex // guards journal
 	journal   journal
+
+	repairs repairs
 
 	applyMu sync.Mutex // held while the kernel is brought up to date; guards done, failed
 	done    uint64     // what want was at the last Apply
@@ -93,11 +100,15 @@ func New(cfg Config) (*Networks, error) {
 	}
 	n := &Networks{cfg: cfg, log: cfg.Log, plane: plane, dir: filepath.Join(cfg.ExecRoot, "network"),
 		locals: map[string]*localNetwork{}, boxes: map[string]*box{}, arrived: make(chan struct{}),
-		directory: newDirectory(), holds: map[portKey]*hold{}, journal: journal{path: filepath.Join(cfg.ExecRoot, "network", "table.json")}}
+		directory: newDirectory(dataplane.IPv6()), holds: map[portKey]*hold{}, journal: journal{path: filepath.Join(cfg.ExecRoot, "network", "table.json")}}
+	n.forwarder = dns.NewForwarder(dns.ForwarderConfig{Log: cfg.Log, Dial: n.dial})
 	for _, dir := range []string{n.dir, n.localDir()} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, fmt.Errorf("make network directory: %w", err)
 		}
+	}
+	if !dataplane.IPv6() {
+		cfg.Log.Info("the kernel has no IPv6, networks go without")
 	}
 	if err := errors.Join(n.loadLocals(), n.loadTable(), n.loadBoxes()); err != nil {
 		return nil, err
@@ -180,16 +191,16 @@ func (n *Networks) converge(ctx context.Context) error {
 	n.mu.Lock()
 	now := n.want
 	config := n.planLocked()
-	records, zones := n.recordsLocked(), n.names.updates()
+	scopes, zones := n.scopesLocked(), n.names.updates()
 	n.mu.Unlock()
 	// A caller that gives up must not leave the others with half of the work.
 	n.failed = n.plane.Apply(context.WithoutCancel(ctx), config)
 	n.done = now
 	for _, z := range zones {
-		z.zone.Update(z.names, z.reverse)
+		z.zone.Update(z.put, slices.Collect(maps.Keys(z.del)))
 	}
-	for resolver, r := range records {
-		resolver.Set(r)
+	for resolver, scope := range scopes {
+		resolver.Set(scope)
 	}
 	return n.failed
 }

@@ -84,15 +84,18 @@ func (n *Networks) Run(ctx context.Context) error {
 	return nil
 }
 
-// A probe is eight bytes: a magic number, then 0 for a question and 1 for an answer.
-const probeMagic = 0x73686f61
+// A probe is eight bytes: a magic number, then 0 for a question and 1 for an answer. A question may be longer, to try out the size.
+const (
+	probeMagic = 0x73686f61
+	maxPacket  = 1 << 16
+)
 
 func packet(kind uint32) []byte {
 	return binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(nil, probeMagic), kind)
 }
 
 func answerProbes(ctx context.Context, conn net.PacketConn, answers chan<- netip.AddrPort) error {
-	buf := make([]byte, 64)
+	buf := make([]byte, maxPacket)
 	for {
 		size, from, err := conn.ReadFrom(buf)
 		if err != nil {
@@ -101,7 +104,7 @@ func answerProbes(ctx context.Context, conn net.PacketConn, answers chan<- netip
 			}
 			continue // an ICMP error of an earlier packet
 		}
-		if size != 8 || binary.BigEndian.Uint32(buf) != probeMagic {
+		if size < len(packet(0)) || binary.BigEndian.Uint32(buf) != probeMagic {
 			continue
 		}
 		if binary.BigEndian.Uint32(buf[4:]) == 0 {
@@ -231,15 +234,7 @@ func (n *Networks) repair(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-			if parts := n.plane.Drift(); len(parts) > 0 {
-				n.log.Warn("kernel state of the node was changed by others, making it anew", "parts", parts)
-				n.mu.Lock()
-				n.want++
-				n.mu.Unlock()
-				if err := n.converge(ctx); err != nil {
-					n.log.Warn("part of the network could not be applied", "err", err)
-				}
-			}
+			_, _ = n.mend(ctx, false) // it is logged, and remembered for who asks
 		}
 	}
 }

@@ -34,6 +34,8 @@ type Peer struct {
 	// IngressAddr and IngressAddr6 are the node's own addresses on the ingress network.
 	IngressAddr  netip.Addr
 	IngressAddr6 netip.Addr
+	// HostAddrs6 are the addresses that the node itself has: a client with one of them is the node.
+	HostAddrs6 []netip.Addr
 	// ProbeAddr is where the node answers liveness probes (UDP 7946 unless said otherwise).
 	ProbeAddr netip.AddrPort
 }

@@ -48,20 +48,33 @@ func CacheDir() string {
 
 // Build makes every image that the cache does not have yet and returns the archives' paths by image.
 func Build(ctx context.Context, cache string) (map[string]string, error) {
-	if err := os.MkdirAll(cache, 0o755); err != nil {
-		return nil, fmt.Errorf("make image cache: %w", err)
-	}
 	paths := map[string]string{}
 	for _, r := range recipes() {
-		path := filepath.Join(cache, r.name+r.tag+"-"+revision+".tar")
-		if _, err := os.Stat(path); err != nil {
-			if err := r.write(ctx, cache, path); err != nil {
-				return nil, fmt.Errorf("build image %s: %w", r.ref(), err)
-			}
+		path, err := r.archive(ctx, cache)
+		if err != nil {
+			return nil, err
 		}
 		paths[r.ref()] = path
 	}
 	return paths, nil
+}
+
+// HAProxy is the archive of Debian's HAProxy, which few need. It reads /haproxy.cfg.
+func HAProxy(ctx context.Context, cache string) (string, error) { return haproxy().archive(ctx, cache) }
+
+// archive is the path of the image's archive, which is made if the cache does not have it yet.
+func (r recipe) archive(ctx context.Context, cache string) (string, error) {
+	if err := os.MkdirAll(cache, 0o755); err != nil {
+		return "", fmt.Errorf("make image cache: %w", err)
+	}
+	path := filepath.Join(cache, r.name+r.tag+"-"+revision+".tar")
+	if _, err := os.Stat(path); err == nil {
+		return path, nil
+	}
+	if err := r.write(ctx, cache, path); err != nil {
+		return "", fmt.Errorf("build image %s: %w", r.ref(), err)
+	}
+	return path, nil
 }
 
 // write makes the archive under a name of its own first, so that two builders at once do no harm.

@@ -172,3 +172,25 @@ func srvFiles(ctx context.Context, cache string) (tree, error) {
 	}
 	return t, t.file("srv", program, 0o755)
 }
+
+func haproxy() recipe {
+	return recipe{
+		name:   "haproxy",
+		files:  haproxyFiles,
+		config: v1.Config{Env: []string{searchPath}, Cmd: []string{"haproxy", "-W", "-db", "-f", "/haproxy.cfg"}, StopSignal: "SIGUSR1"},
+	}
+}
+
+func haproxyFiles(ctx context.Context, cache string) (tree, error) {
+	t := tree{}
+	if err := t.base(ctx, cache); err != nil {
+		return nil, err
+	}
+	dir, err := unpack(ctx, cache, "haproxy", "libc6", "libcrypt1", "libssl3", "liblua5.3-0", "libsystemd0", "libpcre2-8-0", "libopentracing-c-wrapper0", "libopentracing1", "libgcc-s1", "libstdc++6",
+		"libcap2", "libgcrypt20", "libgpg-error0", "liblzma5", "libzstd1", "liblz4-1", "zlib1g")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	return t, t.program(filepath.Join(dir, "root"), "usr/sbin/haproxy")
+}
