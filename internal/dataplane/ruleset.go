@@ -25,6 +25,7 @@ type ruleSet struct {
 	key, data nftables.SetDatatype
 	isMap     bool
 	concat    bool
+	dynamic   bool                           // packets add to it
 	elements  map[string]nftables.SetElement // by string(Key)
 }
 
@@ -184,7 +185,7 @@ func sameElement(a, b nftables.SetElement) bool {
 
 func (t *transaction) kernelSet(name string, s *ruleSet) *nftables.Set {
 	t.lastSet++ // left to the library, IDs would come from a variable that parallel transactions share
-	return &nftables.Set{ID: t.lastSet, Table: t.table, Name: name, IsMap: s.isMap, KeyType: s.key, DataType: s.data, Concatenation: s.concat}
+	return &nftables.Set{ID: t.lastSet, Table: t.table, Name: name, IsMap: s.isMap, KeyType: s.key, DataType: s.data, Concatenation: s.concat, Dynamic: s.dynamic}
 }
 
 func (t *transaction) kernelChain(name string, c *ruleChain) *nftables.Chain {

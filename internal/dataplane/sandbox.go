@@ -20,6 +20,8 @@ import (
 type sandboxState struct {
 	config *Sandbox
 	turns  map[aTurn]bool // that its table has chains for
+	// inherited tells that there were flows before its table was made: they are not among those that it has noted.
+	inherited bool
 	// generation of the namespace's nftables is that of its tables.
 	tables *tables
 }
@@ -89,7 +91,7 @@ func (p *Plane) makeSandbox(name string, ns netns.NsHandle, was *sandboxState, s
 	if was == nil {
 		return now, p.newSandbox(name, ns, now)
 	}
-	now.turns = was.turns
+	now.turns, now.inherited = was.turns, was.inherited
 	changes := s.changes(was.config)
 	if err := now.change(was.config, changes); err != nil {
 		return nil, err
@@ -99,7 +101,13 @@ func (p *Plane) makeSandbox(name string, ns netns.NsHandle, was *sandboxState, s
 			return nil, err
 		}
 	}
-	return now, p.forget(ns, now.tables, abandoned(changes))
+	gone := abandoned(changes)
+	if !now.inherited {
+		if gone, err = now.tables.takeUsed(gone); err != nil {
+			return nil, err
+		}
+	}
+	return now, p.forget(ns, now.tables, gone)
 }
 
 func (p *Plane) newSandbox(name string, ns netns.NsHandle, now *sandboxState) error {
@@ -109,7 +117,7 @@ func (p *Plane) newSandbox(name string, ns netns.NsHandle, now *sandboxState) er
 	}
 	changes := s.changes(&Sandbox{})
 	rules := s.frame()
-	now.turns = map[aTurn]bool{}
+	now.turns, now.inherited = map[aTurn]bool{}, !p.untracked(ns)
 	now.write(rules, changes)
 	if err := now.tables.replace(ns, rules); err != nil {
 		return err

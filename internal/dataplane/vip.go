@@ -40,12 +40,14 @@ func (s *Sandbox) frame() *ruleset {
 }
 
 // balancing declares what services are written into. A service is one element that names its turn, and one per backend, by the
-// backend's number: a change of one service changes no rule, for which the kernel would go through all others.
+// backend's number: a change of one service changes no rule, for which the kernel would go through all others. Backends that were chosen
+// here are noted as used: to none but these can there be flows.
 func balancing(rs *ruleset) {
 	rs.dict("turns", nftables.TypeInteger, nftables.TypeVerdict)
 	for _, f := range families() {
 		rs.dict(f.named("services"), f.data, nftables.TypeInteger)
 		rs.dict(f.named("backends"), nftables.MustConcatSetType(f.data, nftables.TypeInteger), f.data).concat = true
+		rs.set(f.named("used"), f.data).dynamic = true
 	}
 }
 
@@ -82,7 +84,8 @@ func (t aTurn) write(rs *ruleset) {
 	c.rule(stray(), refuse(unix.IPPROTO_TCP))
 	const first = 8
 	c.rule([]expr.Any{t.destination(first), turn(t.backends, first+t.size/4),
-		&expr.Lookup{SourceRegister: first, DestRegister: 1, IsDestRegSet: true, SetName: t.named("backends")}}, dnat(t.family, 0))
+		&expr.Lookup{SourceRegister: first, DestRegister: 1, IsDestRegSet: true, SetName: t.named("backends")},
+		&expr.Dynset{SrcRegKey: 1, SetName: t.named("used"), Operation: unix.NFT_DYNSET_OP_ADD}}, dnat(t.family, 0))
 }
 
 // writeService enters a service into the maps that balancing declared.
