@@ -74,6 +74,17 @@ func (rs *ruleset) include(other *ruleset) {
 	}
 }
 
+// keep declares what sets other has and this one lacks, so that they stay.
+func (rs *ruleset) keep(other *ruleset) {
+	for name, s := range other.sets {
+		if rs.sets[name] == nil {
+			empty := *s
+			empty.elements = map[string]nftables.SetElement{}
+			rs.sets[name] = &empty
+		}
+	}
+}
+
 func (c *ruleChain) rule(parts ...[]expr.Any) { c.rules = append(c.rules, slices.Concat(parts...)) }
 
 func (s *ruleSet) add(key []byte) { s.elements[string(key)] = nftables.SetElement{Key: key} }
