@@ -8,9 +8,12 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/google/nftables/expr"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/shoal-dev/shoal/internal/dataplane/pmap"
 )
 
 // thoroughly is how often all entries are compared, even if none was removed: one may have been changed.
@@ -136,11 +139,13 @@ func (p *Plane) rulesIntact() bool {
 	}
 	want := newRuleset()
 	want.include(n.frame)
-	for key, port := range n.mesh.All() {
-		writePort(want, key, port)
-	}
+	whole := &nodeState{vipTable: newVIPTable()}
+	whole.write(want, pmap.Changes(MeshPorts{}, n.mesh))
 	for t := range n.turns {
-		t.write(want)
+		t.write(want, verdict(expr.VerdictReturn))
+	}
+	for s := range n.slots {
+		s.write(want, n.meshSlot(s))
 	}
 	if !n.tables.hold(want) {
 		return false

@@ -198,8 +198,8 @@ func find(dict string) expr.Any {
 	return &expr.Lookup{SourceRegister: 1, DestRegister: 1, IsDestRegSet: true, SetName: dict}
 }
 
-// turn puts the next of n numbers in turn into the register.
-func turn(n int, register uint32) expr.Any {
+// count puts the next of n numbers in turn into the register.
+func count(n int, register uint32) expr.Any {
 	return &expr.Numgen{Register: register, Modulus: uint32(n), Type: unix.NFT_NG_INCREMENTAL}
 }
 

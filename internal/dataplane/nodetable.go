@@ -141,12 +141,12 @@ func publishPort(rs *ruleset, p Port) {
 			c.rule(f.is(), only, dnatTo(backends[0].Addr, backends[0].Port))
 		default:
 			dict := f.named("to_" + strings.TrimPrefix(name, "port_"))
-			slots := rs.dict(dict, nftables.TypeInteger, f.data)
+			slots := rs.dict(dict, nftables.TypeMark, f.data)
 			for i, b := range backends {
 				slots.put(native32(uint32(i)), b.Addr.AsSlice())
 			}
 			const port = 2 // a register behind an address of either family
-			c.rule(f.is(), only, []expr.Any{turn(len(backends), 1), find(dict), &expr.Immediate{Register: port, Data: be16(backends[0].Port)}}, dnat(f, port))
+			c.rule(f.is(), only, []expr.Any{count(len(backends), 1), find(dict), &expr.Immediate{Register: port, Data: be16(backends[0].Port)}}, dnat(f, port))
 		}
 	}
 }

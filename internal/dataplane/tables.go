@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 
 	"github.com/google/nftables"
@@ -115,6 +116,36 @@ func (t *tables) hold(rs *ruleset) bool {
 		}
 	}
 	return true
+}
+
+// takeUsed returns those of the addresses that the table has noted as used, and strikes them out.
+func (t *tables) takeUsed(addrs []netip.Addr) ([]netip.Addr, error) {
+	if len(addrs) == 0 {
+		return nil, nil
+	}
+	was, now := newRuleset(), newRuleset()
+	balancing(was)
+	balancing(now)
+	var found []netip.Addr
+	for _, f := range families() {
+		name := f.named("used")
+		tx := &transaction{table: t.table}
+		list, err := t.conn.GetSetElements(tx.kernelSet(name, was.sets[name]))
+		if err != nil {
+			return nil, fmt.Errorf("list used backends: %w", err)
+		}
+		used := map[string]bool{}
+		for _, e := range list {
+			used[string(e.Key)] = true
+		}
+		for _, a := range addrs {
+			if used[string(a.AsSlice())] {
+				found = append(found, a)
+				was.sets[name].add(a.AsSlice())
+			}
+		}
+	}
+	return found, t.change(was, now)
 }
 
 // generation is a number that changes with every change to the namespace's nftables, whoever makes it.

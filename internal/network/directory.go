@@ -91,6 +91,24 @@ func (d *directory) rename(delta *shoal.TableDelta) {
 	}
 }
 
+// dead is the addresses that a delta will remove and whose nodes do not answer: nobody there has told their clients. They are by network,
+// those on the mesh under "".
+func (d *directory) dead(delta *shoal.TableDelta) map[shoal.ID][]netip.Addr {
+	out := map[shoal.ID][]netip.Addr{}
+	for _, key := range delta.RemovedEndpoints {
+		e, ok := d.table.Endpoints[key]
+		if !ok || !d.suspects[e.NodeID] {
+			continue
+		}
+		network := e.NetworkID
+		if network == d.mesh {
+			network = ""
+		}
+		out[network] = append(out[network], d.addrsOf(e.Addr, e.Addr6)...)
+	}
+	return out
+}
+
 func mark[V any](marked map[string]bool, put map[string]V, removed []string) {
 	for key := range put {
 		marked[key] = true

@@ -153,6 +153,7 @@ func (n *Networks) Update(ctx context.Context, delta *shoal.TableDelta) error {
 		part := shoal.Difference(n.table, table)
 		delta = &part
 	}
+	dead := n.dead(delta)
 	n.update(delta)
 	close(n.arrived)
 	n.arrived = make(chan struct{})
@@ -167,7 +168,11 @@ func (n *Networks) Update(ctx context.Context, delta *shoal.TableDelta) error {
 	if err := n.remember(delta); err != nil {
 		return err
 	}
-	return n.converge(ctx)
+	err = n.converge(ctx)
+	if len(dead) > 0 {
+		err = errors.Join(err, n.plane.Reset(ctx, dead))
+	}
+	return err
 }
 
 // Table is the table in force.
