@@ -118,11 +118,6 @@ func within(p netip.Prefix) []expr.Any {
 		match(expr.CmpOpEq, p.Masked().Addr().AsSlice())}
 }
 
-// fromIn matches if the source address is in the set.
-func fromIn(f family, set string) []expr.Any {
-	return append(f.is(), f.source(1), &expr.Lookup{SourceRegister: 1, SetName: set})
-}
-
 func dport(port uint16) []expr.Any {
 	return []expr.Any{&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2}, match(expr.CmpOpEq, be16(port))}
 }

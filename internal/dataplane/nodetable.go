@@ -156,12 +156,14 @@ func publishPort(rs *ruleset, p Port) {
 // picks a routing table (see routes in ingress.go).
 func ingressRules(rs *ruleset, in *Ingress, forward, post *ruleChain) {
 	marks := rs.dict("marks", nftables.TypeEtherAddr, nftables.TypeMark)
-	nodes, nodes6 := rs.set("nodes", nftables.TypeIPAddr), rs.set("nodes6", nftables.TypeIP6Addr)
+	for _, f := range families() {
+		rs.set(f.named("returning"), nftables.MustConcatSetType(f.data, f.data)).concat = true
+	}
 	for _, p := range in.Peers {
 		marks.put(mac(p.Addr), native32(peerMark(p.Addr)))
-		nodes.add(p.VTEP.AsSlice())
+		rs.sets["returning"].add(slices.Concat(p.VTEP.AsSlice(), p.Addr.AsSlice()))
 		for _, a := range p.Hosts6 {
-			nodes6.add(a.AsSlice())
+			rs.sets["returning6"].add(slices.Concat(a.AsSlice(), p.Addr6.AsSlice()))
 		}
 	}
 	for _, f := range families() {
@@ -182,12 +184,23 @@ func ingressRules(rs *ruleset, in *Ingress, forward, post *ruleChain) {
 	hideClients(in, post)
 	post.rule(local(true), oif(ingressDevice), masquerade())
 	for _, f := range families() {
-		post.rule(fromIn(f, f.named("nodes")), oif(ingressDevice), masquerade())
+		post.rule(oif(ingressDevice), returning(f), masquerade())
 	}
 	// The tunnel's own packets need no tracking.
 	for name, hook := range map[string]*nftables.ChainHook{"tunnel_in": nftables.ChainHookPrerouting, "tunnel_out": nftables.ChainHookOutput} {
 		rs.base(name, nftables.ChainTypeFilter, hook, -310).rule(l4proto(unix.IPPROTO_UDP), dport(in.Port), []expr.Any{&expr.Notrack{}})
 	}
+}
+
+// returning matches connections that go to a task on the very node that they come from: there they would be taken for forged.
+func returning(f family) []expr.Any {
+	const source = 8 // a register of four bytes; the next hop follows the address
+	key := expr.RtNexthop4
+	if f.proto == unix.NFPROTO_IPV6 {
+		key = expr.RtNexthop6
+	}
+	return append(f.is(), f.source(source), &expr.Rt{Register: source + f.size/4, Key: key},
+		&expr.Lookup{SourceRegister: source, SetName: f.named("returning")})
 }
 
 func mac(a netip.Addr) net.HardwareAddr {

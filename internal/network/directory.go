@@ -86,7 +86,7 @@ func (d *directory) rename(delta *shoal.TableDelta) {
 	mark(services, delta.Services, delta.RemovedServices)
 	for id := range services {
 		for key, e := range d.tasks[id] {
-			d.names.set("endpoint "+key, endpointNames(e, d.table.Services[id]))
+			d.names.set("endpoint "+key, d.endpointNames(e, d.table.Services[id]))
 		}
 	}
 }
@@ -144,14 +144,21 @@ func (d *directory) overlay(network shoal.ID) *overlay {
 	return o
 }
 
-// addrsOf is the addresses of something that may have one of each family.
+// addrsOf is the addresses that the node's kernel knows the family of.
 func (d *directory) addrsOf(prefix, prefix6 netip.Prefix) []netip.Addr {
-	var out []netip.Addr
-	if prefix.IsValid() {
-		out = append(out, prefix.Addr())
+	if !d.ipv6 {
+		prefix6 = netip.Prefix{}
 	}
-	if prefix6.IsValid() && d.ipv6 {
-		out = append(out, prefix6.Addr())
+	return addrsOf(prefix, prefix6)
+}
+
+// addrsOf leaves out what is not valid.
+func addrsOf(prefixes ...netip.Prefix) []netip.Addr {
+	var out []netip.Addr
+	for _, p := range prefixes {
+		if p.IsValid() {
+			out = append(out, p.Addr())
+		}
 	}
 	return out
 }
@@ -207,7 +214,7 @@ func (d *directory) enter(key string, services map[shoal.ID]bool) {
 		services[e.ServiceID] = true
 		d.tasks[e.ServiceID][key] = e
 	}
-	d.names.set("endpoint "+key, endpointNames(e, d.table.Services[e.ServiceID]))
+	d.names.set("endpoint "+key, d.endpointNames(e, d.table.Services[e.ServiceID]))
 }
 
 func hardwareAddr(e shoal.Endpoint) string {
@@ -260,7 +267,7 @@ func (d *directory) enterService(id shoal.ID) {
 		d.names.set("service "+id, nil)
 		return
 	}
-	d.names.set("service "+id, serviceNames(s))
+	d.names.set("service "+id, d.serviceNames(s))
 	e := d.entryOf(id)
 	for network, vips := range e.vips {
 		backends := d.backends(id, network)

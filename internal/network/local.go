@@ -333,11 +333,11 @@ func (n *Networks) Create(ctx context.Context, spec shoal.NetworkSpec) (shoal.Ne
 
 // supported checks the driver and what it needs.
 func (n *Networks) supported(spec shoal.NetworkSpec) error {
-	if spec.EnableIPv6 && !n.ipv6 {
-		return fmt.Errorf("the kernel of this node has no IPv6%w", hidden{errdefs.ErrInvalidArgument})
-	}
-	if spec.ConfigOnly {
+	switch {
+	case spec.ConfigOnly:
 		return nil
+	case spec.EnableIPv6 && !n.ipv6:
+		return fmt.Errorf("the kernel of this node has no IPv6%w", hidden{errdefs.ErrInvalidArgument})
 	}
 	switch spec.Driver {
 	case shoal.DriverBridge:

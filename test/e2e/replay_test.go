@@ -155,7 +155,7 @@ func TestCommandsEndAsDockersDo(t *testing.T) {
 		{"05-network.txt", []string{
 			"dup",                                // overlapping subnets are refused here
 			"encrypted", "inspect enc", "o2 enc", // refused here until it works
-			"--ipv6", "inspect six", // likewise
+			"--ipv6", "inspect six", // an IPv6 subnet alone leaves a dead network in Docker
 		}},
 		{"06-volume.txt", []string{
 			"docker volume ls\n", "volume ls -q", "--cluster", // earlier transcripts had left volumes behind
