@@ -142,7 +142,7 @@ func meshRules(hook *ruleChain) {
 func meshTurn(f family, key PortKey, port *MeshPort) turn {
 	t := turn{family: f, backends: len(of(f, port.Backends))}
 	if t.backends > 1 {
-		t.lane = int(key.Port % 64)
+		t.lane = (int(key.Port) + int(protoNumber(key.Protocol))) % 64 // the same port of another protocol has another
 	}
 	return t
 }
