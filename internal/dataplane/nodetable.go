@@ -49,6 +49,7 @@ func nodeRules(c *Config) *ruleset {
 	}
 	post.rule(fromWithin(netip.MustParsePrefix("127.0.0.0/8")), oifIn("bridges"), masquerade())
 	publish(rs, c)
+	encryptedRules(rs, c)
 	if c.Ingress != nil {
 		ingressRules(rs, c.Ingress, forward, post)
 	}
@@ -147,7 +148,7 @@ func ingressRules(rs *ruleset, in *Ingress, forward, post *ruleChain) {
 	nodes := rs.set("nodes", nftables.TypeIPAddr)
 	for _, p := range in.Peers {
 		marks.put(mac(p.Addr), native32(peerMark(p.Addr)))
-		nodes.add(p.VTEP.AsSlice())
+		nodes.add(p.Host.AsSlice())
 	}
 	tasks := rs.dict("localtasks", nftables.TypeIPAddr, nftables.TypeIPAddr)
 	for ingress, gw := range in.LocalTasks {

@@ -29,7 +29,14 @@ func (n *Networks) planLocked() *dataplane.Config {
 			continue
 		}
 		mtu, _ := strconv.Atoi(net.Spec.Options[shoal.OptionMTU])
-		c.Overlays[id] = &dataplane.Overlay{ID: id, VNI: net.VNI, Port: n.tunnelPort(), Local: self.DataAddr, MTU: mtu, Remotes: n.derivedFor(id).remotes}
+		o := &dataplane.Overlay{ID: id, VNI: net.VNI, Port: n.tunnelPort(), Local: self.DataAddr, MTU: mtu, Remotes: n.derivedFor(id).remotes}
+		if net.Encrypted() {
+			if !n.addWire(c, self) {
+				continue
+			}
+			o.Encrypted, o.Local, o.MTU = true, self.TunnelAddr, cmp.Or(mtu, n.overWireMTU(self))
+		}
+		c.Overlays[id] = o
 	}
 	for id, b := range n.boxes {
 		n.names.set("sandbox "+id, boxNames(b))
@@ -161,9 +168,16 @@ func (n *Networks) planIngressLocked(c *dataplane.Config) {
 	}
 	in := &dataplane.Ingress{VNI: mesh.VNI, Port: n.tunnelPort(), Local: self.DataAddr, Addr: netip.PrefixFrom(self.IngressAddr, subnet.Bits()),
 		Tasks: n.vias, LocalTasks: n.localTasks(), Gwbridge: shoal.GwbridgeName}
+	if mesh.Encrypted() {
+		if !n.addWire(c, self) {
+			return
+		}
+		in.Encrypted, in.Local, in.MTU = true, self.TunnelAddr, n.overWireMTU(self)
+	}
 	for _, p := range n.table.Peers {
-		if p.NodeID != self.NodeID && p.IngressAddr.IsValid() && p.DataAddr.IsValid() {
-			in.Peers = append(in.Peers, dataplane.IngressPeer{Addr: p.IngressAddr, VTEP: p.DataAddr})
+		vtep := n.vtep(n.mesh, p)
+		if p.NodeID != self.NodeID && p.IngressAddr.IsValid() && vtep.IsValid() {
+			in.Peers = append(in.Peers, dataplane.IngressPeer{Addr: p.IngressAddr, VTEP: vtep, Host: p.DataAddr})
 		}
 	}
 	slices.SortFunc(in.Peers, func(a, b dataplane.IngressPeer) int { return a.Addr.Compare(b.Addr) })
