@@ -207,6 +207,11 @@ func TestOnlyAnEncryptedOverlayKeepsItsSecrets(t *testing.T) {
 			if sniffer.Total() == 0 {
 				t.Fatal("the sniffer has seen nothing")
 			}
+			for i, p := range f.planes {
+				if parts := p.Drift(true); len(parts) > 0 {
+					t.Errorf("node %d has drifted: %v", i, parts)
+				}
+			}
 			if got := sniffer.Seen() > 0; got == wired {
 				t.Errorf("of %d packets, %d could be read", sniffer.Total(), sniffer.Seen())
 			}

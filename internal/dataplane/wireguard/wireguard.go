@@ -75,7 +75,7 @@ func (d Device) Has(want Config) bool {
 	want.Peers = slices.Clone(want.Peers)
 	for i, p := range want.Peers {
 		if at := elsewhere[p.Key]; at != nil {
-			want.Peers[i].Endpoint = at.AddrPort()
+			want.Peers[i].Endpoint = netip.AddrPortFrom(at.AddrPort().Addr().Unmap(), at.AddrPort().Port())
 		}
 	}
 	return empty(difference(have, want))
