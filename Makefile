@@ -31,6 +31,7 @@ e2e: build ## tests on real nodes
 
 bench: build ## figures, as ratios against a yardstick in the same run
 	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 30m ./test/bench/... | cat
+	$(GO) test -C test/bench/dns -run '^$$' -bench . -benchtime 1x | cat
 
 lint: build ## linters and known vulnerabilities
 	$(GO) vet ./...

@@ -120,6 +120,9 @@ func (a *Allocator) starving(v store.View) []shoal.ID {
 			keys = append(keys, k)
 		}
 	}
+	if v.IngressNetwork() == nil {
+		return keys
+	}
 	for _, n := range v.Nodes() {
 		if lacksAddress(n) {
 			keys = append(keys, key(store.KindNode, n.ID))
@@ -172,6 +175,9 @@ func node(v store.View, id shoal.ID) store.Changes {
 func (g *grant) ingressAddr(ingress *shoal.Network, has string, is4 bool) string {
 	if contains(ingress, has) {
 		return has
+	}
+	if len(ingress.IPAM) == 0 {
+		return ""
 	}
 	given, err := g.take(ingress, is4)
 	if err != nil {

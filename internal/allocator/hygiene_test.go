@@ -307,7 +307,7 @@ func (m *machine) forgetTask() {
 
 func (m *machine) joinNode() {
 	n := &shoal.Node{Meta: shoal.Meta{ID: m.name("node")}, Role: rapid.SampledFrom([]shoal.NodeRole{shoal.RoleManager, shoal.RoleWorker}).Draw(m.T, "role")}
-	n.Description.IPv6 = rapid.Bool().Draw(m.T, "ipv6")
+	n.Description.Addrs6 = rapid.SampledFrom([][]string{nil, {"2001:db8::1"}}).Draw(m.T, "ipv6")
 	n.Description.Routes = rapid.SliceOfN(rapid.SampledFrom([]string{"10.0.0.32/27", "10.0.0.128/26", "192.168.0.0/16", "10.2.0.64/28", "fd00::/16"}), 0, 2).Draw(m.T, "routes")
 	m.change(n)
 }

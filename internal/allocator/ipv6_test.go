@@ -11,7 +11,11 @@ import (
 )
 
 func manager(id string, ip6 bool) *shoal.Node {
-	return &shoal.Node{Meta: shoal.Meta{ID: id}, Role: shoal.RoleManager, Description: shoal.NodeDescription{IPv6: ip6}}
+	n := &shoal.Node{Meta: shoal.Meta{ID: id}, Role: shoal.RoleManager}
+	if ip6 {
+		n.Description.Addrs6 = []string{"2001:db8::1"}
+	}
+	return n
 }
 
 // published is a service on networks with a port on the mesh, and its tasks.

@@ -138,7 +138,7 @@ func wants6(v store.View, n *shoal.Network) bool {
 		return n.Spec.EnableIPv6
 	}
 	managers := slices.DeleteFunc(v.Nodes(), func(n *shoal.Node) bool { return n.Role != shoal.RoleManager })
-	return len(managers) > 0 && !slices.ContainsFunc(managers, func(n *shoal.Node) bool { return !n.Description.IPv6 })
+	return len(managers) > 0 && !slices.ContainsFunc(managers, func(n *shoal.Node) bool { return len(n.Description.Addrs6) == 0 })
 }
 
 // grows tells whether the allocator may add IPv4 subnets to a network: not when the user has chosen one.

@@ -170,44 +170,60 @@ func (n *networks) createForCluster(ctx context.Context, spec shoal.NetworkSpec)
 	if err != nil {
 		return "", fail(http.StatusServiceUnavailable, "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to swarm and try again.")
 	}
-	if !dnsName.MatchString(spec.Name) {
-		return "", shoal.InvalidArgument("name must be valid as a DNS name component")
-	}
-	if spec.EnableIPv4 != nil && !*spec.EnableIPv4 {
-		return "", fail(http.StatusBadRequest, "IPv4 cannot be disabled in overlay networks")
-	}
-	for _, p := range subnetsOf([]shoal.Network{{Spec: spec}}) {
-		if p.Addr().Is6() && !spec.EnableIPv6 {
-			return "", fail(http.StatusBadRequest, "invalid network config:\ninvalid subnet %s: IPv6 has not been enabled for this network", p)
-		}
-	}
-	if spec.ConfigFrom != "" {
-		return "", fail(http.StatusNotImplemented, "overlay networks from a configuration-only network are not supported")
+	if err := checkOverlay(spec); err != nil {
+		return "", err
 	}
 	taken := subnetsOf(n.local.List())
 	net := shoal.Network{Meta: shoal.Meta{ID: shoal.NewID(), CreatedAt: time.Now().UTC()}, Spec: spec}
 	net.UpdatedAt = net.CreatedAt
 	err = s.Update(ctx, func(v store.View) (store.Changes, error) {
 		var changes store.Changes
-		if v.NetworkByName(spec.Name) != nil {
-			return changes, fail(http.StatusConflict, "network with name %s already exists", spec.Name)
-		}
-		if in := v.IngressNetwork(); spec.Ingress && in != nil {
-			return changes, shoal.AlreadyExists("ingress network (%s) is already present", in.ID)
-		}
-		used := slices.Clone(taken)
-		for _, other := range v.Networks() {
-			used = append(used, subnetsOf([]shoal.Network{*other})...)
-		}
-		for _, mine := range subnetsOf([]shoal.Network{net}) {
-			if slices.ContainsFunc(used, mine.Overlaps) {
-				return changes, fail(http.StatusForbidden, "invalid pool request: Pool overlaps with other one on this address space")
-			}
+		if err := admit(v, taken, &net); err != nil {
+			return changes, err
 		}
 		changes.Put(&net)
 		return changes, nil
 	})
 	return net.ID, err
+}
+
+// checkOverlay refuses a cluster network that could never be.
+func checkOverlay(spec shoal.NetworkSpec) error {
+	if !dnsName.MatchString(spec.Name) {
+		return shoal.InvalidArgument("name must be valid as a DNS name component")
+	}
+	if spec.EnableIPv4 != nil && !*spec.EnableIPv4 {
+		return fail(http.StatusBadRequest, "IPv4 cannot be disabled in overlay networks")
+	}
+	for _, p := range subnetsOf([]shoal.Network{{Spec: spec}}) {
+		if p.Addr().Is6() && !spec.EnableIPv6 {
+			return fail(http.StatusBadRequest, "invalid network config:\ninvalid subnet %s: IPv6 has not been enabled for this network", p)
+		}
+	}
+	if spec.ConfigFrom != "" {
+		return fail(http.StatusNotImplemented, "overlay networks from a configuration-only network are not supported")
+	}
+	return nil
+}
+
+// admit refuses a cluster network that those already there leave no room for; taken is the subnets of this node's own.
+func admit(v store.View, taken []netip.Prefix, net *shoal.Network) error {
+	if v.NetworkByName(net.Spec.Name) != nil {
+		return fail(http.StatusConflict, "network with name %s already exists", net.Spec.Name)
+	}
+	if in := v.IngressNetwork(); net.Spec.Ingress && in != nil {
+		return shoal.AlreadyExists("ingress network (%s) is already present", in.ID)
+	}
+	for _, other := range v.Networks() {
+		taken = append(slices.Clip(taken), subnetsOf([]shoal.Network{*other})...)
+	}
+	for _, mine := range subnetsOf([]shoal.Network{*net}) {
+		if slices.ContainsFunc(taken, mine.Overlaps) {
+			return fail(http.StatusForbidden, "invalid pool request: Pool overlaps with other one on this address space")
+		}
+		taken = append(slices.Clip(taken), mine)
+	}
+	return nil
 }
 
 // subnetsOf is the subnets that networks have or ask for.

@@ -24,7 +24,7 @@ type fakeCluster struct{ store *store.Store }
 func (c fakeCluster) Store() (*store.Store, error) { return c.store, nil }
 
 // swarmServer serves the swarm's objects over a store in memory; ports are refused as the test says.
-func swarmServer(t *testing.T, checkPorts func(store.View, shoal.ID, *shoal.EndpointSpec) error) (*router, *store.Store) {
+func swarmServer(t testing.TB, checkPorts func(store.View, shoal.ID, *shoal.EndpointSpec) error) (*router, *store.Store) {
 	t.Helper()
 	db, err := store.Open(t.Context(), store.Config{Backend: store.NewMemory()})
 	if err != nil {
@@ -50,7 +50,7 @@ func swarmServer(t *testing.T, checkPorts func(store.View, shoal.ID, *shoal.Endp
 	return rt, db
 }
 
-func call(t *testing.T, rt *router, method, path, body string, out any) (int, string) {
+func call(t testing.TB, rt *router, method, path, body string, out any) (int, string) {
 	t.Helper()
 	var reader io.Reader
 	if body != "" {

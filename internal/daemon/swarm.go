@@ -55,7 +55,7 @@ func (h *swarmHost) StartAgent(cfg membership.AgentConfig) (membership.Agent, er
 				d.log.Warn("list the host's routes", "err", err)
 			}
 			description.Routes = routes
-			if description.IPv6, err = d.networks.HostIPv6(); err != nil {
+			if description.Addrs6, err = d.networks.HostAddrs6(); err != nil {
 				d.log.Warn("list the host's addresses", "err", err)
 			}
 			return description

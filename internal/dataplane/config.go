@@ -27,7 +27,7 @@ type Config struct {
 }
 
 type (
-	// Remotes are endpoints on other nodes.
+	// Remotes are endpoints on other nodes. An IPv6 address must be that of an endpoint which has an IPv4 address too.
 	Remotes = pmap.Map[netip.Addr, Remote]
 	// Services are virtual addresses. A VIP is not changed once it is in use.
 	Services = pmap.Map[netip.Addr, *VIP]
@@ -41,7 +41,9 @@ type (
 type Bridge struct {
 	Name    string
 	Gateway netip.Prefix // the bridge's address and its subnet's length
-	MTU     int          // 0: 1500
+	// Gateway6 is the same for IPv6; invalid for none.
+	Gateway6 netip.Prefix
+	MTU      int // 0: 1500
 	// Internal bridges lead nowhere.
 	Internal bool
 	// NoICC keeps the containers of the bridge from talking to each other, save through published ports.
@@ -97,9 +99,10 @@ type Endpoint struct {
 	Overlay string // a Config.Overlays key
 	Parent  string // an interface of the node that has the endpoint's as a further address (macvlan)
 	Addr    netip.Prefix
+	Addr6   netip.Prefix // invalid for none
 	MAC     string
-	// Gateway is the default route's; invalid for none.
-	Gateway netip.Addr
+	// Gateway and Gateway6 are the default routes'; invalid for none.
+	Gateway, Gateway6 netip.Addr
 	// OnLink is what else is reached through the interface without a gateway: further subnets of the network.
 	OnLink []netip.Prefix
 }
@@ -135,8 +138,11 @@ func (k PortKey) Compare(other PortKey) int {
 	return cmp.Or(cmp.Compare(k.Protocol, other.Protocol), cmp.Compare(k.Port, other.Port))
 }
 
-// MeshPort is where connections to a port of the mesh go. It is not changed once it is in use.
-type MeshPort struct{ Backends []Backend }
+// MeshPort is where connections to a port of the mesh go, and who may make them. It is not changed once it is in use.
+type MeshPort struct {
+	Backends []Backend
+	Rule     shoal.PublishRule
+}
 
 // Ingress is the node's part in the routing mesh.
 type Ingress struct {
@@ -146,8 +152,9 @@ type Ingress struct {
 	MTU   int
 	// Encrypted is as for an Overlay.
 	Encrypted bool
-	// Addr is the node's own address on the ingress network.
+	// Addr and Addr6 are the node's own addresses on the ingress network; it may have no Addr6.
 	Addr  netip.Prefix
+	Addr6 netip.Prefix
 	Peers []IngressPeer
 	// Tasks says for every task of another node on the mesh by which node it is reached (the node's ingress address).
 	Tasks Vias
@@ -158,7 +165,10 @@ type Ingress struct {
 
 // IngressPeer is another node of the mesh.
 type IngressPeer struct {
-	Addr netip.Addr // on the ingress network
-	VTEP netip.Addr
-	Host netip.Addr // what the node has as a client
+	Addr  netip.Addr // on the ingress network
+	Addr6 netip.Addr // invalid for none
+	VTEP  netip.Addr
+	Host  netip.Addr // what the node has as a client
+	// Hosts6 are the IPv6 addresses that the node has as a client.
+	Hosts6 []netip.Addr
 }

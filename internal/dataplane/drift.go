@@ -8,9 +8,12 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/google/nftables/expr"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/shoal-dev/shoal/internal/dataplane/pmap"
 )
 
 // thoroughly is how often all entries are compared, even if none was removed: one may have been changed.
@@ -84,17 +87,20 @@ func (p *Plane) bridgeIntact(b *Bridge) bool {
 		forwarding = strings.TrimSpace(string(text)) != "0"
 		return err
 	})
-	return err == nil && forwarding && link.Attrs().Flags&unix.IFF_UP != 0 && hasAddress(p.node, link, b.Gateway)
+	return err == nil && forwarding && link.Attrs().Flags&unix.IFF_UP != 0 && hasAddress(p.node, link, b.Gateway) && hasAddress(p.node, link, b.Gateway6)
 }
 
 func hasAddress(h *netlink.Handle, link netlink.Link, want netip.Prefix) bool {
-	addrs, err := h.AddrList(link, netlink.FAMILY_V4)
+	if !want.IsValid() {
+		return true
+	}
+	addrs, err := h.AddrList(link, netlink.FAMILY_ALL)
 	return err == nil && slices.ContainsFunc(addrs, func(a netlink.Addr) bool { return a.IPNet.String() == ipnet(want).String() })
 }
 
 func (p *Plane) ingressIntact(in *Ingress, thorough bool) bool {
 	link, err := p.node.LinkByName(ingressDevice)
-	if err != nil || link.Attrs().Flags&unix.IFF_UP == 0 || !hasAddress(p.node, link, in.Addr) {
+	if err != nil || link.Attrs().Flags&unix.IFF_UP == 0 || !hasAddress(p.node, link, in.Addr) || !hasAddress(p.node, link, in.Addr6) {
 		return false
 	}
 	have, err := programmed(p.node, link.Attrs().Index)
@@ -120,18 +126,14 @@ func (p *Plane) ingressIntact(in *Ingress, thorough bool) bool {
 
 // routesIntact counts the routes to tasks and peers.
 func (p *Plane) routesIntact(device int, in *Ingress) bool {
-	routes, err := p.node.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{LinkIndex: device, Table: unix.RT_TABLE_UNSPEC},
-		netlink.RT_FILTER_OIF|netlink.RT_FILTER_TABLE)
-	if err != nil {
-		return false
-	}
-	via := 0
-	for _, r := range routes {
-		if r.Gw != nil {
-			via++
+	have, err := p.routesVia(device)
+	want := in.Tasks.Len()
+	for _, peer := range in.Peers {
+		if want++; peer.Addr6.IsValid() {
+			want++
 		}
 	}
-	return via == in.Tasks.Len()+len(in.Peers)
+	return err == nil && len(have) == want
 }
 
 // rulesIntact looks at the node's table if anything has changed the namespace's nftables. Others may do that at any time: then it
@@ -144,11 +146,13 @@ func (p *Plane) rulesIntact() bool {
 	}
 	want := newRuleset()
 	want.include(n.frame)
-	for key, port := range n.mesh.All() {
-		writePort(want, key, port)
-	}
+	whole := &nodeState{vipTable: newVIPTable()}
+	whole.write(want, pmap.Changes(MeshPorts{}, n.mesh))
 	for t := range n.turns {
-		t.write(want)
+		t.write(want, verdict(expr.VerdictReturn))
+	}
+	for s := range n.slots {
+		s.write(want, n.meshSlot(s))
 	}
 	if !n.tables.hold(want) {
 		return false
@@ -194,7 +198,7 @@ func (p *Plane) sandboxIntact(name string, s *sandboxState) bool {
 		}
 		for _, e := range s.config.Endpoints {
 			i := slices.IndexFunc(links, func(l netlink.Link) bool { return l.Attrs().Name == e.Name })
-			if i < 0 || !connected(links[i], e) || !hasAddress(h, links[i], e.Addr) {
+			if i < 0 || !connected(links[i], e) || !hasAddress(h, links[i], e.Addr) || !hasAddress(h, links[i], e.Addr6) {
 				return nil
 			}
 		}

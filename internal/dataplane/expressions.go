@@ -33,6 +33,8 @@ func ipv4() family { return family{unix.NFPROTO_IPV4, 12, 16, 4, nftables.TypeIP
 
 func ipv6() family { return family{unix.NFPROTO_IPV6, 8, 24, 16, nftables.TypeIP6Addr} }
 
+func families() []family { return []family{ipv4(), ipv6()} }
+
 func familyOf(a netip.Addr) family {
 	if a.Is4() {
 		return ipv4()
@@ -118,11 +120,6 @@ func within(p netip.Prefix) []expr.Any {
 		match(expr.CmpOpEq, p.Masked().Addr().AsSlice())}
 }
 
-// fromIn matches if the source address is in the set.
-func fromIn(f family, set string) []expr.Any {
-	return append(f.is(), f.source(1), &expr.Lookup{SourceRegister: 1, SetName: set})
-}
-
 func dport(port uint16) []expr.Any {
 	return []expr.Any{&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2}, match(expr.CmpOpEq, be16(port))}
 }
@@ -203,8 +200,8 @@ func find(dict string) expr.Any {
 	return &expr.Lookup{SourceRegister: 1, DestRegister: 1, IsDestRegSet: true, SetName: dict}
 }
 
-// turn puts the next of n numbers in turn into the register.
-func turn(n int, register uint32) expr.Any {
+// count puts the next of n numbers in turn into the register.
+func count(n int, register uint32) expr.Any {
 	return &expr.Numgen{Register: register, Modulus: uint32(n), Type: unix.NFT_NG_INCREMENTAL}
 }
 
@@ -214,7 +211,8 @@ func dnat(f family, ports uint32) []expr.Any {
 }
 
 func dnatTo(a netip.Addr, port uint16) []expr.Any {
-	return append([]expr.Any{&expr.Immediate{Register: 1, Data: a.AsSlice()}, &expr.Immediate{Register: 2, Data: be16(port)}}, dnat(familyOf(a), 2)...)
+	const register = 2 // in words of sixteen bytes, so that an address of either family goes before it
+	return append([]expr.Any{&expr.Immediate{Register: 1, Data: a.AsSlice()}, &expr.Immediate{Register: register, Data: be16(port)}}, dnat(familyOf(a), register)...)
 }
 
 // discardPort is where nothing listens: what is redirected there is refused at once.

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"reflect"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -90,7 +91,11 @@ func (p *Plane) rerouteTasks(index int, changes []pmap.Change[netip.Addr, netip.
 func (in *Ingress) remotes() map[netip.Addr]Remote {
 	out := map[netip.Addr]Remote{}
 	for _, peer := range in.Peers {
-		out[peer.Addr] = Remote{MAC: MAC(peer.Addr), VTEP: peer.VTEP}
+		r := Remote{MAC: MAC(peer.Addr), VTEP: peer.VTEP}
+		out[peer.Addr] = r
+		if peer.Addr6.IsValid() {
+			out[peer.Addr6] = r
+		}
 	}
 	return out
 }
@@ -135,7 +140,12 @@ func (p *Plane) ingressLink(in *Ingress) (netlink.Link, error) {
 			return nil, fmt.Errorf("find %s: %w", ingressDevice, err)
 		}
 	}
-	if err := setAddress(p.node, link, in.Addr); err != nil {
+	if in.Addr6.IsValid() {
+		if err := p.InNode(func() error { return enableIPv6(ingressDevice) }); err != nil {
+			return nil, fmt.Errorf("enable IPv6 on %s: %w", ingressDevice, err)
+		}
+	}
+	if err := setAddresses(p.node, link, in.Addr, in.Addr6); err != nil {
 		return nil, err
 	}
 	if err := p.node.LinkSetUp(link); err != nil {
@@ -152,8 +162,7 @@ func (p *Plane) ingressLink(in *Ingress) (netlink.Link, error) {
 // replies back to it.
 func (p *Plane) ingressRoutes(link netlink.Link, in *Ingress) error {
 	index := link.Attrs().Index
-	have, err := p.node.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{LinkIndex: index, Table: unix.RT_TABLE_UNSPEC},
-		netlink.RT_FILTER_OIF|netlink.RT_FILTER_TABLE)
+	have, err := p.routesVia(index)
 	if err != nil {
 		return fmt.Errorf("list ingress routes: %w", err)
 	}
@@ -167,16 +176,18 @@ func (p *Plane) ingressRoutes(link netlink.Link, in *Ingress) error {
 		want[key{table, ipnet(dst).String()}] = &netlink.Route{LinkIndex: index, Table: table, Dst: ipnet(dst), Gw: via.AsSlice(), Flags: int(netlink.FLAG_ONLINK)}
 	}
 	for task, node := range in.Tasks.All() {
-		add(unix.RT_TABLE_MAIN, netip.PrefixFrom(task, 32), node)
+		add(unix.RT_TABLE_MAIN, netip.PrefixFrom(task, task.BitLen()), node)
 	}
 	for _, peer := range in.Peers {
-		add(returnTables+int(peerMark(peer.Addr)), netip.PrefixFrom(netip.IPv4Unspecified(), 0), peer.Addr)
+		for _, via := range []netip.Addr{peer.Addr, peer.Addr6} {
+			if via.IsValid() {
+				add(returnTables+int(peerMark(peer.Addr)), everywhere(via), via)
+			}
+		}
 	}
 	for _, r := range have {
-		if r.Gw == nil { // the kernel's own, of the interface's subnet
-			continue
-		}
-		dst := "0.0.0.0/0"
+		via, _ := netip.AddrFromSlice(r.Gw)
+		dst := ipnet(everywhere(via.Unmap())).String()
 		if r.Dst != nil {
 			dst = r.Dst.String()
 		}
@@ -197,11 +208,32 @@ func (p *Plane) ingressRoutes(link netlink.Link, in *Ingress) error {
 	return nil
 }
 
+// routesVia is the routes by other nodes through the interface. (The kernel's own have no gateway.)
+func (p *Plane) routesVia(device int) ([]netlink.Route, error) {
+	var out []netlink.Route
+	for _, f := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+		routes, err := p.node.RouteListFiltered(f, &netlink.Route{LinkIndex: device, Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_OIF|netlink.RT_FILTER_TABLE)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, slices.DeleteFunc(routes, func(r netlink.Route) bool { return r.Gw == nil })...)
+	}
+	return out, nil
+}
+
 func (p *Plane) ingressRules(in *Ingress) error {
+	err := p.ingressRulesOf(netlink.FAMILY_V4, in)
+	if IPv6() {
+		err = errors.Join(err, p.ingressRulesOf(netlink.FAMILY_V6, in))
+	}
+	return err
+}
+
+func (p *Plane) ingressRulesOf(family int, in *Ingress) error {
 	mask := uint32(markMask)
 	want := map[string]*netlink.Rule{}
 	add := func(r *netlink.Rule) {
-		r.Family = netlink.FAMILY_V4
+		r.Family = family
 		want[ruleKey(r)] = r
 	}
 	if in != nil {
@@ -217,7 +249,7 @@ func (p *Plane) ingressRules(in *Ingress) error {
 			add(r)
 		}
 	}
-	have, err := p.node.RuleList(netlink.FAMILY_V4)
+	have, err := p.node.RuleList(family)
 	if err != nil {
 		return fmt.Errorf("list routing rules: %w", err)
 	}
@@ -230,7 +262,7 @@ func (p *Plane) ingressRules(in *Ingress) error {
 			delete(want, k)
 			continue
 		}
-		r.Family = netlink.FAMILY_V4
+		r.Family = family
 		if err := p.node.RuleDel(&r); err != nil {
 			return fmt.Errorf("remove routing rule %d: %w", r.Priority, err)
 		}

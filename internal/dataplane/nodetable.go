@@ -57,7 +57,6 @@ func nodeRules(c *Config) *ruleset {
 }
 
 func bridgeRules(b *Bridge, forward, post *ruleChain) {
-	subnet := b.Gateway.Masked()
 	switch {
 	case b.NoICC:
 		forward.rule(iif(b.Name), oif(b.Name), translated(false), verdict(expr.VerdictDrop))
@@ -71,9 +70,14 @@ func bridgeRules(b *Bridge, forward, post *ruleChain) {
 	}
 	// What was not published is not reachable from without, nor from another bridge.
 	forward.rule(oif(b.Name), ctNew(), translated(false), verdict(expr.VerdictDrop))
-	post.rule(fromWithin(subnet), oif(b.Name), translated(true), masquerade())
-	if b.Masquerade {
-		post.rule(fromWithin(subnet), oifNot(b.Name), masquerade())
+	for _, gateway := range []netip.Prefix{b.Gateway, b.Gateway6} {
+		if !gateway.IsValid() {
+			continue
+		}
+		post.rule(fromWithin(gateway.Masked()), oif(b.Name), translated(true), masquerade())
+		if b.Masquerade {
+			post.rule(fromWithin(gateway.Masked()), oifNot(b.Name), masquerade())
+		}
 	}
 }
 
@@ -82,13 +86,17 @@ func publish(rs *ruleset, c *Config) {
 	pre := rs.base("pre", nftables.ChainTypeNAT, nftables.ChainHookPrerouting, -100)
 	out := rs.base("out", nftables.ChainTypeNAT, nftables.ChainHookOutput, -100)
 	if c.Ingress != nil {
-		f := ipv4()
-		pre.rule(f.is(), iif(ingressDevice), []expr.Any{f.destination(1), find("localtasks")}, dnat(f, 0))
+		for _, f := range families() {
+			pre.rule(f.is(), iif(ingressDevice), []expr.Any{f.destination(1), find(f.named("localtasks"))}, dnat(f, 0))
+		}
 	}
+	// The kernel lets nothing from ::1 out, whatever its address is turned into. Whoever tries is refused, and falls back to 127.0.0.1.
+	out.rule(to(netip.IPv6Loopback()), verdict(expr.VerdictReturn))
 	portDict(rs, "ports")
 	meshMaps(rs)
 	for _, hook := range []*ruleChain{pre, out} {
 		hook.rule(local(false), portVmap("ports"))
+		hook.rule(local(false), portVmap("gates"))
 		meshRules(hook)
 	}
 	ports := slices.Clone(c.Ports)
@@ -123,20 +131,24 @@ func publishPort(rs *ruleset, p Port) {
 	if specific(p) == 1 {
 		only = to(p.HostIP)
 	}
-	switch len(p.Backends) {
-	case 0:
-		if proto != unix.IPPROTO_SCTP {
-			c.rule(only, refuse(proto))
+	if len(p.Backends) == 0 && proto != unix.IPPROTO_SCTP {
+		c.rule(only, refuse(proto))
+	}
+	for _, f := range families() {
+		backends := of(f, p.Backends)
+		switch len(backends) {
+		case 0:
+		case 1:
+			c.rule(f.is(), only, dnatTo(backends[0].Addr, backends[0].Port))
+		default:
+			dict := f.named("to_" + strings.TrimPrefix(name, "port_"))
+			slots := rs.dict(dict, nftables.TypeMark, f.data)
+			for i, b := range backends {
+				slots.put(native32(uint32(i)), b.Addr.AsSlice())
+			}
+			const port = 2 // a register behind an address of either family
+			c.rule(f.is(), only, []expr.Any{count(len(backends), 1), find(dict), &expr.Immediate{Register: port, Data: be16(backends[0].Port)}}, dnat(f, port))
 		}
-	case 1:
-		c.rule(only, dnatTo(p.Backends[0].Addr, p.Backends[0].Port))
-	default:
-		slots := rs.dict("to_"+strings.TrimPrefix(name, "port_"), nftables.TypeInteger, nftables.TypeIPAddr)
-		for i, b := range p.Backends {
-			slots.put(native32(uint32(i)), b.Addr.AsSlice())
-		}
-		c.rule(only, []expr.Any{turn(len(p.Backends), 1), find("to_" + strings.TrimPrefix(name, "port_")),
-			&expr.Immediate{Register: 2, Data: be16(p.Backends[0].Port)}}, dnat(ipv4(), 2))
 	}
 }
 
@@ -145,14 +157,21 @@ func publishPort(rs *ruleset, p Port) {
 // picks a routing table (see routes in ingress.go).
 func ingressRules(rs *ruleset, in *Ingress, forward, post *ruleChain) {
 	marks := rs.dict("marks", nftables.TypeEtherAddr, nftables.TypeMark)
-	nodes := rs.set("nodes", nftables.TypeIPAddr)
+	for _, f := range families() {
+		rs.set(f.named("returning"), nftables.MustConcatSetType(f.data, f.data)).concat = true
+	}
 	for _, p := range in.Peers {
 		marks.put(mac(p.Addr), native32(peerMark(p.Addr)))
-		nodes.add(p.Host.AsSlice())
+		rs.sets["returning"].add(slices.Concat(p.Host.AsSlice(), p.Addr.AsSlice()))
+		for _, a := range p.Hosts6 {
+			rs.sets["returning6"].add(slices.Concat(a.AsSlice(), p.Addr6.AsSlice()))
+		}
 	}
-	tasks := rs.dict("localtasks", nftables.TypeIPAddr, nftables.TypeIPAddr)
+	for _, f := range families() {
+		rs.dict(f.named("localtasks"), f.data, f.data)
+	}
 	for ingress, gw := range in.LocalTasks {
-		tasks.put(ingress.AsSlice(), gw.AsSlice())
+		rs.sets[familyOf(ingress).named("localtasks")].put(ingress.AsSlice(), gw.AsSlice())
 	}
 	mangle := rs.base("mangle", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, -150)
 	mangle.rule(iif(ingressDevice), ctNew(), []expr.Any{etherSource(), find("marks"),
@@ -163,12 +182,26 @@ func ingressRules(rs *ruleset, in *Ingress, forward, post *ruleChain) {
 	for _, side := range [][]expr.Any{iif(ingressDevice), oif(ingressDevice)} {
 		forward.rule(side, clampMSS())
 	}
+	hideClients(in, post)
 	post.rule(local(true), oif(ingressDevice), masquerade())
-	post.rule(fromIn(ipv4(), "nodes"), oif(ingressDevice), masquerade())
+	for _, f := range families() {
+		post.rule(oif(ingressDevice), returning(f), masquerade())
+	}
 	// The tunnel's own packets need no tracking.
 	for name, hook := range map[string]*nftables.ChainHook{"tunnel_in": nftables.ChainHookPrerouting, "tunnel_out": nftables.ChainHookOutput} {
 		rs.base(name, nftables.ChainTypeFilter, hook, -310).rule(l4proto(unix.IPPROTO_UDP), dport(in.Port), []expr.Any{&expr.Notrack{}})
 	}
+}
+
+// returning matches connections that go to a task on the very node that they come from: there they would be taken for forged.
+func returning(f family) []expr.Any {
+	const source = 8 // a register of four bytes; the next hop follows the address
+	key := expr.RtNexthop4
+	if f.proto == unix.NFPROTO_IPV6 {
+		key = expr.RtNexthop6
+	}
+	return append(f.is(), f.source(source), &expr.Rt{Register: source + f.size/4, Key: key},
+		&expr.Lookup{SourceRegister: source, SetName: f.named("returning")})
 }
 
 func mac(a netip.Addr) net.HardwareAddr {

@@ -213,8 +213,13 @@ func program(h *netlink.Handle, index int, changes []pmap.Change[netip.Addr, Rem
 	return nil
 }
 
+// entries is what there is for an address: where its hardware address is, and what that is. The former comes with an endpoint's IPv4
+// address and serves both.
 func entries(index int, addr netip.Addr, r Remote) []*netlink.Neigh {
 	hw, _ := net.ParseMAC(r.MAC)
+	if addr.Is6() {
+		return []*netlink.Neigh{{LinkIndex: index, Family: unix.AF_INET6, State: netlink.NUD_PERMANENT, IP: addr.AsSlice(), HardwareAddr: hw}}
+	}
 	fdb := &netlink.Neigh{LinkIndex: index, Family: unix.AF_BRIDGE, State: netlink.NUD_PERMANENT | netlink.NUD_NOARP, Flags: netlink.NTF_SELF, HardwareAddr: hw}
 	if r.VTEP.IsValid() {
 		fdb.IP = r.VTEP.AsSlice()
@@ -233,14 +238,16 @@ func programmed(h *netlink.Handle, index int) (map[netip.Addr]Remote, error) {
 			behind[n.HardwareAddr.String()] = vtep.Unmap()
 		}
 	}
-	neighbours, err := h.NeighList(index, unix.AF_INET)
-	if err != nil {
-		return nil, fmt.Errorf("list neighbours: %w", err)
-	}
 	out := map[netip.Addr]Remote{}
-	for _, n := range neighbours {
-		if addr, ok := netip.AddrFromSlice(n.IP); ok && n.State&netlink.NUD_PERMANENT != 0 {
-			out[addr.Unmap()] = Remote{MAC: n.HardwareAddr.String(), VTEP: behind[n.HardwareAddr.String()]}
+	for _, f := range []int{unix.AF_INET, unix.AF_INET6} {
+		neighbours, err := h.NeighList(index, f)
+		if err != nil {
+			return nil, fmt.Errorf("list neighbours: %w", err)
+		}
+		for _, n := range neighbours {
+			if addr, ok := netip.AddrFromSlice(n.IP); ok && n.State&netlink.NUD_PERMANENT != 0 {
+				out[addr.Unmap()] = Remote{MAC: n.HardwareAddr.String(), VTEP: behind[n.HardwareAddr.String()]}
+			}
 		}
 	}
 	return out, nil

@@ -19,7 +19,9 @@ import (
 // sandboxState is what a sandbox's kernel state was made from.
 type sandboxState struct {
 	config *Sandbox
-	turns  map[aTurn]bool // that its table has chains for
+	vipTable
+	// inherited tells that there were flows before its table was made: they are not among those that it has noted.
+	inherited bool
 	// generation of the namespace's nftables is that of its tables.
 	tables *tables
 }
@@ -89,7 +91,7 @@ func (p *Plane) makeSandbox(name string, ns netns.NsHandle, was *sandboxState, s
 	if was == nil {
 		return now, p.newSandbox(name, ns, now)
 	}
-	now.turns = was.turns
+	now.vipTable, now.inherited = was.vipTable, was.inherited
 	changes := s.changes(was.config)
 	if err := now.change(was.config, changes); err != nil {
 		return nil, err
@@ -99,7 +101,13 @@ func (p *Plane) makeSandbox(name string, ns netns.NsHandle, was *sandboxState, s
 			return nil, err
 		}
 	}
-	return now, p.forget(ns, now.tables, abandoned(changes))
+	gone := abandoned(changes)
+	if !now.inherited {
+		if gone, err = now.tables.takeUsed(gone); err != nil {
+			return nil, err
+		}
+	}
+	return now, p.forget(ns, now.tables, gone)
 }
 
 func (p *Plane) newSandbox(name string, ns netns.NsHandle, now *sandboxState) error {
@@ -109,7 +117,7 @@ func (p *Plane) newSandbox(name string, ns netns.NsHandle, now *sandboxState) er
 	}
 	changes := s.changes(&Sandbox{})
 	rules := s.frame()
-	now.turns = map[aTurn]bool{}
+	now.vipTable, now.inherited = newVIPTable(), !p.untracked(ns)
 	now.write(rules, changes)
 	if err := now.tables.replace(ns, rules); err != nil {
 		return err
@@ -139,23 +147,19 @@ func (n *sandboxState) change(was *Sandbox, changes []serviceChange) error {
 	}
 	for _, c := range changes {
 		if c.Had {
-			writeService(before, c.Old, was.Seed)
+			n.before(before, c.Old, was.Seed)
 		}
 	}
 	n.write(after, changes)
+	after.keep(before)
 	return n.tables.change(before, after)
 }
 
-// write enters the new services, and the turns that the table lacks for them. A turn stays when no service takes it any more.
+// write enters the new services, and the turns and slots that the table lacks for them.
 func (n *sandboxState) write(rs *ruleset, changes []serviceChange) {
 	for _, c := range changes {
-		if !c.Has {
-			continue
-		}
-		writeService(rs, c.New, n.config.Seed)
-		if t := turnOf(c.New); !n.turns[t] {
-			n.turns[t] = true
-			t.write(rs)
+		if c.Has {
+			n.after(rs, c.New, n.config.Seed)
 		}
 	}
 }
@@ -217,7 +221,12 @@ func (p *Plane) applyEndpoints(ns netns.NsHandle, s *Sandbox, c *Config) error {
 				return fmt.Errorf("connect %s: %w", e.Name, err)
 			}
 		}
-		if err := setAddress(h, link, e.Addr); err != nil {
+		if e.Addr6.IsValid() {
+			if err := inNamespace(p.home, ns, func() error { return enableIPv6(e.Name) }); err != nil {
+				return fmt.Errorf("enable IPv6 on %s: %w", e.Name, err)
+			}
+		}
+		if err := setAddresses(h, link, e.Addr, e.Addr6); err != nil {
 			return err
 		}
 		if link.Attrs().Flags&unix.IFF_UP == 0 {
@@ -228,11 +237,8 @@ func (p *Plane) applyEndpoints(ns netns.NsHandle, s *Sandbox, c *Config) error {
 		if err := setOnLink(h, link, e); err != nil {
 			return err
 		}
-		if e.Gateway.IsValid() {
-			all := ipnet(netip.PrefixFrom(netip.IPv4Unspecified(), 0))
-			if err := h.RouteReplace(&netlink.Route{LinkIndex: link.Attrs().Index, Dst: all, Gw: e.Gateway.AsSlice()}); err != nil {
-				return fmt.Errorf("set default route via %s: %w", e.Gateway, err)
-			}
+		if err := setGateways(h, link, e); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -250,6 +256,27 @@ func setOnLink(h *netlink.Handle, link netlink.Link, e Endpoint) error {
 		}
 	}
 	return nil
+}
+
+// setGateways makes the default routes those of the endpoint, if it has some.
+func setGateways(h *netlink.Handle, link netlink.Link, e Endpoint) error {
+	for _, via := range []netip.Addr{e.Gateway, e.Gateway6} {
+		if !via.IsValid() {
+			continue
+		}
+		if err := h.RouteReplace(&netlink.Route{LinkIndex: link.Attrs().Index, Dst: ipnet(everywhere(via)), Gw: via.AsSlice()}); err != nil {
+			return fmt.Errorf("set default route via %s: %w", via, err)
+		}
+	}
+	return nil
+}
+
+// everywhere is the prefix of all addresses of a's family.
+func everywhere(a netip.Addr) netip.Prefix {
+	if a.Is4() {
+		return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+	}
+	return netip.PrefixFrom(netip.IPv6Unspecified(), 0)
 }
 
 // connect makes the endpoint's interface. The far end of a pair is made where the bridge is; it goes when the sandbox goes.

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 
 	"github.com/google/nftables"
@@ -37,9 +38,15 @@ func openTables(ns netns.NsHandle) (*tables, error) {
 	return &tables{conn: conn, table: ourTable()}, nil
 }
 
+// IPv6 tells whether the kernel has it.
+func IPv6() bool {
+	_, err := os.Stat("/proc/net/if_inet6")
+	return err == nil
+}
+
 // ourTable is for both kinds of addresses, or for IPv4 where the kernel knows no other.
 func ourTable() *nftables.Table {
-	if _, err := os.Stat("/proc/net/if_inet6"); err != nil {
+	if !IPv6() {
 		return &nftables.Table{Name: tableName, Family: nftables.TableFamilyIPv4}
 	}
 	return &nftables.Table{Name: tableName, Family: nftables.TableFamilyINet}
@@ -109,6 +116,36 @@ func (t *tables) hold(rs *ruleset) bool {
 		}
 	}
 	return true
+}
+
+// takeUsed returns those of the addresses that the table has noted as used, and strikes them out.
+func (t *tables) takeUsed(addrs []netip.Addr) ([]netip.Addr, error) {
+	if len(addrs) == 0 {
+		return nil, nil
+	}
+	was, now := newRuleset(), newRuleset()
+	balancing(was)
+	balancing(now)
+	var found []netip.Addr
+	for _, f := range families() {
+		name := f.named("used")
+		tx := &transaction{table: t.table}
+		list, err := t.conn.GetSetElements(tx.kernelSet(name, was.sets[name]))
+		if err != nil {
+			return nil, fmt.Errorf("list used backends: %w", err)
+		}
+		used := map[string]bool{}
+		for _, e := range list {
+			used[string(e.Key)] = true
+		}
+		for _, a := range addrs {
+			if used[string(a.AsSlice())] {
+				found = append(found, a)
+				was.sets[name].add(a.AsSlice())
+			}
+		}
+	}
+	return found, t.change(was, now)
 }
 
 // generation is a number that changes with every change to the namespace's nftables, whoever makes it.

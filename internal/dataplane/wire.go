@@ -51,7 +51,7 @@ func (p *Plane) makeWire(w *Wire) error {
 	if err := p.wireOf(link).Apply(w.Config); err != nil {
 		return err
 	}
-	if err := setAddress(p.node, link, netip.PrefixFrom(w.Addr, w.Addr.BitLen())); err != nil {
+	if err := setAddresses(p.node, link, netip.PrefixFrom(w.Addr, w.Addr.BitLen())); err != nil {
 		return err
 	}
 	if err := p.node.LinkSetUp(link); err != nil {

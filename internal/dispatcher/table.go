@@ -93,10 +93,22 @@ func addPeers(view store.View, t *shoal.Table) map[shoal.ID]bool {
 			IngressAddr6: ingress6.Addr(),
 			TunnelAddr:   tunnel,
 			TunnelKey:    n.Description.TunnelKey,
+			HostAddrs6:   addrsOf(n.Description.Addrs6),
 			ProbeAddr:    netip.AddrPortFrom(data, port),
 		}
 	}
 	return ready
+}
+
+// addrsOf is the addresses that the texts hold.
+func addrsOf(texts []string) []netip.Addr {
+	var out []netip.Addr
+	for _, text := range texts {
+		if a, err := netip.ParseAddr(text); err == nil {
+			out = append(out, a)
+		}
+	}
+	return out
 }
 
 func addEndpoints(t *shoal.Table, task *shoal.Task, nodeReady bool) {

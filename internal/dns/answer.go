@@ -52,8 +52,8 @@ func head(name string, kind uint16) dns.RR_Header {
 	return dns.RR_Header{Name: name, Rrtype: kind, Class: dns.ClassINET, Ttl: ttl}
 }
 
-// addresses is the records of all entries, each address once, in an order that is another every time.
-func addresses(name string, found []*Entry, want4, want6 bool) []dns.RR {
+// addrsOf is the addresses of all entries, each once, in an order that is another every time.
+func addrsOf(found []*Entry, want4, want6 bool) []netip.Addr {
 	var addrs []netip.Addr
 	for _, e := range found {
 		for _, a := range e.Addrs {
@@ -67,6 +67,12 @@ func addresses(name string, found []*Entry, want4, want6 bool) []dns.RR {
 		addrs = slices.Compact(addrs)
 		rand.Shuffle(len(addrs), func(i, j int) { addrs[i], addrs[j] = addrs[j], addrs[i] })
 	}
+	return addrs
+}
+
+// addresses is the entries' addresses as records.
+func addresses(name string, found []*Entry, want4, want6 bool) []dns.RR {
+	addrs := addrsOf(found, want4, want6)
 	out := make([]dns.RR, 0, len(addrs))
 	for _, a := range addrs {
 		if a.Is4() {

@@ -122,8 +122,20 @@ func (f *Forwarder) exchange(network, addr string, query *dns.Msg) (*dns.Msg, er
 	query.Id = dns.Id()
 	client := &dns.Client{Net: network, Timeout: patience, UDPSize: udpSize}
 	reply, _, err := client.ExchangeWithConn(query, &dns.Conn{Conn: conn, UDPSize: udpSize})
-	if err == nil && (len(reply.Question) != 1 || !strings.EqualFold(reply.Question[0].Name, query.Question[0].Name)) {
-		return nil, fmt.Errorf("the answer is to another question")
+	if err == nil && !answers(reply, query) {
+		return nil, fmt.Errorf("what came back is no answer to the question")
 	}
 	return reply, err
+}
+
+// answers tells whether a reply is one, and to this query. Some servers leave the question out when they refuse it.
+func answers(reply, query *dns.Msg) bool {
+	if !reply.Response || reply.Opcode != query.Opcode {
+		return false
+	}
+	if len(reply.Question) == 0 {
+		return reply.Rcode != dns.RcodeSuccess && reply.Rcode != dns.RcodeNameError
+	}
+	is, was := reply.Question[0], query.Question[0]
+	return len(reply.Question) == 1 && strings.EqualFold(is.Name, was.Name) && is.Qtype == was.Qtype && is.Qclass == was.Qclass
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 
@@ -35,7 +36,7 @@ type Resolver struct {
 	log     *slog.Logger
 	forward *Forwarder
 	scope   atomic.Pointer[Scope]
-	udp     *dns.Server
+	udp     *net.UDPConn
 	tcp     *dns.Server
 	done    sync.WaitGroup
 }
@@ -44,38 +45,34 @@ type Resolver struct {
 func Open(c Config) (*Resolver, error) {
 	r := &Resolver{log: c.Log, forward: c.Forwarder}
 	r.scope.Store(&Scope{})
-	var packets net.PacketConn
 	var listener net.Listener
 	err := c.Enter(func() (err error) {
-		if packets, err = net.ListenPacket("udp4", ResolverAddr+":0"); err != nil {
+		if r.udp, err = net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(ResolverAddr), 0))); err != nil {
 			return err
 		}
 		if listener, err = net.Listen("tcp4", ResolverAddr+":0"); err != nil {
-			return errors.Join(err, packets.Close())
+			return errors.Join(err, r.udp.Close())
 		}
 		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open resolver: %w", err)
 	}
-	r.udp = &dns.Server{PacketConn: packets, Handler: r}
-	r.tcp = &dns.Server{Listener: listener, Handler: r}
-	for _, s := range []*dns.Server{r.udp, r.tcp} {
-		started := make(chan struct{})
-		s.NotifyStartedFunc = func() { close(started) }
-		r.done.Go(func() {
-			if err := s.ActivateAndServe(); err != nil && !errors.Is(err, net.ErrClosed) {
-				r.log.Warn("resolver stopped", "err", err)
-			}
-		})
-		<-started
-	}
+	r.done.Go(func() { r.servePackets(r.udp) })
+	started := make(chan struct{})
+	r.tcp = &dns.Server{Listener: listener, Handler: r, NotifyStartedFunc: func() { close(started) }}
+	r.done.Go(func() {
+		if err := r.tcp.ActivateAndServe(); err != nil && !errors.Is(err, net.ErrClosed) {
+			r.log.Warn("resolver stopped", "err", err)
+		}
+	})
+	<-started
 	return r, nil
 }
 
 // Ports is where the resolver listens, by UDP and by TCP.
 func (r *Resolver) Ports() (udp, tcp uint16) {
-	return r.udp.PacketConn.LocalAddr().(*net.UDPAddr).AddrPort().Port(), r.tcp.Listener.Addr().(*net.TCPAddr).AddrPort().Port()
+	return r.udp.LocalAddr().(*net.UDPAddr).AddrPort().Port(), r.tcp.Listener.Addr().(*net.TCPAddr).AddrPort().Port()
 }
 
 // Set replaces what the sandbox may know.
@@ -83,27 +80,30 @@ func (r *Resolver) Set(scope *Scope) { r.scope.Store(scope) }
 
 // Close stops answering and lets go of the sandbox.
 func (r *Resolver) Close() error {
-	err := errors.Join(r.udp.Shutdown(), r.tcp.Shutdown())
+	err := errors.Join(r.udp.Close(), r.tcp.Shutdown())
 	r.done.Wait()
 	return err
 }
 
-// ServeDNS answers one query.
+// ServeDNS answers one query by TCP.
 func (r *Resolver) ServeDNS(w dns.ResponseWriter, query *dns.Msg) {
-	reply := r.reply(query)
-	size := dns.MaxMsgSize
-	_, isUDP := w.RemoteAddr().(*net.UDPAddr)
-	if isUDP {
+	_ = w.WriteMsg(r.respond(query, false)) // the container is free not to wait for it
+}
+
+// respond answers a query with what fits the protocol.
+func (r *Resolver) respond(query *dns.Msg, udp bool) *dns.Msg {
+	reply, size := r.reply(query), dns.MaxMsgSize
+	if udp {
 		size = dns.MinMsgSize
 	}
 	if opt := query.IsEdns0(); opt != nil {
 		reply.SetEdns0(udpSize, opt.Do())
-		if isUDP {
+		if udp {
 			size = max(size, int(opt.UDPSize()))
 		}
 	}
 	reply.Truncate(size)
-	_ = w.WriteMsg(reply) // the container is free not to wait for it
+	return reply
 }
 
 func (r *Resolver) reply(query *dns.Msg) *dns.Msg {

@@ -2,6 +2,7 @@ package network
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"log/slog"
@@ -15,6 +16,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/shoal-dev/shoal/internal/dataplane"
 	"github.com/shoal-dev/shoal/internal/dataplane/netnstest"
@@ -39,16 +42,39 @@ type testCluster struct {
 
 var clientAddr = netip.MustParseAddr("10.77.0.99")
 
+var clientAddr6 = netip.MustParseAddr("fd77::99")
+
+// address6 gives the namespace's interface an IPv6 address too.
+func address6(t *testing.T, ns *netnstest.NS, cidr string) {
+	t.Helper()
+	err := ns.Do(func() error {
+		link, err := netlink.LinkByName("eth0")
+		if err != nil {
+			return err
+		}
+		addr, err := netlink.ParseAddr(cidr)
+		if err != nil {
+			return err
+		}
+		addr.Flags = unix.IFA_F_NODAD
+		return netlink.AddrAdd(link, addr)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 func newCluster(t *testing.T, count int) *testCluster {
 	c := &testCluster{underlay: netnstest.NewUnderlay(t), client: netnstest.New(t)}
 	c.table = shoal.Table{DataPathPort: 4789, Peers: map[string]shoal.Peer{}, Services: map[string]shoal.ServiceEntry{}, Endpoints: map[string]shoal.Endpoint{},
 		Networks: map[string]shoal.Network{
-			"ingressid": {Meta: shoal.Meta{ID: "ingressid"}, VNI: 4096, Spec: shoal.NetworkSpec{Name: "ingress", Ingress: true, Driver: "overlay"}, IPAM: []shoal.Subnet{{Subnet: "10.0.0.0/24"}}},
-			"netid":     {Meta: shoal.Meta{ID: "netid"}, VNI: 4097, Spec: shoal.NetworkSpec{Name: "net", Driver: "overlay"}, IPAM: []shoal.Subnet{{Subnet: "10.0.1.0/24"}}},
+			"ingressid": {Meta: shoal.Meta{ID: "ingressid"}, VNI: 4096, Spec: shoal.NetworkSpec{Name: "ingress", Ingress: true, Driver: "overlay"}, IPAM: []shoal.Subnet{{Subnet: "10.0.0.0/24"}, {Subnet: "fd00::/64"}}},
+			"netid":     {Meta: shoal.Meta{ID: "netid"}, VNI: 4097, Spec: shoal.NetworkSpec{Name: "net", Driver: "overlay", EnableIPv6: true}, IPAM: []shoal.Subnet{{Subnet: "10.0.1.0/24"}, {Subnet: "fd00:1::/64"}}},
 		}}
 	for i := range count {
 		n := &node{ns: netnstest.New(t), id: fmt.Sprint("n", i), addr: netip.AddrFrom4([4]byte{10, 77, 0, byte(11 + i)})}
 		c.underlay.Plug(t, n.ns, n.addr.String()+"/24")
+		address6(t, n.ns, fmt.Sprintf("fd77::%d/64", 11+i))
 		dir := t.TempDir()
 		resolv := filepath.Join(dir, "resolv.conf")
 		if err := os.WriteFile(resolv, []byte("search example.org\n"), 0o600); err != nil {
@@ -58,9 +84,11 @@ func newCluster(t *testing.T, count int) *testCluster {
 		n.start(t)
 		t.Cleanup(func() { n.clear(t) })
 		c.nodes = append(c.nodes, n)
-		c.table.Peers[n.id] = shoal.Peer{NodeID: n.id, DataAddr: n.addr, IngressAddr: netip.AddrFrom4([4]byte{10, 0, 0, byte(241 + i)}), ProbeAddr: netip.AddrPortFrom(n.addr, 7946)}
+		c.table.Peers[n.id] = shoal.Peer{NodeID: n.id, DataAddr: n.addr, IngressAddr: netip.AddrFrom4([4]byte{10, 0, 0, byte(241 + i)}),
+			IngressAddr6: netip.MustParseAddr(fmt.Sprintf("fd00::%d", 241+i)), HostAddrs6: []netip.Addr{netip.MustParseAddr(fmt.Sprintf("fd77::%d", 11+i))}, ProbeAddr: netip.AddrPortFrom(n.addr, 7946)}
 	}
 	c.underlay.Plug(t, c.client, clientAddr.String()+"/24")
+	address6(t, c.client, clientAddr6.String()+"/64")
 	return c
 }
 
@@ -105,6 +133,9 @@ func (c *testCluster) push(t *testing.T) {
 	}
 }
 
+// containerID is made from a task's name. (Namespaces are told apart by its beginning.)
+func containerID(name string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(name))) }
+
 // task runs a container of the service on the node and enters it into the table.
 func (c *testCluster) task(t *testing.T, service string, on int, slot int) (enter func(func() error) error) {
 	t.Helper()
@@ -112,14 +143,17 @@ func (c *testCluster) task(t *testing.T, service string, on int, slot int) (ente
 	id := fmt.Sprintf("%stask%d", service, slot)
 	last := byte(10 + len(c.table.Endpoints))
 	inNet, onMesh := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 1, last}), 24), netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, last}), 24)
+	inNet6, onMesh6 := netip.MustParsePrefix(fmt.Sprintf("fd00:1::%d/64", last)), netip.MustParsePrefix(fmt.Sprintf("fd00::%d/64", last))
 	name := fmt.Sprintf("%s.%d.%s", service, slot, id)
 	c.table.Endpoints = maps.Clone(c.table.Endpoints)
-	for network, addr := range map[string]netip.Prefix{"netid": inNet, "ingressid": onMesh} {
-		e := shoal.Endpoint{TaskID: id, NetworkID: network, NodeID: n.id, ServiceID: service, Name: name, Slot: uint64(slot), Addr: addr, MAC: dataplane.MAC(addr.Addr()), State: shoal.EndpointReady}
+	for network, addrs := range map[string][2]netip.Prefix{"netid": {inNet, inNet6}, "ingressid": {onMesh, onMesh6}} {
+		addr := addrs[0]
+		e := shoal.Endpoint{TaskID: id, NetworkID: network, NodeID: n.id, ServiceID: service, Name: name, Slot: uint64(slot), Addr: addr, Addr6: addrs[1],
+			MAC: dataplane.MAC(addr.Addr()), State: shoal.EndpointReady}
 		c.table.Endpoints[e.Key()] = e
 	}
-	sandbox, err := n.Up(t.Context(), shoal.SandboxSpec{ContainerID: fmt.Sprintf("%064x", name), Name: name, Hostname: "h", Mode: "networks", TaskID: id, ServiceID: service,
-		Endpoints: []shoal.EndpointRequest{{Network: "netid", Addr: inNet.Addr()}}, IngressAddr: onMesh})
+	sandbox, err := n.Up(t.Context(), shoal.SandboxSpec{ContainerID: containerID(name), Name: name, Hostname: "h", Mode: "networks", TaskID: id, ServiceID: service,
+		Endpoints: []shoal.EndpointRequest{{Network: "netid", Addr: inNet.Addr(), Addr6: inNet6.Addr()}}, IngressAddr: onMesh, IngressAddr6: onMesh6})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,11 +165,11 @@ func (c *testCluster) task(t *testing.T, service string, on int, slot int) (ente
 func listen(t *testing.T, enter func(func() error) error, name string) {
 	t.Helper()
 	err := enter(func() error {
-		l, err := net.Listen("tcp4", ":80")
+		l, err := net.Listen("tcp", ":80")
 		if err != nil {
 			return err
 		}
-		u, err := net.ListenPacket("udp4", ":80")
+		u, err := net.ListenPacket("udp", ":80")
 		if err != nil {
 			return err
 		}
@@ -178,7 +212,7 @@ func ask(enter func(func() error) error, proto, addr string) (who, saw string, e
 			return err
 		}
 		var answer []byte
-		if proto == "udp4" {
+		if strings.HasPrefix(proto, "udp") {
 			answer = make([]byte, 100)
 			if _, err := conn.Write([]byte("?")); err != nil {
 				return err
@@ -199,6 +233,7 @@ func ask(enter func(func() error) error, proto, addr string) (who, saw string, e
 
 func (c *testCluster) service(name, vip string, published uint16) {
 	c.table.Services[name] = shoal.ServiceEntry{ID: name, Name: name, VIPs: map[string]netip.Prefix{"netid": netip.MustParsePrefix(vip + "/24")},
+		VIPs6: map[string]netip.Prefix{"netid": netip.MustParsePrefix("fd00:1::100:" + vip[strings.LastIndex(vip, ".")+1:] + "/64")},
 		Ports: []shoal.MeshPort{
 			{Port: shoal.Port{Protocol: shoal.TCP, Target: 80, Published: published}}, {Port: shoal.Port{Protocol: shoal.UDP, Target: 80, Published: published}},
 		}}
@@ -225,6 +260,9 @@ func TestMeshAndVIP(t *testing.T) {
 		{"client by UDP to node 0", c.client.Do, "udp4", "10.77.0.11:8080", clientAddr.String()},
 		{"client by UDP to node without a task", c.client.Do, "udp4", "10.77.0.13:8080", clientAddr.String()},
 		{"localhost", c.nodes[0].ns.Do, "tcp4", "127.0.0.1:8080", ""},
+		{"localhost by UDP", c.nodes[0].ns.Do, "udp4", "127.0.0.1:8080", ""},
+		{"localhost without a task by UDP", c.nodes[2].ns.Do, "udp4", "127.0.0.1:8080", ""},
+		{"own address by UDP", c.nodes[0].ns.Do, "udp4", "10.77.0.11:8080", ""},
 		{"localhost without a task", c.nodes[2].ns.Do, "tcp4", "127.0.0.1:8080", ""},
 		{"own address", c.nodes[0].ns.Do, "tcp4", "10.77.0.11:8080", ""},
 		{"another node", c.nodes[1].ns.Do, "tcp4", "10.77.0.11:8080", ""},

@@ -3,6 +3,7 @@ package network
 import (
 	"maps"
 	"net/netip"
+	"reflect"
 	"slices"
 
 	"github.com/shoal-dev/shoal/internal/dataplane"
@@ -12,6 +13,7 @@ import (
 // directory is the cluster's table, and what is derived from it for the kernel and the resolvers. All of it is kept up to date by what
 // changes, so that a change costs what it changes, however much else there is.
 type directory struct {
+	ipv6  bool        // the kernel has it; if not, what the table says of it is passed over
 	table shoal.Table // its maps are the directory's own and change
 	// mesh is the ID of the ingress network.
 	mesh  shoal.ID
@@ -42,8 +44,8 @@ type entry struct {
 	ports []dataplane.PortKey
 }
 
-func newDirectory() directory {
-	d := directory{tasks: map[shoal.ID]map[string]shoal.Endpoint{}, hosts: map[shoal.ID]int{}, wired: map[shoal.ID]int{}, overlays: map[shoal.ID]*overlay{},
+func newDirectory(ipv6 bool) directory {
+	d := directory{ipv6: ipv6, tasks: map[shoal.ID]map[string]shoal.Endpoint{}, hosts: map[shoal.ID]int{}, wired: map[shoal.ID]int{}, overlays: map[shoal.ID]*overlay{},
 		written: map[shoal.ID]entry{}, suspects: map[shoal.ID]bool{}, locals: map[netip.Addr]netip.Addr{}, names: newNames()}
 	(&shoal.TableDelta{Full: true}).ApplyTo(&d.table)
 	return d
@@ -85,9 +87,27 @@ func (d *directory) rename(delta *shoal.TableDelta) {
 	mark(services, delta.Services, delta.RemovedServices)
 	for id := range services {
 		for key, e := range d.tasks[id] {
-			d.names.set("endpoint "+key, endpointNames(e, d.table.Services[id]))
+			d.names.set("endpoint "+key, d.endpointNames(e, d.table.Services[id]))
 		}
 	}
+}
+
+// dead is the addresses that a delta will remove and whose nodes do not answer: nobody there has told their clients. They are by network,
+// those on the mesh under "".
+func (d *directory) dead(delta *shoal.TableDelta) map[shoal.ID][]netip.Addr {
+	out := map[shoal.ID][]netip.Addr{}
+	for _, key := range delta.RemovedEndpoints {
+		e, ok := d.table.Endpoints[key]
+		if !ok || !d.suspects[e.NodeID] {
+			continue
+		}
+		network := e.NetworkID
+		if network == d.mesh {
+			network = ""
+		}
+		out[network] = append(out[network], d.addrsOf(e.Addr, e.Addr6)...)
+	}
+	return out
 }
 
 func mark[V any](marked map[string]bool, put map[string]V, removed []string) {
@@ -125,10 +145,18 @@ func (d *directory) overlay(network shoal.ID) *overlay {
 	return o
 }
 
-// addrsOf is the endpoint's.
-func addrsOf(e shoal.Endpoint) []netip.Addr {
+// addrsOf is the addresses that the node's kernel knows the family of.
+func (d *directory) addrsOf(prefix, prefix6 netip.Prefix) []netip.Addr {
+	if !d.ipv6 {
+		prefix6 = netip.Prefix{}
+	}
+	return addrsOf(prefix, prefix6)
+}
+
+// addrsOf leaves out what is not valid.
+func addrsOf(prefixes ...netip.Prefix) []netip.Addr {
 	var out []netip.Addr
-	for _, p := range []netip.Prefix{e.Addr} {
+	for _, p := range prefixes {
 		if p.IsValid() {
 			out = append(out, p.Addr())
 		}
@@ -143,7 +171,7 @@ func (d *directory) withdraw(key string, services map[shoal.ID]bool) {
 		return
 	}
 	o := d.overlay(e.NetworkID)
-	for _, a := range addrsOf(e) {
+	for _, a := range d.addrsOf(e.Addr, e.Addr6) {
 		o.remotes, d.vias = o.remotes.Delete(a), d.vias.Delete(a)
 	}
 	if d.hosts[e.NodeID]--; d.hosts[e.NodeID] == 0 {
@@ -169,11 +197,15 @@ func (d *directory) enter(key string, services map[shoal.ID]bool) {
 	peer := d.table.Peers[e.NodeID]
 	o, vtep := d.overlay(e.NetworkID), d.vtep(e.NetworkID, peer)
 	remote := e.NodeID != d.table.NodeID && vtep.IsValid()
-	for _, a := range addrsOf(e) {
+	for _, a := range d.addrsOf(e.Addr, e.Addr6) {
 		if remote {
 			o.remotes = o.remotes.Set(a, dataplane.Remote{MAC: hardwareAddr(e), VTEP: vtep})
 		}
-		if via := peer.IngressAddr; e.NetworkID == d.mesh && e.NodeID != d.table.NodeID && via.IsValid() {
+		via := peer.IngressAddr
+		if a.Is6() {
+			via = peer.IngressAddr6
+		}
+		if e.NetworkID == d.mesh && e.NodeID != d.table.NodeID && via.IsValid() {
 			d.vias = d.vias.Set(a, via)
 		}
 	}
@@ -186,7 +218,7 @@ func (d *directory) enter(key string, services map[shoal.ID]bool) {
 		services[e.ServiceID] = true
 		d.tasks[e.ServiceID][key] = e
 	}
-	d.names.set("endpoint "+key, endpointNames(e, d.table.Services[e.ServiceID]))
+	d.names.set("endpoint "+key, d.endpointNames(e, d.table.Services[e.ServiceID]))
 }
 
 func hardwareAddr(e shoal.Endpoint) string {
@@ -222,7 +254,7 @@ func (d *directory) entryOf(id shoal.ID) entry {
 	s := d.table.Services[id]
 	e := entry{vips: map[shoal.ID][]netip.Addr{}}
 	for network, vip := range s.VIPs {
-		e.vips[network] = append(e.vips[network], vip.Addr())
+		e.vips[network] = d.addrsOf(vip, s.VIPs6[network])
 	}
 	for _, p := range s.Ports {
 		if p.Mode != shoal.PublishHost && p.Published != 0 {
@@ -239,7 +271,7 @@ func (d *directory) enterService(id shoal.ID) {
 		d.names.set("service "+id, nil)
 		return
 	}
-	d.names.set("service "+id, serviceNames(s))
+	d.names.set("service "+id, d.serviceNames(s))
 	e := d.entryOf(id)
 	for network, vips := range e.vips {
 		backends := d.backends(id, network)
@@ -250,7 +282,7 @@ func (d *directory) enterService(id shoal.ID) {
 	backends := d.backends(id, d.mesh)
 	for _, p := range s.Ports {
 		if p.Mode != shoal.PublishHost && p.Published != 0 {
-			d.setPort(dataplane.PortKey{Protocol: p.Protocol, Port: p.Published}, p.Target, backends)
+			d.setPort(p, backends)
 		}
 	}
 	d.written[id] = e
@@ -259,7 +291,7 @@ func (d *directory) enterService(id shoal.ID) {
 func (d *directory) setVIP(network shoal.ID, vip netip.Addr, backends []shoal.Endpoint) {
 	v := &dataplane.VIP{Addr: vip}
 	for _, e := range backends {
-		for _, a := range addrsOf(e) {
+		for _, a := range d.addrsOf(e.Addr, e.Addr6) {
 			if a.Is4() == vip.Is4() {
 				v.Backends = append(v.Backends, a)
 			}
@@ -271,19 +303,19 @@ func (d *directory) setVIP(network shoal.ID, vip netip.Addr, backends []shoal.En
 	}
 }
 
-func (d *directory) setPort(key dataplane.PortKey, target uint16, backends []shoal.Endpoint) {
-	p := &dataplane.MeshPort{}
+func (d *directory) setPort(port shoal.MeshPort, backends []shoal.Endpoint) {
+	key, p := dataplane.PortKey{Protocol: port.Protocol, Port: port.Published}, &dataplane.MeshPort{Rule: port.Rule}
 	for _, e := range backends {
-		for _, a := range addrsOf(e) {
+		for _, a := range d.addrsOf(e.Addr, e.Addr6) {
 			if e.NodeID == d.table.NodeID {
 				a = d.locals[a] // invalid while the task has no sandbox here
 			}
 			if a.IsValid() {
-				p.Backends = append(p.Backends, dataplane.Backend{Addr: a, Port: target})
+				p.Backends = append(p.Backends, dataplane.Backend{Addr: a, Port: port.Target})
 			}
 		}
 	}
-	if was, ok := d.ports.Get(key); !ok || !slices.Equal(was.Backends, p.Backends) {
+	if was, ok := d.ports.Get(key); !ok || !reflect.DeepEqual(was, p) {
 		d.ports = d.ports.Set(key, p)
 	}
 }

@@ -20,7 +20,8 @@ func drawTable(t *rapid.T) shoal.Table {
 	table := shoal.Table{NodeID: "n1", Peers: map[string]shoal.Peer{}, Networks: map[string]shoal.Network{}, Services: map[string]shoal.ServiceEntry{}, Endpoints: map[string]shoal.Endpoint{}}
 	for i := range rapid.IntRange(1, 3).Draw(t, "peers") {
 		id := fmt.Sprint("n", i+1)
-		table.Peers[id] = shoal.Peer{NodeID: id, DataAddr: netip.AddrFrom4([4]byte{192, 0, 2, byte(i + 1)}), IngressAddr: netip.AddrFrom4([4]byte{10, 0, 0, byte(240 + i)})}
+		table.Peers[id] = shoal.Peer{NodeID: id, DataAddr: netip.AddrFrom4([4]byte{192, 0, 2, byte(i + 1)}), IngressAddr: netip.AddrFrom4([4]byte{10, 0, 0, byte(240 + i)}),
+			IngressAddr6: netip.MustParseAddr(fmt.Sprintf("fd00::%d", 240+i))}
 	}
 	networks := []string{"mesh", "net", "other"}
 	for _, id := range networks[:rapid.IntRange(1, 3).Draw(t, "networks")] {
@@ -31,6 +32,7 @@ func drawTable(t *rapid.T) shoal.Table {
 		s := shoal.ServiceEntry{ID: id, Name: id, VIPs: map[string]netip.Prefix{}, Aliases: map[string][]string{}}
 		if rapid.Bool().Draw(t, "vip") {
 			s.VIPs["net"] = netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 1, byte(2 + i)}), 24)
+			s.VIPs6 = map[string]netip.Prefix{"net": netip.MustParsePrefix(fmt.Sprintf("fd00:1::%d/64", 2+i))}
 		}
 		if rapid.Bool().Draw(t, "alias") {
 			s.Aliases["net"] = []string{"alias"}
@@ -46,6 +48,9 @@ func drawTable(t *rapid.T) shoal.Table {
 		e := shoal.Endpoint{TaskID: fmt.Sprint("t", i), NetworkID: network, NodeID: fmt.Sprint("n", rapid.IntRange(1, 3).Draw(t, "node")), Name: fmt.Sprint("task", i),
 			Addr:  netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(slices.Index(networks, network)), used[i]}), 24),
 			State: rapid.SampledFrom([]shoal.EndpointState{shoal.EndpointReady, shoal.EndpointDraining}).Draw(t, "state")}
+		if rapid.Bool().Draw(t, "IPv6") {
+			e.Addr6 = netip.MustParsePrefix(fmt.Sprintf("fd00:%d::%d/64", slices.Index(networks, network), used[i]))
+		}
 		if rapid.IntRange(0, 3).Draw(t, "of a service") > 0 {
 			e.ServiceID = fmt.Sprint("s", rapid.IntRange(0, 2).Draw(t, "service"))
 		}
@@ -85,7 +90,7 @@ func (d *directory) all() derived {
 // is derived from the last table alone.
 func TestChangesAddUpToTheWhole(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		d := newDirectory()
+		d := newDirectory(true)
 		for range rapid.IntRange(1, 6).Draw(t, "steps") {
 			switch rapid.IntRange(0, 4).Draw(t, "what") {
 			case 0:
@@ -97,7 +102,7 @@ func TestChangesAddUpToTheWhole(t *testing.T) {
 				d.update(&delta)
 			}
 		}
-		fresh := newDirectory()
+		fresh := newDirectory(true)
 		fresh.suspects, fresh.locals = d.suspects, d.locals
 		delta := shoal.Difference(fresh.table, d.table)
 		fresh.update(&delta)

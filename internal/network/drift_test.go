@@ -203,7 +203,7 @@ func TestPortUsedAgainDoesNotLeadToARemovedBackend(t *testing.T) {
 		}
 	}
 	c.push(t)
-	if err := c.nodes[1].Down(t.Context(), fmt.Sprintf("%064x", "web.2.webtask2")); err != nil {
+	if err := c.nodes[1].Down(t.Context(), containerID("web.2.webtask2")); err != nil {
 		t.Fatal(err)
 	}
 	for port := range count {

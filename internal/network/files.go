@@ -149,8 +149,10 @@ func hostsFile(spec shoal.SandboxSpec, endpoints []*endpoint) string {
 		name = spec.Hostname + "." + spec.Domainname + " " + spec.Hostname
 	}
 	for _, e := range endpoints {
-		if !e.hidden() && e.Info.Addr.IsValid() && name != "" {
-			text.WriteString(e.Info.Addr.Addr().String() + "\t" + name + "\n")
+		for _, p := range []netip.Prefix{e.Info.Addr, e.Info.Addr6} {
+			if !e.hidden() && p.IsValid() && name != "" {
+				text.WriteString(p.Addr().String() + "\t" + name + "\n")
+			}
 		}
 	}
 	return text.String()

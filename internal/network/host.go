@@ -58,21 +58,25 @@ func inCluster(table shoal.Table, route netip.Prefix) bool {
 	return false
 }
 
-// HostIPv6 tells whether the node has an IPv6 address, other than on its own networks, that reaches beyond its links.
-func (n *Networks) HostIPv6() (bool, error) {
+// HostAddrs6 are the IPv6 addresses of the node, other than on its own networks, that reach beyond its links.
+func (n *Networks) HostAddrs6() ([]string, error) {
 	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.hostAddrs6Locked()
+}
+
+func (n *Networks) hostAddrs6Locked() ([]string, error) {
 	own := n.subnetsLocked()
-	n.mu.Unlock()
-	found := false
+	var out []string
 	err := n.plane.InNode(func() error {
 		list, err := netlink.AddrList(nil, netlink.FAMILY_V6)
 		for _, a := range list {
 			addr, ok := netip.AddrFromSlice(a.IP)
 			if ok && addr.IsGlobalUnicast() && !overlapsAny(netip.PrefixFrom(addr, addr.BitLen()), own) {
-				found = true
+				out = append(out, addr.String())
 			}
 		}
 		return err
 	})
-	return found, err
+	return out, err
 }

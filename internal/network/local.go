@@ -43,6 +43,27 @@ func addressed(driver string) bool {
 type localNetwork struct {
 	shoal.Network
 	pool *addresses // nil for host and none
+	// pool6 is nil for a network without IPv6.
+	pool6 *addresses
+}
+
+// subnet6 is the network's IPv6 subnet; nil if it has none. The first of its subnets is always an IPv4 one.
+func (l *localNetwork) subnet6() *shoal.Subnet {
+	for i := range l.IPAM {
+		if p, err := netip.ParsePrefix(l.IPAM[i].Subnet); err == nil && p.Addr().Is6() {
+			return &l.IPAM[i]
+		}
+	}
+	return nil
+}
+
+// gateway6 is invalid for a network without IPv6.
+func (l *localNetwork) gateway6() netip.Prefix {
+	s := l.subnet6()
+	if s == nil {
+		return netip.Prefix{}
+	}
+	return netip.PrefixFrom(netip.MustParseAddr(s.Gateway), netip.MustParsePrefix(s.Subnet).Bits())
 }
 
 func (l *localNetwork) gateway() netip.Prefix {
@@ -86,20 +107,29 @@ func (n *Networks) loadLocals() error {
 func (n *Networks) adopt(net shoal.Network) *localNetwork {
 	l := &localNetwork{Network: net}
 	if addressed(net.Spec.Driver) {
-		within := netip.Prefix{}
-		if net.IPAM[0].Range != "" {
-			within = netip.MustParsePrefix(net.IPAM[0].Range)
-		}
-		l.pool = newAddresses(netip.MustParsePrefix(net.IPAM[0].Subnet), within)
-		l.pool.used[l.gateway().Addr()] = true
-		for _, aux := range net.IPAM[0].Aux {
-			if a, err := netip.ParseAddr(aux); err == nil {
-				l.pool.used[a] = true
-			}
-		}
+		l.pool = poolOf(net.IPAM[0])
+	}
+	if s := l.subnet6(); s != nil {
+		l.pool6 = poolOf(*s)
 	}
 	n.locals[net.ID] = l
 	return l
+}
+
+// poolOf is a subnet's addresses, of which the gateway and those that are set aside are taken.
+func poolOf(s shoal.Subnet) *addresses {
+	within := netip.Prefix{}
+	if s.Range != "" {
+		within = netip.MustParsePrefix(s.Range)
+	}
+	pool := newAddresses(netip.MustParsePrefix(s.Subnet), within)
+	pool.used[netip.MustParseAddr(s.Gateway)] = true
+	for _, aux := range s.Aux {
+		if a, err := netip.ParseAddr(aux); err == nil {
+			pool.used[a] = true
+		}
+	}
+	return pool
 }
 
 // predefined makes the networks that every node has.
@@ -128,7 +158,11 @@ func (n *Networks) ensureGwbridgeLocked() error {
 	if n.localLocked(shoal.GwbridgeName) != nil {
 		return nil
 	}
-	_, err := n.makeLocked(shoal.NetworkSpec{Name: shoal.GwbridgeName, Driver: shoal.DriverBridge, Scope: shoal.ScopeLocal,
+	addrs6, err := n.hostAddrs6Locked()
+	if err != nil {
+		return fmt.Errorf("look for IPv6 addresses: %w", err)
+	}
+	_, err = n.makeLocked(shoal.NetworkSpec{Name: shoal.GwbridgeName, Driver: shoal.DriverBridge, Scope: shoal.ScopeLocal, EnableIPv6: len(addrs6) > 0,
 		Options: map[string]string{optionICC: "false", optionMasquerade: "true", optionBridgeName: shoal.GwbridgeName}})
 	if err != nil {
 		return fmt.Errorf("create network %s: %w", shoal.GwbridgeName, err)
@@ -151,6 +185,12 @@ func (n *Networks) makeLocked(spec shoal.NetworkSpec) (*localNetwork, error) {
 			return nil, err
 		}
 		net.IPAM = []shoal.Subnet{subnet}
+		if spec.EnableIPv6 {
+			if subnet, err = n.subnet6Locked(spec); err != nil {
+				return nil, err
+			}
+			net.IPAM = append(net.IPAM, subnet)
+		}
 	}
 	if spec.ConfigOnly {
 		var err error
@@ -191,6 +231,27 @@ func (n *Networks) subnetLocked(spec shoal.NetworkSpec) (shoal.Subnet, error) {
 			return s, fmt.Errorf("invalid pool request: Pool overlaps with other one on this address space%w", hidden{errdefs.ErrPermissionDenied})
 		}
 	}
+	return completed(s, subnet)
+}
+
+// subnet6Locked is the same for IPv6, whose subnets are unique local ones unless the user asks for others.
+func (n *Networks) subnet6Locked(spec shoal.NetworkSpec) (shoal.Subnet, error) {
+	used := n.subnetsLocked()
+	for _, asked := range spec.IPAM {
+		p, err := netip.ParsePrefix(asked.Subnet)
+		if err != nil || !p.Addr().Is6() {
+			continue
+		}
+		if overlapsAny(p, used) {
+			return asked, fmt.Errorf("invalid pool request: Pool overlaps with other one on this address space%w", hidden{errdefs.ErrPermissionDenied})
+		}
+		return completed(asked, p)
+	}
+	return completed(shoal.Subnet{}, localSubnet6(used))
+}
+
+// completed is what was asked for, with the subnet and its gateway.
+func completed(s shoal.Subnet, subnet netip.Prefix) (shoal.Subnet, error) {
 	s.Subnet = subnet.Masked().String()
 	if s.Gateway == "" {
 		s.Gateway = subnet.Masked().Addr().Next().String()
@@ -272,8 +333,11 @@ func (n *Networks) Create(ctx context.Context, spec shoal.NetworkSpec) (shoal.Ne
 
 // supported checks the driver and what it needs.
 func (n *Networks) supported(spec shoal.NetworkSpec) error {
-	if spec.ConfigOnly {
+	switch {
+	case spec.ConfigOnly:
 		return nil
+	case spec.EnableIPv6 && !n.ipv6:
+		return fmt.Errorf("the kernel of this node has no IPv6%w", hidden{errdefs.ErrInvalidArgument})
 	}
 	switch spec.Driver {
 	case shoal.DriverBridge:

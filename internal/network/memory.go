@@ -139,6 +139,9 @@ func (n *Networks) readopt(b *box) error {
 	for _, e := range b.Endpoints {
 		if l := n.locals[e.Info.NetworkID]; l != nil && l.pool != nil {
 			l.pool.used[e.Info.Addr.Addr()] = true
+			if l.pool6 != nil && e.Info.Addr6.IsValid() {
+				l.pool6.used[e.Info.Addr6.Addr()] = true
+			}
 		}
 	}
 	for _, p := range b.Ports {

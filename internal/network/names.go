@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"reflect"
-	"slices"
 
 	"github.com/shoal-dev/shoal/internal/dns"
 	"github.com/shoal-dev/shoal/internal/shoal"
@@ -92,10 +91,10 @@ func (n *names) updates() []update {
 }
 
 // serviceNames is what a service with virtual addresses is called, by network.
-func serviceNames(s shoal.ServiceEntry) map[string]dns.Entry {
+func (d *directory) serviceNames(s shoal.ServiceEntry) map[string]dns.Entry {
 	out := map[string]dns.Entry{}
 	for network := range s.VIPs {
-		out[network] = dns.Entry{Names: append([]string{s.Name}, s.Aliases[network]...), Addrs: valid(s.VIPs[network].Addr(), s.VIPs6[network].Addr()),
+		out[network] = dns.Entry{Names: append([]string{s.Name}, s.Aliases[network]...), Addrs: d.addrsOf(s.VIPs[network], s.VIPs6[network]),
 			Stack: s.Stack, Ports: portsOf(s)}
 	}
 	return out
@@ -103,8 +102,8 @@ func serviceNames(s shoal.ServiceEntry) map[string]dns.Entry {
 
 // endpointNames is what a task or an attached container is called; s is the zero value for what belongs to no service. A task
 // stands for its service when it is ready, and for its slot until it is on its way out.
-func endpointNames(e shoal.Endpoint, s shoal.ServiceEntry) map[string]dns.Entry {
-	out := dns.Entry{Names: []string{e.Name}, Addrs: valid(e.Addr.Addr(), e.Addr6.Addr()), Reverse: e.Name != "", Stack: s.Stack, Ports: portsOf(s)}
+func (d *directory) endpointNames(e shoal.Endpoint, s shoal.ServiceEntry) map[string]dns.Entry {
+	out := dns.Entry{Names: []string{e.Name}, Addrs: d.addrsOf(e.Addr, e.Addr6), Reverse: e.Name != "", Stack: s.Stack, Ports: portsOf(s)}
 	if e.ContainerID != "" {
 		out.Names = append(out.Names, namespaceOf(e.ContainerID))
 	}
@@ -129,10 +128,6 @@ func endpointNames(e shoal.Endpoint, s shoal.ServiceEntry) map[string]dns.Entry 
 	return map[string]dns.Entry{e.NetworkID: out}
 }
 
-func valid(addrs ...netip.Addr) []netip.Addr {
-	return slices.DeleteFunc(addrs, func(a netip.Addr) bool { return !a.IsValid() })
-}
-
 func portsOf(s shoal.ServiceEntry) []shoal.Port {
 	var out []shoal.Port
 	for _, p := range s.Ports {
@@ -149,7 +144,7 @@ func boxNames(b *box) map[string]dns.Entry {
 		if e.hidden() || e.Info.Network == defaultBridge {
 			continue
 		}
-		entry := dns.Entry{Names: []string{b.Spec.Name, namespaceOf(b.Spec.ContainerID)}, Addrs: valid(e.Info.Addr.Addr(), e.Info.Addr6.Addr()), Reverse: b.Spec.Name != ""}
+		entry := dns.Entry{Names: []string{b.Spec.Name, namespaceOf(b.Spec.ContainerID)}, Addrs: addrsOf(e.Info.Addr, e.Info.Addr6), Reverse: b.Spec.Name != ""}
 		if b.Spec.ServiceID == "" {
 			entry.Names = append(entry.Names, e.Aliases...) // those of a task are its service's
 		}

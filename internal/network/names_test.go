@@ -25,6 +25,7 @@ func TestNamesOfServicesAndTasks(t *testing.T) {
 	attached.ServiceID, attached.Slot, attached.Name = "", 0, "box"
 	global := task
 	global.Slot = 0
+	d := newDirectory(true)
 	for name, c := range map[string]struct {
 		endpoint shoal.Endpoint
 		service  shoal.ServiceEntry
@@ -37,7 +38,7 @@ func TestNamesOfServicesAndTasks(t *testing.T) {
 		"global":             {global, vip, "0123456789ab a_web.1.t tasks.a_web tasks.web"},
 		"attached container": {attached, shoal.ServiceEntry{}, "0123456789ab box web"},
 	} {
-		got := endpointNames(c.endpoint, c.service)["net"]
+		got := d.endpointNames(c.endpoint, c.service)["net"]
 		slices.Sort(got.Names)
 		if text := strings.Join(got.Names, " "); text != c.want {
 			t.Errorf("%s: %s, want %s", name, text, c.want)
@@ -46,7 +47,7 @@ func TestNamesOfServicesAndTasks(t *testing.T) {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}
-	if got := serviceNames(vip)["net"]; strings.Join(got.Names, " ") != "a_web web" || len(got.Addrs) != 2 || got.Reverse {
+	if got := d.serviceNames(vip)["net"]; strings.Join(got.Names, " ") != "a_web web" || len(got.Addrs) != 2 || got.Reverse {
 		t.Errorf("service: %+v", got)
 	}
 }

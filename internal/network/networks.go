@@ -106,7 +106,7 @@ func New(cfg Config) (*Networks, error) {
 	}
 	n := &Networks{cfg: cfg, log: cfg.Log, plane: plane, dir: filepath.Join(cfg.ExecRoot, "network"),
 		locals: map[string]*localNetwork{}, boxes: map[string]*box{}, arrived: make(chan struct{}),
-		directory: newDirectory(), holds: map[portKey]*hold{}, journal: journal{path: filepath.Join(cfg.ExecRoot, "network", "table.json")}}
+		directory: newDirectory(dataplane.IPv6()), holds: map[portKey]*hold{}, journal: journal{path: filepath.Join(cfg.ExecRoot, "network", "table.json")}}
 	n.forwarder = dns.NewForwarder(dns.ForwarderConfig{Log: cfg.Log, Dial: n.dial})
 	for _, dir := range []string{n.dir, n.localDir()} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -115,6 +115,9 @@ func New(cfg Config) (*Networks, error) {
 	}
 	if n.wireKey, err = loadKey(filepath.Join(n.dir, "wireguard.key")); err != nil {
 		return nil, err
+	}
+	if !dataplane.IPv6() {
+		cfg.Log.Info("the kernel has no IPv6, networks go without")
 	}
 	if err := errors.Join(n.loadLocals(), n.loadTable(), n.loadBoxes()); err != nil {
 		return nil, err
@@ -159,6 +162,7 @@ func (n *Networks) Update(ctx context.Context, delta *shoal.TableDelta) error {
 		part := shoal.Difference(n.table, table)
 		delta = &part
 	}
+	dead := n.dead(delta)
 	n.update(delta)
 	close(n.arrived)
 	n.arrived = make(chan struct{})
@@ -173,7 +177,11 @@ func (n *Networks) Update(ctx context.Context, delta *shoal.TableDelta) error {
 	if err := n.remember(delta); err != nil {
 		return err
 	}
-	return n.converge(ctx)
+	err = n.converge(ctx)
+	if len(dead) > 0 {
+		err = errors.Join(err, n.plane.Reset(ctx, dead))
+	}
+	return err
 }
 
 // Table is the table in force.

@@ -20,7 +20,7 @@ func (n *Networks) planLocked() *dataplane.Config {
 			continue
 		}
 		mtu, _ := strconv.Atoi(l.Spec.Options[shoal.OptionMTU]) // 0, the default, if it is not set
-		c.Bridges[l.bridge()] = &dataplane.Bridge{Name: l.bridge(), Gateway: l.gateway(), MTU: mtu, Internal: l.Spec.Internal,
+		c.Bridges[l.bridge()] = &dataplane.Bridge{Name: l.bridge(), Gateway: l.gateway(), Gateway6: l.gateway6(), MTU: mtu, Internal: l.Spec.Internal,
 			NoICC: !l.option(optionICC, true), Masquerade: l.option(optionMasquerade, true)}
 	}
 	self := n.table.Peers[n.table.NodeID]
@@ -91,11 +91,14 @@ func (n *Networks) planBox(b *box, c *dataplane.Config) *dataplane.Sandbox {
 		}
 		d := dataplane.Endpoint{Name: e.Info.Interface, Bridge: e.Bridge, Overlay: e.Overlay, Parent: e.Parent, Addr: e.Info.Addr, MAC: e.Info.MAC,
 			OnLink: further(n.table.Networks[e.Overlay], e.Info.Addr)}
+		if n.ipv6 {
+			d.Addr6 = e.Info.Addr6
+		}
 		if e.Bridge == "" && e.Overlay == "" && e.Parent == "" {
-			d.Addr = netip.PrefixFrom(d.Addr.Addr(), 32)
+			d.Addr, d.Addr6 = alone(d.Addr), alone(d.Addr6)
 		}
 		if e == exit {
-			d.Gateway = e.Info.Gateway
+			d.Gateway, d.Gateway6 = e.Info.Gateway, e.Info.Gateway6
 		}
 		s.Endpoints = append(s.Endpoints, d)
 		if e.Overlay != "" {
@@ -106,6 +109,14 @@ func (n *Networks) planBox(b *box, c *dataplane.Config) *dataplane.Sandbox {
 		s.DNSPortUDP, s.DNSPortTCP = b.resolver.Ports()
 	}
 	return s
+}
+
+// alone is the address as the only one of its subnet.
+func alone(p netip.Prefix) netip.Prefix {
+	if !p.IsValid() {
+		return p
+	}
+	return netip.PrefixFrom(p.Addr(), p.Addr().BitLen())
 }
 
 // further is the subnets of an overlay in the address's family that the address is not in.
@@ -147,9 +158,18 @@ func publishedBy(b *box) []dataplane.Port {
 		return nil
 	}
 	var out []dataplane.Port
-	for _, p := range b.Ports {
-		out = append(out, dataplane.Port{Protocol: p.Protocol, Port: p.HostPort, HostIP: p.HostIP,
-			Backends: []dataplane.Backend{{Addr: exit.Info.Addr.Addr(), Port: p.Target}}})
+	for i, p := range b.Ports {
+		port := dataplane.Port{Protocol: p.Protocol, Port: p.HostPort, HostIP: p.HostIP}
+		everywhere := i < len(b.Spec.Ports) && !b.Spec.Ports[i].HostIP.IsValid()
+		if everywhere || p.HostIP.Is4() {
+			port.Backends = append(port.Backends, dataplane.Backend{Addr: exit.Info.Addr.Addr(), Port: p.Target})
+		}
+		if exit.Info.Addr6.IsValid() && (everywhere || p.HostIP.Is6()) {
+			port.Backends = append(port.Backends, dataplane.Backend{Addr: exit.Info.Addr6.Addr(), Port: p.Target})
+		}
+		if len(port.Backends) > 0 { // else nobody listens on what is held
+			out = append(out, port)
+		}
 	}
 	return out
 }
@@ -161,12 +181,7 @@ func (n *Networks) planIngressLocked(c *dataplane.Config) {
 	if mesh.VNI == 0 || !self.IngressAddr.IsValid() || !self.DataAddr.IsValid() || len(mesh.IPAM) == 0 {
 		return
 	}
-	subnet, err := netip.ParsePrefix(mesh.IPAM[0].Subnet)
-	if err != nil {
-		n.log.Error("ingress network has no subnet", "subnet", mesh.IPAM[0].Subnet, "err", err)
-		return
-	}
-	in := &dataplane.Ingress{VNI: mesh.VNI, Port: n.tunnelPort(), Local: self.DataAddr, Addr: netip.PrefixFrom(self.IngressAddr, subnet.Bits()),
+	in := &dataplane.Ingress{VNI: mesh.VNI, Port: n.tunnelPort(), Local: self.DataAddr, Addr: within(mesh, self.IngressAddr),
 		Tasks: n.vias, LocalTasks: n.localTasks(), Gwbridge: shoal.GwbridgeName}
 	if mesh.Encrypted() {
 		if !n.addWire(c, self) {
@@ -174,11 +189,19 @@ func (n *Networks) planIngressLocked(c *dataplane.Config) {
 		}
 		in.Encrypted, in.Local, in.MTU = true, self.TunnelAddr, n.overWireMTU(self)
 	}
+	if n.ipv6 {
+		in.Addr6 = within(mesh, self.IngressAddr6)
+	}
 	for _, p := range n.table.Peers {
 		vtep := n.vtep(n.mesh, p)
-		if p.NodeID != self.NodeID && p.IngressAddr.IsValid() && vtep.IsValid() {
-			in.Peers = append(in.Peers, dataplane.IngressPeer{Addr: p.IngressAddr, VTEP: vtep, Host: p.DataAddr})
+		if p.NodeID == self.NodeID || !p.IngressAddr.IsValid() || !vtep.IsValid() {
+			continue
 		}
+		peer := dataplane.IngressPeer{Addr: p.IngressAddr, VTEP: vtep, Host: p.DataAddr}
+		if n.ipv6 && in.Addr6.IsValid() {
+			peer.Addr6, peer.Hosts6 = p.IngressAddr6, p.HostAddrs6
+		}
+		in.Peers = append(in.Peers, peer)
 	}
 	slices.SortFunc(in.Peers, func(a, b dataplane.IngressPeer) int { return a.Addr.Compare(b.Addr) })
 	n.setLocals(in.LocalTasks)
@@ -191,7 +214,23 @@ func (n *Networks) localTasks() map[netip.Addr]netip.Addr {
 	for _, b := range n.boxes {
 		if exit := exitOf(b.Endpoints); b.planned && b.Spec.IngressAddr.IsValid() && exit != nil && exit.hidden() {
 			out[b.Spec.IngressAddr.Addr()] = exit.Info.Addr.Addr()
+			if b.Spec.IngressAddr6.IsValid() && exit.Info.Addr6.IsValid() {
+				out[b.Spec.IngressAddr6.Addr()] = exit.Info.Addr6.Addr()
+			}
 		}
 	}
 	return out
+}
+
+// within is the address with the length of the network's subnet that it is in; invalid if the address is.
+func within(net shoal.Network, addr netip.Addr) netip.Prefix {
+	for _, s := range net.IPAM {
+		if p, err := netip.ParsePrefix(s.Subnet); err == nil && p.Contains(addr) {
+			return netip.PrefixFrom(addr, p.Bits())
+		}
+	}
+	if !addr.IsValid() {
+		return netip.Prefix{}
+	}
+	return netip.PrefixFrom(addr, map[bool]int{true: 24, false: 64}[addr.Is4()])
 }

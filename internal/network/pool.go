@@ -1,6 +1,7 @@
 package network
 
 import (
+	"crypto/rand"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
@@ -51,6 +52,17 @@ func freeSubnet(pools []AddressPool, used []netip.Prefix) (netip.Prefix, error) 
 	return netip.Prefix{}, errNoPool()
 }
 
+// localSubnet6 is a random subnet of unique local addresses (RFC 4193).
+func localSubnet6(used []netip.Prefix) netip.Prefix {
+	for {
+		b := [16]byte{0: 0xfd}
+		_, _ = rand.Read(b[1:6]) // never fails
+		if p := netip.PrefixFrom(netip.AddrFrom16(b), 64); !overlapsAny(p, used) {
+			return p
+		}
+	}
+}
+
 func overlapsAny(p netip.Prefix, others []netip.Prefix) bool {
 	for _, o := range others {
 		if o.Overlaps(p) {
@@ -98,13 +110,10 @@ func (a *addresses) take(want netip.Addr, now time.Time) (netip.Addr, error) {
 		a.used[want] = true
 		return want, nil
 	}
-	first, size := number(a.within.Addr()), uint64(1)<<(32-a.within.Bits())
-	network, broadcast := number(a.subnet.Addr()), uint32(uint64(number(a.subnet.Addr()))+uint64(1)<<(32-a.subnet.Bits())-1)
 	var tired netip.Addr
-	for i := range size {
-		v := first + uint32(i)
-		c := address(v)
-		if a.used[c] || a.subnet.Bits() < 31 && (v == network || v == broadcast) {
+	for c := a.within.Addr(); a.within.Contains(c); c = c.Next() {
+		// The first address is the network's and the last one, of IPv4, means everyone.
+		if a.used[c] || a.subnet.Bits() < c.BitLen()-1 && (c == a.subnet.Addr() || c.Is4() && !a.subnet.Contains(c.Next())) {
 			continue
 		}
 		if since, ok := a.released[c]; ok && now.Sub(since) < rest {
@@ -122,7 +131,7 @@ func (a *addresses) take(want netip.Addr, now time.Time) (netip.Addr, error) {
 		delete(a.released, tired)
 		return tired, nil
 	}
-	return netip.Addr{}, fmt.Errorf("no available IPv4 addresses on this network's address pools%w", hidden{errdefs.ErrUnavailable})
+	return netip.Addr{}, fmt.Errorf("no available %s addresses on this network's address pools%w", map[bool]string{true: "IPv4", false: "IPv6"}[a.subnet.Addr().Is4()], hidden{errdefs.ErrUnavailable})
 }
 
 func (a *addresses) release(addr netip.Addr, now time.Time) {

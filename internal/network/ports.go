@@ -53,7 +53,7 @@ func (n *Networks) bindPorts(b *box) error {
 
 func (n *Networks) bindLocked(want shoal.PortBinding, owner string) (shoal.PortBinding, error) {
 	addr := want.HostIP
-	if !addr.IsValid() || addr.IsUnspecified() {
+	if !addr.IsValid() {
 		addr = netip.IPv4Unspecified()
 	}
 	want.HostIP = addr
@@ -74,7 +74,8 @@ func (n *Networks) bindLocked(want shoal.PortBinding, owner string) (shoal.PortB
 // holdLocked binds the port; port 0 leaves the choice to the kernel.
 func (n *Networks) holdLocked(key portKey, owner string) (uint16, error) {
 	for k := range n.holds {
-		if key.Port != 0 && k.Protocol == key.Protocol && k.Port == key.Port && (k.Addr == key.Addr || k.Addr.IsUnspecified() || key.Addr.IsUnspecified()) {
+		if key.Port != 0 && k.Protocol == key.Protocol && k.Port == key.Port && k.Addr.Is4() == key.Addr.Is4() &&
+			(k.Addr == key.Addr || k.Addr.IsUnspecified() || key.Addr.IsUnspecified()) {
 			return 0, fmt.Errorf("Bind for %s:%d failed: port is already allocated%w", key.Addr, key.Port, hidden{errdefs.ErrUnknown}) //nolint:staticcheck // Docker's wording
 		}
 	}
@@ -99,19 +100,31 @@ func bind(key *portKey) (int, error) {
 	case shoal.SCTP:
 		proto = unix.IPPROTO_SCTP
 	}
-	fd, err := unix.Socket(unix.AF_INET, kind|unix.SOCK_CLOEXEC, proto)
+	family, at := unix.AF_INET, unix.Sockaddr(nil)
+	if key.Addr.Is4() {
+		at = &unix.SockaddrInet4{Addr: key.Addr.As4(), Port: int(key.Port)}
+	} else {
+		family, at = unix.AF_INET6, &unix.SockaddrInet6{Addr: key.Addr.As16(), Port: int(key.Port)}
+	}
+	fd, err := unix.Socket(family, kind|unix.SOCK_CLOEXEC, proto)
 	if err != nil {
 		return -1, err
 	}
-	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: key.Addr.As4(), Port: int(key.Port)}); err != nil {
+	if family == unix.AF_INET6 {
+		err = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1)
+	}
+	if err := errors.Join(err, unix.Bind(fd, at)); err != nil {
 		return -1, errors.Join(errOf(err), unix.Close(fd))
 	}
 	name, err := unix.Getsockname(fd)
 	if err != nil {
 		return -1, errors.Join(err, unix.Close(fd))
 	}
-	if in4, ok := name.(*unix.SockaddrInet4); ok {
-		key.Port = uint16(in4.Port)
+	switch bound := name.(type) {
+	case *unix.SockaddrInet4:
+		key.Port = uint16(bound.Port)
+	case *unix.SockaddrInet6:
+		key.Port = uint16(bound.Port)
 	}
 	return fd, nil
 }

@@ -173,14 +173,23 @@ func (n *Networks) addLocalLocked(b *box, l *localNetwork, req shoal.EndpointReq
 	if err != nil {
 		return err
 	}
-	e := n.newEndpoint(b, l.Network, netip.PrefixFrom(addr, l.gateway().Bits()), req)
+	var addr6 netip.Prefix
+	if l.pool6 != nil {
+		a, err := l.pool6.take(req.Addr6, time.Now())
+		if err != nil {
+			l.pool.release(addr, time.Now())
+			return err
+		}
+		addr6 = netip.PrefixFrom(a, l.gateway6().Bits())
+	}
+	e := n.newEndpoint(b, l.Network, netip.PrefixFrom(addr, l.gateway().Bits()), addr6, req)
 	if l.Spec.Driver == shoal.DriverMacvlan {
 		e.Parent = l.Spec.Options[optionParent]
 	} else {
 		e.Bridge = l.bridge()
 	}
 	if !l.Spec.Internal {
-		e.Info.Gateway = l.gateway().Addr()
+		e.Info.Gateway, e.Info.Gateway6 = l.gateway().Addr(), l.gateway6().Addr()
 	}
 	b.Endpoints = append(b.Endpoints, e)
 	return nil
@@ -198,9 +207,8 @@ func (n *Networks) addOverlayLocked(ctx context.Context, b *box, req shoal.Endpo
 			return fmt.Errorf("Could not attach to network %s: %w", req.Network, err) //nolint:staticcheck // Docker's wording
 		}
 		attachment, req.Network = id, given.NetworkID
-		if p, err := netip.ParsePrefix(given.Addresses[0]); err == nil {
-			req.Addr = p.Addr()
-		}
+		addr, addr6 := given.Prefixes()
+		req.Addr, req.Addr6 = addr.Addr(), addr6.Addr()
 	}
 	net, err := n.awaitLocked(ctx, req.Network)
 	if err == nil && (!req.Addr.IsValid() || len(net.IPAM) == 0) {
@@ -214,13 +222,7 @@ func (n *Networks) addOverlayLocked(ctx context.Context, b *box, req shoal.Endpo
 		}
 		return err
 	}
-	bits := 24
-	for _, s := range net.IPAM {
-		if p, err := netip.ParsePrefix(s.Subnet); err == nil && p.Contains(req.Addr) {
-			bits = p.Bits()
-		}
-	}
-	e := n.newEndpoint(b, net, netip.PrefixFrom(req.Addr, bits), req)
+	e := n.newEndpoint(b, net, within(net, req.Addr), within(net, req.Addr6), req)
 	e.Overlay, e.Network, e.Attachment = net.ID, &net, attachment
 	b.Endpoints = append(b.Endpoints, e)
 	return nil
@@ -257,13 +259,13 @@ func (n *Networks) awaitLocked(ctx context.Context, name string) (shoal.Network,
 	}
 }
 
-func (n *Networks) newEndpoint(b *box, net shoal.Network, addr netip.Prefix, req shoal.EndpointRequest) *endpoint {
+func (n *Networks) newEndpoint(b *box, net shoal.Network, addr, addr6 netip.Prefix, req shoal.EndpointRequest) *endpoint {
 	mac := req.MAC
 	if mac == "" {
 		mac = dataplane.MAC(addr.Addr())
 	}
 	e := &endpoint{Aliases: req.Aliases, Info: shoal.EndpointInfo{Network: net.Spec.Name, NetworkID: net.ID, EndpointID: newLocalID(),
-		Interface: b.freeInterface(), Addr: addr, MAC: mac, Aliases: req.Aliases, DriverOpts: req.DriverOpts}}
+		Interface: b.freeInterface(), Addr: addr, Addr6: addr6, MAC: mac, Aliases: req.Aliases, DriverOpts: req.DriverOpts}}
 	if net.Spec.Name != defaultBridge {
 		e.Info.DNSNames = dnsNames(b.Spec, req.Aliases)
 	}
@@ -317,7 +319,7 @@ func (n *Networks) addIngress(b *box) {
 	if known, ok := n.table.Networks[n.mesh]; ok {
 		net = known
 	}
-	b.Endpoints = append(b.Endpoints, n.newEndpoint(b, net, b.Spec.IngressAddr, shoal.EndpointRequest{}))
+	b.Endpoints = append(b.Endpoints, n.newEndpoint(b, net, b.Spec.IngressAddr, b.Spec.IngressAddr6, shoal.EndpointRequest{}))
 }
 
 // openResolver gives the box its resolver, if it is one that has it.
@@ -385,6 +387,9 @@ func (n *Networks) unmake(ctx context.Context, b *box) error {
 func (n *Networks) releaseLocked(e *endpoint) {
 	if l := n.locals[e.Info.NetworkID]; l != nil && l.pool != nil {
 		l.pool.release(e.Info.Addr.Addr(), time.Now())
+		if l.pool6 != nil && e.Info.Addr6.IsValid() {
+			l.pool6.release(e.Info.Addr6.Addr(), time.Now())
+		}
 	}
 }
 

@@ -39,6 +39,8 @@ type Peer struct {
 	// TunnelAddr and TunnelKey are what encrypted traffic is sent to: the node's address in TunnelRange, and its public key.
 	TunnelAddr netip.Addr
 	TunnelKey  string
+	// HostAddrs6 are the addresses that the node itself has: a client with one of them is the node.
+	HostAddrs6 []netip.Addr
 	// ProbeAddr is where the node answers liveness probes (UDP 7946 unless said otherwise).
 	ProbeAddr netip.AddrPort
 }

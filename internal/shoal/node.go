@@ -70,8 +70,8 @@ type NodeDescription struct {
 	TLS       TLSInfo
 	// Routes is the subnets that the node's host reaches outside of shoal; networks must not overlap them.
 	Routes []string
-	// IPv6 tells whether the node's host has an IPv6 address that reaches beyond its own links.
-	IPv6 bool
+	// Addrs6 are the IPv6 addresses of the node's host that reach beyond its own links.
+	Addrs6 []string
 }
 
 // Plugin is something a node can do: {Network, overlay}, {Log, json-file}, {Volume, local}.

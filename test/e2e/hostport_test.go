@@ -1,10 +1,16 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
+	"io"
+	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/shoal-dev/shoal/test/lab"
 )
 
 func TestHostModePortsAnswerOnlyWhereTheTaskIs(t *testing.T) {
@@ -36,26 +42,87 @@ func TestHostModePortsAnswerOnlyWhereTheTaskIs(t *testing.T) {
 }
 
 // The published port of the mesh shows tasks the client's own address, whichever node it came in by.
+// asked is what a task tells of whom it sees, in answer to one request or one datagram from a namespace.
+func asked(from *lab.Host, network, addr string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	defer cancel()
+	conn, err := from.Dial(ctx, network, addr)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = conn.Close() }()
+	if err := conn.SetDeadline(time.Now().Add(3 * time.Second)); err != nil {
+		return "", err
+	}
+	if _, err := io.WriteString(conn, "GET / HTTP/1.0\r\n\r\n"); err != nil {
+		return "", err
+	}
+	answer := make([]byte, 4096)
+	n, err := conn.Read(answer)
+	if err != nil {
+		return "", err
+	}
+	_, peer, found := strings.Cut(string(answer[:n]), "peer=")
+	if !found {
+		return "", fmt.Errorf("answer %q", answer[:n])
+	}
+	return strings.TrimSpace(peer), nil
+}
+
+// A task sees the address of whom it talks to, through every node, whether it runs there or not.
 func TestTasksSeeTheClientsAddress(t *testing.T) {
 	c := newCluster(t, "address")
-	c.ok(c.n1, "service", "create", "-q", "--name", "web", "-p", "8080:80", "nginx")
-	for _, n := range c.Nodes() {
-		path := "/via-" + n.Name
-		resp, err := c.http().Get("http://" + n.Addr + ":8080" + path)
-		if err != nil {
-			t.Fatal(err)
+	c.ok(c.n1, "service", "create", "-q", "--no-resolve-image", "--name", "web", "--replicas", "2", "--constraint", "node.role==worker", "--replicas-max-per-node", "1",
+		"-p", "8080:80", "-p", "8080:80/udp", "srv:1")
+	sees := func(from *lab.Host, network, addr string, want ...string) {
+		t.Helper()
+		for range 4 { // each task, twice
+			var got string
+			c.eventually(5*time.Second, network+" to "+addr+" from "+from.Name, func() (err error) { // a lost datagram is not sent again
+				got, err = asked(from, network, net.JoinHostPort(addr, "8080"))
+				return err
+			})
+			if !slices.Contains(want, got) {
+				t.Errorf("%s to %s from %s: the task sees %s, not %v", network, addr, from.Name, got, want)
+			}
 		}
-		_ = resp.Body.Close()
-		c.eventually(5*time.Second, "the request is logged", func() error {
-			for line := range strings.Lines(c.docker(c.n1, "service", "logs", "--raw", "web").Stdout) {
-				if strings.Contains(line, path+" ") {
-					if from, _, _ := strings.Cut(line, " "); from != c.client.Addr {
-						t.Errorf("over %s the client is %s to the task, not %s", n.Name, from, c.client.Addr)
-					}
-					return nil
+	}
+	own := map[*lab.Node][]string{}
+	for _, n := range c.Nodes() {
+		for line := range strings.Lines(c.inside(n.Namespace(), "ip", "-o", "addr")) {
+			addr, _, _ := strings.Cut(strings.Fields(line)[3], "/")
+			own[n] = append(own[n], addr)
+		}
+	}
+	for _, network := range []string{"tcp", "udp"} {
+		for _, n := range c.Nodes() {
+			sees(c.client, network, n.Addr, c.client.Addr)
+			sees(c.client, network, n.Addr6, c.client.Addr6)
+			// A client on the node itself has an address of the node's.
+			for _, addr := range []string{"127.0.0.1", n.Addr, n.Addr6} {
+				sees(n.Host, network, addr, own[n]...)
+			}
+		}
+	}
+	// A task that calls a published port is seen with its own address, or with one of its node's; only if that leads it by way of
+	// another node back to its own one, with that other node's.
+	c.ok(c.n1, "service", "create", "-q", "--no-resolve-image", "--name", "caller", "--mode", "global", "busybox", "sleep", "1d")
+	for _, n := range c.Nodes() {
+		caller := c.ok(n, "ps", "-q", "--filter", "label=com.docker.swarm.service.name=caller")
+		mine := append(strings.Fields(c.ok(n, "exec", caller, "hostname", "-i")), own[n]...)
+		here := c.ok(n, "ps", "-q")
+		for _, to := range c.Nodes() {
+			for range 2 {
+				answer := c.ok(n, "exec", caller, "wget", "-qO-", "http://"+to.Addr+":8080/")
+				var host, version, peer string
+				if _, err := fmt.Sscanf(answer, "host=%s v=%s peer=%s", &host, &version, &peer); err != nil {
+					t.Fatalf("answer %q: %v", answer, err)
+				}
+				returned := strings.Contains(here, host) && slices.Contains(own[to], peer)
+				if !slices.Contains(mine, peer) && !returned {
+					t.Errorf("a task on %s that calls %s is seen as %s, not one of %v", n.Name, to.Name, peer, mine)
 				}
 			}
-			return fmt.Errorf("no line with %s", path)
-		})
+		}
 	}
 }

@@ -154,7 +154,7 @@ func TestCommandsEndAsDockersDo(t *testing.T) {
 		}},
 		{"05-network.txt", []string{
 			"dup",                   // overlapping subnets are refused here
-			"--ipv6", "inspect six", // Docker never gets to allocate it without a subnet; here it works
+			"--ipv6", "inspect six", // an IPv6 subnet alone leaves a dead network in Docker
 		}},
 		{"06-volume.txt", []string{
 			"docker volume ls\n", "volume ls -q", "--cluster", // earlier transcripts had left volumes behind

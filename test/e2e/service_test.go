@@ -132,7 +132,7 @@ func TestBadInputIsRefusedAsDockerDoes(t *testing.T) {
 		{`network with name o1 already exists`, "network create -d overlay o1"},
 		{`Pool overlaps with other one on this address space`, "network create -d overlay --subnet 10.55.0.128/25 o2"},
 		{`Pool overlaps with other one on this address space`, "network create -d overlay --subnet 10.0.0.0/24 o2"},
-		{`IPv6 in overlay networks is not supported yet`, "network create -d overlay --ipv6 six"},
+		{`invalid subnet fd00:77::/64: IPv6 has not been enabled for this network`, "network create -d overlay --subnet fd00:77::/64 six"},
 		{`rpc error: code = Unknown desc = constraint expected one operator from ==, !=`, "service create -d --constraint bogus --name m nginx"},
 		{`code = InvalidArgument desc = name must be valid as a DNS name component`, "service create -d --name -x nginx"},
 		{`ContainerSpec: "BAD:image" is not a valid repository/tag`, "service create -d --no-resolve-image --name i BAD:image"},

@@ -69,10 +69,11 @@ func New(name, dir, binary string) (*Lab, error) {
 
 // Host is a machine on the wire without a daemon: a client.
 type Host struct {
-	Name string
-	Addr string
-	lab  *Lab
-	ns   netns.NsHandle
+	Name  string
+	Addr  string
+	Addr6 string
+	lab   *Lab
+	ns    netns.NsHandle
 }
 
 // Namespace is the host's network namespace as `nsenter --net=` takes it.
@@ -84,13 +85,13 @@ func namespacePath(name string) string      { return filepath.Join("/run/netns",
 // Prefix length of the wire.
 const prefixLength = 24
 
-// AddHost puts a machine on the wire, at 10.77.0.last.
+// AddHost puts a machine on the wire, at 10.77.0.last and fd77::last.
 func (l *Lab) AddHost(name string, last int) (*Host, error) {
 	ns, err := newNamespace(l.namespace(name))
 	if err != nil {
 		return nil, fmt.Errorf("make the namespace of %s: %w", name, err)
 	}
-	h := &Host{Name: name, Addr: fmt.Sprintf("10.77.0.%d", last), lab: l, ns: ns}
+	h := &Host{Name: name, Addr: fmt.Sprintf("10.77.0.%d", last), Addr6: fmt.Sprintf("fd77::%d", last), lab: l, ns: ns}
 	l.hosts = append(l.hosts, h)
 	if err := h.plug(); err != nil {
 		return nil, fmt.Errorf("connect %s: %w", name, err)
@@ -133,6 +134,14 @@ func (h *Host) plug() error {
 		return err
 	}
 	if err := in.AddrAdd(eth0, addr); err != nil {
+		return err
+	}
+	addr6, err := netlink.ParseAddr(h.Addr6 + "/64")
+	if err != nil {
+		return err
+	}
+	addr6.Flags = unix.IFA_F_NODAD                                                      // usable at once
+	if err := in.AddrAdd(eth0, addr6); err != nil && !errors.Is(err, unix.EOPNOTSUPP) { // a kernel without IPv6
 		return err
 	}
 	lo, err := in.LinkByName("lo")

@@ -1,0 +1,135 @@
+package dns
+
+import (
+	"encoding/binary"
+	"errors"
+	"net"
+	"net/netip"
+	"strings"
+
+	"github.com/miekg/dns"
+)
+
+// A packet is answered where it is read if it asks plainly for addresses that a zone has: that is nearly all that containers ask for
+// within the cluster, and making messages of it would cost several times as much. Everything else takes the long way.
+
+const (
+	headerSize = 12
+	// plainFlags is the bits of a query's flags that make no difference to a plain answer: RD, AD and CD.
+	plainFlags  = 0x0130
+	answerFlags = 0x8080 // a response, and recursion is available
+	recursion   = 0x0100
+	toQuestion  = 0xc00c // a name that is the question's
+	headSize    = 12     // of a record whose name is that
+	// largestQuery is more than any query needs; a longer one is no message when it is cut off.
+	largestQuery = 4096
+)
+
+// plainQuestion reads the name, in lower case, and the type from a packet that asks for addresses and for nothing else; end is
+// where the question ends.
+func plainQuestion(packet []byte) (name string, kind uint16, end int, ok bool) {
+	if len(packet) < headerSize || binary.BigEndian.Uint16(packet[2:])&^plainFlags != 0 ||
+		binary.BigEndian.Uint64(packet[4:]) != 1<<48 { // one question and no records
+		return "", 0, 0, false
+	}
+	var text strings.Builder
+	at := headerSize
+	for {
+		if at >= len(packet) {
+			return "", 0, 0, false
+		}
+		size := int(packet[at])
+		at++
+		if size == 0 {
+			break
+		}
+		if size > 63 || at+size > len(packet) {
+			return "", 0, 0, false
+		}
+		if text.Len() > 0 {
+			text.WriteByte('.')
+		}
+		for _, c := range packet[at : at+size] {
+			switch {
+			case 'A' <= c && c <= 'Z':
+				c += 'a' - 'A'
+			case 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '-', c == '_':
+			default:
+				return "", 0, 0, false // needs care
+			}
+			text.WriteByte(c)
+		}
+		at += size
+	}
+	if len(packet) != at+4 || at > headerSize+255 || binary.BigEndian.Uint16(packet[at+2:]) != dns.ClassINET {
+		return "", 0, 0, false
+	}
+	kind = binary.BigEndian.Uint16(packet[at:])
+	return text.String(), kind, at + 4, kind == dns.TypeA || kind == dns.TypeAAAA
+}
+
+// plainAnswer appends the answer to a plain question to out; false if the packet must take the long way.
+func (s *Scope) plainAnswer(packet, out []byte) ([]byte, bool) {
+	name, kind, end, ok := plainQuestion(packet)
+	if !ok || strings.HasPrefix(name, "_") || strings.HasSuffix(name, ".arpa") {
+		return nil, false
+	}
+	found, _ := s.find(name)
+	if len(found) == 0 {
+		return nil, false
+	}
+	addrs := addrsOf(found, kind == dns.TypeA, kind == dns.TypeAAAA)
+	if end+len(addrs)*(headSize+16) > dns.MinMsgSize {
+		return nil, false // it may not fit
+	}
+	out = append(out, packet[:end]...)
+	flags := binary.BigEndian.Uint16(packet[2:]) & (recursion | 0x0010) // RD and CD are given back
+	binary.BigEndian.PutUint16(out[2:], flags|answerFlags)
+	binary.BigEndian.PutUint16(out[6:], uint16(len(addrs))) // #nosec G115 -- few enough to fit a packet
+	for _, a := range addrs {
+		out = binary.BigEndian.AppendUint16(out, toQuestion)
+		out = binary.BigEndian.AppendUint16(out, kind)
+		out = binary.BigEndian.AppendUint16(out, dns.ClassINET)
+		out = binary.BigEndian.AppendUint32(out, ttl)
+		out = binary.BigEndian.AppendUint16(out, uint16(a.BitLen()/8)) // #nosec G115 -- 4 or 16
+		out = append(out, a.AsSlice()...)
+	}
+	return out, true
+}
+
+// servePackets answers by UDP until the socket is closed.
+func (r *Resolver) servePackets(conn *net.UDPConn) {
+	in, out := make([]byte, largestQuery), make([]byte, 0, dns.MinMsgSize)
+	for {
+		size, from, err := conn.ReadFromUDPAddrPort(in)
+		if err != nil {
+			if !errors.Is(err, net.ErrClosed) {
+				r.log.Warn("resolver stopped", "err", err)
+			}
+			return
+		}
+		if answer, ok := r.scope.Load().plainAnswer(in[:size], out); ok {
+			_, _ = conn.WriteToUDPAddrPort(answer, from) // the container is free not to wait for it
+			continue
+		}
+		packet := append([]byte(nil), in[:size]...)
+		r.done.Go(func() { r.servePacket(conn, packet, from) })
+	}
+}
+
+// servePacket takes the long way.
+func (r *Resolver) servePacket(conn *net.UDPConn, packet []byte, from netip.AddrPort) {
+	query := new(dns.Msg)
+	var reply *dns.Msg
+	switch err := query.Unpack(packet); {
+	case len(packet) < headerSize || query.Response:
+		return // not to be answered, lest two servers talk for ever
+	case err != nil:
+		reply = new(dns.Msg).SetRcodeFormatError(query)
+	default:
+		reply = r.respond(query, true)
+	}
+	if answer, err := reply.Pack(); err == nil {
+		_, _ = conn.WriteToUDPAddrPort(answer, from)
+	}
+}
