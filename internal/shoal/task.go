@@ -343,4 +343,6 @@ type FileReference struct {
 	Mode     uint32
 	// Runtime marks a config that is no file in the container.
 	Runtime bool
+	// Generation is the one of the data that was current when the reference was made.
+	Generation uint64 `json:",omitempty"`
 }
