@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -77,7 +78,22 @@ func (a *Agent) assign(ctx context.Context, tasks *rpc.Tasks) error {
 			}
 		}
 	}
+	a.dropDependenciesLocked()
 	return nil
+}
+
+// dropDependenciesLocked forgets the secrets and configs of tasks that are here no more.
+func (a *Agent) dropDependenciesLocked() {
+	used := map[shoal.ID]bool{}
+	for _, r := range a.runners {
+		if c := r.current().Spec.Container; c != nil {
+			for _, ref := range slices.Concat(c.Secrets, c.Configs) {
+				used[ref.ID] = true
+			}
+		}
+	}
+	maps.DeleteFunc(a.deps.Secrets, func(id shoal.ID, _ shoal.Secret) bool { return !used[id] })
+	maps.DeleteFunc(a.deps.Configs, func(id shoal.ID, _ shoal.Config) bool { return !used[id] })
 }
 
 func (a *Agent) keepDependenciesLocked(tasks *rpc.Tasks) {
