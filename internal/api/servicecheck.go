@@ -31,7 +31,7 @@ func checkService(s shoal.ServiceSpec) error {
 	case len(s.Name) > maxNameLength:
 		return shoal.InvalidArgument("name must be 63 characters or fewer")
 	}
-	for _, check := range []func(shoal.ServiceSpec) error{checkResources, checkPlacement, checkContainer, checkUpdates, checkEndpoint, checkPublish, checkJob} {
+	for _, check := range []func(shoal.ServiceSpec) error{checkResources, checkPlacement, checkContainer, checkUpdates, checkEndpoint, checkPublish, checkReady, checkJob} {
 		if err := check(s); err != nil {
 			return err
 		}
@@ -147,6 +147,14 @@ func checkPublish(s shoal.ServiceSpec) error {
 		ports = s.Endpoint.Ports
 	}
 	if _, err := shoal.PublishRules(s.Labels, ports); err != nil {
+		return shoal.InvalidArgument("%v", err)
+	}
+	return nil
+}
+
+// checkReady refuses labels that are meant for a readiness check and make none.
+func checkReady(s shoal.ServiceSpec) error {
+	if _, err := shoal.ReadyCheckOf(s.Labels); err != nil {
 		return shoal.InvalidArgument("%v", err)
 	}
 	return nil
