@@ -43,7 +43,7 @@ func TestTwoHundredServicesOnOneOverlay(t *testing.T) {
 	})
 	t.Logf("%d tasks ran after %v", services*replicas, time.Since(began).Round(time.Second))
 
-	want := c.namesOf("net", services)
+	want := c.namesOf(services)
 	for _, n := range c.Nodes() {
 		c.eventually(10*time.Second, "names are right on "+n.Name, func() error { return c.asksRight(n, want) })
 	}
@@ -63,7 +63,7 @@ func TestTwoHundredServicesOnOneOverlay(t *testing.T) {
 }
 
 // namesOf is what the managers say that the names of services s0, s1, … lead to.
-func (c *cluster) namesOf(network string, services int) map[string][]string {
+func (c *cluster) namesOf(services int) map[string][]string {
 	c.t.Helper()
 	want := map[string][]string{}
 	names := make([]string, services)
