@@ -33,6 +33,10 @@ func (p *Plane) Drift(thorough bool) []string {
 			parts = append(parts, "bridge "+name)
 		}
 	}
+	if w := p.applied.wire; w != nil && !p.wireIntact(w, thorough) {
+		p.applied.wire = nil
+		parts = append(parts, "wire")
+	}
 	if in := p.applied.ingress; in != nil && !p.ingressIntact(in, thorough) {
 		p.applied.ingress = nil
 		parts = append(parts, "ingress")
@@ -63,6 +67,9 @@ func (p *Plane) Parts() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	count := len(p.applied.bridges) + len(p.applied.overlays) + len(p.applied.sandboxes)
+	if p.applied.wire != nil {
+		count++
+	}
 	if p.applied.ingress != nil {
 		count++
 	}

@@ -17,6 +17,8 @@ import (
 
 func native32(v uint32) []byte { return binaryutil.NativeEndian.PutUint32(v) }
 
+func be32(v uint32) []byte { return binary.BigEndian.AppendUint32(nil, v) }
+
 func be16(v uint16) []byte { return binary.BigEndian.AppendUint16(nil, v) }
 
 // family is IPv4 or IPv6, as rules see them.

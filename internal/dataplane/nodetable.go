@@ -49,6 +49,7 @@ func nodeRules(c *Config) *ruleset {
 	}
 	post.rule(fromWithin(netip.MustParsePrefix("127.0.0.0/8")), oifIn("bridges"), masquerade())
 	publish(rs, c)
+	encryptedRules(rs, c)
 	if c.Ingress != nil {
 		ingressRules(rs, c.Ingress, forward, post)
 	}
@@ -161,7 +162,7 @@ func ingressRules(rs *ruleset, in *Ingress, forward, post *ruleChain) {
 	}
 	for _, p := range in.Peers {
 		marks.put(mac(p.Addr), native32(peerMark(p.Addr)))
-		rs.sets["returning"].add(slices.Concat(p.VTEP.AsSlice(), p.Addr.AsSlice()))
+		rs.sets["returning"].add(slices.Concat(p.Host.AsSlice(), p.Addr.AsSlice()))
 		for _, a := range p.Hosts6 {
 			rs.sets["returning6"].add(slices.Concat(a.AsSlice(), p.Addr6.AsSlice()))
 		}

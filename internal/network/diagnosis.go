@@ -71,7 +71,8 @@ func (n *Networks) mend(ctx context.Context, thorough bool) ([]string, error) {
 func (n *Networks) inWords(parts []string) []string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	names := map[string]string{"ingress": "routing mesh (device, forwarding entries, routes or routing rules)", "ports": "published ports (nftables rules)"}
+	names := map[string]string{"ingress": "routing mesh (device, forwarding entries, routes or routing rules)", "ports": "published ports (nftables rules)",
+		"wire": "encryption (WireGuard interface, address, routes or peers)"}
 	for id, net := range n.table.Networks {
 		names["overlay "+id] = "overlay network " + net.Spec.Name + " (bridge, VXLAN device or forwarding entries)"
 	}
@@ -111,8 +112,10 @@ func (n *Networks) Diagnose(ctx context.Context) shoal.Diagnosis {
 	d.Checked["resolvers"] = asked
 	d.Problems = append(d.Problems, wrong...)
 	d.Peers = n.checkPeers(ctx)
+	n.checkEncryption(&d)
 	for _, p := range d.Peers {
 		d.Problems = append(d.Problems, peerProblems(p)...)
+		d.Problems = append(d.Problems, encryptionProblems(p, time.Now())...)
 	}
 	d.Repaired, d.Repairs = n.repairs.list()
 	return d

@@ -153,8 +153,7 @@ func TestCommandsEndAsDockersDo(t *testing.T) {
 			"{{json .Endpoint}", // Docker keeps showing the mode of a service that once had ports
 		}},
 		{"05-network.txt", []string{
-			"dup",                                // overlapping subnets are refused here
-			"encrypted", "inspect enc", "o2 enc", // refused here until it works
+			"dup",                   // overlapping subnets are refused here
 			"--ipv6", "inspect six", // an IPv6 subnet alone leaves a dead network in Docker
 		}},
 		{"06-volume.txt", []string{
