@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -15,17 +14,6 @@ import (
 	"github.com/shoal-dev/shoal/test/images"
 	"github.com/shoal-dev/shoal/test/lab"
 )
-
-// task is what the API tells of one.
-type task struct {
-	ID     string
-	Slot   int
-	Status struct {
-		State           string
-		Timestamp       time.Time
-		ContainerStatus struct{ ContainerID string }
-	}
-}
 
 // BenchmarkReach prints how long a task that has just become ready waits for its first request through the mesh of each node: clients
 // ask every node without pause, and the service goes from one task to two and back.
@@ -123,32 +111,4 @@ func firstOther(ctx context.Context, from *lab.Host, url, old string) time.Time 
 		}
 	}
 	return time.Time{}
-}
-
-// running waits until so many tasks of a service run, and none other is left.
-func (s swarm) running(ctx context.Context, service string, replicas int) ([]task, error) {
-	var tasks []task
-	filter := url.QueryEscape(fmt.Sprintf(`{"service":{%q:true}}`, service))
-	err := until(ctx, func() (bool, error) {
-		tasks = nil
-		if err := s[0].call(ctx, http.MethodGet, "/tasks?filters="+filter, nil, &tasks); err != nil {
-			return false, err
-		}
-		tasks = slices.DeleteFunc(tasks, func(t task) bool { return t.Status.State == "shutdown" || t.Status.State == "complete" })
-		return len(tasks) == replicas && !slices.ContainsFunc(tasks, func(t task) bool { return t.Status.State != "running" }), nil
-	})
-	return tasks, err
-}
-
-// scale changes the number of a service's tasks.
-func (s swarm) scale(ctx context.Context, service string, replicas int) error {
-	var now struct {
-		Version struct{ Index uint64 }
-		Spec    map[string]any
-	}
-	if err := s[0].call(ctx, http.MethodGet, "/services/"+service, nil, &now); err != nil {
-		return err
-	}
-	now.Spec["Mode"] = map[string]any{"Replicated": map[string]any{"Replicas": replicas}}
-	return s[0].call(ctx, http.MethodPost, fmt.Sprintf("/services/%s/update?version=%d", service, now.Version.Index), now.Spec, nil)
 }
