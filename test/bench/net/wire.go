@@ -97,6 +97,9 @@ func ask(fd int, buf []byte) error {
 	}
 	for got := 0; got < reply; {
 		n, err := unix.Read(fd, buf)
+		if errors.Is(err, unix.EINTR) {
+			continue // by the language's own scheduler
+		}
 		if err != nil {
 			return err
 		}
