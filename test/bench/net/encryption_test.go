@@ -71,7 +71,9 @@ func BenchmarkEncryption(b *testing.B) {
 	far, caller := s.task("far", 1, 10, 8080), s.task("caller", 0, 12, 8082)
 	sealedFar, sealedCaller := s.sealed("sealed-far", 1, 10), s.sealed("sealed-caller", 0, 12)
 	s.push()
-	at := func(text string, port uint16) netip.AddrPort { return netip.AddrPortFrom(netip.MustParseAddr(text), port) }
+	at := func(text string, port uint16) netip.AddrPort {
+		return netip.AddrPortFrom(netip.MustParseAddr(text), port)
+	}
 	paths := []*path{
 		{name: "overlay, other node", enter: caller, to: at("10.0.1.10", 80)},
 		{name: "the same, encrypted", against: "overlay, other node", enter: sealedCaller, to: at("10.0.2.10", 80)},
