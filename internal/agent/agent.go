@@ -45,6 +45,8 @@ type Runtime interface {
 	// Healthy returns once the container is healthy and its published ports are listened on, or with an error when it is not
 	// or has ended. One without health check and ports is healthy at once.
 	Healthy(ctx context.Context, containerID string, task *shoal.Task) error
+	// Probe checks once whether a running container can serve.
+	Probe(ctx context.Context, containerID string, check shoal.ReadyCheck) error
 	// Wait returns when the container has ended or has become unhealthy.
 	Wait(ctx context.Context, containerID string) (Exit, error)
 	// Stop ends the container in the way its task asks for.
@@ -175,10 +177,10 @@ func (a *Agent) setSession(client *rpc.Client) {
 // Reopen begins the session anew: what Describe says has changed.
 func (a *Agent) Reopen() { wake(a.reopen) }
 
-// report queues a task's status for sending; a later one replaces an earlier one that has not gone out yet.
-func (a *Agent) report(id shoal.ID, status shoal.TaskStatus) {
+// report queues a task's status for sending: the latest, whichever of several reports comes last.
+func (a *Agent) report(r *runner) {
 	a.mu.Lock()
-	a.reports[id] = status
+	a.reports[r.current().ID] = r.lastStatus()
 	a.mu.Unlock()
 	wake(a.wakeSend)
 }

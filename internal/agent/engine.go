@@ -213,7 +213,7 @@ func files(spec *shoal.ContainerSpec, deps Dependencies, expand func(string) (st
 		if !ok {
 			return nil, fmt.Errorf("secret %s of the task is not there", ref.Name)
 		}
-		f, err := file(ref, "/run/secrets", secret.Data, secret.Templating != nil, expand)
+		f, err := file(ref, "/run/secrets", secret, expand)
 		if err != nil {
 			return nil, err
 		}
@@ -227,7 +227,7 @@ func files(spec *shoal.ContainerSpec, deps Dependencies, expand func(string) (st
 		if !ok {
 			return nil, fmt.Errorf("config %s of the task is not there", ref.Name)
 		}
-		f, err := file(ref, "/", config.Data, config.Templating != nil, expand)
+		f, err := file(ref, "/", shoal.Secret(config), expand)
 		if err != nil {
 			return nil, err
 		}
@@ -236,13 +236,13 @@ func files(spec *shoal.ContainerSpec, deps Dependencies, expand func(string) (st
 	return out, nil
 }
 
-func file(ref shoal.FileReference, base string, data []byte, template bool, expand func(string) (string, error)) (container.File, error) {
-	f := container.File{Target: ref.Target, Data: data, Mode: ref.Mode}
+func file(ref shoal.FileReference, base string, secret shoal.Secret, expand func(string) (string, error)) (container.File, error) {
+	f := container.File{Target: ref.Target, Data: secret.DataOf(ref.Generation), Mode: ref.Mode}
 	if !path.IsAbs(f.Target) {
 		f.Target = path.Join(base, f.Target)
 	}
-	if template {
-		text, err := expand(string(data))
+	if secret.Templating != nil {
+		text, err := expand(string(f.Data))
 		if err != nil {
 			return f, fmt.Errorf("expand %s: %w", ref.Name, err)
 		}

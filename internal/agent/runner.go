@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -77,7 +78,22 @@ func (a *Agent) assign(ctx context.Context, tasks *rpc.Tasks) error {
 			}
 		}
 	}
+	a.dropDependenciesLocked()
 	return nil
+}
+
+// dropDependenciesLocked forgets the secrets and configs of tasks that are here no more.
+func (a *Agent) dropDependenciesLocked() {
+	used := map[shoal.ID]bool{}
+	for _, r := range a.runners {
+		if c := r.current().Spec.Container; c != nil {
+			for _, ref := range slices.Concat(c.Secrets, c.Configs) {
+				used[ref.ID] = true
+			}
+		}
+	}
+	maps.DeleteFunc(a.deps.Secrets, func(id shoal.ID, _ shoal.Secret) bool { return !used[id] })
+	maps.DeleteFunc(a.deps.Configs, func(id shoal.ID, _ shoal.Config) bool { return !used[id] })
 }
 
 func (a *Agent) keepDependenciesLocked(tasks *rpc.Tasks) {
@@ -160,6 +176,15 @@ func (r *runner) stopping() bool { return !r.current().Wanted() }
 // enter records and reports a state.
 func (r *runner) enter(state shoal.TaskState, message string, err error, container *shoal.ContainerStatus) {
 	r.mu.Lock()
+	r.enterLocked(state, message, container)
+	if err != nil {
+		r.status.Err = err.Error()
+	}
+	r.mu.Unlock()
+	r.agent.report(r)
+}
+
+func (r *runner) enterLocked(state shoal.TaskState, message string, container *shoal.ContainerStatus) {
 	if container == nil {
 		container = r.status.Container
 	}
@@ -167,12 +192,6 @@ func (r *runner) enter(state shoal.TaskState, message string, err error, contain
 	if state == shoal.TaskRunning {
 		r.status.Ports = r.task.Ports
 	}
-	if err != nil {
-		r.status.Err = err.Error()
-	}
-	status, id := r.status, r.task.ID
-	r.mu.Unlock()
-	r.agent.report(id, status)
 }
 
 // run takes the task from wherever it is to its end, and waits there to be forgotten.
@@ -260,10 +279,11 @@ func (r *runner) healthy(ctx context.Context, container string, info *shoal.Cont
 		case <-ctx.Done():
 			return false
 		case err := <-result:
-			if err == nil {
+			switch {
+			case err == nil && r.readyCheck() == nil:
 				r.enter(shoal.TaskRunning, "started", nil, info)
-			} else {
-				r.enter(shoal.TaskStarting, "starting", nil, info) // supervise tells how it ends
+			case err != nil || r.lastStatus().State < shoal.TaskRunning: // else it ran in an earlier life of the daemon
+				r.enter(shoal.TaskStarting, "starting", nil, info) // supervise tells how it goes on
 			}
 			return true
 		case <-r.wake:
@@ -287,6 +307,9 @@ func (r *runner) supervise(ctx context.Context, container string) {
 		exit, err := r.agent.cfg.Runtime.Wait(waited, container)
 		end <- outcome{exit, err}
 	}()
+	if check := r.readyCheck(); check != nil {
+		r.agent.tasks.Go(func() { r.watchReady(waited, container, *check) })
+	}
 	var unused <-chan struct{}
 	var limit <-chan time.Time
 	for {

@@ -47,8 +47,7 @@ func (r *runner) withdraw() bool {
 		return false
 	}
 	r.status.Leaving = true
-	status, id := r.status, r.task.ID
 	r.mu.Unlock()
-	r.agent.report(id, status)
+	r.agent.report(r)
 	return true
 }

@@ -54,14 +54,6 @@ func findNode(v store.View, name string) (*shoal.Node, error) {
 	return find("node", name, v.Node, v.NodesByName, v.NodesByPrefix)
 }
 
-func findSecret(v store.View, name string) (*shoal.Secret, error) {
-	return find("secret", name, v.Secret, one(v.SecretByName), v.SecretsByPrefix)
-}
-
-func findConfig(v store.View, name string) (*shoal.Config, error) {
-	return find("config", name, v.Config, one(v.ConfigByName), v.ConfigsByPrefix)
-}
-
 // findTask also knows tasks by the names of their containers.
 func findTask(v store.View, name string) (*shoal.Task, error) {
 	return find("task", name, v.Task, func(name string) []*shoal.Task {

@@ -31,7 +31,7 @@ func checkService(s shoal.ServiceSpec) error {
 	case len(s.Name) > maxNameLength:
 		return shoal.InvalidArgument("name must be 63 characters or fewer")
 	}
-	for _, check := range []func(shoal.ServiceSpec) error{checkResources, checkPlacement, checkContainer, checkUpdates, checkEndpoint, checkPublish, checkJob} {
+	for _, check := range []func(shoal.ServiceSpec) error{checkResources, checkPlacement, checkContainer, checkUpdates, checkEndpoint, checkPublish, checkReady, checkJob} {
 		if err := check(s); err != nil {
 			return err
 		}
@@ -152,6 +152,14 @@ func checkPublish(s shoal.ServiceSpec) error {
 	return nil
 }
 
+// checkReady refuses labels that are meant for a readiness check and make none.
+func checkReady(s shoal.ServiceSpec) error {
+	if _, err := shoal.ReadyCheckOf(s.Labels); err != nil {
+		return shoal.InvalidArgument("%v", err)
+	}
+	return nil
+}
+
 func checkJob(s shoal.ServiceSpec) error {
 	if !s.Mode.IsJob() {
 		return nil
@@ -165,22 +173,28 @@ func checkJob(s shoal.ServiceSpec) error {
 	return nil
 }
 
-// checkReferences refuses secrets and configs that are not there.
-func checkReferences(v store.View, c *shoal.ContainerSpec) error {
+// resolveReferences refuses secrets and configs that are not there and notes which generation of the others' data is meant.
+func resolveReferences(v store.View, c *shoal.ContainerSpec) (*shoal.ContainerSpec, error) {
 	if c == nil {
-		return nil
+		return nil, nil
 	}
-	for _, ref := range c.Secrets {
-		if v.Secret(ref.ID) == nil {
-			return shoal.InvalidArgument("secret not found: %s", ref.Name)
+	next := *c
+	next.Secrets, next.Configs = slices.Clone(c.Secrets), slices.Clone(c.Configs)
+	for i, ref := range next.Secrets {
+		secret := v.Secret(ref.ID)
+		if secret == nil {
+			return nil, shoal.InvalidArgument("secret not found: %s", ref.Name)
 		}
+		next.Secrets[i].Generation = secret.Generation
 	}
-	for _, ref := range c.Configs {
-		if v.Config(ref.ID) == nil {
-			return shoal.InvalidArgument("config not found: %s", ref.Name)
+	for i, ref := range next.Configs {
+		config := v.Config(ref.ID)
+		if config == nil {
+			return nil, shoal.InvalidArgument("config not found: %s", ref.Name)
 		}
+		next.Configs[i].Generation = config.Generation
 	}
-	return nil
+	return &next, nil
 }
 
 // resolveNetworks turns names into IDs. Each node's own host and bridge networks keep their names.

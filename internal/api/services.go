@@ -217,7 +217,7 @@ func (s *services) checked(v store.View, self shoal.ID, spec shoal.ServiceSpec) 
 	if err := checkService(spec); err != nil {
 		return spec, err
 	}
-	if err := checkReferences(v, spec.Task.Container); err != nil {
+	if spec.Task.Container, err = resolveReferences(v, spec.Task.Container); err != nil {
 		return spec, err
 	}
 	if err := checkMesh(v, spec.Endpoint); err != nil {

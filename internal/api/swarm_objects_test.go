@@ -45,8 +45,8 @@ func swarmServer(t testing.TB, checkPorts func(store.View, shoal.ID, *shoal.Endp
 	(&services{cluster, checkPorts}).register(rt)
 	(&tasks{cluster, func(s *shoal.Service, t *shoal.Task) bool { return s.SpecVersion != t.SpecVersion }}).register(rt)
 	(&nodes{cluster}).register(rt)
-	(&secrets{cluster}).register(rt)
-	(&configs{cluster}).register(rt)
+	newSecrets(cluster).register(rt)
+	newConfigs(cluster).register(rt)
 	return rt, db
 }
 

@@ -52,6 +52,7 @@ func run(ctx context.Context, c Config) error {
 	root := rootCommand(docker, c)
 	top := rootFlags(root, docker)
 	addServiceExec(root, docker)       //nolint:contextcheck // cobra gives commands theirs
+	addSecretUpdate(root, docker)      //nolint:contextcheck // likewise
 	root.AddCommand(newDoctor(docker)) //nolint:contextcheck // likewise
 	cmd, args, err := top.HandleGlobalFlags()
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -107,6 +108,24 @@ func (e *Engine) probe(ctx context.Context, c *container, check shoal.Healthchec
 	}
 	p.End = time.Now()
 	return p
+}
+
+// Check runs a shell command in a running container; it fails unless the command exits with 0 before ctx ends.
+func (e *Engine) Check(ctx context.Context, ref, command string) error {
+	c, err := e.find(ref)
+	if err != nil {
+		return err
+	}
+	_, _, ended := c.current()
+	check := shoal.Healthcheck{Test: []string{"CMD-SHELL", command}, Timeout: defaultProbeTimeout}
+	if deadline, ok := ctx.Deadline(); ok {
+		check.Timeout = time.Until(deadline)
+	}
+	p := e.probe(context.WithoutCancel(ctx), c, check, ended)
+	if p.ExitCode != 0 {
+		return fmt.Errorf("exit code %d: %s", p.ExitCode, strings.TrimSpace(p.Output))
+	}
+	return nil
 }
 
 // noteProbe records the outcome of a check and tells when the container's health changes.

@@ -62,7 +62,7 @@ func sockAddrs() []sockAddr {
 // destination copies the address that is connected to into the keys and the peer.
 func (a sockAddr) destination() asm.Instructions {
 	var out asm.Instructions
-	mapped := []int32{0, 0, int32(binary.NativeEndian.Uint32([]byte{0, 0, 0xff, 0xff}))}
+	mapped := [4]int32{2: int32(binary.NativeEndian.Uint32([]byte{0, 0, 0xff, 0xff}))}
 	for i, at := range a.words {
 		if at == 0 {
 			out = append(out, asm.Mov.Imm(asm.R7, mapped[i]))

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
+	"github.com/vishvananda/netns"
 
 	"github.com/shoal-dev/shoal/internal/dataplane/pmap"
 )
@@ -48,30 +49,14 @@ func (p *Plane) makeNode(was, now *nodeState, publishes bool) error {
 		p.log.Warn("a busy client's connections may not be spread evenly", "err", err)
 	}
 	if was == nil {
-		now.vipTable = newVIPTable()
-		rules := newRuleset()
-		rules.include(now.frame)
-		now.write(rules, pmap.Changes(MeshPorts{}, now.mesh))
-		return now.tables.replace(p.home, rules)
-	}
-	now.vipTable = was.vipTable
-	before, after := newRuleset(), newRuleset()
-	if reflect.DeepEqual(was.frame, now.frame) {
-		meshMaps(before)
-		meshMaps(after)
-	} else {
-		before.include(was.frame)
-		after.include(now.frame)
+		return now.replace(p.home)
 	}
 	changes := pmap.Changes(was.mesh, now.mesh)
-	for _, c := range changes {
-		if c.Had {
-			now.removePort(before, c.Key, c.Old)
-		}
+	write := func() error { return now.change(was, changes) }
+	if now.mesh.Len() == 0 && len(was.turns) > 0 {
+		write = func() error { return now.replace(p.home) } // without ports, nothing is to be left of the mesh
 	}
-	now.write(after, changes)
-	after.keep(before)
-	if err := now.tables.change(before, after); err != nil {
+	if err := write(); err != nil {
 		return err
 	}
 	gone := missing(was.targets, now.targets)
@@ -81,6 +66,36 @@ func (p *Plane) makeNode(was, now *nodeState, publishes bool) error {
 		}
 	}
 	return p.forget(p.home, now.tables, gone)
+}
+
+// replace writes the table as a whole.
+func (n *nodeState) replace(home netns.NsHandle) error {
+	n.vipTable = newVIPTable()
+	rules := newRuleset()
+	rules.include(n.frame)
+	n.write(rules, pmap.Changes(MeshPorts{}, n.mesh))
+	return n.tables.replace(home, rules)
+}
+
+// change writes what is different.
+func (n *nodeState) change(was *nodeState, changes []pmap.Change[PortKey, *MeshPort]) error {
+	n.vipTable = was.vipTable
+	before, after := newRuleset(), newRuleset()
+	if reflect.DeepEqual(was.frame, n.frame) {
+		meshMaps(before)
+		meshMaps(after)
+	} else {
+		before.include(was.frame)
+		after.include(n.frame)
+	}
+	for _, c := range changes {
+		if c.Had {
+			n.removePort(before, c.Key, c.Old)
+		}
+	}
+	n.write(after, changes)
+	after.keep(before)
+	return n.tables.change(before, after)
 }
 
 func (m *MeshPort) addrs() []netip.Addr {
@@ -127,7 +142,7 @@ func meshRules(hook *ruleChain) {
 func meshTurn(f family, key PortKey, port *MeshPort) turn {
 	t := turn{family: f, backends: len(of(f, port.Backends))}
 	if t.backends > 1 {
-		t.lane = int(key.Port % 64)
+		t.lane = (int(key.Port) + int(protoNumber(key.Protocol))) % 64 // the same port of another protocol has another
 	}
 	return t
 }

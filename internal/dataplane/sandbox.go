@@ -101,13 +101,12 @@ func (p *Plane) makeSandbox(name string, ns netns.NsHandle, was *sandboxState, s
 			return nil, err
 		}
 	}
-	gone := abandoned(changes)
-	if !now.inherited {
-		if gone, err = now.tables.takeUsed(gone); err != nil {
+	if !now.inherited && len(abandoned(changes)) > 0 {
+		if changes, err = now.tables.used(changes); err != nil {
 			return nil, err
 		}
 	}
-	return now, p.forget(ns, now.tables, gone)
+	return now, p.forget(ns, now.tables, abandoned(changes))
 }
 
 func (p *Plane) newSandbox(name string, ns netns.NsHandle, now *sandboxState) error {

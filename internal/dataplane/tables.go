@@ -4,8 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
+	"slices"
 
 	"github.com/google/nftables"
 	mdnetlink "github.com/mdlayher/netlink"
@@ -118,34 +118,21 @@ func (t *tables) hold(rs *ruleset) bool {
 	return true
 }
 
-// takeUsed returns those of the addresses that the table has noted as used, and strikes them out.
-func (t *tables) takeUsed(addrs []netip.Addr) ([]netip.Addr, error) {
-	if len(addrs) == 0 {
-		return nil, nil
-	}
-	was, now := newRuleset(), newRuleset()
-	balancing(was)
-	balancing(now)
-	var found []netip.Addr
+// used is those of the changes whose services connections have gone to by the table's rules.
+func (t *tables) used(changes []serviceChange) ([]serviceChange, error) {
+	declared, used := newRuleset(), map[string]bool{}
+	balancing(declared)
 	for _, f := range families() {
-		name := f.named("used")
 		tx := &transaction{table: t.table}
-		list, err := t.conn.GetSetElements(tx.kernelSet(name, was.sets[name]))
+		list, err := t.conn.GetSetElements(tx.kernelSet(f.named("used"), declared.sets[f.named("used")]))
 		if err != nil {
-			return nil, fmt.Errorf("list used backends: %w", err)
+			return nil, fmt.Errorf("list used services: %w", err)
 		}
-		used := map[string]bool{}
 		for _, e := range list {
 			used[string(e.Key)] = true
 		}
-		for _, a := range addrs {
-			if used[string(a.AsSlice())] {
-				found = append(found, a)
-				was.sets[name].add(a.AsSlice())
-			}
-		}
 	}
-	return found, t.change(was, now)
+	return slices.DeleteFunc(changes, func(c serviceChange) bool { return !used[string(c.Key.AsSlice())] }), nil
 }
 
 // generation is a number that changes with every change to the namespace's nftables, whoever makes it.

@@ -40,8 +40,8 @@ func (s *Sandbox) frame() *ruleset {
 }
 
 // balancing declares what services are written into. A service is one element that names its turn, and one per backend in the map of the
-// backend's number: a change of one service changes no rule, for which the kernel would go through all others. Backends that were
-// chosen here are noted as used: to none but these can there be flows.
+// backend's number: a change of one service changes no rule, for which the kernel would go through all others. Services that were
+// called through here are noted as used: none but these can have flows.
 func balancing(rs *ruleset) {
 	turnMaps(rs)
 	for _, f := range families() {
@@ -89,7 +89,7 @@ func (t turn) id() []byte {
 func (t turn) name() string { return t.named(fmt.Sprintf("turn_%d_%d", t.backends, t.lane)) }
 
 // write makes the turn's chain. What is in the middle of a connection that tracking has forgotten must not reach another backend.
-func (t turn) write(rs *ruleset, onStray []expr.Any) {
+func (t turn) write(rs *ruleset, onStray []expr.Any, first ...[]expr.Any) {
 	c := rs.chain(t.name())
 	rs.sets["turns"].jump(t.id(), t.name())
 	c.rule([]expr.Any{&expr.Immediate{Register: 1, Data: native32(0)}, &expr.Meta{Key: expr.MetaKeyPRIORITY, Register: 1, SourceRegister: true}})
@@ -98,6 +98,9 @@ func (t turn) write(rs *ruleset, onStray []expr.Any) {
 		c.rule(refuse(unix.IPPROTO_TCP))
 		c.rule(refuse(unix.IPPROTO_UDP))
 		return
+	}
+	for _, r := range first {
+		c.rule(r)
 	}
 	c.rule([]expr.Any{count(t.backends, 1)}, leap(1, t.named("slots")))
 }
@@ -158,12 +161,12 @@ func (vt vipTable) after(rs *ruleset, v *VIP, seed uint32) {
 			continue
 		}
 		vt.slots[s] = true
-		s.write(rs, slices.Concat([]expr.Any{s.destination(1), find(s.backends()),
-			&expr.Dynset{SrcRegKey: 1, SetName: s.named("used"), Operation: unix.NFT_DYNSET_OP_ADD}}, dnat(s.family, 0)))
+		s.write(rs, append([]expr.Any{s.destination(1), find(s.backends())}, dnat(s.family, 0)...))
 	}
 	if !vt.turns[t] {
 		vt.turns[t] = true
-		t.write(rs, refuse(unix.IPPROTO_TCP))
+		note := []expr.Any{t.destination(1), &expr.Dynset{SrcRegKey: 1, SetName: t.named("used"), Operation: unix.NFT_DYNSET_OP_ADD}}
+		t.write(rs, refuse(unix.IPPROTO_TCP), note)
 	}
 }
 

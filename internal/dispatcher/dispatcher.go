@@ -285,7 +285,7 @@ func statusChanges(view store.View, reports map[shoal.ID]report) store.Changes {
 	for id, r := range reports {
 		task := view.Task(id)
 		if task == nil || task.NodeID != r.node || r.status.State < task.Status.State ||
-			(r.status.State == task.Status.State && r.status.Timestamp.Equal(task.Status.Timestamp) && r.status.Leaving == task.Status.Leaving) {
+			r.status.State == task.Status.State && sameStatus(r.status, task.Status) {
 			continue
 		}
 		t := *task
@@ -293,6 +293,10 @@ func statusChanges(view store.View, reports map[shoal.ID]report) store.Changes {
 		changes.Put(&t)
 	}
 	return changes
+}
+
+func sameStatus(a, b shoal.TaskStatus) bool {
+	return a.Timestamp.Equal(b.Timestamp) && a.Leaving == b.Leaving && a.Unready == b.Unready && a.Err == b.Err
 }
 
 func wake(ch chan struct{}) {

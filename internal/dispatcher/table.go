@@ -140,7 +140,7 @@ func addEndpoints(t *shoal.Table, task *shoal.Task, nodeReady bool) {
 // endpointState derives what a balancer may do with a task from where the task is and is meant to be.
 func endpointState(task *shoal.Task, nodeReady bool) shoal.EndpointState {
 	switch {
-	case !task.Wanted() || task.Status.Leaving || !nodeReady:
+	case !task.Wanted() || task.Status.Leaving || task.Status.Unready || !nodeReady:
 		return shoal.EndpointDraining
 	case task.Status.State == shoal.TaskRunning:
 		return shoal.EndpointReady

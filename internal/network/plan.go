@@ -198,7 +198,7 @@ func (n *Networks) planIngressLocked(c *dataplane.Config) {
 			continue
 		}
 		peer := dataplane.IngressPeer{Addr: p.IngressAddr, VTEP: vtep, Host: p.DataAddr}
-		if n.ipv6 && in.Addr6.IsValid() {
+		if in.Addr6.IsValid() && p.IngressAddr6.IsValid() {
 			peer.Addr6, peer.Hosts6 = p.IngressAddr6, p.HostAddrs6
 		}
 		in.Peers = append(in.Peers, peer)

@@ -81,21 +81,32 @@ const (
 	DefaultDataPathPort = 4789
 )
 
-// Secret is a small piece of data for tasks; Data is sealed before it is stored.
+// Secret is a small piece of data for tasks; Data and Previous are sealed before they are stored.
 type Secret struct {
 	Meta
-	Name       string
-	Labels     map[string]string
-	Data       []byte
+	Name   string
+	Labels map[string]string
+	Data   []byte
+	// Generation is how often Data has been replaced, and Previous what it replaced last: tasks refer to a generation.
+	Generation uint64 `json:",omitempty"`
+	Previous   []byte `json:",omitempty"`
 	Driver     *Driver
 	Templating *Driver
 }
 
 // Config is a Secret that is not secret.
-type Config struct {
-	Meta
-	Name       string
-	Labels     map[string]string
-	Data       []byte
-	Templating *Driver
+type Config Secret
+
+// DataOf is the data of a generation; of one that is not kept any more, that of the newest.
+func (s *Secret) DataOf(generation uint64) []byte {
+	if s.Previous != nil && generation+1 == s.Generation {
+		return s.Previous
+	}
+	return s.Data
+}
+
+// Replace begins another generation.
+func (s *Secret) Replace(data []byte) {
+	s.Data, s.Previous = data, s.Data
+	s.Generation++
 }

@@ -12,6 +12,8 @@ const (
 	LabelDrainMinAvailable = "shoal.drain.min-available"
 	// LabelDependsOn is the services, separated by commas, that must run before this one starts (docs/depends-on.md).
 	LabelDependsOn = "shoal.depends-on"
+	// LabelFollow, "true", lets the data of a secret or config that the service uses be replaced; the service rolls (docs/secrets.md).
+	LabelFollow = "shoal.follow"
 	// LabelStack is Docker's: the stack that a service belongs to.
 	LabelStack = "com.docker.stack.namespace"
 )

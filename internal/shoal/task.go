@@ -98,6 +98,8 @@ type TaskStatus struct {
 	Container *ContainerStatus
 	// Leaving says of a running task that somebody is about to end it by hand on its node: no balancer may use it.
 	Leaving bool
+	// Unready says of a running task that it fails its readiness check: no balancer may use it until it passes again.
+	Unready bool `json:",omitempty"`
 	// Ports is the host-mode ports as bound on the node.
 	Ports []Port
 }
@@ -343,4 +345,6 @@ type FileReference struct {
 	Mode     uint32
 	// Runtime marks a config that is no file in the container.
 	Runtime bool
+	// Generation is the one of the data that was current when the reference was made.
+	Generation uint64 `json:",omitempty"`
 }

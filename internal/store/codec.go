@@ -49,7 +49,7 @@ func parseKey(key string) (Kind, string, bool) {
 func secretsOf(o Object) []*[]byte {
 	switch o := o.(type) {
 	case *shoal.Secret:
-		return []*[]byte{&o.Data}
+		return []*[]byte{&o.Data, &o.Previous}
 	case *shoal.Cluster:
 		if o.Rotation == nil {
 			return []*[]byte{&o.RootKey, &o.TunnelSecret}

@@ -111,7 +111,7 @@ func TestLookingAtAService(t *testing.T) {
 		}
 	}
 	c.inspect(c.n1, &network, "network", "inspect", "ingress")
-	if network.Scope != "swarm" || network.Driver != "overlay" || !network.Ingress || len(network.IPAM.Config) != 1 || network.IPAM.Config[0].Subnet != "10.0.0.0/24" {
+	if network.Scope != "swarm" || network.Driver != "overlay" || !network.Ingress || len(network.IPAM.Config) == 0 || network.IPAM.Config[0].Subnet != "10.0.0.0/24" {
 		t.Errorf("network inspect: %+v", network)
 	}
 }

@@ -1,0 +1,172 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"runtime"
+	"strconv"
+	"time"
+
+	"github.com/vishvananda/netns"
+
+	"github.com/shoal-dev/shoal/internal/shoal"
+)
+
+// firstReadyInterval is the longest pause between two checks of a task that has not been ready yet.
+const firstReadyInterval = 200 * time.Millisecond
+
+// readyCheck is what the task's service asks for; nil if it asks for none. The API has refused bad labels.
+func (r *runner) readyCheck() *shoal.ReadyCheck {
+	check, err := shoal.ReadyCheckOf(r.current().Labels)
+	if err != nil {
+		r.agent.cfg.Log.Warn("readiness is not checked", "task", r.current().ID, "err", err)
+	}
+	return check
+}
+
+// watchReady checks the container again and again until ctx ends. The first success makes the task run; from then on it leaves
+// the balancers after so many failures in a row and comes back with the next success.
+func (r *runner) watchReady(ctx context.Context, container string, check shoal.ReadyCheck) {
+	failures := 0
+	for {
+		err := r.probe(ctx, container, check)
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			failures++
+		} else {
+			failures = 0
+		}
+		pause := check.Interval
+		if starting := r.lastStatus().State < shoal.TaskRunning; starting {
+			pause = min(pause, firstReadyInterval)
+		}
+		if err == nil || failures >= check.Failures {
+			r.setReady(err)
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-timer.C:
+		}
+	}
+}
+
+func (r *runner) probe(ctx context.Context, container string, check shoal.ReadyCheck) error {
+	ctx, cancel := context.WithTimeout(ctx, check.Timeout)
+	defer cancel()
+	return r.agent.cfg.Runtime.Probe(ctx, container, check)
+}
+
+// setReady reports what a check found, if it is news.
+func (r *runner) setReady(failure error) {
+	if r.noteReady(failure) {
+		r.agent.report(r)
+	}
+}
+
+// noteReady records what a check found and tells whether it is news. Of a task that is to stop, or has ended, nothing is.
+func (r *runner) noteReady(failure error) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	unready, reason := failure != nil, ""
+	if unready {
+		reason = "not ready: " + failure.Error()
+	}
+	s := &r.status
+	switch {
+	case !r.task.Wanted():
+		return false
+	case s.State == shoal.TaskStarting && !unready:
+		r.enterLocked(shoal.TaskRunning, "started", nil)
+	case s.State == shoal.TaskStarting && s.Err != reason:
+		s.Err = reason
+	case s.State == shoal.TaskRunning && s.Unready != unready:
+		s.Unready, s.Err = unready, reason
+	default:
+		return false
+	}
+	return true
+}
+
+// Probe implements Runtime.
+func (e *Engine) Probe(ctx context.Context, id string, check shoal.ReadyCheck) error {
+	if check.Command != "" {
+		return e.Containers.Check(ctx, id, check.Command)
+	}
+	info, err := e.Containers.Inspect(id)
+	if err != nil {
+		return err
+	}
+	dial := func(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
+		return dialIn(ctx, info.State.PID, addr)
+	}
+	if check.TCP.IsValid() {
+		conn, err := dial(ctx, check.TCP)
+		if err != nil {
+			return err
+		}
+		return conn.Close()
+	}
+	return probeHTTP(ctx, check, dial)
+}
+
+// probeHTTP takes any answer below 400 for a yes. It follows no redirect: that may lead anywhere.
+func probeHTTP(ctx context.Context, check shoal.ReadyCheck, dial func(context.Context, netip.AddrPort) (net.Conn, error)) error {
+	client := http.Client{
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		Transport: &http.Transport{
+			DisableKeepAlives: true,
+			DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, check.HTTP) },
+		},
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+check.HTTP.String()+check.Path, nil)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("User-Agent", "shoal")
+	resp, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	const enough = 4096
+	_, _ = io.CopyN(io.Discard, resp.Body, enough) // so that the server is not cut off in a short answer
+	if resp.StatusCode >= http.StatusBadRequest {
+		return fmt.Errorf("GET %s: %s", check.Path, resp.Status)
+	}
+	return nil
+}
+
+// dialIn connects from within the network namespace of a process. The thread that enters it ends there.
+func dialIn(ctx context.Context, pid int, addr netip.AddrPort) (net.Conn, error) {
+	ns, err := netns.GetFromPath("/proc/" + strconv.Itoa(pid) + "/ns/net")
+	if err != nil {
+		return nil, fmt.Errorf("find the container's network: %w", os.ErrProcessDone)
+	}
+	defer func() { _ = ns.Close() }()
+	type result struct {
+		conn net.Conn
+		err  error
+	}
+	done := make(chan result, 1)
+	go func() {
+		runtime.LockOSThread() // never unlocked
+		if err := netns.Set(ns); err != nil {
+			done <- result{nil, fmt.Errorf("enter the container's network: %w", err)}
+			return
+		}
+		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr.String())
+		done <- result{conn, err}
+	}()
+	r := <-done
+	return r.conn, r.err
+}
