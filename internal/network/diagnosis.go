@@ -150,7 +150,7 @@ func (n *Networks) checkNames(ctx context.Context) (asked int, wrong []string) {
 	var all []question
 	n.mu.Lock()
 	for id, b := range n.boxes {
-		if b.planned && b.resolver != nil && b.Spec.Name != "" && len(boxNames(b)) > 0 {
+		if b.planned && b.resolver != nil && b.Spec.Name != "" && slices.ContainsFunc(b.Endpoints, (*endpoint).namesOthers) {
 			all = append(all, question{namespaceOf(id), b.Spec.Name})
 		}
 	}
