@@ -91,21 +91,22 @@ func (s swarm) figures(ctx context.Context, pids ...int) (figures, error) {
 	return f, nil
 }
 
-func measureShoal(ctx context.Context, b *testing.B, archive string) (shoal, raw figures) {
+// newShoal is a cluster of three nodes with an image, which ends with the benchmark.
+func newShoal(b *testing.B, name, archive string) (swarm, *lab.Lab) {
 	b.Helper()
 	binary, err := filepath.Abs("../../bin/shoal")
 	if err != nil {
 		b.Fatal(err)
 	}
-	l, err := lab.New("bench", "", binary)
+	l, err := lab.New(name, "", binary)
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer func() {
+	b.Cleanup(func() {
 		if err := l.Close(); err != nil {
 			b.Error(err)
 		}
-	}()
+	})
 	var s swarm
 	var addrs []string
 	for i := range 3 {
@@ -114,14 +115,21 @@ func measureShoal(ctx context.Context, b *testing.B, archive string) (shoal, raw
 			b.Fatal(err)
 		}
 		e := dial(n.Socket())
-		if err := e.load(ctx, archive); err != nil {
+		if err := e.load(b.Context(), archive); err != nil {
 			b.Fatal(err)
 		}
 		s, addrs = append(s, e), append(addrs, n.Addr)
 	}
-	if err := s.join(ctx, addrs); err != nil {
+	if err := s.join(b.Context(), addrs); err != nil {
 		b.Fatal(err)
 	}
+	return s, l
+}
+
+func measureShoal(ctx context.Context, b *testing.B, archive string) (shoal, raw figures) {
+	b.Helper()
+	s, l := newShoal(b, "bench", archive)
+	var err error
 	if shoal, err = s.figures(ctx, l.Nodes()[0].PID()); err != nil {
 		b.Fatal(err)
 	}
