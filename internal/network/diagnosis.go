@@ -143,13 +143,14 @@ func problems(err error) []string {
 	return out
 }
 
-// checkNames asks, in each container that has a resolver, for the container's own name.
+// checkNames asks, in each container that has a resolver, for the container's own name, if it has one on any network: a task that is
+// on the routing mesh alone has none.
 func (n *Networks) checkNames(ctx context.Context) (asked int, wrong []string) {
 	type question struct{ namespace, name string }
 	var all []question
 	n.mu.Lock()
 	for id, b := range n.boxes {
-		if b.planned && b.resolver != nil && named(b.Endpoints) && b.Spec.Name != "" {
+		if b.planned && b.resolver != nil && b.Spec.Name != "" && slices.ContainsFunc(b.Endpoints, (*endpoint).namesOthers) {
 			all = append(all, question{namespaceOf(id), b.Spec.Name})
 		}
 	}

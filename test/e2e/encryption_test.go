@@ -156,7 +156,7 @@ func (c *cluster) allAgree(when string) {
 	c.t.Helper()
 	c.eventually(20*time.Second, "nodes agree on keys "+when, func() error {
 		r := c.shoal(c.n1, "", "doctor", "--all")
-		if strings.Count(r.Stdout, "encryption: WireGuard") != 3 || strings.Count(r.Stdout, "key agreed on") != 6 {
+		if r.Code != 0 || strings.Count(r.Stdout, "encryption: WireGuard") != 3 || strings.Count(r.Stdout, "key agreed on") != 6 {
 			return errors.New(r.Text())
 		}
 		return nil

@@ -153,8 +153,9 @@ func TestCommandsEndAsDockersDo(t *testing.T) {
 			"{{json .Endpoint}", // Docker keeps showing the mode of a service that once had ports
 		}},
 		{"05-network.txt", []string{
-			"dup",         // overlapping subnets are refused here
-			"inspect six", // and a network with nothing but an IPv6 subnet is given an IPv4 one
+			"dup",                           // overlapping subnets are refused here
+			"inspect six",                   // and a network with nothing but an IPv6 subnet is given an IPv4 one
+			".Spec.TaskTemplate.Networks}}", // the CLI puts networks in the order of their IDs, which are random
 		}},
 		{"06-volume.txt", []string{
 			"docker volume ls\n", "volume ls -q", "--cluster", // earlier transcripts had left volumes behind

@@ -58,7 +58,7 @@ func (s *bench) start(ns *netnstest.NS) {
 		cgroup = s.cgroup
 	}
 	err := ns.Do(func() error {
-		n, err := network.New(network.Config{Log: slog.New(slog.DiscardHandler), DataRoot: dir + "/data", ExecRoot: dir + "/exec", ResolvConf: dir + "/none", Cgroup: cgroup})
+		n, err := network.New(network.Config{Log: slog.New(slog.DiscardHandler), DataRoot: dir + "/data", ExecRoot: dir + "/exec", ResolvConf: dir + "/none", Cgroup: cgroup, Program: os.Args[0]})
 		s.nodes = append(s.nodes, n)
 		return err
 	})
