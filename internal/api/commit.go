@@ -41,11 +41,7 @@ func (c *containers) commit(w http.ResponseWriter, r *http.Request) error {
 		if err := c.engine.Pause(r.Context(), info.ID); err != nil {
 			return err
 		}
-		defer func() {
-			if err := c.engine.Unpause(context.WithoutCancel(r.Context()), info.ID); err != nil {
-				c.log.Error("container stays paused after a commit", "container", info.ID, "err", err)
-			}
-		}()
+		defer c.thaw(context.WithoutCancel(r.Context()), info.ID)
 	}
 	img, err := c.images.Commit(r.Context(), image.Commit{
 		Snapshot: info.ID, Parent: parent, Config: config, Ref: ref, Author: r.FormValue("author"), Message: r.FormValue("comment"),
@@ -55,6 +51,12 @@ func (c *containers) commit(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return writeJSON(w, http.StatusCreated, apicontainer.CommitResponse{ID: img.ID})
+}
+
+func (c *containers) thaw(ctx context.Context, id string) {
+	if err := c.engine.Unpause(ctx, id); err != nil {
+		c.log.Error("container stays paused after a commit", "container", id, "err", err)
+	}
 }
 
 // committedConfig is the image's configuration with what the container was given.

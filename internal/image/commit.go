@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/content"
@@ -82,8 +83,8 @@ func (s *Store) writeCommit(ctx context.Context, c Commit, layer ocispec.Descrip
 	now := time.Now().UTC()
 	spec := c.Parent.Spec.Image
 	spec.Created, spec.Author = &now, c.Author
-	spec.RootFS.DiffIDs = append(spec.RootFS.DiffIDs[:len(spec.RootFS.DiffIDs):len(spec.RootFS.DiffIDs)], plain)
-	spec.History = append(spec.History[:len(spec.History):len(spec.History)],
+	spec.RootFS.DiffIDs = append(slices.Clip(spec.RootFS.DiffIDs), plain)
+	spec.History = append(slices.Clip(spec.History),
 		ocispec.History{Created: &now, CreatedBy: c.CreatedBy, Author: c.Author, Comment: c.Message})
 	configuration := struct {
 		ocispec.Image
@@ -95,7 +96,7 @@ func (s *Store) writeCommit(ctx context.Context, c Commit, layer ocispec.Descrip
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
-	layers := append(manifest.Layers[:len(manifest.Layers):len(manifest.Layers)], layer)
+	layers := append(slices.Clip(manifest.Layers), layer)
 	references := map[string]string{"containerd.io/gc.ref.content.0": config.Digest.String()}
 	for i, l := range layers {
 		references[fmt.Sprintf("containerd.io/gc.ref.content.%d", i+1)] = l.Digest.String()
