@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"strings"
-	"text/template"
 
 	"github.com/shoal-dev/shoal/internal/container"
 	"github.com/shoal-dev/shoal/internal/shoal"
@@ -179,22 +178,9 @@ func extraHosts(lines []string) []string {
 	return out
 }
 
-// facts is what a template may ask: {{.Service.Name}}, {{.Task.Slot}}, {{.Node.Hostname}} …
-type facts struct {
-	Service struct {
-		ID, Name string
-		Labels   map[string]string
-	}
-	Node struct {
-		ID, Hostname string
-		Platform     struct{ Architecture, OS string }
-	}
-	Task struct{ ID, Name, Slot string }
-}
-
 // expander fills in Docker's templates.
 func (e *Engine) expander(task *shoal.Task) func(string) (string, error) {
-	var f facts
+	var f shoal.TemplateFacts
 	f.Service.ID, f.Service.Name, f.Service.Labels = task.ServiceID, task.ServiceName, task.Labels
 	f.Node.ID, f.Node.Hostname = task.NodeID, e.Node.Hostname
 	f.Node.Platform.Architecture, f.Node.Platform.OS = e.Node.Platform.Architecture, e.Node.Platform.OS
@@ -202,18 +188,5 @@ func (e *Engine) expander(task *shoal.Task) func(string) (string, error) {
 	if task.Slot == 0 {
 		f.Task.Slot = task.NodeID
 	}
-	return func(text string) (string, error) {
-		if !strings.Contains(text, "{{") {
-			return text, nil
-		}
-		t, err := template.New("").Option("missingkey=error").Parse(text)
-		if err != nil {
-			return "", fmt.Errorf("expand %q: %w", text, err)
-		}
-		var out strings.Builder
-		if err := t.Execute(&out, f); err != nil {
-			return "", fmt.Errorf("expand %q: %w", text, err)
-		}
-		return out.String(), nil
-	}
+	return f.Expand
 }

@@ -50,6 +50,7 @@ func (c *containers) register(rt *router) {
 	rt.handle("GET /containers/{id}/stats", c.stats)
 	rt.handle("GET /containers/{id}/changes", c.changes)
 	rt.handle("DELETE /containers/{id}", c.remove)
+	rt.handle("POST /commit", c.commit)
 	c.registerExec(rt)
 	c.registerArchive(rt)
 }

@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/netip"
+	"slices"
 	"strconv"
 
 	"github.com/moby/moby/api/types/container"
@@ -40,6 +41,9 @@ func containerSpecTo(c *shoal.ContainerSpec) *swarm.ContainerSpec {
 func containerSpecFrom(c *swarm.ContainerSpec) (*shoal.ContainerSpec, error) {
 	if c == nil {
 		return nil, nil
+	}
+	if slices.Contains(c.Ulimits, nil) || slices.Contains(c.Secrets, nil) || slices.Contains(c.Configs, nil) {
+		return nil, badRequest("invalid ContainerSpec: null in a list")
 	}
 	out := &shoal.ContainerSpec{
 		Image: c.Image, Labels: c.Labels, Command: c.Command, Args: c.Args, Hostname: c.Hostname, Env: c.Env, Dir: c.Dir,

@@ -209,52 +209,16 @@ func (a *imageAPI) importFile(w http.ResponseWriter, r *http.Request, source str
 	if tag := r.FormValue("tag"); tag != "" && ref != "" {
 		ref += ":" + tag
 	}
-	img, err := a.images.Import(r.Context(), r.Body, ref, r.FormValue("message"), importConfig(r.Form["changes"]))
+	config := v1.Config{}
+	if err := changeConfig(&config, r.Form["changes"]); err != nil {
+		return err
+	}
+	img, err := a.images.Import(r.Context(), r.Body, ref, r.FormValue("message"), config)
 	if err != nil {
 		return err
 	}
 	progressWriter(w)(image.Progress{Status: img.ID})
 	return nil
-}
-
-// importConfig reads the few Dockerfile lines that `docker import --change` takes.
-func importConfig(changes []string) v1.Config {
-	c := v1.Config{}
-	for _, change := range changes {
-		word, rest, _ := strings.Cut(strings.TrimSpace(change), " ")
-		rest = strings.TrimSpace(rest)
-		list := []string{}
-		if json.Unmarshal([]byte(rest), &list) != nil {
-			list = []string{"/bin/sh", "-c", rest}
-		}
-		switch strings.ToUpper(word) {
-		case "CMD":
-			c.Cmd = list
-		case "ENTRYPOINT":
-			c.Entrypoint = list
-		case "ENV":
-			if key, value, ok := strings.Cut(rest, "="); ok {
-				c.Env = append(c.Env, key+"="+strings.Trim(value, `"`))
-			}
-		case "USER":
-			c.User = rest
-		case "WORKDIR":
-			c.WorkingDir = rest
-		case "EXPOSE":
-			if c.ExposedPorts == nil {
-				c.ExposedPorts = map[string]struct{}{}
-			}
-			c.ExposedPorts[rest] = struct{}{}
-		case "LABEL":
-			if key, value, ok := strings.Cut(rest, "="); ok {
-				if c.Labels == nil {
-					c.Labels = map[string]string{}
-				}
-				c.Labels[key] = strings.Trim(value, `"`)
-			}
-		}
-	}
-	return c
 }
 
 func (a *imageAPI) load(w http.ResponseWriter, r *http.Request) error {

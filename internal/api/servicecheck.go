@@ -14,6 +14,9 @@ import (
 	"github.com/shoal-dev/shoal/internal/store"
 )
 
+// maxReplicas is more tasks than any cluster runs of one service.
+const maxReplicas = 1 << 17
+
 const (
 	defaultMonitor = 5 * time.Second
 	minMemory      = 4 << 20
@@ -31,7 +34,7 @@ func checkService(s shoal.ServiceSpec) error {
 	case len(s.Name) > maxNameLength:
 		return shoal.InvalidArgument("name must be 63 characters or fewer")
 	}
-	for _, check := range []func(shoal.ServiceSpec) error{checkResources, checkPlacement, checkContainer, checkUpdates, checkEndpoint, checkPublish, checkReady, checkJob} {
+	for _, check := range []func(shoal.ServiceSpec) error{checkResources, checkPlacement, checkContainer, checkUpdates, checkEndpoint, checkPublish, checkReady, checkReplicas, checkJob} {
 		if err := check(s); err != nil {
 			return err
 		}
@@ -93,12 +96,10 @@ func checkContainer(s shoal.ServiceSpec) error {
 	if _, err := reference.ParseNormalizedNamed(c.Image); err != nil {
 		return shoal.InvalidArgument("ContainerSpec: %q is not a valid repository/tag", c.Image)
 	}
-	seen := map[string]bool{}
-	for _, m := range c.Mounts {
-		if seen[m.Target] {
-			return shoal.InvalidArgument("ContainerSpec: duplicate mount point: %s", m.Target)
+	for _, check := range []func(*shoal.ContainerSpec) error{checkTemplates, checkMounts, checkFiles, checkLimits, checkHealth} {
+		if err := check(c); err != nil {
+			return err
 		}
-		seen[m.Target] = true
 	}
 	return nil
 }
@@ -156,6 +157,23 @@ func checkPublish(s shoal.ServiceSpec) error {
 func checkReady(s shoal.ServiceSpec) error {
 	if _, err := shoal.ReadyCheckOf(s.Labels); err != nil {
 		return shoal.InvalidArgument("%v", err)
+	}
+	return nil
+}
+
+// checkReplicas refuses numbers that only a slip can mean, before a manager makes so many tasks.
+func checkReplicas(s shoal.ServiceSpec) error {
+	numbers := []*uint64{}
+	if m := s.Mode.Replicated; m != nil {
+		numbers = append(numbers, m.Replicas)
+	}
+	if m := s.Mode.ReplicatedJob; m != nil {
+		numbers = append(numbers, m.MaxConcurrent, m.TotalCompletions)
+	}
+	for _, n := range numbers {
+		if n != nil && *n > maxReplicas {
+			return shoal.InvalidArgument("number of tasks must be %d or fewer", maxReplicas)
+		}
 	}
 	return nil
 }

@@ -40,7 +40,7 @@ func (l *serviceLogs) ofService(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return l.serve(w, r, view, view.TasksOfService(service.ID))
+	return l.serve(w, r, logSelection{store: s, service: service.ID})
 }
 
 func (l *serviceLogs) ofTask(w http.ResponseWriter, r *http.Request) error {
@@ -53,10 +53,27 @@ func (l *serviceLogs) ofTask(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return l.serve(w, r, view, []*shoal.Task{task})
+	return l.serve(w, r, logSelection{store: s, task: task.ID})
 }
 
-func (l *serviceLogs) serve(w http.ResponseWriter, r *http.Request, view store.View, tasks []*shoal.Task) error {
+// logSelection is the tasks whose logs are asked for: those of a service, or a single one.
+type logSelection struct {
+	store         *store.Store
+	service, task shoal.ID
+}
+
+// tasks is those that there are now.
+func (s logSelection) tasks(v store.View) []*shoal.Task {
+	if s.task == "" {
+		return v.TasksOfService(s.service)
+	}
+	if t := v.Task(s.task); t != nil {
+		return []*shoal.Task{t}
+	}
+	return nil
+}
+
+func (l *serviceLogs) serve(w http.ResponseWriter, r *http.Request, from logSelection) error {
 	req := shoal.LogQuery{Follow: flag(r, "follow"), Stdout: flag(r, "stdout"), Stderr: flag(r, "stderr"), Tail: -1}
 	if !req.Stdout && !req.Stderr {
 		return fail(http.StatusBadRequest, "Bad parameters: you must choose at least one stream")
@@ -71,10 +88,9 @@ func (l *serviceLogs) serve(w http.ResponseWriter, r *http.Request, view store.V
 	if req.Since, err = unixTime(r.FormValue("since")); err != nil {
 		return err
 	}
+	tasks := from.tasks(from.store.View())
 	tty := len(tasks) > 0 // a terminal's output is not multiplexed
-	byID := map[shoal.ID]*shoal.Task{}
 	for _, t := range tasks {
-		byID[t.ID] = t
 		req.TaskIDs = append(req.TaskIDs, t.ID)
 		tty = tty && t.Spec.Container != nil && t.Spec.Container.TTY
 	}
@@ -86,13 +102,18 @@ func (l *serviceLogs) serve(w http.ResponseWriter, r *http.Request, view store.V
 	w.WriteHeader(http.StatusOK)
 	flusher := http.NewResponseController(w)
 	_ = flusher.Flush() // a writer that cannot flush sends when it is done
-	line := logLine{details: flag(r, "details"), timestamps: flag(r, "timestamps"), raw: tty, view: view, tasks: byID}
-	err = l.source(r.Context(), req, func(m shoal.LogLine) error {
+	line := logLine{details: flag(r, "details"), timestamps: flag(r, "timestamps"), raw: tty, from: from}
+	write := func(m shoal.LogLine) error {
 		if err := line.write(w, m); err != nil {
 			return err
 		}
 		return flusher.Flush()
-	})
+	}
+	if req.Follow {
+		err = newLogFollower(l.source, from, req, write).run(r.Context())
+	} else {
+		err = l.source(r.Context(), req, write)
+	}
 	if err != nil && r.Context().Err() == nil {
 		_ = line.write(w, shoal.LogLine{Stderr: true, Err: err.Error()}) // the status has been sent: the stream is where it can be told
 	}
@@ -102,8 +123,7 @@ func (l *serviceLogs) serve(w http.ResponseWriter, r *http.Request, view store.V
 // logLine writes log messages in the form that `docker service logs` reads: "[timestamp ][details ]text".
 type logLine struct {
 	details, timestamps, raw bool
-	view                     store.View
-	tasks                    map[shoal.ID]*shoal.Task
+	from                     logSelection
 }
 
 func (l *logLine) write(w io.Writer, m shoal.LogLine) error {
@@ -140,7 +160,7 @@ func (l *logLine) context(m shoal.LogLine) string {
 	if attrs == nil {
 		attrs = map[string]string{}
 	}
-	if t := l.tasks[m.TaskID]; t != nil {
+	if t := l.from.store.View().Task(m.TaskID); t != nil {
 		attrs["com.docker.swarm.service.id"] = t.ServiceID
 	}
 	attrs["com.docker.swarm.node.id"] = m.NodeID

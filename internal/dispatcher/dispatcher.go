@@ -234,7 +234,7 @@ func (d *Dispatcher) remove(s *session) {
 	d.checkDrainsLocked()
 	if current {
 		for _, sub := range d.logs {
-			sub.finished(s.node)
+			sub.lose(s.node)
 		}
 	}
 	heard := s.heard

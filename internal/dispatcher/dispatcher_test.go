@@ -299,7 +299,7 @@ func TestLogsWithAMissingNode(t *testing.T) {
 		synctest.Wait()
 		select {
 		case err := <-ended:
-			if err != nil || len(lines) != 1 || lines[0].NodeID != "b" || lines[0].Err != "node host-b is not available" {
+			if err != nil || len(lines) != 2 || lines[0].NodeID != "b" || lines[0].Err != "node host-b is not available" || lines[1].NodeID != "a" || lines[1].Err == "" {
 				t.Errorf("lines %+v, %v", lines, err)
 			}
 		default:

@@ -18,11 +18,12 @@ type subscription struct {
 
 	mu      sync.Mutex        // guards waiting
 	waiting map[shoal.ID]bool // nodes that have not finished
+	lost    chan shoal.ID     // nodes that will not finish; has room for all
 	ended   chan struct{}     // closed when no node is waited for
 }
 
-// Logs calls each for every line of the tasks' logs that the query asks for, until they end or ctx does. A node that cannot be asked
-// gives one message with Err set.
+// Logs calls each for every line of the tasks' logs that the query asks for, until they end or ctx does. A node that cannot be asked,
+// or is lost before it has finished, gives one message with Err set.
 func (d *Dispatcher) Logs(ctx context.Context, query shoal.LogQuery, each func(shoal.LogLine) error) error {
 	view := d.cfg.Store.View()
 	byNode := map[shoal.ID][]shoal.ID{}
@@ -32,28 +33,35 @@ func (d *Dispatcher) Logs(ctx context.Context, query shoal.LogQuery, each func(s
 		}
 	}
 	req := rpc.LogRequest{ID: shoal.NewID(), Query: query}
-	sub := &subscription{lines: make(chan shoal.LogLine), done: make(chan struct{}), waiting: map[shoal.ID]bool{}, ended: make(chan struct{})}
-	missing := d.subscribe(req, sub, byNode)
+	sub := &subscription{lines: make(chan shoal.LogLine), done: make(chan struct{}), waiting: map[shoal.ID]bool{},
+		lost: make(chan shoal.ID, len(byNode)), ended: make(chan struct{})}
+	d.subscribe(req, sub, byNode)
 	defer d.unsubscribe(req.ID, sub, byNode)
-	for _, node := range missing {
+	missing := func(node shoal.ID) error {
 		name := node
-		if n := view.Node(node); n != nil {
+		if n := view.Node(node); n != nil && n.Description.Hostname != "" {
 			name = n.Description.Hostname
 		}
-		if err := each(shoal.LogLine{NodeID: node, Err: fmt.Sprintf("node %s is not available", name)}); err != nil {
-			return err
-		}
+		return each(shoal.LogLine{NodeID: node, Err: fmt.Sprintf("node %s is not available", name)})
 	}
 	for {
+		var err error
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			err = ctx.Err()
 		case m := <-sub.lines:
-			if err := each(m); err != nil {
-				return err
-			}
+			err = each(m)
+		case node := <-sub.lost:
+			err = missing(node)
 		case <-sub.ended:
-			return nil
+			close(sub.lost) // nobody is left to send to it
+			for node := range sub.lost {
+				err = errors.Join(err, missing(node))
+			}
+			return err
+		}
+		if err != nil {
+			return err
 		}
 	}
 }
@@ -66,15 +74,15 @@ func (d *Dispatcher) ReadLogs(req *rpc.LogRequest, stream rpc.LineServer) error 
 	return d.Logs(stream.Context(), req.Query, func(line shoal.LogLine) error { return stream.Send(&line) })
 }
 
-// subscribe asks the nodes and gives those that cannot be asked.
-func (d *Dispatcher) subscribe(req rpc.LogRequest, sub *subscription, byNode map[shoal.ID][]shoal.ID) (missing []shoal.ID) {
+// subscribe asks the nodes; those that cannot be asked are lost.
+func (d *Dispatcher) subscribe(req rpc.LogRequest, sub *subscription, byNode map[shoal.ID][]shoal.ID) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.logs[req.ID] = sub
 	for node, tasks := range byNode {
 		s := d.sessions[node]
 		if s == nil {
-			missing = append(missing, node)
+			sub.lost <- node
 			continue
 		}
 		sub.waiting[node] = true
@@ -86,7 +94,6 @@ func (d *Dispatcher) subscribe(req rpc.LogRequest, sub *subscription, byNode map
 	if len(sub.waiting) == 0 {
 		close(sub.ended)
 	}
-	return missing
 }
 
 func (d *Dispatcher) unsubscribe(id string, sub *subscription, byNode map[shoal.ID][]shoal.ID) {
@@ -115,13 +122,14 @@ func (d *Dispatcher) PublishLogs(stream rpc.LogServer) error {
 	if sub == nil {
 		return stream.SendAndClose(&rpc.LogReply{}) // nobody waits for it any more
 	}
-	defer sub.finished(node)
 	for {
 		m, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
+			sub.finished(node)
 			return stream.SendAndClose(&rpc.LogReply{})
 		}
 		if err != nil {
+			sub.lose(node)
 			return err
 		}
 		if m.Line == nil {
@@ -136,9 +144,24 @@ func (d *Dispatcher) PublishLogs(stream rpc.LogServer) error {
 	}
 }
 
+// finished notes that a node has nothing more to say.
 func (s *subscription) finished(node shoal.ID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.leaveLocked(node)
+}
+
+// lose notes that a node will not finish.
+func (s *subscription) lose(node shoal.ID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.waiting[node] {
+		s.lost <- node
+		s.leaveLocked(node)
+	}
+}
+
+func (s *subscription) leaveLocked(node shoal.ID) {
 	if !s.waiting[node] {
 		return
 	}

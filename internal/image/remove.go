@@ -26,15 +26,20 @@ func (s *Store) Tag(ctx context.Context, source, target string) error {
 		return err
 	}
 	record := images.Image{Name: named.String(), Target: img.Target}
-	if _, err := s.Client.ImageService().Create(ctx, record); errdefs.IsAlreadyExists(err) {
-		if _, err := s.Client.ImageService().Update(ctx, record); err != nil {
-			return fmt.Errorf("tag image: %w", err)
-		}
-	} else if err != nil {
+	if err := s.put(ctx, record); err != nil {
 		return fmt.Errorf("tag image: %w", err)
 	}
 	s.publish("tag", img.ID, reference.FamiliarString(named))
 	return nil
+}
+
+// put gives a name to an image, be it another's so far.
+func (s *Store) put(ctx context.Context, record images.Image) error {
+	_, err := s.Client.ImageService().Create(ctx, record)
+	if errdefs.IsAlreadyExists(err) {
+		_, err = s.Client.ImageService().Update(ctx, record)
+	}
+	return err
 }
 
 // Removed says what a removal did, as Docker reports it.

@@ -82,6 +82,7 @@ type Log struct {
 	changed chan struct{} // closed and replaced whenever a line was written or the log was closed
 	closed  bool
 	opened  bool
+	last    time.Time // of the newest line
 }
 
 // Open makes ready the log at path (of its newest file). Nothing is created before the first line.
@@ -121,19 +122,23 @@ func (l *Log) wakeLocked() {
 	l.changed = make(chan struct{})
 }
 
-// Append writes a line.
+// Append writes a line. No two lines have the same time: whoever reads on after a line finds the next one by it.
 func (l *Log) Append(line Line) error {
 	if l.opts.Driver == "none" {
 		return nil
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !line.Time.After(l.last) {
+		line.Time = l.last.Add(1)
+	}
+	l.last = line.Time
 	var buf bytes.Buffer
 	enc := json.NewEncoder(&buf)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(line); err != nil {
 		return fmt.Errorf("encode log line: %w", err)
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	if err := l.openLocked(); err != nil {
 		return err
 	}

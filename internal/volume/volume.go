@@ -228,22 +228,30 @@ func mountOptions(v *Volume) error {
 			return nil // from before a restart of the daemon
 		}
 	}
-	kind, options := v.Options["type"], []string{}
-	if o := v.Options["o"]; o != "" {
-		options = strings.Split(o, ",")
+	m, err := mountOf(v.Options, net.LookupHost)
+	if err != nil {
+		return err
 	}
-	for i, o := range options {
+	return m.Mount(v.Mountpoint)
+}
+
+// mountOf is the mount that a volume's options ask for. The kernel knows servers by their addresses only.
+func mountOf(options map[string]string, lookUp func(host string) ([]string, error)) (mount.Mount, error) {
+	m := mount.Mount{Type: options["type"], Source: options["device"]}
+	if o := options["o"]; o != "" {
+		m.Options = strings.Split(o, ",")
+	}
+	for i, o := range m.Options {
 		host, isAddr := strings.CutPrefix(o, "addr=")
-		if isAddr && net.ParseIP(host) == nil { // the kernel knows addresses only
-			ips, err := net.LookupHost(host)
+		if isAddr && net.ParseIP(host) == nil {
+			found, err := lookUp(host)
 			if err != nil {
-				return err
+				return m, err
 			}
-			options[i] = "addr=" + ips[0]
+			m.Options[i] = "addr=" + found[0]
 		}
 	}
-	m := mount.Mount{Type: kind, Source: v.Options["device"], Options: options}
-	return m.Mount(v.Mountpoint)
+	return m, nil
 }
 
 func isMountpoint(path string) (bool, error) {

@@ -2,11 +2,15 @@ package volume
 
 import (
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
+	"reflect"
 	"testing"
 
+	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
 
 	"github.com/shoal-dev/shoal/internal/events"
 )
@@ -64,5 +68,83 @@ func TestBadRequestsAreRefused(t *testing.T) {
 		if _, err := s.Create(spec); err == nil {
 			t.Errorf("%+v was accepted", spec)
 		}
+	}
+}
+
+func TestMountOf(t *testing.T) {
+	lookUp := func(host string) ([]string, error) {
+		if host == "files.example" {
+			return []string{"192.0.2.7", "192.0.2.8"}, nil
+		}
+		return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
+	}
+	for _, tc := range []struct {
+		options map[string]string
+		want    mount.Mount
+	}{
+		{map[string]string{"type": "nfs", "o": "addr=192.0.2.1,rw,nfsvers=4", "device": ":/srv/data"},
+			mount.Mount{Type: "nfs", Source: ":/srv/data", Options: []string{"addr=192.0.2.1", "rw", "nfsvers=4"}}},
+		{map[string]string{"type": "nfs4", "o": "ro,addr=files.example", "device": ":/"},
+			mount.Mount{Type: "nfs4", Source: ":/", Options: []string{"ro", "addr=192.0.2.7"}}},
+		{map[string]string{"type": "tmpfs", "o": "size=1m,uid=7", "device": "tmpfs"},
+			mount.Mount{Type: "tmpfs", Source: "tmpfs", Options: []string{"size=1m", "uid=7"}}},
+		{map[string]string{"type": "none", "o": "bind", "device": "/srv"}, mount.Mount{Type: "none", Source: "/srv", Options: []string{"bind"}}},
+		{map[string]string{"type": "ext4", "device": "/dev/sdb1"}, mount.Mount{Type: "ext4", Source: "/dev/sdb1"}},
+	} {
+		if got, err := mountOf(tc.options, lookUp); err != nil || !reflect.DeepEqual(got, tc.want) {
+			t.Errorf("%v: %+v, %v", tc.options, got, err)
+		}
+	}
+	if _, err := mountOf(map[string]string{"type": "nfs", "o": "addr=nowhere.example", "device": ":/"}, lookUp); err == nil {
+		t.Error("a server that is not found was mounted")
+	}
+}
+
+// Volumes with options are mounted with their first user, stay so over a restart of the daemon, and take their mount along.
+func TestVolumesAreMountedAsTheirOptionsSay(t *testing.T) {
+	dir, source := t.TempDir(), t.TempDir()
+	if err := os.WriteFile(filepath.Join(source, "there"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, options := range map[string]map[string]string{
+		"memory": {"type": "tmpfs", "device": "tmpfs", "o": "size=1m,mode=750,uid=7"},
+		"bound":  {"type": "none", "device": source, "o": "bind"},
+	} {
+		s := open(t, dir)
+		if _, err := s.Create(Spec{Name: name, Options: options}); err != nil {
+			t.Fatal(err)
+		}
+		at, err := s.Mount(name, "c1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(at, "mine"), nil, 0o600); err != nil {
+			t.Error(err)
+		}
+		if _, err := open(t, dir).Mount(name, "c2"); err != nil { // another life of the daemon
+			t.Error(err)
+		}
+		if _, err := os.Stat(filepath.Join(at, "mine")); err != nil {
+			t.Errorf("%s was mounted over: %v", name, err)
+		}
+		var st unix.Stat_t
+		if err := unix.Stat(at, &st); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Stat(filepath.Join(at, "there")); (err == nil) != (name == "bound") {
+			t.Errorf("%s: %v", name, err)
+		}
+		if name == "memory" && (st.Uid != 7 || st.Mode&0o777 != 0o750) {
+			t.Errorf("%s: owner %d, mode %o", name, st.Uid, st.Mode)
+		}
+		if err := s.Remove(name, false); err != nil {
+			t.Error(err)
+		}
+		if mounted, err := isMountpoint(at); mounted && err == nil {
+			t.Errorf("%s is still mounted", name)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(source, "mine")); err != nil {
+		t.Errorf("what the volume bound was removed with it: %v", err)
 	}
 }
