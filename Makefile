@@ -27,7 +27,7 @@ unit: build ## unit tests, with the race detector
 	CGO_ENABLED=1 hack/go-test.sh unit -race $$($(GO) list ./... | grep -v /test/e2e | grep -v /test/bench)
 
 e2e: build ## tests on real nodes
-	hack/go-test.sh e2e -timeout 20m ./test/e2e/...
+	hack/go-test.sh e2e -timeout 30m ./test/e2e/...
 
 bench: build ## figures, as ratios against a yardstick in the same run
 	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 30m ./test/bench/... | cat

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"io"
 	"sync"
 	"testing"
 	"time"
@@ -48,17 +49,33 @@ func TestACutLinkCostsNoMoreThanASecond(t *testing.T) {
 		}
 	}
 	t.Logf("%d requests, %d failed", l.Sent(), l.Failed())
+	c.spreadOver(urls[0], 3)
+}
+
+// spreadOver wants so many tasks to answer the same number of requests each. The client is a new one; see spreadEvenly.
+func (c *cluster) spreadOver(url string, tasks int) {
+	c.t.Helper()
+	fresh, err := c.AddHost("fresh", 150)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	const each = 20
 	answers := map[string]int{}
-	for range 60 {
-		answer, err := c.get(urls[0])
+	for range each * tasks {
+		resp, err := httpFrom(fresh).Get(url)
 		if err != nil {
-			t.Fatalf("%v\n%s\n%s", err, c.ok(c.n1, "service", "ps", "--no-trunc", "web"), c.ok(c.n3, "ps", "-a", "--no-trunc"))
+			c.t.Fatalf("%v\n%s\n%s", err, c.ok(c.n1, "service", "ps", "--no-trunc", "web"), c.ok(c.n3, "ps", "-a", "--no-trunc"))
 		}
-		answers[answer]++
+		body, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		answers[string(body)]++
 	}
 	for answer, times := range answers {
-		if len(answers) != 3 || times != 20 {
-			t.Errorf("%d of 60 requests got %q from one of %d tasks", times, answer, len(answers))
+		if len(answers) != tasks || times != each {
+			c.t.Errorf("%d of %d requests got %q from one of %d tasks", times, each*tasks, answer, len(answers))
 		}
 	}
 }

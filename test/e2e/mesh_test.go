@@ -77,7 +77,7 @@ func (c *cluster) follow(service string) {
 	l := c.startLoad(8080)
 	c.ok(c.n1, "service", "scale", service+"=4")
 	l.finish()
-	c.spreadEvenly(service, 80)
+	c.spreadEvenly(service, 300)
 	c.ok(c.n1, "service", "scale", service+"=1")
 	for _, n := range c.Nodes() {
 		if _, err := c.get("http://" + n.Addr + ":8080/"); err != nil {
