@@ -1,4 +1,5 @@
-// Command shoal is a node of a container cluster (shoal daemon) and the docker command line (every other word).
+// Command shoal is a node of a container cluster (shoal daemon) and the docker command line (every other word). A node also starts it
+// as the process that encrypts traffic (shoal wireguard).
 package main
 
 import (
@@ -11,6 +12,7 @@ import (
 
 	"github.com/shoal-dev/shoal/internal/cli"
 	"github.com/shoal-dev/shoal/internal/daemon"
+	"github.com/shoal-dev/shoal/internal/dataplane/wireguard"
 )
 
 // version is set by the build.
@@ -22,6 +24,13 @@ func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	name := filepath.Base(os.Args[0])
+	if len(os.Args) > 1 && os.Args[1] == wireguard.Word {
+		if err := wireguard.Main(ctx, os.Args[2:]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		return 0
+	}
 	if name == "dockerd" || (len(os.Args) > 1 && os.Args[1] == "daemon") {
 		args := os.Args[1:]
 		if name != "dockerd" {

@@ -1,7 +1,7 @@
 // Package allocator gives out what must be unique in the cluster: subnets and VNIs to networks, virtual addresses and
 // published ports to services, addresses to tasks and nodes. It reads all of these and writes Network.VNI, IPAM and Err,
-// Service.Endpoint, Task.Networks, Ports and (from New to Pending) Status, and Node.IngressAddr and IngressAddr6. What is in use
-// is derived from the view, never remembered.
+// Service.Endpoint, Task.Networks, Ports and (from New to Pending) Status, and Node.IngressAddr, IngressAddr6 and TunnelAddr. What
+// is in use is derived from the view, never remembered.
 package allocator
 
 import (
@@ -74,7 +74,7 @@ func (a *Allocator) Concerned(v store.View, c store.Change) []shoal.ID {
 		return append(a.starving(v), key(c.Kind, c.ID))
 	case store.KindNode:
 		var keys []shoal.ID
-		if c.Old == nil || c.New == nil || c.New.(*shoal.Node).IngressAddr == "" {
+		if c.Old == nil || c.New == nil || lacksAddress(c.New.(*shoal.Node)) {
 			keys = append(keys, key(c.Kind, c.ID))
 		}
 		if ingress := v.IngressNetwork(); ingress != nil && !has6(ingress.IPAM) {
@@ -120,8 +120,11 @@ func (a *Allocator) starving(v store.View) []shoal.ID {
 			keys = append(keys, k)
 		}
 	}
+	if v.IngressNetwork() == nil {
+		return keys
+	}
 	for _, n := range v.Nodes() {
-		if n.IngressAddr == "" {
+		if lacksAddress(n) {
 			keys = append(keys, key(store.KindNode, n.ID))
 		}
 	}
@@ -145,7 +148,9 @@ func (a *Allocator) Reconcile(v store.View, k shoal.ID) (store.Changes, error) {
 	}
 }
 
-// node gives a node its addresses on the ingress network. It keeps none of an ingress network that is gone.
+func lacksAddress(n *shoal.Node) bool { return n.IngressAddr == "" || n.TunnelAddr == "" }
+
+// node gives a node its addresses on the ingress network and for encrypted traffic. It keeps none of an ingress network that is gone.
 func node(v store.View, id shoal.ID) store.Changes {
 	g, n, ingress := newGrant(v), v.Node(id), v.IngressNetwork()
 	if n == nil {
@@ -157,7 +162,10 @@ func node(v store.View, id shoal.ID) store.Changes {
 	next := *n
 	next.IngressAddr = g.ingressAddr(ingress, n.IngressAddr, true)
 	next.IngressAddr6 = g.ingressAddr(ingress, n.IngressAddr6, false)
-	if next.IngressAddr != n.IngressAddr || next.IngressAddr6 != n.IngressAddr6 {
+	if next.TunnelAddr == "" {
+		next.TunnelAddr = freeTunnelAddr(v)
+	}
+	if next.IngressAddr != n.IngressAddr || next.IngressAddr6 != n.IngressAddr6 || next.TunnelAddr != n.TunnelAddr {
 		g.changes.Put(&next)
 	}
 	return g.changes
@@ -167,6 +175,9 @@ func node(v store.View, id shoal.ID) store.Changes {
 func (g *grant) ingressAddr(ingress *shoal.Network, has string, is4 bool) string {
 	if contains(ingress, has) {
 		return has
+	}
+	if len(ingress.IPAM) == 0 {
+		return ""
 	}
 	given, err := g.take(ingress, is4)
 	if err != nil {

@@ -192,10 +192,6 @@ func checkOverlay(spec shoal.NetworkSpec) error {
 	if !dnsName.MatchString(spec.Name) {
 		return shoal.InvalidArgument("name must be valid as a DNS name component")
 	}
-	if _, asked := spec.Options[shoal.OptionEncrypted]; asked {
-		// Better no network than one that sends in clear what was to be secret.
-		return fail(http.StatusNotImplemented, "encrypted overlay networks are not supported yet")
-	}
 	if spec.EnableIPv4 != nil && !*spec.EnableIPv4 {
 		return fail(http.StatusBadRequest, "IPv4 cannot be disabled in overlay networks")
 	}

@@ -25,9 +25,12 @@ type diagnosis struct {
 		Hostname, Addr string
 		RoundTrip      time.Duration
 		MTU            int
+		Encrypted      bool
+		Handshake      time.Time
 	}
-	Repaired uint64
-	Repairs  []struct {
+	Encryption string
+	Repaired   uint64
+	Repairs    []struct {
 		At        time.Time
 		What, Err string
 	}
@@ -113,6 +116,7 @@ func (d diagnosis) print(out io.Writer) {
 			fmt.Fprintf(&text, "    %s at %s: %v, packets of %d bytes\n", p.Hostname, p.Addr, p.RoundTrip.Round(10*time.Microsecond), p.MTU)
 		}
 	}
+	d.printEncryption(&text)
 	if d.Repaired > 0 {
 		fmt.Fprintf(&text, "    repaired since the daemon was started: %d\n", d.Repaired)
 	}
@@ -125,4 +129,21 @@ func (d diagnosis) print(out io.Writer) {
 		text.WriteByte('\n')
 	}
 	_, _ = io.WriteString(out, text.String()) // a terminal that is gone misses nothing
+}
+
+// printEncryption says what encrypts traffic, and how long ago a key was agreed on with each node.
+func (d diagnosis) printEncryption(out io.Writer) {
+	if d.Encryption == "" {
+		return
+	}
+	_, _ = fmt.Fprintf(out, "    encryption: %s\n", d.Encryption) // into a builder
+	for _, p := range d.Peers {
+		switch {
+		case !p.Encrypted:
+		case p.Handshake.IsZero():
+			_, _ = fmt.Fprintf(out, "      %s: no key yet\n", p.Hostname)
+		default:
+			_, _ = fmt.Fprintf(out, "      %s: key agreed on %v ago\n", p.Hostname, time.Since(p.Handshake).Round(time.Second))
+		}
+	}
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/vishvananda/netns"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/shoal-dev/shoal/internal/events"
 	"github.com/shoal-dev/shoal/internal/image"
@@ -203,6 +204,33 @@ func TestExecSeparatesStreams(t *testing.T) {
 	}
 	if code := x.State().ExitCode; code == nil || *code != 3 || out.String() != "hello" || errOut.String() != "e\n" {
 		t.Errorf("code %v, stdout %q, stderr %q", code, out.String(), errOut.String())
+	}
+}
+
+// Of many commands at once, on a busy machine, some lost their output: they were deleted before their streams had been opened.
+func TestExecLosesNoOutput(t *testing.T) {
+	n := newNode(t)
+	id := n.run(Spec{Cmd: []string{"sleep", "1000"}})
+	var running errgroup.Group
+	running.SetLimit(64)
+	for range 200 {
+		running.Go(func() error {
+			x, err := n.engine.ExecCreate(id, ExecSpec{Cmd: []string{"echo", "hi"}, Stdout: true})
+			if err != nil {
+				return err
+			}
+			var out bytes.Buffer
+			if err := n.engine.ExecStart(t.Context(), x.ID, nil, &out, nil, nil); err != nil {
+				return err
+			}
+			if code := x.State().ExitCode; code == nil || *code != 0 || out.String() != "hi\n" {
+				return fmt.Errorf("exit %v, output %q", code, out.String())
+			}
+			return nil
+		})
+	}
+	if err := running.Wait(); err != nil {
+		t.Error(err)
 	}
 }
 

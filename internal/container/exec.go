@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/pkg/cio"
@@ -137,10 +138,31 @@ func (e *Engine) ExecStart(ctx context.Context, id string, stdin io.Reader, stdo
 	if e.ctx.Err() != nil {
 		return e.ctx.Err()
 	}
+	awaitOutput(process.IO())
 	_, _ = process.Delete(e.ctxNoCancel())
 	x.finish(int(status.ExitCode()))
 	e.publish("exec_die", c, map[string]string{"execID": x.ID, "exitCode": fmt.Sprint(status.ExitCode())})
 	return nil
+}
+
+// outputLimit bounds the wait for the output of a process that has ended: one that it has started may still hold the streams.
+const outputLimit = 2 * time.Second
+
+// awaitOutput returns when all that an ended process has written was read. To delete the process first would cancel streams that
+// this machine has been too busy to open.
+func awaitOutput(streams cio.IO) {
+	if streams == nil {
+		return
+	}
+	done := make(chan struct{})
+	go func() {
+		streams.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(outputLimit):
+	}
 }
 
 func (e *Engine) execLaunch(ctx context.Context, info Info, task client.Task, x *Exec, stdin io.Reader, stdout, stderr io.Writer) (client.Process, <-chan client.ExitStatus, error) {

@@ -243,6 +243,7 @@ func (e *Engine) monitor(c *container, task client.Task, exit <-chan client.Exit
 	oom := code == 137 && e.oomKilled(info.ID)
 	ctx, cancel := context.WithTimeout(e.ctxNoCancel(), time.Minute)
 	defer cancel()
+	awaitOutput(task.IO())
 	if _, err := task.Delete(ctx, client.WithProcessKill); err != nil && !errdefs.IsNotFound(err) {
 		e.Log.Warn("task cannot be deleted", "container", info.ID, "err", err)
 	}

@@ -88,9 +88,13 @@ func (d *Daemon) construct(ctx context.Context) error {
 	if cgroup == "" {
 		cgroup = container.CgroupOf(state)
 	}
+	program, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find own program: %w", err)
+	}
 	d.networks, err = network.New(network.Config{
 		Log: d.log, DataRoot: d.cfg.DataRoot, ExecRoot: d.cfg.ExecRoot, Events: d.events, AddressPools: pools,
-		Attacher: attacher{d}, ProbePort: d.cfg.ProbePort, Cgroup: cgroup,
+		Attacher: attacher{d}, ProbePort: d.cfg.ProbePort, Cgroup: cgroup, Program: program,
 	})
 	if err != nil {
 		return err

@@ -49,6 +49,7 @@ func (h *swarmHost) StartAgent(cfg membership.AgentConfig) (membership.Agent, er
 		Describe: func() shoal.NodeDescription {
 			description := describe(d.cfg)
 			description.TLS = cfg.Identity.Info()
+			description.TunnelKey = d.networks.TunnelKey()
 			routes, err := d.networks.HostRoutes()
 			if err != nil {
 				d.log.Warn("list the host's routes", "err", err)

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"github.com/shoal-dev/shoal/internal/dataplane/pmap"
+	"github.com/shoal-dev/shoal/internal/dataplane/wireguard"
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
@@ -15,6 +16,8 @@ type Config struct {
 	Overlays map[string]*Overlay // by network ID
 	// Sandboxes is by namespace name (see Plane.Namespace).
 	Sandboxes map[string]*Sandbox
+	// Wire is nil while no overlay is encrypted.
+	Wire *Wire
 	// Ingress is nil while the node is in no cluster.
 	Ingress *Ingress
 	// Ports are those that this node's containers publish on it.
@@ -55,9 +58,20 @@ type Overlay struct {
 	VNI  uint32
 	Port uint16
 	// Local is the node's address on the data path.
-	Local   netip.Addr
-	MTU     int // 0: that of the data path less 50
-	Remotes Remotes
+	Local netip.Addr
+	MTU   int // 0: that of the data path less 50
+	// Encrypted overlays have Local and remote VTEPs on the wire, and leave and enter the node by no other way.
+	Encrypted bool
+	Remotes   Remotes
+}
+
+// Wire is the node's way to other nodes by which all that is to be encrypted travels: one WireGuard interface.
+type Wire struct {
+	wireguard.Config
+	// Addr is the node's address on the wire, out of Range.
+	Addr  netip.Addr
+	Range netip.Prefix
+	MTU   int
 }
 
 // Remote says behind which node an address is.
@@ -136,6 +150,8 @@ type Ingress struct {
 	Port  uint16
 	Local netip.Addr
 	MTU   int
+	// Encrypted is as for an Overlay.
+	Encrypted bool
 	// Addr and Addr6 are the node's own addresses on the ingress network; it may have no Addr6.
 	Addr  netip.Prefix
 	Addr6 netip.Prefix
@@ -152,6 +168,7 @@ type IngressPeer struct {
 	Addr  netip.Addr // on the ingress network
 	Addr6 netip.Addr // invalid for none
 	VTEP  netip.Addr
+	Host  netip.Addr // what the node has as a client
 	// Hosts6 are the IPv6 addresses that the node has as a client.
 	Hosts6 []netip.Addr
 }

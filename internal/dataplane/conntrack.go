@@ -57,21 +57,18 @@ func (p *Plane) forget(ns netns.NsHandle, t *tables, gone []netip.Addr) error {
 	if len(gone) == 0 || p.untracked(ns) {
 		return nil
 	}
+	return deleteFlows(t, ns, stale(setOf(gone)))
+}
+
+// deleteFlows makes the namespace forget the flows that the filter matches.
+func deleteFlows(t *tables, ns netns.NsHandle, filter netlink.CustomConntrackFilter) error {
 	h, err := t.flows(ns)
 	if err != nil {
 		return err
 	}
-	flows := stale{}
-	for _, a := range gone {
-		flows[a] = true
-	}
-	families := map[netlink.InetFamily]bool{}
-	for _, a := range gone {
-		families[netlink.InetFamily(map[bool]int{true: unix.AF_INET, false: unix.AF_INET6}[a.Is4()])] = true
-	}
-	for f := range families {
+	for _, f := range []netlink.InetFamily{unix.AF_INET, unix.AF_INET6} {
 		// An interrupted dump has shown nearly all; what is left soon ends.
-		_, err = h.ConntrackDeleteFilters(netlink.ConntrackTable, f, flows)
+		_, err = h.ConntrackDeleteFilters(netlink.ConntrackTable, f, filter)
 		if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
 			return fmt.Errorf("forget flows to removed backends: %w", err)
 		}

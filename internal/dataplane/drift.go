@@ -8,9 +8,12 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/google/nftables/expr"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/shoal-dev/shoal/internal/dataplane/pmap"
 )
 
 // thoroughly is how often all entries are compared, even if none was removed: one may have been changed.
@@ -29,6 +32,10 @@ func (p *Plane) Drift(thorough bool) []string {
 			delete(p.applied.bridges, name)
 			parts = append(parts, "bridge "+name)
 		}
+	}
+	if w := p.applied.wire; w != nil && !p.wireIntact(w, thorough) {
+		p.applied.wire = nil
+		parts = append(parts, "wire")
 	}
 	if in := p.applied.ingress; in != nil && !p.ingressIntact(in, thorough) {
 		p.applied.ingress = nil
@@ -60,6 +67,9 @@ func (p *Plane) Parts() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	count := len(p.applied.bridges) + len(p.applied.overlays) + len(p.applied.sandboxes)
+	if p.applied.wire != nil {
+		count++
+	}
 	if p.applied.ingress != nil {
 		count++
 	}
@@ -136,11 +146,13 @@ func (p *Plane) rulesIntact() bool {
 	}
 	want := newRuleset()
 	want.include(n.frame)
-	for key, port := range n.mesh.All() {
-		writePort(want, key, port)
-	}
+	whole := &nodeState{vipTable: newVIPTable()}
+	whole.write(want, pmap.Changes(MeshPorts{}, n.mesh))
 	for t := range n.turns {
-		t.write(want)
+		t.write(want, verdict(expr.VerdictReturn))
+	}
+	for s := range n.slots {
+		s.write(want, n.meshSlot(s))
 	}
 	if !n.tables.hold(want) {
 		return false

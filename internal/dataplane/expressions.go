@@ -17,6 +17,8 @@ import (
 
 func native32(v uint32) []byte { return binaryutil.NativeEndian.PutUint32(v) }
 
+func be32(v uint32) []byte { return binary.BigEndian.AppendUint32(nil, v) }
+
 func be16(v uint16) []byte { return binary.BigEndian.AppendUint16(nil, v) }
 
 // family is IPv4 or IPv6, as rules see them.
@@ -198,8 +200,8 @@ func find(dict string) expr.Any {
 	return &expr.Lookup{SourceRegister: 1, DestRegister: 1, IsDestRegSet: true, SetName: dict}
 }
 
-// turn puts the next of n numbers in turn into the register.
-func turn(n int, register uint32) expr.Any {
+// count puts the next of n numbers in turn into the register.
+func count(n int, register uint32) expr.Any {
 	return &expr.Numgen{Register: register, Modulus: uint32(n), Type: unix.NFT_NG_INCREMENTAL}
 }
 

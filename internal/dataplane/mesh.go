@@ -2,23 +2,22 @@ package dataplane
 
 import (
 	"errors"
-	"fmt"
 	"net/netip"
 	"reflect"
 	"slices"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
-	"golang.org/x/sys/unix"
+	"github.com/vishvananda/netns"
 
 	"github.com/shoal-dev/shoal/internal/dataplane/pmap"
 )
 
 // nodeState is what the table in the node's namespace was made from.
 type nodeState struct {
-	frame   *ruleset
-	mesh    MeshPorts
-	turns   map[meshTurn]bool
+	frame *ruleset
+	mesh  MeshPorts
+	vipTable
 	tables  *tables
 	targets []netip.Addr // where its own ports lead
 }
@@ -50,29 +49,14 @@ func (p *Plane) makeNode(was, now *nodeState, publishes bool) error {
 		p.log.Warn("a busy client's connections may not be spread evenly", "err", err)
 	}
 	if was == nil {
-		now.turns = map[meshTurn]bool{}
-		rules := newRuleset()
-		rules.include(now.frame)
-		now.write(rules, pmap.Changes(MeshPorts{}, now.mesh))
-		return now.tables.replace(p.home, rules)
-	}
-	now.turns = was.turns
-	before, after := newRuleset(), newRuleset()
-	if reflect.DeepEqual(was.frame, now.frame) {
-		meshMaps(before)
-		meshMaps(after)
-	} else {
-		before.include(was.frame)
-		after.include(now.frame)
+		return now.replace(p.home)
 	}
 	changes := pmap.Changes(was.mesh, now.mesh)
-	for _, c := range changes {
-		if c.Had {
-			writePort(before, c.Key, c.Old)
-		}
+	write := func() error { return now.change(was, changes) }
+	if now.mesh.Len() == 0 && len(was.turns) > 0 {
+		write = func() error { return now.replace(p.home) } // without ports, nothing is to be left of the mesh
 	}
-	now.write(after, changes)
-	if err := now.tables.change(before, after); err != nil {
+	if err := write(); err != nil {
 		return err
 	}
 	gone := missing(was.targets, now.targets)
@@ -82,6 +66,36 @@ func (p *Plane) makeNode(was, now *nodeState, publishes bool) error {
 		}
 	}
 	return p.forget(p.home, now.tables, gone)
+}
+
+// replace writes the table as a whole.
+func (n *nodeState) replace(home netns.NsHandle) error {
+	n.vipTable = newVIPTable()
+	rules := newRuleset()
+	rules.include(n.frame)
+	n.write(rules, pmap.Changes(MeshPorts{}, n.mesh))
+	return n.tables.replace(home, rules)
+}
+
+// change writes what is different.
+func (n *nodeState) change(was *nodeState, changes []pmap.Change[PortKey, *MeshPort]) error {
+	n.vipTable = was.vipTable
+	before, after := newRuleset(), newRuleset()
+	if reflect.DeepEqual(was.frame, n.frame) {
+		meshMaps(before)
+		meshMaps(after)
+	} else {
+		before.include(was.frame)
+		after.include(n.frame)
+	}
+	for _, c := range changes {
+		if c.Had {
+			n.removePort(before, c.Key, c.Old)
+		}
+	}
+	n.write(after, changes)
+	after.keep(before)
+	return n.tables.change(before, after)
 }
 
 func (m *MeshPort) addrs() []netip.Addr {
@@ -95,52 +109,40 @@ func (m *MeshPort) addrs() []netip.Addr {
 	return out
 }
 
-// write enters the new ports, and the turns that the table lacks for them.
+// write enters the new ports, and the turns and slots that the table lacks for them.
 func (n *nodeState) write(rs *ruleset, changes []pmap.Change[PortKey, *MeshPort]) {
 	for _, c := range changes {
-		if !c.Has {
-			continue
-		}
-		writePort(rs, c.Key, c.New)
-		for _, f := range families() {
-			if t := meshTurnOf(f, c.Key, c.New); !n.turns[t] {
-				n.turns[t] = true
-				t.write(rs)
-			}
+		if c.Has {
+			n.addPort(rs, c.Key, c.New)
 		}
 	}
 }
 
 // meshMaps declares what ports of the mesh are written into, in the manner of balancing.
 func meshMaps(rs *ruleset) {
-	rs.dict("turns", nftables.TypeInteger, nftables.TypeVerdict)
+	turnMaps(rs)
 	portDict(rs, "gates")
 	for _, f := range families() {
-		port := []nftables.SetDatatype{nftables.TypeInetProto, nftables.TypeInetService}
-		rs.dict(f.named("mesh"), nftables.MustConcatSetType(port...), nftables.TypeInteger).concat = true
-		rs.dict(f.named("backends"), nftables.MustConcatSetType(append(port, nftables.TypeInteger)...),
-			nftables.MustConcatSetType(f.data, nftables.TypeInetService)).concat = true
+		rs.dict(f.named("mesh"), portType(), nftables.TypeMark).concat = true
 	}
+}
+
+func portType() nftables.SetDatatype {
+	return nftables.MustConcatSetType(nftables.TypeInetProto, nftables.TypeInetService)
 }
 
 // meshRules send what comes to a port of the mesh to its turn.
 func meshRules(hook *ruleChain) {
 	for _, f := range families() {
 		lookup := &expr.Lookup{SourceRegister: 8, DestRegister: 1, IsDestRegSet: true, SetName: f.named("mesh")}
-		hook.rule(f.is(), local(false), protoAndPort(), []expr.Any{lookup}, leap(1, "turns"))
+		takeTurn(hook, f.is(), local(false), protoAndPort(), []expr.Any{lookup})
 	}
 }
 
-// meshTurn is to ports of the mesh what aTurn is to virtual addresses.
-type meshTurn struct {
-	family
-	backends, lane int
-}
-
-func meshTurnOf(f family, key PortKey, port *MeshPort) meshTurn {
-	t := meshTurn{family: f, backends: len(of(f, port.Backends))}
+func meshTurn(f family, key PortKey, port *MeshPort) turn {
+	t := turn{family: f, backends: len(of(f, port.Backends))}
 	if t.backends > 1 {
-		t.lane = int(key.Port % 64)
+		t.lane = (int(key.Port) + int(protoNumber(key.Protocol))) % 64 // the same port of another protocol has another
 	}
 	return t
 }
@@ -150,37 +152,51 @@ func of(f family, backends []Backend) []Backend {
 	return slices.DeleteFunc(slices.Clone(backends), func(b Backend) bool { return familyOf(b.Addr) != f })
 }
 
-func (t meshTurn) id() []byte {
-	return native32(uint32(t.backends<<8 | t.lane<<1 | int(t.size/16)))
-}
-
-func (t meshTurn) name() string { return t.named(fmt.Sprintf("turn_%d_%d", t.backends, t.lane)) }
-
-func (t meshTurn) write(rs *ruleset) {
-	c := rs.chain(t.name())
-	rs.sets["turns"].jump(t.id(), t.name())
-	c.rule(stray(), verdict(expr.VerdictReturn))
-	if t.backends == 0 {
-		c.rule(refuse(unix.IPPROTO_TCP))
-		c.rule(refuse(unix.IPPROTO_UDP))
-		return
-	}
-	lookup := &expr.Lookup{SourceRegister: 8, DestRegister: 1, IsDestRegSet: true, SetName: t.named("backends")}
-	c.rule(protoAndPort(), []expr.Any{turn(t.backends, 10), lookup}, dnat(t.family, 8+t.size/4))
-}
-
-// writePort enters a port into the maps that meshMaps declared.
-func writePort(rs *ruleset, key PortKey, port *MeshPort) {
+// removePort and addPort are what a port takes from the table when it goes, and brings.
+func (n *nodeState) removePort(rs *ruleset, key PortKey, port *MeshPort) {
 	at := portKey(protoNumber(key.Protocol), key.Port)
 	if gated(port.Rule) {
 		writeGate(rs, key, port.Rule)
 	}
 	for _, f := range families() {
-		rs.sets[f.named("mesh")].put(at, meshTurnOf(f, key, port).id())
+		rs.sets[f.named("mesh")].put(at, meshTurn(f, key, port).id())
 		for i, b := range of(f, port.Backends) {
-			rs.sets[f.named("backends")].put(slices.Concat(at, native32(uint32(i))), slices.Concat(b.Addr.AsSlice(), be16(b.Port), []byte{0, 0}))
+			n.declareMesh(rs, slot{f, i}).put(at, slices.Concat(b.Addr.AsSlice(), be16(b.Port), []byte{0, 0}))
 		}
 	}
+}
+
+func (n *nodeState) addPort(rs *ruleset, key PortKey, port *MeshPort) {
+	n.removePort(rs, key, port)
+	for _, f := range families() {
+		t := meshTurn(f, key, port)
+		for _, s := range t.slots() {
+			if n.slots[s] {
+				continue
+			}
+			n.slots[s] = true
+			s.write(rs, n.meshSlot(s))
+		}
+		if !n.turns[t] {
+			n.turns[t] = true
+			t.write(rs, verdict(expr.VerdictReturn))
+		}
+	}
+}
+
+// meshSlot is the rule that sends a connection to the backend of the number.
+func (*nodeState) meshSlot(s slot) []expr.Any {
+	lookup := &expr.Lookup{SourceRegister: 8, DestRegister: 1, IsDestRegSet: true, SetName: s.backends()}
+	return slices.Concat(protoAndPort(), []expr.Any{lookup}, dnat(s.family, 8+s.size/4))
+}
+
+func (*nodeState) declareMesh(rs *ruleset, s slot) *ruleSet {
+	if have := rs.sets[s.backends()]; have != nil {
+		return have
+	}
+	d := rs.dict(s.backends(), portType(), nftables.MustConcatSetType(s.data, nftables.TypeInetService))
+	d.concat = true
+	return d
 }
 
 // targets is where the node itself sends connections: the backends of its own ports, and its tasks on the mesh.

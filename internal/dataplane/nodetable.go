@@ -49,6 +49,7 @@ func nodeRules(c *Config) *ruleset {
 	}
 	post.rule(fromWithin(netip.MustParsePrefix("127.0.0.0/8")), oifIn("bridges"), masquerade())
 	publish(rs, c)
+	encryptedRules(rs, c)
 	if c.Ingress != nil {
 		ingressRules(rs, c.Ingress, forward, post)
 	}
@@ -141,12 +142,12 @@ func publishPort(rs *ruleset, p Port) {
 			c.rule(f.is(), only, dnatTo(backends[0].Addr, backends[0].Port))
 		default:
 			dict := f.named("to_" + strings.TrimPrefix(name, "port_"))
-			slots := rs.dict(dict, nftables.TypeInteger, f.data)
+			slots := rs.dict(dict, nftables.TypeMark, f.data)
 			for i, b := range backends {
 				slots.put(native32(uint32(i)), b.Addr.AsSlice())
 			}
 			const port = 2 // a register behind an address of either family
-			c.rule(f.is(), only, []expr.Any{turn(len(backends), 1), find(dict), &expr.Immediate{Register: port, Data: be16(backends[0].Port)}}, dnat(f, port))
+			c.rule(f.is(), only, []expr.Any{count(len(backends), 1), find(dict), &expr.Immediate{Register: port, Data: be16(backends[0].Port)}}, dnat(f, port))
 		}
 	}
 }
@@ -161,7 +162,7 @@ func ingressRules(rs *ruleset, in *Ingress, forward, post *ruleChain) {
 	}
 	for _, p := range in.Peers {
 		marks.put(mac(p.Addr), native32(peerMark(p.Addr)))
-		rs.sets["returning"].add(slices.Concat(p.VTEP.AsSlice(), p.Addr.AsSlice()))
+		rs.sets["returning"].add(slices.Concat(p.Host.AsSlice(), p.Addr.AsSlice()))
 		for _, a := range p.Hosts6 {
 			rs.sets["returning6"].add(slices.Concat(a.AsSlice(), p.Addr6.AsSlice()))
 		}

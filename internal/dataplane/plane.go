@@ -25,6 +25,8 @@ type Settings struct {
 	Log *slog.Logger
 	// Dir is where namespaces are pinned; all in it belong to this Plane.
 	Dir string
+	// WireGuard is for kernels that have none.
+	WireGuard WireGuardProcess
 }
 
 // Plane is the kernel of one node. The node's namespace is the one in which New is called.
@@ -35,6 +37,7 @@ type Plane struct {
 	node *netlink.Handle
 	// sockets is nil unless Balance has found it possible.
 	sockets *sockets
+	process WireGuardProcess
 
 	looked bool // the links of the node were searched for leftovers; guarded by mu
 
@@ -54,12 +57,13 @@ type applied struct {
 	overlays  map[string]*Overlay
 	sandboxes map[string]*sandboxState
 	ingress   *Ingress
+	wire      *Wire
 	node      *nodeState
 }
 
 // PartError says which part of a Config could not be applied; the others were.
 type PartError struct {
-	Part string // "bridge NAME", "overlay ID", "sandbox NAME", "ingress", "ports"
+	Part string // "bridge NAME", "overlay ID", "sandbox NAME", "wire", "ingress", "ports"
 	Err  error
 }
 
@@ -81,7 +85,7 @@ func New(s Settings) (*Plane, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open netlink: %w", err)
 	}
-	p := &Plane{log: s.Log, dir: s.Dir, home: home, node: node, held: map[string]bool{}, tables: map[string]*tables{}, watches: map[string]*watch{}}
+	p := &Plane{log: s.Log, dir: s.Dir, home: home, node: node, process: s.WireGuard, held: map[string]bool{}, tables: map[string]*tables{}, watches: map[string]*watch{}}
 	p.Forget()
 	return p, nil
 }
@@ -176,6 +180,7 @@ func (p *Plane) Apply(ctx context.Context, c *Config) error {
 	defer p.mu.Unlock()
 	var failed failures
 	p.applyBridges(c, &failed)
+	failed.note("wire", p.applyWire(c.Wire))
 	p.parallel(ctx, keys(c.Overlays), func(id string) {
 		failed.note("overlay "+id, p.applyOverlay(c.Overlays[id]))
 	})
@@ -184,7 +189,8 @@ func (p *Plane) Apply(ctx context.Context, c *Config) error {
 		failed.note("sandbox "+name, p.applySandbox(name, c.Sandboxes[name], c))
 	})
 	failed.note("ports", p.applyRules(c))
-	failed.note("prune", errors.Join(p.pruneBridges(c), p.prune(c)))
+	looked := p.looked
+	failed.note("prune", errors.Join(p.pruneBridges(c), p.prune(c), p.pruneWire(c.Wire, looked)))
 	return errors.Join(failed.errs...)
 }
 

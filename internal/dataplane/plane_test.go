@@ -42,8 +42,13 @@ func newPlane(t *testing.T, ns *netnstest.NS) *Plane {
 // serve answers every connection to the address with name, until the test ends.
 func serve(t *testing.T, at func(func() error) error, addr, name string) {
 	t.Helper()
+	serveOn(t, at, "tcp4", addr, name)
+}
+
+func serveOn(t *testing.T, at func(func() error) error, network, addr, name string) {
+	t.Helper()
 	err := at(func() error {
-		l, err := net.Listen("tcp4", addr)
+		l, err := net.Listen(network, addr)
 		if err != nil {
 			return err
 		}

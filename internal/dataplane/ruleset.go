@@ -25,6 +25,7 @@ type ruleSet struct {
 	key, data nftables.SetDatatype
 	isMap     bool
 	concat    bool
+	dynamic   bool                           // packets add to it
 	elements  map[string]nftables.SetElement // by string(Key)
 }
 
@@ -70,6 +71,17 @@ func (rs *ruleset) include(other *ruleset) {
 		own := *s
 		own.elements = maps.Clone(s.elements)
 		rs.sets[name] = &own
+	}
+}
+
+// keep declares what sets other has and this one lacks, so that they stay.
+func (rs *ruleset) keep(other *ruleset) {
+	for name, s := range other.sets {
+		if rs.sets[name] == nil {
+			empty := *s
+			empty.elements = map[string]nftables.SetElement{}
+			rs.sets[name] = &empty
+		}
 	}
 }
 
@@ -184,7 +196,7 @@ func sameElement(a, b nftables.SetElement) bool {
 
 func (t *transaction) kernelSet(name string, s *ruleSet) *nftables.Set {
 	t.lastSet++ // left to the library, IDs would come from a variable that parallel transactions share
-	return &nftables.Set{ID: t.lastSet, Table: t.table, Name: name, IsMap: s.isMap, KeyType: s.key, DataType: s.data, Concatenation: s.concat}
+	return &nftables.Set{ID: t.lastSet, Table: t.table, Name: name, IsMap: s.isMap, KeyType: s.key, DataType: s.data, Concatenation: s.concat, Dynamic: s.dynamic}
 }
 
 func (t *transaction) kernelChain(name string, c *ruleChain) *nftables.Chain {

@@ -19,7 +19,9 @@ import (
 // sandboxState is what a sandbox's kernel state was made from.
 type sandboxState struct {
 	config *Sandbox
-	turns  map[aTurn]bool // that its table has chains for
+	vipTable
+	// inherited tells that there were flows before its table was made: they are not among those that it has noted.
+	inherited bool
 	// generation of the namespace's nftables is that of its tables.
 	tables *tables
 }
@@ -89,13 +91,18 @@ func (p *Plane) makeSandbox(name string, ns netns.NsHandle, was *sandboxState, s
 	if was == nil {
 		return now, p.newSandbox(name, ns, now)
 	}
-	now.turns = was.turns
+	now.vipTable, now.inherited = was.vipTable, was.inherited
 	changes := s.changes(was.config)
 	if err := now.change(was.config, changes); err != nil {
 		return nil, err
 	}
 	if p.sockets != nil {
 		if err := p.sockets.change(name, changes, s.Seed); err != nil {
+			return nil, err
+		}
+	}
+	if !now.inherited && len(abandoned(changes)) > 0 {
+		if changes, err = now.tables.used(changes); err != nil {
 			return nil, err
 		}
 	}
@@ -109,7 +116,7 @@ func (p *Plane) newSandbox(name string, ns netns.NsHandle, now *sandboxState) er
 	}
 	changes := s.changes(&Sandbox{})
 	rules := s.frame()
-	now.turns = map[aTurn]bool{}
+	now.vipTable, now.inherited = newVIPTable(), !p.untracked(ns)
 	now.write(rules, changes)
 	if err := now.tables.replace(ns, rules); err != nil {
 		return err
@@ -139,23 +146,19 @@ func (n *sandboxState) change(was *Sandbox, changes []serviceChange) error {
 	}
 	for _, c := range changes {
 		if c.Had {
-			writeService(before, c.Old, was.Seed)
+			n.before(before, c.Old, was.Seed)
 		}
 	}
 	n.write(after, changes)
+	after.keep(before)
 	return n.tables.change(before, after)
 }
 
-// write enters the new services, and the turns that the table lacks for them. A turn stays when no service takes it any more.
+// write enters the new services, and the turns and slots that the table lacks for them.
 func (n *sandboxState) write(rs *ruleset, changes []serviceChange) {
 	for _, c := range changes {
-		if !c.Has {
-			continue
-		}
-		writeService(rs, c.New, n.config.Seed)
-		if t := turnOf(c.New); !n.turns[t] {
-			n.turns[t] = true
-			t.write(rs)
+		if c.Has {
+			n.after(rs, c.New, n.config.Seed)
 		}
 	}
 }

@@ -56,9 +56,9 @@ func (s *sockets) open(path string) error {
 		to   **ebpf.Map
 		spec ebpf.MapSpec
 	}{
-		{&s.services, ebpf.MapSpec{Name: "shoal_services", Type: ebpf.Hash, KeySize: 16, ValueSize: 16, MaxEntries: maxServices, Flags: unix.BPF_F_NO_PREALLOC}},
-		{&s.backends, ebpf.MapSpec{Name: "shoal_backends", Type: ebpf.Hash, KeySize: 24, ValueSize: 4, MaxEntries: maxBackends, Flags: unix.BPF_F_NO_PREALLOC}},
-		{&s.peers, ebpf.MapSpec{Name: "shoal_peers", Type: ebpf.LRUHash, KeySize: 8, ValueSize: 8, MaxEntries: maxPeers}},
+		{&s.services, ebpf.MapSpec{Name: "shoal_services", Type: ebpf.Hash, KeySize: 24, ValueSize: 16, MaxEntries: maxServices, Flags: unix.BPF_F_NO_PREALLOC}},
+		{&s.backends, ebpf.MapSpec{Name: "shoal_backends", Type: ebpf.Hash, KeySize: 32, ValueSize: 16, MaxEntries: maxBackends, Flags: unix.BPF_F_NO_PREALLOC}},
+		{&s.peers, ebpf.MapSpec{Name: "shoal_peers", Type: ebpf.LRUHash, KeySize: 8, ValueSize: 32, MaxEntries: maxPeers}},
 	} {
 		made, err := ebpf.NewMap(&m.spec)
 		if err != nil {
@@ -66,7 +66,11 @@ func (s *sockets) open(path string) error {
 		}
 		*m.to = made
 	}
-	for _, spec := range []*ebpf.ProgramSpec{connectProgram(s.services, s.backends, s.peers), peerProgram(s.peers)} {
+	var specs []*ebpf.ProgramSpec
+	for _, a := range sockAddrs() {
+		specs = append(specs, a.connectProgram(s.services, s.backends, s.peers), a.peerProgram(s.peers))
+	}
+	for _, spec := range specs {
 		program, err := ebpf.NewProgram(spec)
 		if err != nil {
 			return fmt.Errorf("load %s: %w", spec.Name, err)
@@ -143,9 +147,6 @@ func (s *sockets) changeLocked(name string, services []serviceChange, seed uint3
 
 // placeLocked makes one virtual address lead to the backends.
 func (s *sockets) placeLocked(name string, vip netip.Addr, backends []netip.Addr, seed uint32) error {
-	if !vip.Is4() {
-		return nil // left to the rules
-	}
 	held, cookie := s.held[name], s.cookies[name]
 	was, had := held[vip]
 	switch {
@@ -166,12 +167,12 @@ func (s *sockets) placeLocked(name string, vip netip.Addr, backends []netip.Addr
 // write makes the backends first, then puts them into force at once.
 func (s *sockets) write(cookie uint64, vip netip.Addr, b balanced, seed uint32) error {
 	for i, addr := range b.backends {
-		key := backendKey{Sandbox: cookie, VIP: vip.As4(), Generation: b.generation, Slot: uint32(i)}
-		if err := s.backends.Put(key, addr.As4()); err != nil {
+		key := backendKey{Sandbox: cookie, VIP: vip.As16(), Generation: b.generation, Slot: uint32(i)}
+		if err := s.backends.Put(key, addr.As16()); err != nil {
 			return fmt.Errorf("balance sockets to %s: %w", addr, err)
 		}
 	}
-	key := serviceKey{Sandbox: cookie, VIP: vip.As4()}
+	key := serviceKey{Sandbox: cookie, VIP: vip.As16()}
 	value := serviceValue{Count: uint32(len(b.backends)), Generation: b.generation, Next: seed % uint32(len(b.backends))}
 	if err := s.services.Put(key, value); err != nil {
 		return fmt.Errorf("balance sockets of %s: %w", vip, err)
@@ -180,7 +181,7 @@ func (s *sockets) write(cookie uint64, vip netip.Addr, b balanced, seed uint32) 
 }
 
 func (s *sockets) remove(cookie uint64, vip netip.Addr, was balanced) error {
-	if err := s.services.Delete(serviceKey{Sandbox: cookie, VIP: vip.As4()}); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+	if err := s.services.Delete(serviceKey{Sandbox: cookie, VIP: vip.As16()}); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 		return fmt.Errorf("leave sockets of %s alone: %w", vip, err)
 	}
 	return s.erase(cookie, vip, was)
@@ -188,7 +189,7 @@ func (s *sockets) remove(cookie uint64, vip netip.Addr, was balanced) error {
 
 func (s *sockets) erase(cookie uint64, vip netip.Addr, was balanced) error {
 	for i := range was.backends {
-		key := backendKey{Sandbox: cookie, VIP: vip.As4(), Generation: was.generation, Slot: uint32(i)}
+		key := backendKey{Sandbox: cookie, VIP: vip.As16(), Generation: was.generation, Slot: uint32(i)}
 		if err := s.backends.Delete(key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 			return fmt.Errorf("forget backends of %s: %w", vip, err)
 		}

@@ -106,8 +106,98 @@ func TestSocketsAreBalanced(t *testing.T) {
 		t.Errorf("a service without backends is left: %v", key)
 	}
 	var backend backendKey
-	var addr [4]byte
+	var addr [16]byte
 	if entries := p.sockets.backends.Iterate(); entries.Next(&backend, &addr) {
 		t.Errorf("a backend is left: %v", backend)
+	}
+}
+
+// askByIPv6 opens an IPv6 socket to the address, which may be a mapped one, and returns the answer and whom the socket takes for its peer.
+func askByIPv6(at func(func() error) error, to netip.AddrPort) (answer string, peer netip.Addr, err error) {
+	err = at(func() error {
+		fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = unix.Close(fd) }()
+		err = errors.Join(unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &unix.Timeval{Sec: 2}),
+			unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 2}),
+			unix.Connect(fd, &unix.SockaddrInet6{Addr: to.Addr().As16(), Port: int(to.Port())}))
+		if err != nil {
+			return err
+		}
+		name, err := unix.Getpeername(fd)
+		if err != nil {
+			return err
+		}
+		if in6, ok := name.(*unix.SockaddrInet6); ok {
+			peer = netip.AddrFrom16(in6.Addr)
+		}
+		buf := make([]byte, 100)
+		size, err := unix.Read(fd, buf)
+		answer = string(buf[:max(size, 0)])
+		return err
+	})
+	return answer, peer, err
+}
+
+func TestIPv6SocketsAreBalanced(t *testing.T) {
+	ns := netnstest.New(t)
+	cgroup := netnstest.JoinCgroup(t)
+	p := newPlane(t, ns)
+	if err := p.Balance(cgroup); err != nil {
+		t.Skipf("the kernel cannot balance sockets: %v", err)
+	}
+	c := &Config{Sandboxes: map[string]*Sandbox{}, Bridges: map[string]*Bridge{
+		"docker0": {Name: "docker0", Gateway: netip.MustParsePrefix("172.30.0.1/16"), Gateway6: netip.MustParsePrefix("fd30::1/64")}}}
+	vip, vip6 := &VIP{Addr: netip.MustParseAddr("172.30.0.100")}, &VIP{Addr: netip.MustParseAddr("fd30::100")}
+	for i := range 3 {
+		name, a, a6 := fmt.Sprint("s", i), netip.AddrFrom4([4]byte{172, 30, 0, byte(2 + i)}), netip.MustParseAddr(fmt.Sprintf("fd30::%d", 2+i))
+		vip.Backends, vip6.Backends = append(vip.Backends, a), append(vip6.Backends, a6)
+		if _, err := p.Namespace(name); err != nil {
+			t.Fatal(err)
+		}
+		c.Sandboxes[name] = &Sandbox{Seed: uint32(i), Endpoints: []Endpoint{{Name: "eth0", Bridge: "docker0", MAC: MAC(a), Addr: netip.PrefixFrom(a, 16), Addr6: netip.PrefixFrom(a6, 64),
+			Gateway: netip.MustParseAddr("172.30.0.1"), Gateway6: netip.MustParseAddr("fd30::1")}}}
+	}
+	for _, s := range c.Sandboxes {
+		s.Services = map[string]Services{"net": Services{}.Set(vip.Addr, vip).Set(vip6.Addr, vip6)}
+	}
+	if err := p.Apply(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 {
+		for _, at := range []string{"172.30.0.", "fd30::"} {
+			addr := netip.AddrPortFrom(netip.MustParseAddr(at+fmt.Sprint(2+i)), 80)
+			serveOn(t, inside(p, fmt.Sprint("s", i)), "tcp", addr.String(), fmt.Sprint("s", i))
+		}
+	}
+	err := inside(p, "s0")(func() error { // without the rules it is the sockets alone that know the addresses
+		conn, err := nftables.New()
+		if err != nil {
+			return err
+		}
+		conn.FlushRuleset()
+		return conn.Flush()
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, to := range []netip.Addr{vip6.Addr, netip.AddrFrom16(vip.Addr.As16())} {
+		count := map[string]int{}
+		for range 9 {
+			answer, peer, err := askByIPv6(inside(p, "s0"), netip.AddrPortFrom(to, 80))
+			if err != nil {
+				t.Fatalf("connect to %s: %v", to, err)
+			}
+			if peer != to {
+				t.Errorf("a socket connected to %s has peer %s", to, peer)
+			}
+			who, _, _ := strings.Cut(answer, " ")
+			count[who]++
+		}
+		if count["s0"] != 3 || count["s1"] != 3 || count["s2"] != 3 {
+			t.Errorf("%s: spread %v, want 3 each", to, count)
+		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/google/nftables"
 	mdnetlink "github.com/mdlayher/netlink"
@@ -115,6 +116,23 @@ func (t *tables) hold(rs *ruleset) bool {
 		}
 	}
 	return true
+}
+
+// used is those of the changes whose services connections have gone to by the table's rules.
+func (t *tables) used(changes []serviceChange) ([]serviceChange, error) {
+	declared, used := newRuleset(), map[string]bool{}
+	balancing(declared)
+	for _, f := range families() {
+		tx := &transaction{table: t.table}
+		list, err := t.conn.GetSetElements(tx.kernelSet(f.named("used"), declared.sets[f.named("used")]))
+		if err != nil {
+			return nil, fmt.Errorf("list used services: %w", err)
+		}
+		for _, e := range list {
+			used[string(e.Key)] = true
+		}
+	}
+	return slices.DeleteFunc(changes, func(c serviceChange) bool { return !used[string(c.Key.AsSlice())] }), nil
 }
 
 // generation is a number that changes with every change to the namespace's nftables, whoever makes it.

@@ -1,6 +1,7 @@
 package dispatcher
 
 import (
+	"bytes"
 	"context"
 	"reflect"
 	"time"
@@ -207,7 +208,7 @@ func (s *session) nextTable(view store.View, touched touched) *shoal.TableDelta 
 	delta := tableDelta(&s.sent, view, s.node, touched)
 	s.d.mu.Lock()
 	defer s.d.mu.Unlock()
-	if delta.Empty() && delta.DataPathPort == s.sent.DataPathPort {
+	if delta.Empty() && delta.DataPathPort == s.sent.DataPathPort && bytes.Equal(delta.TunnelSecret, s.sent.TunnelSecret) {
 		s.settled = delta.Version
 		s.d.checkDrainsLocked()
 		return nil

@@ -28,6 +28,7 @@ func TableOf(view store.View, node shoal.ID) shoal.Table {
 		t.DataPathPort = uint16(c.DataPathPort) // #nosec G115 -- checked when it was set
 	}
 	addNetworks(view, &t)
+	addTunnelSecret(view, &t)
 	ready := addPeers(view, &t)
 	for _, task := range view.Tasks() {
 		addEndpoints(&t, task, ready[task.NodeID])
@@ -58,6 +59,16 @@ func addNetworks(view store.View, t *shoal.Table) {
 	}
 }
 
+// addTunnelSecret gives the secret only to nodes that need it.
+func addTunnelSecret(view store.View, t *shoal.Table) {
+	cluster := view.Cluster()
+	for _, n := range t.Networks {
+		if cluster != nil && n.Encrypted() {
+			t.TunnelSecret = cluster.TunnelSecret
+		}
+	}
+}
+
 // addPeers tells also which nodes are ready.
 func addPeers(view store.View, t *shoal.Table) map[shoal.ID]bool {
 	ready := map[shoal.ID]bool{}
@@ -73,12 +84,15 @@ func addPeers(view store.View, t *shoal.Table) map[shoal.ID]bool {
 		}
 		ingress, _ := netip.ParsePrefix(n.IngressAddr) // invalid until it has been allocated
 		ingress6, _ := netip.ParsePrefix(n.IngressAddr6)
+		tunnel, _ := netip.ParseAddr(n.TunnelAddr)
 		t.Peers[n.ID] = shoal.Peer{
 			NodeID:       n.ID,
 			Hostname:     n.Description.Hostname,
 			DataAddr:     data,
 			IngressAddr:  ingress.Addr(),
 			IngressAddr6: ingress6.Addr(),
+			TunnelAddr:   tunnel,
+			TunnelKey:    n.Description.TunnelKey,
 			HostAddrs6:   addrsOf(n.Description.Addrs6),
 			ProbeAddr:    netip.AddrPortFrom(data, port),
 		}

@@ -64,3 +64,22 @@ func TestMeshPortsCarryTheirRules(t *testing.T) {
 		}
 	}
 }
+
+// The secret of encrypted traffic is for nodes that have such traffic.
+func TestOnlyNodesOnEncryptedNetworksGetTheSecret(t *testing.T) {
+	objects := append(dual(), &shoal.Cluster{Meta: shoal.Meta{ID: "c"}, TunnelSecret: []byte("secret")},
+		&shoal.Network{Meta: shoal.Meta{ID: "sealed"}, VNI: 4098, Spec: shoal.NetworkSpec{Name: "sealed", Options: map[string]string{shoal.OptionEncrypted: ""}}},
+		&shoal.Node{Meta: shoal.Meta{ID: "m"}, DataAddr: "192.0.2.2", TunnelAddr: "198.18.0.2", Description: shoal.NodeDescription{TunnelKey: "key"}},
+		&shoal.Task{Meta: shoal.Meta{ID: "u"}, NodeID: "m", Status: shoal.TaskStatus{State: shoal.TaskRunning},
+			Networks: []shoal.TaskNetwork{{NetworkID: "sealed", Addresses: []string{"10.0.2.3/24"}}}})
+	view := storetest.Open(t, store.NewMemory()).View().With(store.Changes{Puts: objects})
+	for node, want := range map[string]string{"n": "", "m": "secret"} {
+		table := TableOf(view, node)
+		if got := string(table.TunnelSecret); got != want {
+			t.Errorf("node %s has the secret %q, want %q", node, got, want)
+		}
+		if p := table.Peers["m"]; p.TunnelAddr != netip.MustParseAddr("198.18.0.2") || p.TunnelKey != "key" {
+			t.Errorf("peer %+v", p)
+		}
+	}
+}

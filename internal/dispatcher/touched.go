@@ -43,7 +43,7 @@ func tableDelta(sent *shoal.Table, view store.View, node shoal.ID, touched touch
 		return delta
 	}
 	before := shoal.Table{Services: map[shoal.ID]shoal.ServiceEntry{}, Endpoints: map[string]shoal.Endpoint{}}
-	now := shoal.Table{Version: view.Revision(), NodeID: node, DataPathPort: sent.DataPathPort, Networks: sent.Networks,
+	now := shoal.Table{Version: view.Revision(), NodeID: node, DataPathPort: sent.DataPathPort, TunnelSecret: sent.TunnelSecret, Networks: sent.Networks,
 		Services: map[shoal.ID]shoal.ServiceEntry{}, Endpoints: map[string]shoal.Endpoint{}}
 	for id := range touched.tasks {
 		if task := view.Task(id); task != nil {

@@ -18,13 +18,19 @@ func drawObject(t *rapid.T) store.Object {
 	id := func(kind string, count int) shoal.ID {
 		return fmt.Sprint(kind, rapid.IntRange(1, count).Draw(t, kind))
 	}
-	switch rapid.IntRange(0, 9).Draw(t, "kind") {
+	switch rapid.IntRange(0, 10).Draw(t, "kind") {
 	case 0:
 		return &shoal.Node{Meta: shoal.Meta{ID: id("n", 3)}, DataAddr: rapid.SampledFrom([]string{"", "192.0.2.1", "192.0.2.2"}).Draw(t, "addr"),
 			Status: shoal.NodeStatus{State: rapid.SampledFrom([]shoal.NodeState{shoal.NodeReady, shoal.NodeDown}).Draw(t, "state")}}
 	case 1:
 		network := id("net", 3)
-		return &shoal.Network{Meta: shoal.Meta{ID: network}, VNI: 4096, Spec: shoal.NetworkSpec{Name: network, Ingress: network == "net1"}}
+		n := &shoal.Network{Meta: shoal.Meta{ID: network}, VNI: 4096, Spec: shoal.NetworkSpec{Name: network, Ingress: network == "net1"}}
+		if rapid.Bool().Draw(t, "encrypted") {
+			n.Spec.Options = map[string]string{shoal.OptionEncrypted: ""}
+		}
+		return n
+	case 10:
+		return &shoal.Cluster{Meta: shoal.Meta{ID: "c"}, TunnelSecret: []byte(rapid.SampledFrom([]string{"one", "two"}).Draw(t, "secret"))}
 	case 2, 3:
 		s := &shoal.Service{Meta: shoal.Meta{ID: id("s", 3)}}
 		s.Spec.Name = s.ID

@@ -2,6 +2,7 @@ package membership
 
 import (
 	"slices"
+	"time"
 
 	"github.com/shoal-dev/shoal/internal/ca"
 	"github.com/shoal-dev/shoal/internal/shoal"
@@ -34,7 +35,8 @@ func TLSInfo(cluster *shoal.Cluster) shoal.TLSInfo {
 	return root.Info()
 }
 
-// RotateRoot begins to move a cluster to a new root. Until every node has a certificate of it, both are trusted.
+// RotateRoot begins to move a cluster to a new root. Until every node has a certificate of it, both are trusted. The secret of
+// encrypted traffic is made anew too.
 func RotateRoot(cluster *shoal.Cluster) error {
 	if cluster.Rotation != nil {
 		return shoal.FailedPrecondition("the root certificate is being rotated already")
@@ -53,6 +55,7 @@ func RotateRoot(cluster *shoal.Cluster) error {
 	}
 	cluster.Rotation = &shoal.RootRotation{Cert: root.CertPEM, Key: root.KeyPEM}
 	cluster.Intermediates = slices.Concat(endorsed, cluster.Intermediates)
+	setTunnelSecret(cluster, time.Now())
 	return nil
 }
 

@@ -198,6 +198,7 @@ func newCluster(req InitRequest, root *ca.Root) (*shoal.Cluster, error) {
 		Tokens:          shoal.JoinTokens{Worker: worker, Manager: manager},
 		DefaultAddrPool: req.DefaultAddrPool, SubnetSize: req.SubnetSize, DataPathPort: req.DataPathPort,
 	}
+	setTunnelSecret(cluster, time.Now())
 	SetAutolock(cluster, false)
 	return cluster, nil
 }

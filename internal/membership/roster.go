@@ -10,7 +10,9 @@ import (
 )
 
 // Roster makes the store's members follow the nodes' roles: it takes out nodes that are to be workers, and members that no
-// node has. It also ends rotations of the root certificate. It works while its manager leads; everything it does is done again by the next leader if it could not be finished.
+// node has. It also ends rotations of the root certificate and
+// renews the secret of encrypted traffic. It works while its manager leads; everything it does is done again by the next leader if it
+// could not be finished.
 type Roster struct {
 	Log        *slog.Logger
 	Node       shoal.ID // of this manager
@@ -47,6 +49,7 @@ func (r *Roster) Run(ctx context.Context) error {
 		if _, leads, _ := r.Leadership.Leader(); leads {
 			r.demote(ctx, view)
 			r.finishRotation(ctx, view)
+			r.renewTunnelSecret(ctx, view)
 		}
 		select {
 		case <-ctx.Done():

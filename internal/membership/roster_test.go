@@ -58,6 +58,30 @@ func managerNode(id shoal.ID, role shoal.NodeRole) *shoal.Node {
 	}
 }
 
+func TestTheSecretOfEncryptedTrafficIsRenewed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.put(&shoal.Cluster{Meta: shoal.Meta{ID: "c"}, Spec: shoal.ClusterSpec{Name: shoal.ClusterName}})
+		roster := &membership.Roster{Log: slog.New(slog.DiscardHandler), Store: b.store, Members: &fakeMembers{}, Leadership: b.memory}
+		b.background(roster.Run)
+		secretAfter := func(d time.Duration) string {
+			<-time.After(d)
+			synctest.Wait()
+			return string(b.store.View().Cluster().TunnelSecret)
+		}
+		first := secretAfter(3 * time.Second)
+		if len(first) != 32 {
+			t.Fatalf("secret has %d bytes", len(first))
+		}
+		if secretAfter(11*time.Hour) != first {
+			t.Error("the secret was renewed too early")
+		}
+		if second := secretAfter(2 * time.Hour); second == first || len(second) != 32 {
+			t.Error("the secret was not renewed")
+		}
+	})
+}
+
 func TestTheRosterFollowsTheNodes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)

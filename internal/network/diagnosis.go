@@ -71,7 +71,8 @@ func (n *Networks) mend(ctx context.Context, thorough bool) ([]string, error) {
 func (n *Networks) inWords(parts []string) []string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	names := map[string]string{"ingress": "routing mesh (device, forwarding entries, routes or routing rules)", "ports": "published ports (nftables rules)"}
+	names := map[string]string{"ingress": "routing mesh (device, forwarding entries, routes or routing rules)", "ports": "published ports (nftables rules)",
+		"wire": "encryption (WireGuard interface, address, routes or peers)"}
 	for id, net := range n.table.Networks {
 		names["overlay "+id] = "overlay network " + net.Spec.Name + " (bridge, VXLAN device or forwarding entries)"
 	}
@@ -111,8 +112,10 @@ func (n *Networks) Diagnose(ctx context.Context) shoal.Diagnosis {
 	d.Checked["resolvers"] = asked
 	d.Problems = append(d.Problems, wrong...)
 	d.Peers = n.checkPeers(ctx)
+	n.checkEncryption(&d)
 	for _, p := range d.Peers {
 		d.Problems = append(d.Problems, peerProblems(p)...)
+		d.Problems = append(d.Problems, encryptionProblems(p, time.Now())...)
 	}
 	d.Repaired, d.Repairs = n.repairs.list()
 	return d
@@ -140,13 +143,14 @@ func problems(err error) []string {
 	return out
 }
 
-// checkNames asks, in each container that has a resolver, for the container's own name.
+// checkNames asks, in each container that has a resolver, for the container's own name, if it has one on any network: a task that is
+// on the routing mesh alone has none.
 func (n *Networks) checkNames(ctx context.Context) (asked int, wrong []string) {
 	type question struct{ namespace, name string }
 	var all []question
 	n.mu.Lock()
 	for id, b := range n.boxes {
-		if b.planned && b.resolver != nil && named(b.Endpoints) && b.Spec.Name != "" {
+		if b.planned && b.resolver != nil && b.Spec.Name != "" && slices.ContainsFunc(b.Endpoints, (*endpoint).namesOthers) {
 			all = append(all, question{namespaceOf(id), b.Spec.Name})
 		}
 	}

@@ -19,6 +19,7 @@ type directory struct {
 	mesh  shoal.ID
 	tasks map[shoal.ID]map[string]shoal.Endpoint // the table's endpoints by service and key
 	hosts map[shoal.ID]int                       // how many endpoints each node has
+	wired map[shoal.ID]int                       // how many of them are on encrypted networks
 
 	overlays map[shoal.ID]*overlay
 	ports    dataplane.MeshPorts
@@ -44,7 +45,7 @@ type entry struct {
 }
 
 func newDirectory(ipv6 bool) directory {
-	d := directory{ipv6: ipv6, tasks: map[shoal.ID]map[string]shoal.Endpoint{}, hosts: map[shoal.ID]int{}, overlays: map[shoal.ID]*overlay{},
+	d := directory{ipv6: ipv6, tasks: map[shoal.ID]map[string]shoal.Endpoint{}, hosts: map[shoal.ID]int{}, wired: map[shoal.ID]int{}, overlays: map[shoal.ID]*overlay{},
 		written: map[shoal.ID]entry{}, suspects: map[shoal.ID]bool{}, locals: map[netip.Addr]netip.Addr{}, names: newNames()}
 	(&shoal.TableDelta{Full: true}).ApplyTo(&d.table)
 	return d
@@ -89,6 +90,24 @@ func (d *directory) rename(delta *shoal.TableDelta) {
 			d.names.set("endpoint "+key, d.endpointNames(e, d.table.Services[id]))
 		}
 	}
+}
+
+// dead is the addresses that a delta will remove and whose nodes do not answer: nobody there has told their clients. They are by network,
+// those on the mesh under "".
+func (d *directory) dead(delta *shoal.TableDelta) map[shoal.ID][]netip.Addr {
+	out := map[shoal.ID][]netip.Addr{}
+	for _, key := range delta.RemovedEndpoints {
+		e, ok := d.table.Endpoints[key]
+		if !ok || !d.suspects[e.NodeID] {
+			continue
+		}
+		network := e.NetworkID
+		if network == d.mesh {
+			network = ""
+		}
+		out[network] = append(out[network], d.addrsOf(e.Addr, e.Addr6)...)
+	}
+	return out
 }
 
 func mark[V any](marked map[string]bool, put map[string]V, removed []string) {
@@ -162,6 +181,7 @@ func (d *directory) withdraw(key string, services map[shoal.ID]bool) {
 		services[e.ServiceID] = true
 		delete(d.tasks[e.ServiceID], key)
 	}
+	d.countWired(e, -1)
 	d.names.set("endpoint "+key, nil)
 	if o.remotes.Len()+o.services.Len() == 0 {
 		delete(d.overlays, e.NetworkID)
@@ -175,10 +195,11 @@ func (d *directory) enter(key string, services map[shoal.ID]bool) {
 		return
 	}
 	peer := d.table.Peers[e.NodeID]
-	o, remote := d.overlay(e.NetworkID), e.NodeID != d.table.NodeID && peer.DataAddr.IsValid()
+	o, vtep := d.overlay(e.NetworkID), d.vtep(e.NetworkID, peer)
+	remote := e.NodeID != d.table.NodeID && vtep.IsValid()
 	for _, a := range d.addrsOf(e.Addr, e.Addr6) {
 		if remote {
-			o.remotes = o.remotes.Set(a, dataplane.Remote{MAC: hardwareAddr(e), VTEP: peer.DataAddr})
+			o.remotes = o.remotes.Set(a, dataplane.Remote{MAC: hardwareAddr(e), VTEP: vtep})
 		}
 		via := peer.IngressAddr
 		if a.Is6() {
@@ -189,6 +210,7 @@ func (d *directory) enter(key string, services map[shoal.ID]bool) {
 		}
 	}
 	d.hosts[e.NodeID]++
+	d.countWired(e, 1)
 	if e.ServiceID != "" {
 		if d.tasks[e.ServiceID] == nil {
 			d.tasks[e.ServiceID] = map[string]shoal.Endpoint{}

@@ -20,12 +20,17 @@ func drawTable(t *rapid.T) shoal.Table {
 	table := shoal.Table{NodeID: "n1", Peers: map[string]shoal.Peer{}, Networks: map[string]shoal.Network{}, Services: map[string]shoal.ServiceEntry{}, Endpoints: map[string]shoal.Endpoint{}}
 	for i := range rapid.IntRange(1, 3).Draw(t, "peers") {
 		id := fmt.Sprint("n", i+1)
-		table.Peers[id] = shoal.Peer{NodeID: id, DataAddr: netip.AddrFrom4([4]byte{192, 0, 2, byte(i + 1)}), IngressAddr: netip.AddrFrom4([4]byte{10, 0, 0, byte(240 + i)}),
+		table.Peers[id] = shoal.Peer{NodeID: id, TunnelAddr: netip.AddrFrom4([4]byte{198, 18, 0, byte(i + 1)}), TunnelKey: rapid.SampledFrom([]string{"", "key"}).Draw(t, "key"),
+			DataAddr: netip.AddrFrom4([4]byte{192, 0, 2, byte(i + 1)}), IngressAddr: netip.AddrFrom4([4]byte{10, 0, 0, byte(240 + i)}),
 			IngressAddr6: netip.MustParseAddr(fmt.Sprintf("fd00::%d", 240+i))}
 	}
 	networks := []string{"mesh", "net", "other"}
 	for _, id := range networks[:rapid.IntRange(1, 3).Draw(t, "networks")] {
-		table.Networks[id] = shoal.Network{Meta: shoal.Meta{ID: id}, Spec: shoal.NetworkSpec{Name: id, Ingress: id == "mesh"}}
+		net := shoal.Network{Meta: shoal.Meta{ID: id}, Spec: shoal.NetworkSpec{Name: id, Ingress: id == "mesh"}}
+		if rapid.Bool().Draw(t, "encrypted") {
+			net.Spec.Options = map[string]string{shoal.OptionEncrypted: ""}
+		}
+		table.Networks[id] = net
 	}
 	for i := range rapid.IntRange(0, 3).Draw(t, "services") {
 		id := fmt.Sprint("s", i)
@@ -66,12 +71,13 @@ type derived struct {
 	Ports    map[dataplane.PortKey]dataplane.MeshPort
 	Vias     map[netip.Addr]netip.Addr
 	Hosts    map[string]int
+	Wired    []shoal.Peer
 	Names    map[string]map[string]dns.Entry
 }
 
 func (d *directory) all() derived {
 	out := derived{Remotes: map[string]dataplane.Remote{}, Services: map[string]dataplane.VIP{}, Ports: map[dataplane.PortKey]dataplane.MeshPort{},
-		Vias: maps.Collect(d.vias.All()), Hosts: d.hosts, Names: d.names.brought}
+		Vias: maps.Collect(d.vias.All()), Hosts: d.hosts, Wired: d.wiredPeers(), Names: d.names.brought}
 	for id, o := range d.overlays {
 		for a, r := range o.remotes.All() {
 			out.Remotes[id+" "+a.String()] = r
@@ -110,4 +116,39 @@ func TestChangesAddUpToTheWhole(t *testing.T) {
 			t.Fatalf("step by step\n%+v, at once\n%+v", got, want)
 		}
 	})
+}
+
+// A node whose key is not known is sent nothing that would have to be encrypted.
+func TestWithoutAKeyNothingIsSent(t *testing.T) {
+	addr := func(last byte) netip.Prefix { return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 1, last}), 24) }
+	d := newDirectory(true)
+	table := shoal.Table{NodeID: "n1", Networks: map[string]shoal.Network{
+		"open":   {Meta: shoal.Meta{ID: "open"}},
+		"sealed": {Meta: shoal.Meta{ID: "sealed"}, Spec: shoal.NetworkSpec{Options: map[string]string{shoal.OptionEncrypted: ""}}},
+	}, Peers: map[string]shoal.Peer{}, Endpoints: map[string]shoal.Endpoint{}}
+	for i, key := range []string{"", "", "key"} {
+		id := fmt.Sprint("n", i+1)
+		table.Peers[id] = shoal.Peer{NodeID: id, DataAddr: netip.AddrFrom4([4]byte{192, 0, 2, byte(i + 1)}), TunnelAddr: netip.AddrFrom4([4]byte{198, 18, 0, byte(i + 1)}), TunnelKey: key}
+		for _, network := range []string{"open", "sealed"} {
+			e := shoal.Endpoint{TaskID: id, NetworkID: network, NodeID: id, Addr: addr(byte(10 + i)), State: shoal.EndpointReady}
+			table.Endpoints[e.Key()] = e
+		}
+	}
+	delta := shoal.Difference(d.table, table)
+	d.update(&delta)
+	for network, want := range map[string]map[netip.Addr]string{
+		"open":   {addr(11).Addr(): "192.0.2.2", addr(12).Addr(): "192.0.2.3"},
+		"sealed": {addr(12).Addr(): "198.18.0.3"},
+	} {
+		got := map[netip.Addr]string{}
+		for a, r := range d.overlays[network].remotes.All() {
+			got[a] = r.VTEP.String()
+		}
+		if !maps.Equal(got, want) {
+			t.Errorf("%s: %v, want %v", network, got, want)
+		}
+	}
+	if peers := d.wiredPeers(); len(peers) != 1 || peers[0].NodeID != "n3" {
+		t.Errorf("encrypts to %+v", peers)
+	}
 }

@@ -40,7 +40,7 @@ func (n *Networks) HostRoutes() ([]string, error) {
 	table := n.Table()
 	var out []string
 	for _, route := range all {
-		if !inCluster(table, route) {
+		if !inCluster(table, route) && route.String() != shoal.TunnelRange {
 			out = append(out, route.String())
 		}
 	}

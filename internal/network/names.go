@@ -180,13 +180,18 @@ func (n *Networks) scopeLocked(b *box, upstreams []netip.AddrPort) *dns.Scope {
 		}
 	}
 	for _, e := range b.Endpoints {
-		if !e.hidden() && e.Info.Network != defaultBridge && (e.Overlay != "" || e.Bridge != "" || e.Parent != "") {
+		if e.namesOthers() {
 			zone := n.names.of(e.Info.NetworkID).zone
 			zone.Describe(e.Info.Network, n.prefixesLocked(e))
 			s.Zones = append(s.Zones, zone)
 		}
 	}
 	return s
+}
+
+// namesOthers tells whether containers find each other by name on the endpoint's network.
+func (e *endpoint) namesOthers() bool {
+	return !e.hidden() && e.Info.Network != defaultBridge && (e.Overlay != "" || e.Bridge != "" || e.Parent != "")
 }
 
 // prefixesLocked is the subnets of an endpoint's network.

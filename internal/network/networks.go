@@ -18,6 +18,7 @@ import (
 	"sync"
 
 	"github.com/shoal-dev/shoal/internal/dataplane"
+	"github.com/shoal-dev/shoal/internal/dataplane/wireguard"
 	"github.com/shoal-dev/shoal/internal/dns"
 	"github.com/shoal-dev/shoal/internal/events"
 	"github.com/shoal-dev/shoal/internal/shoal"
@@ -45,6 +46,8 @@ type Config struct {
 	ProbePort uint16
 	// ResolvConf is the host's; empty for /etc/resolv.conf.
 	ResolvConf string
+	// Program is a program that encrypts traffic where the kernel cannot: see dataplane.WireGuardProcess.
+	Program string
 	// Cgroup is what the node's containers' cgroups are below. If it is given and the kernel can do it, their TCP connections are
 	// balanced when they are made, not packet by packet.
 	Cgroup string
@@ -56,6 +59,8 @@ type Networks struct {
 	log   *slog.Logger
 	plane *dataplane.Plane
 	dir   string // under the exec root
+	// wireKey is the node's for encrypted networks.
+	wireKey wireguard.Key
 	// forwarder resolves what is in no zone.
 	forwarder *dns.Forwarder
 
@@ -89,7 +94,8 @@ func New(cfg Config) (*Networks, error) {
 	if cfg.ResolvConf == "" {
 		cfg.ResolvConf = "/etc/resolv.conf"
 	}
-	plane, err := dataplane.New(dataplane.Settings{Log: cfg.Log, Dir: filepath.Join(cfg.ExecRoot, "netns")})
+	plane, err := dataplane.New(dataplane.Settings{Log: cfg.Log, Dir: filepath.Join(cfg.ExecRoot, "netns"),
+		WireGuard: dataplane.WireGuardProcess{Program: cfg.Program, Dir: filepath.Join(cfg.ExecRoot, "wireguard")}})
 	if err != nil {
 		return nil, fmt.Errorf("open data plane: %w", err)
 	}
@@ -106,6 +112,9 @@ func New(cfg Config) (*Networks, error) {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, fmt.Errorf("make network directory: %w", err)
 		}
+	}
+	if n.wireKey, err = loadKey(filepath.Join(n.dir, "wireguard.key")); err != nil {
+		return nil, err
 	}
 	if !dataplane.IPv6() {
 		cfg.Log.Info("the kernel has no IPv6, networks go without")
@@ -153,6 +162,7 @@ func (n *Networks) Update(ctx context.Context, delta *shoal.TableDelta) error {
 		part := shoal.Difference(n.table, table)
 		delta = &part
 	}
+	dead := n.dead(delta)
 	n.update(delta)
 	close(n.arrived)
 	n.arrived = make(chan struct{})
@@ -167,7 +177,11 @@ func (n *Networks) Update(ctx context.Context, delta *shoal.TableDelta) error {
 	if err := n.remember(delta); err != nil {
 		return err
 	}
-	return n.converge(ctx)
+	err = n.converge(ctx)
+	if len(dead) > 0 {
+		err = errors.Join(err, n.plane.Reset(ctx, dead))
+	}
+	return err
 }
 
 // Table is the table in force.

@@ -29,7 +29,14 @@ func (n *Networks) planLocked() *dataplane.Config {
 			continue
 		}
 		mtu, _ := strconv.Atoi(net.Spec.Options[shoal.OptionMTU])
-		c.Overlays[id] = &dataplane.Overlay{ID: id, VNI: net.VNI, Port: n.tunnelPort(), Local: self.DataAddr, MTU: mtu, Remotes: n.derivedFor(id).remotes}
+		o := &dataplane.Overlay{ID: id, VNI: net.VNI, Port: n.tunnelPort(), Local: self.DataAddr, MTU: mtu, Remotes: n.derivedFor(id).remotes}
+		if net.Encrypted() {
+			if !n.addWire(c, self) {
+				continue
+			}
+			o.Encrypted, o.Local, o.MTU = true, self.TunnelAddr, cmp.Or(mtu, n.overWireMTU(self))
+		}
+		c.Overlays[id] = o
 	}
 	for id, b := range n.boxes {
 		n.names.set("sandbox "+id, boxNames(b))
@@ -176,15 +183,22 @@ func (n *Networks) planIngressLocked(c *dataplane.Config) {
 	}
 	in := &dataplane.Ingress{VNI: mesh.VNI, Port: n.tunnelPort(), Local: self.DataAddr, Addr: within(mesh, self.IngressAddr),
 		Tasks: n.vias, LocalTasks: n.localTasks(), Gwbridge: shoal.GwbridgeName}
+	if mesh.Encrypted() {
+		if !n.addWire(c, self) {
+			return
+		}
+		in.Encrypted, in.Local, in.MTU = true, self.TunnelAddr, n.overWireMTU(self)
+	}
 	if n.ipv6 {
 		in.Addr6 = within(mesh, self.IngressAddr6)
 	}
 	for _, p := range n.table.Peers {
-		if p.NodeID == self.NodeID || !p.IngressAddr.IsValid() || !p.DataAddr.IsValid() {
+		vtep := n.vtep(n.mesh, p)
+		if p.NodeID == self.NodeID || !p.IngressAddr.IsValid() || !vtep.IsValid() {
 			continue
 		}
-		peer := dataplane.IngressPeer{Addr: p.IngressAddr, VTEP: p.DataAddr}
-		if n.ipv6 && in.Addr6.IsValid() {
+		peer := dataplane.IngressPeer{Addr: p.IngressAddr, VTEP: vtep, Host: p.DataAddr}
+		if in.Addr6.IsValid() && p.IngressAddr6.IsValid() {
 			peer.Addr6, peer.Hosts6 = p.IngressAddr6, p.HostAddrs6
 		}
 		in.Peers = append(in.Peers, peer)

@@ -3,6 +3,8 @@ package network
 import (
 	"errors"
 	"net/netip"
+	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
@@ -68,6 +70,32 @@ func TestRulesOfPublishedPorts(t *testing.T) {
 			if err != nil || saw != probe.saw {
 				t.Errorf("%s to %s: the task saw %q (%v), want %s", probe.proto, probe.addr, saw, err, probe.saw)
 			}
+		}
+	}
+}
+
+// TestRulesCanBeListed runs nft, which aborts on rules that it does not understand: nobody on the node could then list any.
+func TestRulesCanBeListed(t *testing.T) {
+	if _, err := exec.LookPath("nft"); err != nil {
+		t.Skip(err)
+	}
+	c := newCluster(t, 2)
+	c.service("web", "10.0.1.2", 8080)
+	c.table.Services["web"].Ports[0].Rule = shoal.PublishRule{HostIPs: []netip.Addr{netip.MustParseAddr("10.77.0.11")}, Allow: []netip.Prefix{netip.MustParsePrefix("10.77.0.0/24")}, SNAT: true}
+	c.push(t)
+	inside := c.task(t, "web", 0, 1)
+	c.task(t, "web", 1, 2)
+	c.push(t)
+	for name, enter := range map[string]func(func() error) error{"node": c.nodes[0].ns.Do, "task": inside} {
+		err := enter(func() error {
+			out, err := exec.CommandContext(t.Context(), "nft", "list", "ruleset").CombinedOutput()
+			if err != nil || !strings.Contains(string(out), "table inet shoal") {
+				t.Errorf("%s: %v\n%s", name, err, out)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
 		}
 	}
 }

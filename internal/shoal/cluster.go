@@ -22,6 +22,10 @@ type Cluster struct {
 	DefaultAddrPool []string
 	SubnetSize      uint32
 	DataPathPort    uint32
+	// TunnelSecret goes into every key that two nodes agree on to encrypt overlay traffic. It is made anew from time to time and
+	// sealed before it is stored.
+	TunnelSecret   []byte
+	TunnelSecretAt time.Time
 	// UnlockKey is set under autolock.
 	UnlockKey string
 }

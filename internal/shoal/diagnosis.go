@@ -11,6 +11,8 @@ type Diagnosis struct {
 	// Checked counts what was looked at, by kind.
 	Checked map[string]int
 	Peers   []PeerDiagnosis
+	// Encryption says what encrypts traffic, in words; empty if the node is on no encrypted network.
+	Encryption string
 	// Repaired counts the repairs since the daemon was started, and Repairs are the last of them, oldest first.
 	Repaired uint64
 	Repairs  []Repair
@@ -27,6 +29,9 @@ type PeerDiagnosis struct {
 	MTU int
 	// Tunnel tells whether the node's ingress address was reached through the VXLAN tunnel. It is true if there is none to try.
 	Tunnel bool
+	// Encrypted tells that the two nodes are on a common encrypted network, and Handshake is when they last agreed on a key for it.
+	Encrypted bool
+	Handshake time.Time
 }
 
 // Repair is kernel state that others had changed and that was made anew.

@@ -19,6 +19,8 @@ type Table struct {
 	Version      uint64
 	NodeID       ID // whose table this is
 	DataPathPort uint16
+	// TunnelSecret is the cluster's, for nodes on an encrypted network.
+	TunnelSecret []byte
 	Networks     map[ID]Network
 	Peers        map[ID]Peer
 	Services     map[ID]ServiceEntry
@@ -34,6 +36,9 @@ type Peer struct {
 	// IngressAddr and IngressAddr6 are the node's own addresses on the ingress network.
 	IngressAddr  netip.Addr
 	IngressAddr6 netip.Addr
+	// TunnelAddr and TunnelKey are what encrypted traffic is sent to: the node's address in TunnelRange, and its public key.
+	TunnelAddr netip.Addr
+	TunnelKey  string
 	// HostAddrs6 are the addresses that the node itself has: a client with one of them is the node.
 	HostAddrs6 []netip.Addr
 	// ProbeAddr is where the node answers liveness probes (UDP 7946 unless said otherwise).

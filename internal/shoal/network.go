@@ -67,5 +67,15 @@ type Subnet struct {
 // MTU option of bridge and overlay networks.
 const OptionMTU = "com.docker.network.driver.mtu"
 
-// OptionEncrypted asks for an encrypted overlay.
+// OptionEncrypted asks for an encrypted overlay, whatever its value.
 const OptionEncrypted = "encrypted"
+
+// TunnelRange is what nodes' addresses for encrypted traffic are taken from: a range for use between the machines of one operator
+// (RFC 2544), which no host on the internet has. Only nodes see them, never containers.
+const TunnelRange = "198.18.0.0/15"
+
+// Encrypted tells whether the network's traffic between nodes must be encrypted.
+func (n *Network) Encrypted() bool {
+	_, asked := n.Spec.Options[OptionEncrypted]
+	return asked
+}

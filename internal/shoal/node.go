@@ -28,7 +28,7 @@ const (
 )
 
 // Node is a machine of the cluster. Spec is written by the API; Role, Status, Manager and certificates by membership;
-// Description by the dispatcher on the agent's word; IngressAddr by the allocator.
+// Description by the dispatcher on the agent's word; IngressAddr and TunnelAddr by the allocator.
 type Node struct {
 	Meta
 	Spec NodeSpec
@@ -45,6 +45,8 @@ type Node struct {
 	// IngressAddr and IngressAddr6 are the node's own addresses on the ingress network ("10.0.0.2/24").
 	IngressAddr  string
 	IngressAddr6 string
+	// TunnelAddr is the node's address among those that encrypted traffic travels between, in TunnelRange.
+	TunnelAddr string
 }
 
 // NodeSpec is what the user can change of a node.
@@ -62,8 +64,10 @@ type NodeDescription struct {
 	Resources     Resources
 	EngineVersion string
 	EngineLabels  map[string]string
-	Plugins       []Plugin
-	TLS           TLSInfo
+	// TunnelKey is the public key of the node for encrypted overlays, in base64.
+	TunnelKey string
+	Plugins   []Plugin
+	TLS       TLSInfo
 	// Routes is the subnets that the node's host reaches outside of shoal; networks must not overlap them.
 	Routes []string
 	// Addrs6 are the IPv6 addresses of the node's host that reach beyond its own links.

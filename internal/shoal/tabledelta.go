@@ -11,6 +11,7 @@ type TableDelta struct {
 	Version          uint64
 	NodeID           ID
 	DataPathPort     uint16
+	TunnelSecret     []byte              `json:",omitempty"`
 	Networks         map[ID]Network      `json:",omitempty"`
 	Peers            map[ID]Peer         `json:",omitempty"`
 	Services         map[ID]ServiceEntry `json:",omitempty"`
@@ -23,7 +24,7 @@ type TableDelta struct {
 
 // Difference is what turns old into now.
 func Difference(old, now Table) TableDelta {
-	d := TableDelta{Version: now.Version, NodeID: now.NodeID, DataPathPort: now.DataPathPort}
+	d := TableDelta{Version: now.Version, NodeID: now.NodeID, DataPathPort: now.DataPathPort, TunnelSecret: now.TunnelSecret}
 	d.Networks, d.RemovedNetworks = difference(old.Networks, now.Networks)
 	d.Peers, d.RemovedPeers = difference(old.Peers, now.Peers)
 	d.Services, d.RemovedServices = difference(old.Services, now.Services)
@@ -48,7 +49,7 @@ func difference[V any](old, now map[string]V) (put map[string]V, removed []strin
 	return put, removed
 }
 
-// Empty tells that the delta brings nothing but a version.
+// Empty tells that the delta brings nothing but a version and what every delta brings.
 func (d *TableDelta) Empty() bool {
 	return !d.Full && len(d.Networks)+len(d.Peers)+len(d.Services)+len(d.Endpoints)+
 		len(d.RemovedNetworks)+len(d.RemovedPeers)+len(d.RemovedServices)+len(d.RemovedEndpoints) == 0
@@ -59,7 +60,7 @@ func (d *TableDelta) ApplyTo(t *Table) {
 	if d.Full || t.Endpoints == nil {
 		*t = Table{Networks: map[ID]Network{}, Peers: map[ID]Peer{}, Services: map[ID]ServiceEntry{}, Endpoints: map[string]Endpoint{}}
 	}
-	t.Version, t.NodeID, t.DataPathPort = d.Version, d.NodeID, d.DataPathPort
+	t.Version, t.NodeID, t.DataPathPort, t.TunnelSecret = d.Version, d.NodeID, d.DataPathPort, d.TunnelSecret
 	change(t.Networks, d.Networks, d.RemovedNetworks)
 	change(t.Peers, d.Peers, d.RemovedPeers)
 	change(t.Services, d.Services, d.RemovedServices)
@@ -78,7 +79,7 @@ func (d *TableDelta) Then(next *TableDelta) *TableDelta {
 	if next.Full {
 		return next
 	}
-	d.Version, d.NodeID, d.DataPathPort = next.Version, next.NodeID, next.DataPathPort
+	d.Version, d.NodeID, d.DataPathPort, d.TunnelSecret = next.Version, next.NodeID, next.DataPathPort, next.TunnelSecret
 	d.Networks, d.RemovedNetworks = follow(d.Networks, d.RemovedNetworks, next.Networks, next.RemovedNetworks)
 	d.Peers, d.RemovedPeers = follow(d.Peers, d.RemovedPeers, next.Peers, next.RemovedPeers)
 	d.Services, d.RemovedServices = follow(d.Services, d.RemovedServices, next.Services, next.RemovedServices)

@@ -52,11 +52,11 @@ func secretsOf(o Object) []*[]byte {
 		return []*[]byte{&o.Data, &o.Previous}
 	case *shoal.Cluster:
 		if o.Rotation == nil {
-			return []*[]byte{&o.RootKey}
+			return []*[]byte{&o.RootKey, &o.TunnelSecret}
 		}
 		rotation := *o.Rotation // what the copy points to is not the codec's own
 		o.Rotation = &rotation
-		return []*[]byte{&o.RootKey, &rotation.Key}
+		return []*[]byte{&o.RootKey, &o.TunnelSecret, &rotation.Key}
 	}
 	return nil
 }

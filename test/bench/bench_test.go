@@ -20,6 +20,7 @@ var sizes = []struct{ tasks, times int }{{1, 11}, {10, 7}, {50, 3}}
 type figures struct {
 	start map[int]time.Duration
 	idle  memory
+	orchestration
 }
 
 // BenchmarkNode measures shoal, the raw runtime and Docker one after the other and prints the ratios. SHOAL_BENCH_DOCKER=off
@@ -57,6 +58,25 @@ func report(b *testing.B, shoal, raw figures, docker *figures) {
 		}
 		fmt.Println(line)
 	}
+	var theirs orchestration
+	if docker != nil {
+		theirs = docker.orchestration
+	}
+	for _, row := range []struct {
+		name        string
+		ours, yours time.Duration
+	}{
+		{"one more task, of 30 at once", shoal.up, theirs.up},
+		{"likewise, on an overlay", shoal.upOverlay, theirs.upOverlay},
+		{"update of 10, 5 at a time", shoal.update, theirs.update},
+		{"death → replacement beyond the delay", shoal.replacement, theirs.replacement},
+	} {
+		line := fmt.Sprintf("%-38s %8.1fms", row.name, row.ours.Seconds()*1000)
+		if docker != nil {
+			line += fmt.Sprintf(", docker %8.1fms, ratio %s", row.yours.Seconds()*1000, ratio(strings.ReplaceAll(row.name, " ", "-")+"/docker", float64(row.ours), float64(row.yours)))
+		}
+		fmt.Println(line)
+	}
 	fmt.Printf("idle manager: shoal %v", shoal.idle)
 	if docker != nil {
 		fmt.Printf("; docker %v; ratio of RSS %s, of PSS %s", docker.idle,
@@ -88,24 +108,26 @@ func (s swarm) figures(ctx context.Context, pids ...int) (figures, error) {
 			return f, err
 		}
 	}
-	return f, nil
+	f.orchestration, err = s.orchestrate(ctx)
+	return f, err
 }
 
-func measureShoal(ctx context.Context, b *testing.B, archive string) (shoal, raw figures) {
+// newShoal is a cluster of three nodes with an image, which ends with the benchmark.
+func newShoal(b *testing.B, name, archive string) (swarm, *lab.Lab) {
 	b.Helper()
 	binary, err := filepath.Abs("../../bin/shoal")
 	if err != nil {
 		b.Fatal(err)
 	}
-	l, err := lab.New("bench", "", binary)
+	l, err := lab.New(name, "", binary)
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer func() {
+	b.Cleanup(func() {
 		if err := l.Close(); err != nil {
 			b.Error(err)
 		}
-	}()
+	})
 	var s swarm
 	var addrs []string
 	for i := range 3 {
@@ -114,14 +136,21 @@ func measureShoal(ctx context.Context, b *testing.B, archive string) (shoal, raw
 			b.Fatal(err)
 		}
 		e := dial(n.Socket())
-		if err := e.load(ctx, archive); err != nil {
+		if err := e.load(b.Context(), archive); err != nil {
 			b.Fatal(err)
 		}
 		s, addrs = append(s, e), append(addrs, n.Addr)
 	}
-	if err := s.join(ctx, addrs); err != nil {
+	if err := s.join(b.Context(), addrs); err != nil {
 		b.Fatal(err)
 	}
+	return s, l
+}
+
+func measureShoal(ctx context.Context, b *testing.B, archive string) (shoal, raw figures) {
+	b.Helper()
+	s, l := newShoal(b, "bench", archive)
+	var err error
 	if shoal, err = s.figures(ctx, l.Nodes()[0].PID()); err != nil {
 		b.Fatal(err)
 	}

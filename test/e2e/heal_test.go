@@ -144,3 +144,18 @@ func (c *cluster) healthy() {
 		return nil
 	})
 }
+
+// Debian's nft aborted when it was asked for the tables of a node or of a container.
+func TestOperatorsCanListTheRules(t *testing.T) {
+	c := newCluster(t, "rules")
+	c.ok(c.n1, "network", "create", "-d", "overlay", "net")
+	c.ok(c.n1, "service", "create", "-q", "--no-resolve-image", "--name", "web", "--network", "net", "--mode", "global", "-p", "8080:80", "srv:1")
+	if rules := c.inside(c.n1.Namespace(), "nft", "list", "ruleset"); !strings.Contains(rules, "tcp . 8080") {
+		t.Errorf("the node's rules do not tell of port 8080:\n%s", rules)
+	}
+	pid := c.ok(c.n1, "inspect", c.ok(c.n1, "ps", "-q"), "--format", "{{.State.Pid}}")
+	addr := c.ok(c.n1, "exec", c.ok(c.n1, "ps", "-q"), "sh", "-c", "nslookup -type=a web 127.0.0.11 | sed -n 's/^Address: //p'")
+	if rules := c.inside("/proc/"+pid+"/ns/net", "nft", "list", "ruleset"); !strings.Contains(rules, addr+" :") {
+		t.Errorf("the container's rules do not tell of %s:\n%s", addr, rules)
+	}
+}

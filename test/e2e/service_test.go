@@ -111,7 +111,7 @@ func TestLookingAtAService(t *testing.T) {
 		}
 	}
 	c.inspect(c.n1, &network, "network", "inspect", "ingress")
-	if network.Scope != "swarm" || network.Driver != "overlay" || !network.Ingress || len(network.IPAM.Config) != 1 || network.IPAM.Config[0].Subnet != "10.0.0.0/24" {
+	if network.Scope != "swarm" || network.Driver != "overlay" || !network.Ingress || len(network.IPAM.Config) == 0 || network.IPAM.Config[0].Subnet != "10.0.0.0/24" {
 		t.Errorf("network inspect: %+v", network)
 	}
 }
@@ -133,7 +133,6 @@ func TestBadInputIsRefusedAsDockerDoes(t *testing.T) {
 		{`Pool overlaps with other one on this address space`, "network create -d overlay --subnet 10.55.0.128/25 o2"},
 		{`Pool overlaps with other one on this address space`, "network create -d overlay --subnet 10.0.0.0/24 o2"},
 		{`invalid subnet fd00:77::/64: IPv6 has not been enabled for this network`, "network create -d overlay --subnet fd00:77::/64 six"},
-		{`encrypted overlay networks are not supported yet`, "network create -d overlay --opt encrypted enc"},
 		{`rpc error: code = Unknown desc = constraint expected one operator from ==, !=`, "service create -d --constraint bogus --name m nginx"},
 		{`code = InvalidArgument desc = name must be valid as a DNS name component`, "service create -d --name -x nginx"},
 		{`ContainerSpec: "BAD:image" is not a valid repository/tag`, "service create -d --no-resolve-image --name i BAD:image"},

@@ -46,7 +46,9 @@ func passing() []mask {
 		`\b02:42(:[0-9a-f]{2}){4}\b`, "MAC",
 		`localhost:1/no[^\s"]*("|…")|bl/nosuch:9"`, `NOSUCH"`,
 		`localhost:1/no\S*|bl/nosuch:9`, "NOSUCH",
-		`(?m)^.*\\_ .*NOSUCH.*$`, "", // how many are kept varies with the slots they were in
+		`(?m)^.*\bsix\b.* swarm$`, "", // Docker never gets this network going, and so never shows its driver
+		`(?m)^rollback: rollback completed$`, "", // the CLI says so only if it still waits for tasks then
+		`,\{"NetworkID":"ID","Addr":"fd[^"]*"\}`, "", // the routing mesh has IPv6 here
 		`; 1 node not available for new tasks`, "", // the transcripts' cluster had a fourth
 		`(\*:\d+->\d+/tcp),\*:\d+->\d+/tcp`, "$1", // once for each family
 		`(?m)^\d+: (eth\d)@if\d+: (.*noqueue)( qlen 1000)?`, "$1 $2",
@@ -58,6 +60,7 @@ func passing() []mask {
 		`(\s\S+)\.\d+(\s+\S+\s+NODE\s)`, "$1.SLOT$2",
 		`\b(Running|Ready)\s+(New|Pending|Allocated|Assigned|Accepted|Preparing|Ready|Starting|Running) TIME ago`, "ALIVE",
 		`\bShutdown\s+(New|Pending|Allocated|Assigned|Accepted|Preparing|Ready|Starting|Running|Shutdown) TIME ago`, "DOWN",
+		`(?m)^.*\\_ \S+\.SLOT .*(DOWN|NOSUCH).*$`, "", // how much of it is kept varies with the slots it was in
 	))
 }
 
@@ -117,7 +120,9 @@ func describe(value any, path string, into map[string]bool) {
 			describe(item, path+"[]", into)
 		}
 	default:
-		into[fmt.Sprintf("%s %T", path, v)] = true
+		if !strings.HasSuffix(path, ".IPv6Enabled") { // the routing mesh has IPv6 here
+			into[fmt.Sprintf("%s %T", path, v)] = true
+		}
 	}
 }
 

@@ -144,7 +144,11 @@ func watch(t *testing.T, b store.Backend) {
 func sealed(t *testing.T, b store.Backend) {
 	s := Open(t, b)
 	secret := &shoal.Secret{Meta: shoal.Meta{ID: shoal.NewID()}, Name: "s", Data: []byte("plaintext-here")}
-	commit(t, s, store.Changes{Puts: []store.Object{secret}})
+	cluster := &shoal.Cluster{Meta: shoal.Meta{ID: shoal.NewID()}, TunnelSecret: []byte("plaintext-here")}
+	commit(t, s, store.Changes{Puts: []store.Object{secret, cluster}})
+	if got := s.View().Cluster(); string(got.TunnelSecret) != "plaintext-here" {
+		t.Fatalf("secret of encrypted traffic came back as %q", got.TunnelSecret)
+	}
 	if got := s.View().SecretByName("s"); string(got.Data) != "plaintext-here" {
 		t.Fatalf("secret came back as %q", got.Data)
 	}

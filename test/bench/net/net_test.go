@@ -58,7 +58,7 @@ func (s *bench) start(ns *netnstest.NS) {
 		cgroup = s.cgroup
 	}
 	err := ns.Do(func() error {
-		n, err := network.New(network.Config{Log: slog.New(slog.DiscardHandler), DataRoot: dir + "/data", ExecRoot: dir + "/exec", ResolvConf: dir + "/none", Cgroup: cgroup})
+		n, err := network.New(network.Config{Log: slog.New(slog.DiscardHandler), DataRoot: dir + "/data", ExecRoot: dir + "/exec", ResolvConf: dir + "/none", Cgroup: cgroup, Program: os.Args[0]})
 		s.nodes = append(s.nodes, n)
 		return err
 	})
@@ -93,8 +93,12 @@ func (s *bench) task(service string, node int, last byte, published uint16) func
 	s.Helper()
 	inNet, onMesh := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 1, last}), 24), netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, last}), 24)
 	s.table.Services[service] = shoal.ServiceEntry{ID: service, Name: service,
-		VIPs:  map[string]netip.Prefix{overlayID: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 1, 100 + last}), 24)},
-		Ports: []shoal.MeshPort{{Port: shoal.Port{Protocol: shoal.TCP, Target: 80, Published: published}}}}
+		VIPs: map[string]netip.Prefix{overlayID: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 1, 100 + last}), 24)},
+		Ports: []shoal.MeshPort{
+			{Port: shoal.Port{Protocol: shoal.TCP, Target: 80, Published: published}},
+			{Port: shoal.Port{Protocol: shoal.TCP, Target: sinkPort, Published: published + sinkOffset}},
+			{Port: shoal.Port{Protocol: shoal.UDP, Target: sinkPort, Published: published + sinkOffset}},
+		}}
 	for network, addr := range map[string]netip.Prefix{overlayID: inNet, ingressID: onMesh} {
 		e := shoal.Endpoint{TaskID: service, NetworkID: network, NodeID: fmt.Sprint("n", node), ServiceID: service, Name: service, Addr: addr,
 			MAC: dataplane.MAC(addr.Addr()), State: shoal.EndpointReady}
@@ -135,10 +139,18 @@ func (s *bench) gateway(enter func(func() error) error) netip.Addr {
 	return found
 }
 
-// bare is two namespaces with a pair of interfaces and nothing else.
+// bare is a pair with a server.
 func (s *bench) bare() (near *netnstest.NS, to netip.AddrPort) {
 	s.Helper()
-	near, far := netnstest.New(s.B), netnstest.New(s.B)
+	near, to, far := s.pair()
+	serve(s.B, far.Do, 80)
+	return near, to
+}
+
+// pair is two namespaces with a pair of interfaces and nothing else.
+func (s *bench) pair() (near *netnstest.NS, to netip.AddrPort, far *netnstest.NS) {
+	s.Helper()
+	near, far = netnstest.New(s.B), netnstest.New(s.B)
 	err := near.Do(func() error {
 		return netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "eth0"}, PeerName: "eth0", PeerNamespace: netlink.NsFd(int(far.Handle))})
 	})
@@ -163,8 +175,7 @@ func (s *bench) bare() (near *netnstest.NS, to netip.AddrPort) {
 	if err != nil {
 		s.Fatal(err)
 	}
-	serve(s.B, far.Do, 80)
-	return near, netip.MustParseAddrPort("10.9.9.2:80")
+	return near, netip.MustParseAddrPort("10.9.9.2:80"), far
 }
 
 // path is a way from a client to a server, and the path that it is compared with besides the bare pair.
@@ -185,17 +196,20 @@ func BenchmarkPaths(b *testing.B) {
 	caller := s.task("caller", 0, 12, 8082)
 	s.push()
 	veth, bare := s.bare()
+	yard := s.bareVXLAN()
 	port := func(text string) netip.AddrPort { return netip.MustParseAddrPort(text) }
 	paths := []*path{
 		{name: "bare veth", enter: veth.Do, to: bare},
 		{name: "overlay, same node", enter: caller, to: port("10.0.1.11:80")},
 		{name: "VIP, same node", against: "overlay, same node", enter: caller, to: port("10.0.1.111:80")},
-		{name: "overlay, other node", enter: caller, to: port("10.0.1.10:80")},
+		{name: "bare VXLAN", enter: yard.near.Do, to: yard.to},
+		{name: "overlay, other node", against: "bare VXLAN", enter: caller, to: port("10.0.1.10:80")},
 		{name: "VIP, other node", against: "overlay, other node", enter: caller, to: port("10.0.1.110:80")},
 		{name: "gateway bridge", enter: s.spaces[0].Do, to: netip.AddrPortFrom(s.gateway(near), 80)},
 		{name: "ingress, local task", against: "gateway bridge", enter: s.spaces[0].Do, to: port("10.77.0.11:8081")},
+		{name: "bare VXLAN from outside", enter: s.client.Do, to: yard.to},
 		{name: "ingress from outside, local task", enter: s.client.Do, to: port("10.77.0.11:8081")},
-		{name: "ingress from outside, remote task", against: "ingress from outside, local task", enter: s.client.Do, to: port("10.77.0.11:8080")},
+		{name: "ingress from outside, remote task", against: "bare VXLAN from outside", enter: s.client.Do, to: port("10.77.0.11:8080")},
 	}
 	for b.Loop() {
 		for range rounds {

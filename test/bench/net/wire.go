@@ -84,11 +84,23 @@ func dial(to netip.AddrPort) (int, error) {
 	err = errors.Join(unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 5}),
 		unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1),
 		unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}), // closed with a reset: no port lingers
-		unix.Connect(fd, &unix.SockaddrInet4{Addr: to.Addr().As4(), Port: int(to.Port())}))
+		connect(fd, to))
 	if err != nil {
 		return -1, errors.Join(fmt.Errorf("connect to %s: %w", to, err), unix.Close(fd))
 	}
 	return fd, nil
+}
+
+// connect waits for the connection even if the runtime interrupts it.
+func connect(fd int, to netip.AddrPort) error {
+	err := unix.Connect(fd, &unix.SockaddrInet4{Addr: to.Addr().As4(), Port: int(to.Port())})
+	for errors.Is(err, unix.EINTR) {
+		ready := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
+		if _, err = unix.Poll(ready, 5000); err == nil {
+			_, err = unix.Getpeername(fd)
+		}
+	}
+	return err
 }
 
 func ask(fd int, buf []byte) error {
@@ -97,6 +109,9 @@ func ask(fd int, buf []byte) error {
 	}
 	for got := 0; got < reply; {
 		n, err := unix.Read(fd, buf)
+		if errors.Is(err, unix.EINTR) {
+			continue // by the runtime, which stops threads now and then
+		}
 		if err != nil {
 			return err
 		}

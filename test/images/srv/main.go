@@ -2,6 +2,7 @@
 // its version ($V) and the address it sees its peer at. Told to stop, it asks its clients to close their connections and ends
 // when they have, so that no request is lost by its own doing. As "srv load [-kept] URL…" it is a client instead: it sends requests
 // until its standard input ends, and at least as many as it was told to; then it prints how many there were and how many failed.
+// As "srv lookup NAME…" it prints, line by line, what each name leads to.
 package main
 
 import (
@@ -32,8 +33,8 @@ func main() {
 	log.SetFlags(0)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	if len(os.Args) > 1 && os.Args[1] == "load" {
-		if err := request(ctx, os.Args[2:]); err != nil {
+	if len(os.Args) > 1 {
+		if err := command(ctx, os.Args[1], os.Args[2:]); err != nil {
 			log.Fatal(err)
 		}
 		return
@@ -162,6 +163,23 @@ func (s *server) serveDatagrams(c *net.UDPConn) {
 			log.Print(err)
 		}
 	}
+}
+
+func command(ctx context.Context, name string, args []string) error {
+	switch name {
+	case "load":
+		return request(ctx, args)
+	case "lookup":
+		for _, name := range args {
+			addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip4", name)
+			if err != nil {
+				return err
+			}
+			fmt.Println(name, addrs)
+		}
+		return nil
+	}
+	return fmt.Errorf("unknown command %s", name)
 }
 
 // request sends requests until standard input ends.

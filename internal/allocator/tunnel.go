@@ -1,0 +1,32 @@
+package allocator
+
+import (
+	"net/netip"
+
+	"github.com/shoal-dev/shoal/internal/shoal"
+	"github.com/shoal-dev/shoal/internal/store"
+)
+
+// freeTunnelAddr is the address after the last that a node has, so that one which has become free is not soon another's; if that was
+// the range's last, the first free one. It is empty if none is.
+func freeTunnelAddr(v store.View) string {
+	pool := poolOf(shoal.Subnet{Subnet: shoal.TunnelRange})
+	used, next := map[netip.Addr]bool{}, pool.subnet.Addr()
+	for _, n := range v.Nodes() {
+		if addr, err := netip.ParseAddr(n.TunnelAddr); err == nil {
+			used[addr] = true
+			if next.Less(addr) {
+				next = addr
+			}
+		}
+	}
+	if next = next.Next(); pool.subnet.Contains(next) && pool.host(next) {
+		return next.String()
+	}
+	for addr := pool.subnet.Addr().Next(); pool.subnet.Contains(addr) && pool.host(addr); addr = addr.Next() {
+		if !used[addr] {
+			return addr.String()
+		}
+	}
+	return ""
+}

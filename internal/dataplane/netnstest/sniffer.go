@@ -1,0 +1,64 @@
+package netnstest
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"sync/atomic"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// Sniffer reads along on every interface of a namespace.
+type Sniffer struct {
+	marker      []byte
+	total, seen atomic.Int64
+}
+
+// Total and Seen count all packets, and those that have the marker in them.
+func (s *Sniffer) Total() int64 { return s.total.Load() }
+
+// Seen counts the packets that have the marker in them.
+func (s *Sniffer) Seen() int64 { return s.seen.Load() }
+
+// Sniff reads along where at leads, until the test ends.
+func Sniff(t testing.TB, at func(func() error) error, marker string) *Sniffer {
+	t.Helper()
+	s := &Sniffer{marker: []byte(marker)}
+	all := binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, unix.ETH_P_ALL))
+	fd := -1
+	must(t, at(func() (err error) {
+		if fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, int(all)); err != nil {
+			return err
+		}
+		const buffer, tick = 32 << 20, 50_000
+		return errors.Join(unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, buffer),
+			unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: tick}))
+	}))
+	var stop atomic.Bool
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		const largest = 1 << 16
+		for buf := make([]byte, largest); !stop.Load(); {
+			size, _, err := unix.Recvfrom(fd, buf, 0)
+			if err != nil {
+				continue
+			}
+			if bytes.Contains(buf[:size], s.marker) {
+				s.seen.Add(1)
+			}
+			s.total.Add(1) // last: who has seen it move knows that the packet was looked at
+		}
+	}()
+	t.Cleanup(func() {
+		stop.Store(true)
+		<-done
+		_ = unix.Close(fd)
+	})
+	return s
+}
+
+// Do runs f inside the switch.
+func (u *Underlay) Do(f func() error) error { return u.ns.Do(f) }
