@@ -133,9 +133,7 @@ func (a *Agent) forgetLocked(id shoal.ID) {
 func (a *Agent) removeGhost(ctx context.Context, f *Found) {
 	a.tasks.Go(func() {
 		a.cfg.Log.Info("remove container of a task that is not assigned", "task", f.TaskID, "container", f.ContainerID)
-		if err := a.cfg.Runtime.Remove(ctx, f.ContainerID); err != nil {
-			a.cfg.Log.Error("remove container", "container", f.ContainerID, "err", err)
-		}
+		a.remove(ctx, f.ContainerID)
 	})
 }
 
@@ -403,7 +401,24 @@ func (r *runner) cleanUp(ctx context.Context) {
 	if state := r.lastStatus().State; state >= shoal.TaskStarting && !state.Ended() {
 		r.stop(ctx, found.ContainerID)
 	}
-	if err := r.agent.cfg.Runtime.Remove(ctx, found.ContainerID); err != nil && ctx.Err() == nil {
-		r.agent.cfg.Log.Error("remove container of a task", "container", found.ContainerID, "err", err)
+	r.agent.remove(ctx, found.ContainerID)
+}
+
+// remove removes a container, however often it has to try: nobody will ask for it again.
+func (a *Agent) remove(ctx context.Context, container string) {
+	const first, longest = time.Second, time.Minute
+	for pause := first; ; pause = min(2*pause, longest) {
+		err := a.cfg.Runtime.Remove(ctx, container)
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		a.cfg.Log.Error("remove container of a task", "container", container, "again in", pause, "err", err)
+		timer := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-timer.C:
+		}
 	}
 }

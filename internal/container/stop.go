@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
 	"syscall"
 	"time"
 
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/errdefs"
+	"github.com/containerd/ttrpc"
 	"github.com/moby/sys/signal"
 
 	"github.com/shoal-dev/shoal/internal/runtime"
@@ -62,7 +64,7 @@ func (e *Engine) stopHeld(ctx context.Context, c *container, timeout time.Durati
 		_ = task.Resume(ctx)
 	}
 	e.publish("kill", c, map[string]string{"signal": fmt.Sprint(int(stopSignal))})
-	if err := task.Kill(ctx, stopSignal); err != nil && !errdefs.IsNotFound(err) {
+	if err := send(ctx, task, stopSignal); err != nil {
 		return fmt.Errorf("stop container %s: %w", info.ID, err)
 	}
 	if !wait(ctx, ended, timeout) {
@@ -70,7 +72,7 @@ func (e *Engine) stopHeld(ctx context.Context, c *container, timeout time.Durati
 			return ctx.Err()
 		}
 		e.publish("kill", c, map[string]string{"signal": "9"})
-		if err := task.Kill(ctx, syscall.SIGKILL, client.WithKillAll); err != nil && !errdefs.IsNotFound(err) {
+		if err := send(ctx, task, syscall.SIGKILL, client.WithKillAll); err != nil {
 			return fmt.Errorf("kill container %s: %w", info.ID, err)
 		}
 		if !wait(ctx, ended, killPatience) {
@@ -79,6 +81,16 @@ func (e *Engine) stopHeld(ctx context.Context, c *container, timeout time.Durati
 	}
 	e.publish("stop", c, nil)
 	return nil
+}
+
+// send signals a task. That it has ended meanwhile, and its shim with it, is no error: who waits for its end learns of it.
+func send(ctx context.Context, task client.Task, s syscall.Signal, opts ...client.KillOpts) error {
+	err := task.Kill(ctx, s, opts...)
+	// On its way here the error has lost its identity.
+	if errdefs.IsNotFound(err) || err != nil && strings.HasSuffix(err.Error(), ttrpc.ErrClosed.Error()) {
+		return nil
+	}
+	return err
 }
 
 // wait returns true when done is closed within the time (any time if it is negative).
@@ -134,7 +146,7 @@ func (e *Engine) Kill(ctx context.Context, ref, sig string) error {
 	if s == syscall.SIGKILL && info.State.Status == Paused {
 		_ = task.Resume(ctx)
 	}
-	if err := task.Kill(ctx, s); err != nil && !errdefs.IsNotFound(err) {
+	if err := send(ctx, task, s); err != nil {
 		return fmt.Errorf("cannot kill container: %s: %w", ref, err)
 	}
 	if s == syscall.SIGKILL && !wait(ctx, ended, killPatience) {
@@ -232,7 +244,7 @@ func (e *Engine) Remove(ctx context.Context, ref string, force, volumes bool) er
 		if info.State.Status == Paused {
 			_ = task.Resume(ctx)
 		}
-		if err := task.Kill(ctx, syscall.SIGKILL, client.WithKillAll); err != nil && !errdefs.IsNotFound(err) {
+		if err := send(ctx, task, syscall.SIGKILL, client.WithKillAll); err != nil {
 			return fmt.Errorf("kill container %s: %w", info.ID, err)
 		}
 		if !wait(ctx, ended, killPatience) {
