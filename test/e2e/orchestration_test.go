@@ -82,7 +82,7 @@ func TestCrashLoopsBackOff(t *testing.T) {
 }
 
 // TestReplacementIsPrompt has a task end by itself, and looks how long after the restart delay the next one runs. That takes some
-// 50 ms; the bound leaves room for a busy machine.
+// a tenth of a second or two; the bound leaves room for a busy machine.
 func TestReplacementIsPrompt(t *testing.T) {
 	c := newCluster(t, "prompt")
 	c.ok(c.n1, "service", "create", "-d", "--name", "clock", "--restart-delay", "500ms", "--constraint", "node.hostname==n1", "busybox", "sleep", "1")
