@@ -23,8 +23,9 @@ demo: build ## three nodes on this machine, a service on the routing mesh, and a
 test: lint unit e2e ## everything that CI runs
 	@hack/count-tests.sh
 
-unit: build ## unit tests, with the race detector
-	CGO_ENABLED=1 hack/go-test.sh unit -race $$($(GO) list ./... | grep -v /test/e2e | grep -v /test/bench)
+unit: build ## unit tests, with the race detector, and the simulation
+	CGO_ENABLED=1 hack/go-test.sh unit -race $$($(GO) list ./... | grep -v /test/e2e | grep -v /test/bench | grep -v /test/sim)
+	hack/go-test.sh sim ./test/sim/... # a thousand nodes: without the race detector
 
 e2e: build ## tests on real nodes
 	hack/go-test.sh e2e -timeout 30m ./test/e2e/...
