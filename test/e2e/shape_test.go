@@ -31,6 +31,7 @@ func mine() []mask {
 		`\b[0-9a-z]{25}\b`, "ID",
 		`\b[0-9a-f]{12}\b`, "SHORT",
 		`\b10\.77\.0\.\d+`, "ADDR",
+		`Bad Name_\w+`, "Bad Name_NETWORK", // the CLI makes a stack's networks in whatever order
 	)
 }
 
