@@ -110,35 +110,47 @@ func (s swarm) without(ctx context.Context, those []task, replicas int) error {
 	})
 }
 
+// replace kills the only task of a new service, several times: of one service, each would be restarted more slowly than the last.
 func (s swarm) replace(ctx context.Context) (time.Duration, error) {
 	const times = 5
 	var took []time.Duration
+	for range times {
+		one, err := s.replaceOnce(ctx)
+		if err != nil {
+			return 0, err
+		}
+		took = append(took, one)
+		if err := s.remove(ctx, "many"); err != nil {
+			return 0, err
+		}
+	}
+	return median(took), nil
+}
+
+func (s swarm) replaceOnce(ctx context.Context) (time.Duration, error) {
 	if err := s.create(ctx, "", 1); err != nil {
 		return 0, err
 	}
-	for range times {
-		before, err := s.running(ctx, "many", 1)
-		if err != nil {
-			return 0, err
-		}
-		container := before[0].Status.ContainerStatus.ContainerID
-		for _, e := range s {
-			_ = e.call(ctx, http.MethodPost, "/containers/"+container+"/kill", nil, nil) // one of them has it
-		}
-		if err := s.without(ctx, before, 1); err != nil {
-			return 0, err
-		}
-		after, err := s.running(ctx, "many", 1)
-		if err != nil {
-			return 0, err
-		}
-		dead, err := s.task(ctx, before[0].ID)
-		if err != nil {
-			return 0, err
-		}
-		took = append(took, after[0].Status.Timestamp.Sub(dead.Status.Timestamp)-restartDelay)
+	before, err := s.running(ctx, "many", 1)
+	if err != nil {
+		return 0, err
 	}
-	return median(took), s.remove(ctx, "many")
+	container := before[0].Status.ContainerStatus.ContainerID
+	for _, e := range s {
+		_ = e.call(ctx, http.MethodPost, "/containers/"+container+"/kill", nil, nil) // one of them has it
+	}
+	if err := s.without(ctx, before, 1); err != nil {
+		return 0, err
+	}
+	after, err := s.running(ctx, "many", 1)
+	if err != nil {
+		return 0, err
+	}
+	dead, err := s.task(ctx, before[0].ID)
+	if err != nil {
+		return 0, err
+	}
+	return after[0].Status.Timestamp.Sub(dead.Status.Timestamp) - restartDelay, nil
 }
 
 func (s swarm) task(ctx context.Context, id string) (task, error) {
