@@ -50,13 +50,21 @@ func (r *runner) watchReady(ctx context.Context, container string, check shoal.R
 		if err == nil || failures >= check.Failures {
 			r.setReady(err)
 		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
+		if !rest(ctx, pause) {
 			return
-		case <-timer.C:
 		}
+	}
+}
+
+// rest waits, and tells whether ctx has not ended meanwhile.
+func rest(ctx context.Context, pause time.Duration) bool {
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
 	}
 }
 

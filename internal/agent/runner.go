@@ -413,12 +413,8 @@ func (a *Agent) remove(ctx context.Context, container string) {
 			return
 		}
 		a.cfg.Log.Error("remove container of a task", "container", container, "again in", pause, "err", err)
-		timer := time.NewTimer(pause)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
+		if !rest(ctx, pause) {
 			return
-		case <-timer.C:
 		}
 	}
 }

@@ -222,6 +222,7 @@ func connected(l netlink.Link, e Endpoint) bool {
 	return flags&unix.IFF_UP != 0 && (e.Bridge == "" && e.Overlay == "" || flags&lowerUp != 0)
 }
 
+// look works in the named namespace through netlink.
 func (p *Plane) look(name string, do func(*netlink.Handle, netns.NsHandle) error) error {
 	ns, err := netns.GetFromPath(p.path(name))
 	if err != nil {

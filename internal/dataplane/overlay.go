@@ -64,16 +64,11 @@ func (p *Plane) makeOverlay(o, was *Overlay) error {
 			return err
 		}
 	}
-	ns, err := netns.GetFromPath(path)
-	if err != nil {
-		return fmt.Errorf("open namespace: %w", err)
-	}
-	defer ns.Close()
-	h, err := netlink.NewHandleAt(ns, unix.NETLINK_ROUTE)
-	if err != nil {
-		return fmt.Errorf("open netlink: %w", err)
-	}
-	defer h.Close()
+	return p.look(name, func(h *netlink.Handle, ns netns.NsHandle) error { return p.fillOverlay(h, ns, o, was) })
+}
+
+// fillOverlay makes what is in the network's namespace. was is nil if that is not known.
+func (p *Plane) fillOverlay(h *netlink.Handle, ns netns.NsHandle, o, was *Overlay) error {
 	if was != nil && was.frame() == o.frame() {
 		vx, err := h.LinkByName(overlayTunnel)
 		if err != nil {
