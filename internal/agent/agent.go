@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -25,7 +26,7 @@ type Config struct {
 	Welcomed func(rpc.Welcome)
 	// Describe tells of the node.
 	Describe  func() shoal.NodeDescription
-	DataAddr  string // optional
+	DataAddr  netip.Addr // optional
 	ProbePort uint16
 	Runtime   Runtime
 	// ApplyTable gives what has changed of the table to the network and returns when the kernel has it. It may be given the same again.
@@ -58,14 +59,14 @@ type Runtime interface {
 
 // Dependencies is what a task refers to, sent along with it or with the table.
 type Dependencies struct {
-	Secrets  map[shoal.ID]shoal.Secret
-	Configs  map[shoal.ID]shoal.Config
-	Networks map[shoal.ID]shoal.Network
+	Secrets  map[shoal.SecretID]shoal.Secret
+	Configs  map[shoal.ConfigID]shoal.Config
+	Networks map[shoal.NetworkID]shoal.Network
 }
 
 // Found is a container of a task.
 type Found struct {
-	TaskID      shoal.ID
+	TaskID      shoal.TaskID
 	ContainerID string
 	Running     bool
 	// Started tells a container that has run from one that was only prepared.
@@ -87,16 +88,16 @@ type Agent struct {
 	cfg Config
 
 	mu       sync.Mutex // guards all below
-	runners  map[shoal.ID]*runner
+	runners  map[shoal.TaskID]*runner
 	deps     Dependencies
-	reports  map[shoal.ID]shoal.TaskStatus // latest, not yet sent
-	applied  uint64                        // latest, not yet sent
+	reports  map[shoal.TaskID]shoal.TaskStatus // latest, not yet sent
+	applied  uint64                            // latest, not yet sent
 	managers []string
 	session  *rpc.Client   // of the session that is up
 	changed  chan struct{} // closed and replaced when session changes
 	logs     map[string]context.CancelFunc
-	table    *shoal.TableDelta          // not yet applied; nil for nothing
-	networks map[shoal.ID]shoal.Network // replaced, not changed
+	table    *shoal.TableDelta                 // not yet applied; nil for nothing
+	networks map[shoal.NetworkID]shoal.Network // replaced, not changed
 
 	reopen    chan struct{} // capacity 1: the session is to begin anew
 	wakeSend  chan struct{} // capacity 1: there is something to send
@@ -108,15 +109,15 @@ type Agent struct {
 func New(cfg Config) *Agent {
 	return &Agent{
 		cfg:       cfg,
-		runners:   map[shoal.ID]*runner{},
-		reports:   map[shoal.ID]shoal.TaskStatus{},
+		runners:   map[shoal.TaskID]*runner{},
+		reports:   map[shoal.TaskID]shoal.TaskStatus{},
 		managers:  cfg.Managers,
 		changed:   make(chan struct{}),
 		logs:      map[string]context.CancelFunc{},
 		reopen:    make(chan struct{}, 1),
 		wakeSend:  make(chan struct{}, 1),
 		wakeTable: make(chan struct{}, 1),
-		deps:      Dependencies{Secrets: map[shoal.ID]shoal.Secret{}, Configs: map[shoal.ID]shoal.Config{}},
+		deps:      Dependencies{Secrets: map[shoal.SecretID]shoal.Secret{}, Configs: map[shoal.ConfigID]shoal.Config{}},
 	}
 }
 

@@ -33,7 +33,7 @@ func (f *fakeRuntime) Tasks(context.Context) ([]agent.Found, error) {
 }
 
 func (f *fakeRuntime) Prepare(_ context.Context, task *shoal.Task, _ agent.Dependencies) (string, error) {
-	return "container-" + task.ID, nil
+	return string("container-" + task.ID), nil
 }
 
 func (f *fakeRuntime) Start(_ context.Context, id string) (int, error) {
@@ -138,7 +138,7 @@ func (s *session) welcome(heartbeat time.Duration, tasks ...shoal.Task) {
 }
 
 // await reads until a task is reported in a state. States must never go back on the way.
-func (s *session) await(task shoal.ID, state shoal.TaskState) {
+func (s *session) await(task shoal.TaskID, state shoal.TaskState) {
 	s.t.Helper()
 	var last shoal.TaskState
 	for last != state {
@@ -218,9 +218,9 @@ func newIdentity(t *testing.T, root *ca.Root) *ca.Identity {
 	return identity
 }
 
-func newTask(id shoal.ID) shoal.Task {
+func newTask(id shoal.TaskID) shoal.Task {
 	return shoal.Task{
-		Meta: shoal.Meta{ID: id}, NodeID: "node", DesiredState: shoal.TaskRunning,
+		ID: id, NodeID: "node", DesiredState: shoal.TaskRunning,
 		Status: shoal.TaskStatus{State: shoal.TaskAssigned}, Spec: shoal.TaskSpec{Container: &shoal.ContainerSpec{}},
 	}
 }
@@ -243,7 +243,7 @@ func TestTasksOutliveTheSessionThatAssignedThem(t *testing.T) {
 
 	stopping := newTask("t1")
 	stopping.DesiredState = shoal.TaskShutdown
-	second.say(&rpc.ManagerMessage{Tasks: &rpc.Tasks{Put: []shoal.Task{stopping}}, Drained: []shoal.ID{"t1"}})
+	second.say(&rpc.ManagerMessage{Tasks: &rpc.Tasks{Put: []shoal.Task{stopping}}, Drained: []shoal.TaskID{"t1"}})
 	second.await("t1", shoal.TaskShutdown)
 }
 

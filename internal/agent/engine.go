@@ -37,7 +37,7 @@ type Engine struct {
 
 // NodeFacts is what templates may ask of the node.
 type NodeFacts struct {
-	ID       shoal.ID
+	ID       shoal.NodeID
 	Hostname string
 	Platform shoal.Platform
 }
@@ -48,7 +48,7 @@ func (e *Engine) Tasks(context.Context) ([]Found, error) {
 	for _, info := range e.Containers.List(map[string]string{labelTaskID: ""}) {
 		s := info.State
 		found = append(found, Found{
-			TaskID: info.Labels[labelTaskID], ContainerID: info.ID, PID: s.PID,
+			TaskID: shoal.TaskID(info.Labels[labelTaskID]), ContainerID: info.ID, PID: s.PID,
 			Running: s.Status == container.Running || s.Status == container.Paused,
 			Started: !s.StartedAt.IsZero(),
 			Exit:    Exit{Code: s.ExitCode, OOMKilled: s.OOMKilled, Err: s.Error},
@@ -227,7 +227,7 @@ func files(spec *shoal.ContainerSpec, deps Dependencies, expand func(string) (st
 		if !ok {
 			return nil, fmt.Errorf("config %s of the task is not there", ref.Name)
 		}
-		f, err := file(ref, "/", shoal.Secret(config), expand)
+		f, err := file(ref, "/", config, expand)
 		if err != nil {
 			return nil, err
 		}
@@ -236,12 +236,12 @@ func files(spec *shoal.ContainerSpec, deps Dependencies, expand func(string) (st
 	return out, nil
 }
 
-func file(ref shoal.FileReference, base string, secret shoal.Secret, expand func(string) (string, error)) (container.File, error) {
-	f := container.File{Target: ref.Target, Data: secret.DataOf(ref.Generation), Mode: ref.Mode}
+func file[ID shoal.SecretID | shoal.ConfigID](ref shoal.FileReference[ID], base string, object shoal.FileObject[ID], expand func(string) (string, error)) (container.File, error) {
+	f := container.File{Target: ref.Target, Data: object.DataOf(ref.Generation), Mode: ref.Mode}
 	if !path.IsAbs(f.Target) {
 		f.Target = path.Join(base, f.Target)
 	}
-	if secret.Templating != nil {
+	if object.Templating != nil {
 		text, err := expand(string(f.Data))
 		if err != nil {
 			return f, fmt.Errorf("expand %s: %w", ref.Name, err)

@@ -62,7 +62,7 @@ func (a *Agent) publishLogs(ctx context.Context, client *rpc.Client, req rpc.Log
 	return err
 }
 
-func (a *Agent) taskLogs(ctx context.Context, id shoal.ID, query shoal.LogQuery, send func(shoal.LogLine) error) error {
+func (a *Agent) taskLogs(ctx context.Context, id shoal.TaskID, query shoal.LogQuery, send func(shoal.LogLine) error) error {
 	a.mu.Lock()
 	r, ok := a.runners[id]
 	a.mu.Unlock()

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
 	"sync"
 	"time"
 
@@ -36,13 +35,13 @@ var errForgotten = errors.New("task is no longer assigned")
 
 // assign starts, redirects and forgets tasks as the manager says. Containers of tasks that a full assignment does not name are removed.
 func (a *Agent) assign(ctx context.Context, tasks *rpc.Tasks) error {
-	var found map[shoal.ID]*Found
+	var found map[shoal.TaskID]*Found
 	if tasks.Full {
 		list, err := a.cfg.Runtime.Tasks(ctx)
 		if err != nil {
 			return fmt.Errorf("list containers of tasks: %w", err)
 		}
-		found = make(map[shoal.ID]*Found, len(list))
+		found = make(map[shoal.TaskID]*Found, len(list))
 		for i := range list {
 			found[list[i].TaskID] = &list[i]
 		}
@@ -50,7 +49,7 @@ func (a *Agent) assign(ctx context.Context, tasks *rpc.Tasks) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.keepDependenciesLocked(tasks)
-	named := make(map[shoal.ID]bool, len(tasks.Put))
+	named := make(map[shoal.TaskID]bool, len(tasks.Put))
 	for i := range tasks.Put {
 		task := &tasks.Put[i]
 		named[task.ID] = true
@@ -84,16 +83,19 @@ func (a *Agent) assign(ctx context.Context, tasks *rpc.Tasks) error {
 
 // dropDependenciesLocked forgets the secrets and configs of tasks that are here no more.
 func (a *Agent) dropDependenciesLocked() {
-	used := map[shoal.ID]bool{}
+	secrets, configs := map[shoal.SecretID]bool{}, map[shoal.ConfigID]bool{}
 	for _, r := range a.runners {
 		if c := r.current().Spec.Container; c != nil {
-			for _, ref := range slices.Concat(c.Secrets, c.Configs) {
-				used[ref.ID] = true
+			for _, ref := range c.Secrets {
+				secrets[ref.ID] = true
+			}
+			for _, ref := range c.Configs {
+				configs[ref.ID] = true
 			}
 		}
 	}
-	maps.DeleteFunc(a.deps.Secrets, func(id shoal.ID, _ shoal.Secret) bool { return !used[id] })
-	maps.DeleteFunc(a.deps.Configs, func(id shoal.ID, _ shoal.Config) bool { return !used[id] })
+	maps.DeleteFunc(a.deps.Secrets, func(id shoal.SecretID, _ shoal.Secret) bool { return !secrets[id] })
+	maps.DeleteFunc(a.deps.Configs, func(id shoal.ConfigID, _ shoal.Config) bool { return !configs[id] })
 }
 
 func (a *Agent) keepDependenciesLocked(tasks *rpc.Tasks) {
@@ -122,7 +124,7 @@ func (a *Agent) startRunnerLocked(ctx context.Context, task *shoal.Task, found *
 }
 
 // forgetLocked ends a task that is assigned no longer and removes its container.
-func (a *Agent) forgetLocked(id shoal.ID) {
+func (a *Agent) forgetLocked(id shoal.TaskID) {
 	if r, ok := a.runners[id]; ok {
 		delete(a.runners, id)
 		delete(a.reports, id)
@@ -137,7 +139,7 @@ func (a *Agent) removeGhost(ctx context.Context, f *Found) {
 	})
 }
 
-func (a *Agent) drained(ids []shoal.ID) {
+func (a *Agent) drained(ids []shoal.TaskID) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, id := range ids {

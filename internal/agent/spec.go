@@ -60,11 +60,11 @@ func (e *Engine) labels(task *shoal.Task) map[string]string {
 	if labels == nil {
 		labels = map[string]string{}
 	}
-	labels[labelNodeID] = task.NodeID
-	labels[labelServiceID] = task.ServiceID
+	labels[labelNodeID] = string(task.NodeID)
+	labels[labelServiceID] = string(task.ServiceID)
 	labels[labelServiceName] = task.ServiceName
 	labels[labelTask] = ""
-	labels[labelTaskID] = task.ID
+	labels[labelTaskID] = string(task.ID)
 	labels[labelTaskName] = task.Name()
 	return labels
 }
@@ -134,7 +134,7 @@ func sandbox(task *shoal.Task, deps Dependencies) (shoal.SandboxSpec, error) {
 			s.IngressAddr, s.IngressAddr6 = ip4, ip6
 			continue
 		}
-		s.Endpoints = append(s.Endpoints, shoal.EndpointRequest{Network: n.NetworkID, Addr: ip4.Addr(), Addr6: ip6.Addr(), Aliases: n.Aliases})
+		s.Endpoints = append(s.Endpoints, shoal.EndpointRequest{Network: string(n.NetworkID), Addr: ip4.Addr(), Addr6: ip6.Addr(), Aliases: n.Aliases})
 	}
 	var err error
 	s.Ports, err = hostPorts(task)
@@ -181,12 +181,12 @@ func extraHosts(lines []string) []string {
 // expander fills in Docker's templates.
 func (e *Engine) expander(task *shoal.Task) func(string) (string, error) {
 	var f shoal.TemplateFacts
-	f.Service.ID, f.Service.Name, f.Service.Labels = task.ServiceID, task.ServiceName, task.Labels
-	f.Node.ID, f.Node.Hostname = task.NodeID, e.Node.Hostname
+	f.Service.ID, f.Service.Name, f.Service.Labels = string(task.ServiceID), task.ServiceName, task.Labels
+	f.Node.ID, f.Node.Hostname = string(task.NodeID), e.Node.Hostname
 	f.Node.Platform.Architecture, f.Node.Platform.OS = e.Node.Platform.Architecture, e.Node.Platform.OS
-	f.Task.ID, f.Task.Name, f.Task.Slot = task.ID, task.Name(), fmt.Sprint(task.Slot)
+	f.Task.ID, f.Task.Name, f.Task.Slot = string(task.ID), task.Name(), fmt.Sprint(task.Slot)
 	if task.Slot == 0 {
-		f.Task.Slot = task.NodeID
+		f.Task.Slot = string(task.NodeID)
 	}
 	return f.Expand
 }

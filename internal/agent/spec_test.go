@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"net/netip"
 	"testing"
 
 	"github.com/shoal-dev/shoal/internal/shoal"
@@ -12,9 +13,9 @@ func TestASandboxHasTheTasksAddressesAndPorts(t *testing.T) {
 	task := &shoal.Task{
 		Spec: shoal.TaskSpec{Container: &shoal.ContainerSpec{}}, Labels: map[string]string{"shoal.publish.8080.host-ip": "127.0.0.1,192.0.2.1"},
 		EndpointSpec: &shoal.EndpointSpec{Ports: []shoal.Port{port}}, Ports: []shoal.Port{port},
-		Networks: []shoal.TaskNetwork{{NetworkID: "mesh", Addresses: []string{"10.0.0.5/24", "fd00::5/64"}}, {NetworkID: "net", Addresses: []string{"10.0.1.5/24", "fd00:1::5/64"}}},
+		Networks: []shoal.TaskNetwork{{NetworkID: "mesh", Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.5/24"), netip.MustParsePrefix("fd00::5/64")}}, {NetworkID: "net", Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.1.5/24"), netip.MustParsePrefix("fd00:1::5/64")}}},
 	}
-	deps := Dependencies{Networks: map[shoal.ID]shoal.Network{"mesh": {Spec: shoal.NetworkSpec{Ingress: true}}}}
+	deps := Dependencies{Networks: map[shoal.NetworkID]shoal.Network{"mesh": {Spec: shoal.NetworkSpec{Ingress: true}}}}
 	got, err := sandbox(task, deps)
 	if err != nil {
 		t.Fatal(err)

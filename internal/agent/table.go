@@ -22,7 +22,7 @@ func (a *Agent) setNetworksLocked(delta *shoal.TableDelta) {
 	if !delta.Full && len(delta.Networks)+len(delta.RemovedNetworks) == 0 {
 		return
 	}
-	now := map[shoal.ID]shoal.Network{}
+	now := map[shoal.NetworkID]shoal.Network{}
 	if !delta.Full {
 		maps.Copy(now, a.networks)
 	}

@@ -33,15 +33,14 @@ func poolsOf(n *shoal.Network) []*pool {
 }
 
 func poolOf(s shoal.Subnet) *pool {
-	subnet, err := netip.ParsePrefix(s.Subnet)
-	if err != nil {
+	if !s.Subnet.IsValid() {
 		return nil
 	}
-	from, err := netip.ParsePrefix(s.Range)
-	if err != nil {
-		from = subnet
+	from := s.Range
+	if !from.IsValid() {
+		from = s.Subnet
 	}
-	return &pool{subnet: subnet.Masked(), from: from.Masked()}
+	return &pool{subnet: s.Subnet.Masked(), from: from.Masked()}
 }
 
 // host tells whether an address of the subnet can be a host's: its first is not, nor is the last of an IPv4 subnet.
@@ -49,13 +48,9 @@ func (p *pool) host(a netip.Addr) bool {
 	return a != p.subnet.Addr() && (a.Is6() || a != lastAddr(p.subnet))
 }
 
-// contains tells whether an address in "10.0.0.2/24" form belongs to one of the network's subnets.
-func contains(n *shoal.Network, addr string) bool {
-	p, err := netip.ParsePrefix(addr)
-	return err == nil && slices.ContainsFunc(n.IPAM, func(s shoal.Subnet) bool {
-		subnet, err := netip.ParsePrefix(s.Subnet)
-		return err == nil && subnet.Contains(p.Addr())
-	})
+// contains tells whether an address belongs to one of the network's subnets. One that is not valid belongs to none.
+func contains(n *shoal.Network, addr netip.Prefix) bool {
+	return slices.ContainsFunc(n.IPAM, func(s shoal.Subnet) bool { return s.Subnet.Contains(addr.Addr()) })
 }
 
 // addresses is the state of one network's addresses: what is in use, and where to go on.
@@ -70,26 +65,26 @@ type addresses struct {
 func newAddresses(v store.View, n *shoal.Network) *addresses {
 	a := &addresses{pools: poolsOf(n), used: map[netip.Addr]bool{}}
 	for _, s := range n.IPAM {
-		a.hold(s.Gateway, time.Time{})
+		a.markUsed(s.Gateway, time.Time{})
 		for _, aux := range s.Aux {
-			a.hold(aux, time.Time{})
+			a.markUsed(aux, time.Time{})
 		}
 	}
 	for _, s := range v.Services() {
 		for _, vip := range s.Endpoint.VIPs {
 			if vip.NetworkID == n.ID {
-				a.hold(vip.Addr, s.CreatedAt)
-				a.hold(vip.Addr6, s.CreatedAt)
+				a.markUsed(vip.Addr.Addr(), s.CreatedAt)
+				a.markUsed(vip.Addr6.Addr(), s.CreatedAt)
 			}
 		}
 	}
 	if n.Spec.Ingress {
 		for _, node := range v.Nodes() {
-			a.hold(node.IngressAddr, node.CreatedAt)
-			a.hold(node.IngressAddr6, node.CreatedAt)
+			a.markUsed(node.IngressAddr.Addr(), node.CreatedAt)
+			a.markUsed(node.IngressAddr6.Addr(), node.CreatedAt)
 		}
 	}
-	others := map[shoal.ID]bool{}
+	others := map[shoal.NetworkID]bool{}
 	for _, other := range v.Networks() {
 		others[other.ID] = other.ID != n.ID
 	}
@@ -99,10 +94,10 @@ func newAddresses(v store.View, n *shoal.Network) *addresses {
 				continue
 			}
 			for _, addr := range at.Addresses {
-				if !t.Status.State.Ended() {
-					a.hold(addr, t.CreatedAt)
-				} else if p, err := netip.ParsePrefix(addr); err == nil {
-					a.move(p.Addr(), t.CreatedAt)
+				if t.Status.State.Ended() {
+					a.advance(addr.Addr(), t.CreatedAt)
+				} else {
+					a.markUsed(addr.Addr(), t.CreatedAt)
 				}
 			}
 		}
@@ -110,22 +105,20 @@ func newAddresses(v store.View, n *shoal.Network) *addresses {
 	return a
 }
 
-func (a *addresses) hold(text string, when time.Time) {
-	p, err := netip.ParsePrefix(text)
-	addr := p.Addr()
-	if err != nil {
-		if addr, err = netip.ParseAddr(text); err != nil {
-			return
-		}
+// markUsed keeps an address from being given out. when is the time at which it was given out; zero for an address that the
+// allocator did not give out. An address that is not valid changes nothing.
+func (a *addresses) markUsed(addr netip.Addr, when time.Time) {
+	if !addr.IsValid() {
+		return
 	}
 	a.used[addr] = true
 	if !when.IsZero() {
-		a.move(addr, when)
+		a.advance(addr, when)
 	}
 }
 
-// move makes the search of the address's pool go on after it, unless it has come further already.
-func (a *addresses) move(addr netip.Addr, when time.Time) {
+// advance makes the search for a free address go on after one that was given out, unless a later one was given out since.
+func (a *addresses) advance(addr netip.Addr, when time.Time) {
 	for _, p := range a.pools {
 		if p.from.Contains(addr) && (when.After(p.when) || when.Equal(p.when) && (!p.last.IsValid() || p.last.Less(addr))) {
 			p.last, p.when = addr, when
@@ -134,7 +127,7 @@ func (a *addresses) move(addr netip.Addr, when time.Time) {
 }
 
 // takeOf gives out an address of one family.
-func (a *addresses) takeOf(is4 bool) (string, error) {
+func (a *addresses) takeOf(is4 bool) (netip.Prefix, error) {
 	for _, p := range a.pools {
 		if p.subnet.Addr().Is4() != is4 {
 			continue
@@ -142,21 +135,21 @@ func (a *addresses) takeOf(is4 bool) (string, error) {
 		if addr := a.free(p); addr.IsValid() {
 			a.used[addr] = true
 			p.last = addr
-			return netip.PrefixFrom(addr, p.subnet.Bits()).String(), nil
+			return netip.PrefixFrom(addr, p.subnet.Bits()), nil
 		}
 	}
-	return "", errFull
+	return netip.Prefix{}, errFull
 }
 
 // takeThis gives out an address that was asked for.
-func (a *addresses) takeThis(addr netip.Addr) (string, error) {
+func (a *addresses) takeThis(addr netip.Addr) (netip.Prefix, error) {
 	for _, p := range a.pools {
 		if p.subnet.Contains(addr) && !a.used[addr] && p.host(addr) {
 			a.used[addr] = true
-			return netip.PrefixFrom(addr, p.subnet.Bits()).String(), nil
+			return netip.PrefixFrom(addr, p.subnet.Bits()), nil
 		}
 	}
-	return "", fmt.Errorf("requested address %s is not available", addr)
+	return netip.Prefix{}, fmt.Errorf("requested address %s is not available", addr)
 }
 
 // free finds the next free address after the one given out last, going round once; invalid if there is none.

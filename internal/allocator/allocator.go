@@ -7,10 +7,12 @@ package allocator
 import (
 	"cmp"
 	"fmt"
+	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
 
+	"github.com/shoal-dev/shoal/internal/reconcile"
 	"github.com/shoal-dev/shoal/internal/shoal"
 	"github.com/shoal-dev/shoal/internal/store"
 )
@@ -27,11 +29,11 @@ func New(Config) *Allocator { return &Allocator{} }
 // Name implements reconcile.Controller.
 func (a *Allocator) Name() string { return "allocator" }
 
-func key(k store.Kind, id shoal.ID) shoal.ID { return string(k) + "/" + id }
+func key(k store.Kind, id string) reconcile.Key { return reconcile.Key(string(k) + "/" + id) }
 
 // All implements reconcile.Controller, networks first and the ingress network before the others.
-func (a *Allocator) All(v store.View) []shoal.ID {
-	var keys []shoal.ID
+func (a *Allocator) All(v store.View) []reconcile.Key {
+	var keys []reconcile.Key
 	networks := v.Networks()
 	slices.SortFunc(networks, func(x, y *shoal.Network) int {
 		if x.Spec.Ingress != y.Spec.Ingress {
@@ -43,24 +45,24 @@ func (a *Allocator) All(v store.View) []shoal.ID {
 		return cmp.Or(x.CreatedAt.Compare(y.CreatedAt), cmp.Compare(x.ID, y.ID))
 	})
 	for _, n := range networks {
-		keys = append(keys, key(store.KindNetwork, n.ID))
+		keys = append(keys, key(store.KindNetwork, string(n.ID)))
 	}
 	for _, n := range v.Nodes() {
-		keys = append(keys, key(store.KindNode, n.ID))
+		keys = append(keys, key(store.KindNode, string(n.ID)))
 	}
 	for _, s := range v.Services() {
-		keys = append(keys, key(store.KindService, s.ID))
+		keys = append(keys, key(store.KindService, string(s.ID)))
 	}
 	for _, t := range v.UnassignedTasks() {
 		if t.ServiceID == "" {
-			keys = append(keys, key(store.KindTask, t.ID))
+			keys = append(keys, key(store.KindTask, string(t.ID)))
 		}
 	}
 	return keys
 }
 
 // Concerned implements reconcile.Controller.
-func (a *Allocator) Concerned(v store.View, c store.Change) []shoal.ID {
+func (a *Allocator) Concerned(v store.View, c store.Change) []reconcile.Key {
 	switch c.Kind {
 	case store.KindNetwork:
 		if sameAllocation(c) {
@@ -73,12 +75,12 @@ func (a *Allocator) Concerned(v store.View, c store.Change) []shoal.ID {
 		}
 		return append(a.starving(v), key(c.Kind, c.ID))
 	case store.KindNode:
-		var keys []shoal.ID
+		var keys []reconcile.Key
 		if c.Old == nil || c.New == nil || lacksAddress(c.New.(*shoal.Node)) {
 			keys = append(keys, key(c.Kind, c.ID))
 		}
 		if ingress := v.IngressNetwork(); ingress != nil && !has6(ingress.IPAM) {
-			keys = append(keys, key(store.KindNetwork, ingress.ID)) // the last manager without IPv6 may have been this one
+			keys = append(keys, key(store.KindNetwork, string(ingress.ID))) // the last manager without IPv6 may have been this one
 		}
 		return keys
 	case store.KindTask:
@@ -86,7 +88,7 @@ func (a *Allocator) Concerned(v store.View, c store.Change) []shoal.ID {
 			return a.starving(v)
 		}
 		if t := c.New.(*shoal.Task); t.Status.State == shoal.TaskNew {
-			return []shoal.ID{ownerKey(t)}
+			return []reconcile.Key{ownerKey(t)}
 		}
 	case store.KindCluster:
 		if c.Old == nil {
@@ -105,16 +107,16 @@ func sameAllocation(c store.Change) bool {
 	return was.VNI == is.VNI && reflect.DeepEqual(was.IPAM, is.IPAM) && reflect.DeepEqual(was.Spec, is.Spec)
 }
 
-func ownerKey(t *shoal.Task) shoal.ID {
+func ownerKey(t *shoal.Task) reconcile.Key {
 	if t.ServiceID == "" {
-		return key(store.KindTask, t.ID)
+		return key(store.KindTask, string(t.ID))
 	}
-	return key(store.KindService, t.ServiceID)
+	return key(store.KindService, string(t.ServiceID))
 }
 
 // starving is who waits for something to become free.
-func (a *Allocator) starving(v store.View) []shoal.ID {
-	var keys []shoal.ID
+func (a *Allocator) starving(v store.View) []reconcile.Key {
+	var keys []reconcile.Key
 	for _, t := range v.UnassignedTasks() {
 		if k := ownerKey(t); t.Status.State == shoal.TaskNew && !slices.Contains(keys, k) {
 			keys = append(keys, k)
@@ -125,33 +127,33 @@ func (a *Allocator) starving(v store.View) []shoal.ID {
 	}
 	for _, n := range v.Nodes() {
 		if lacksAddress(n) {
-			keys = append(keys, key(store.KindNode, n.ID))
+			keys = append(keys, key(store.KindNode, string(n.ID)))
 		}
 	}
 	return keys
 }
 
 // Reconcile implements reconcile.Controller.
-func (a *Allocator) Reconcile(v store.View, k shoal.ID) (store.Changes, error) {
-	kind, id, _ := strings.Cut(k, "/")
+func (a *Allocator) Reconcile(v store.View, k reconcile.Key) (store.Changes, error) {
+	kind, id, _ := strings.Cut(string(k), "/")
 	switch store.Kind(kind) {
 	case store.KindNetwork:
-		return network(v, id), nil
+		return network(v, shoal.NetworkID(id)), nil
 	case store.KindNode:
-		return node(v, id), nil
+		return node(v, shoal.NodeID(id)), nil
 	case store.KindService:
-		return service(v, id), nil
+		return service(v, shoal.ServiceID(id)), nil
 	case store.KindTask:
-		return attachment(v, id), nil
+		return attachment(v, shoal.TaskID(id)), nil
 	default:
 		return store.Changes{}, fmt.Errorf("allocate for key %s: unknown kind", k)
 	}
 }
 
-func lacksAddress(n *shoal.Node) bool { return n.IngressAddr == "" || n.TunnelAddr == "" }
+func lacksAddress(n *shoal.Node) bool { return !n.IngressAddr.IsValid() || !n.TunnelAddr.IsValid() }
 
 // node gives a node its addresses on the ingress network and for encrypted traffic. It keeps none of an ingress network that is gone.
-func node(v store.View, id shoal.ID) store.Changes {
+func node(v store.View, id shoal.NodeID) store.Changes {
 	g, n, ingress := newGrant(v), v.Node(id), v.IngressNetwork()
 	if n == nil {
 		return g.changes
@@ -162,7 +164,7 @@ func node(v store.View, id shoal.ID) store.Changes {
 	next := *n
 	next.IngressAddr = g.ingressAddr(ingress, n.IngressAddr, true)
 	next.IngressAddr6 = g.ingressAddr(ingress, n.IngressAddr6, false)
-	if next.TunnelAddr == "" {
+	if !next.TunnelAddr.IsValid() {
 		next.TunnelAddr = freeTunnelAddr(v)
 	}
 	if next.IngressAddr != n.IngressAddr || next.IngressAddr6 != n.IngressAddr6 || next.TunnelAddr != n.TunnelAddr {
@@ -171,17 +173,17 @@ func node(v store.View, id shoal.ID) store.Changes {
 	return g.changes
 }
 
-// ingressAddr is the address that a node has, or else a new one; empty if there is none.
-func (g *grant) ingressAddr(ingress *shoal.Network, has string, is4 bool) string {
+// ingressAddr is the address that a node has, or else a new one; not valid if there is none.
+func (g *grant) ingressAddr(ingress *shoal.Network, has netip.Prefix, is4 bool) netip.Prefix {
 	if contains(ingress, has) {
 		return has
 	}
 	if len(ingress.IPAM) == 0 {
-		return ""
+		return netip.Prefix{}
 	}
 	given, err := g.take(ingress, is4)
 	if err != nil {
-		return "" // it takes no part in the mesh until there is room
+		return netip.Prefix{} // it takes no part in the mesh until there is room
 	}
 	return given
 }

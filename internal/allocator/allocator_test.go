@@ -35,9 +35,9 @@ func settle(t interface{ Fatal(...any) }, v store.View) store.View {
 }
 
 func overlay(id string, subnets ...string) *shoal.Network {
-	n := &shoal.Network{Meta: shoal.Meta{ID: id}, Spec: shoal.NetworkSpec{Name: id, Driver: shoal.DriverOverlay, Ingress: id == "ingress"}}
+	n := &shoal.Network{ID: shoal.NetworkID(id), Spec: shoal.NetworkSpec{Name: id, Driver: shoal.DriverOverlay, Ingress: id == "ingress"}}
 	for _, s := range subnets {
-		n.Spec.IPAM = append(n.Spec.IPAM, shoal.Subnet{Subnet: s})
+		n.Spec.IPAM = append(n.Spec.IPAM, shoal.Subnet{Subnet: netip.MustParsePrefix(s)})
 	}
 	return n
 }
@@ -48,24 +48,24 @@ func view(t *testing.T, objects ...store.Object) store.View {
 }
 
 func TestSubnets(t *testing.T) {
-	host := &shoal.Node{Meta: shoal.Meta{ID: "n"}, Description: shoal.NodeDescription{Routes: []string{"10.0.1.0/24", "10.0.2.0/23"}}}
+	host := &shoal.Node{ID: "n", Description: shoal.NodeDescription{Routes: []netip.Prefix{netip.MustParsePrefix("10.0.1.0/24"), netip.MustParsePrefix("10.0.2.0/23")}}}
 	v := settle(t, view(t, host, overlay("ingress"), overlay("a"), overlay("b", "20.20.20.0/24")))
 	for id, want := range map[string]string{"ingress": "10.0.0.0/24", "a": "10.0.4.0/24", "b": "20.20.20.0/24"} {
-		n := v.Network(id)
-		if len(n.IPAM) != 1 || n.IPAM[0].Subnet != want {
+		n := v.Network(shoal.NetworkID(id))
+		if len(n.IPAM) != 1 || n.IPAM[0].Subnet.String() != want {
 			t.Errorf("%s has %+v %s, want %s", id, n.IPAM, n.Err, want)
 		}
 	}
 	if v.Network("ingress").VNI != 4096 || v.Network("a").VNI == v.Network("b").VNI || v.Network("b").VNI < 4097 {
 		t.Error("VNIs", v.Network("ingress").VNI, v.Network("a").VNI, v.Network("b").VNI)
 	}
-	if got := v.Node("n").IngressAddr; got != "10.0.0.2/24" {
+	if got := v.Node("n").IngressAddr; got != netip.MustParsePrefix("10.0.0.2/24") {
 		t.Errorf("node has %q on ingress", got)
 	}
-	if err := CheckSubnets(v, "", []shoal.Subnet{{Subnet: "20.20.0.0/16"}}); err == nil {
+	if err := CheckSubnets(v, "", []shoal.Subnet{{Subnet: netip.MustParsePrefix("20.20.0.0/16")}}); err == nil {
 		t.Error("overlapping subnet is allowed")
 	}
-	if err := CheckSubnets(v, "", []shoal.Subnet{{Subnet: "30.0.0.0/24"}, {Subnet: "30.0.0.0/25"}}); err == nil {
+	if err := CheckSubnets(v, "", []shoal.Subnet{{Subnet: netip.MustParsePrefix("30.0.0.0/24")}, {Subnet: netip.MustParsePrefix("30.0.0.0/25")}}); err == nil {
 		t.Error("subnets that overlap one another are allowed")
 	}
 }
@@ -75,7 +75,7 @@ func TestPorts(t *testing.T) {
 		return &shoal.EndpointSpec{Ports: []shoal.Port{{Protocol: shoal.TCP, Target: 80, Published: published, Mode: mode}}}
 	}
 	s := func(id string, e *shoal.EndpointSpec) *shoal.Service {
-		return &shoal.Service{Meta: shoal.Meta{ID: id}, Spec: shoal.ServiceSpec{Name: id, Endpoint: e}}
+		return &shoal.Service{ID: shoal.ServiceID(id), Spec: shoal.ServiceSpec{Name: id, Endpoint: e}}
 	}
 	v := settle(t, view(t, overlay("ingress"), s("a", port(8080, shoal.PublishIngress)), s("b", port(0, shoal.PublishIngress)), s("c", port(0, shoal.PublishIngress)), s("h", port(90, shoal.PublishHost))))
 	if b, c := v.Service("b").Endpoint.Ports[0].Published, v.Service("c").Endpoint.Ports[0].Published; b != 30000 || c != 30001 {
@@ -103,7 +103,7 @@ func TestAddressesAreUnique(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		now := time.Unix(1000, 0)
 		v := settle(rt, base)
-		service := &shoal.Service{Meta: shoal.Meta{ID: "s"}, Spec: shoal.ServiceSpec{Name: "s", Task: shoal.TaskSpec{Networks: []shoal.NetworkAttachmentSpec{{Target: "net"}}}}}
+		service := &shoal.Service{ID: "s", Spec: shoal.ServiceSpec{Name: "s", Task: shoal.TaskSpec{Networks: []shoal.NetworkAttachmentSpec{{Target: "net"}}}}}
 		v = settle(rt, v.With(store.Changes{Puts: []store.Object{service}}))
 		for step := range rapid.IntRange(1, 60).Draw(rt, "steps") {
 			now = now.Add(time.Second)
@@ -113,12 +113,12 @@ func TestAddressesAreUnique(t *testing.T) {
 				v = v.With(store.Changes{Puts: []store.Object{&ended}})
 			} else {
 				v = v.With(store.Changes{Puts: []store.Object{&shoal.Task{
-					Meta: shoal.Meta{ID: fmt.Sprintf("t%03d", step), CreatedAt: now}, ServiceID: "s", Slot: 1,
+					ID: shoal.TaskID(fmt.Sprintf("t%03d", step)), Meta: shoal.Meta{CreatedAt: now}, ServiceID: "s", Slot: 1,
 					Spec: service.Spec.Task, DesiredState: shoal.TaskRunning,
 				}}})
 			}
 			v = settle(rt, v)
-			owner := map[string]string{"10.1.0.1/28": "gateway", v.Service("s").Endpoint.VIPs[0].Addr: "service"}
+			owner := map[netip.Prefix]string{netip.MustParsePrefix("10.1.0.1/28"): "gateway", v.Service("s").Endpoint.VIPs[0].Addr: "service"}
 			for _, task := range alive(v) {
 				if task.Status.State == shoal.TaskNew {
 					if len(owner) < 10 && len(alive(v)) <= 12 {
@@ -130,10 +130,10 @@ func TestAddressesAreUnique(t *testing.T) {
 				if other := owner[addr]; other != "" {
 					rt.Fatalf("%s and %s both have %s", task.ID, other, addr)
 				}
-				if p := netip.MustParsePrefix(addr); p.Addr() == netip.MustParseAddr("10.1.0.0") || p.Addr() == netip.MustParseAddr("10.1.0.15") {
+				if addr.Addr() == netip.MustParseAddr("10.1.0.0") || addr.Addr() == netip.MustParseAddr("10.1.0.15") {
 					rt.Fatalf("%s is no host's address", addr)
 				}
-				owner[addr] = task.ID
+				owner[addr] = string(task.ID)
 			}
 		}
 	})

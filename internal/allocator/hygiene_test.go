@@ -9,6 +9,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/shoal-dev/shoal/internal/reconcile"
 	"github.com/shoal-dev/shoal/internal/shoal"
 	"github.com/shoal-dev/shoal/internal/store"
 	"github.com/shoal-dev/shoal/internal/store/storetest"
@@ -19,7 +20,7 @@ import (
 type machine struct {
 	*rapid.T
 	v     store.View
-	queue []shoal.ID
+	queue []reconcile.Key
 	count int
 	given map[string]string // what a live task was given, by task
 }
@@ -30,7 +31,7 @@ func TestAddressHygiene(t *testing.T) {
 	empty := storetest.Open(t, store.NewMemory()).View()
 	rapid.Check(t, func(rt *rapid.T) {
 		m := &machine{T: rt, v: empty, given: map[string]string{}}
-		m.change(&shoal.Cluster{Meta: shoal.Meta{ID: "c"}, DefaultAddrPool: []string{"10.0.0.0/24", "10.2.0.0/25"}, SubnetSize: 28})
+		m.change(&shoal.Cluster{ID: "c", DefaultAddrPool: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24"), netip.MustParsePrefix("10.2.0.0/25")}, SubnetSize: 28})
 		m.change(m.network("ingress", true))
 		actions := []func(){m.createNetwork, m.removeNetwork, m.replaceIngress, m.createService, m.createService, m.removeService,
 			m.scaleUp, m.scaleUp, m.attach, m.endTask, m.endTask, m.forgetTask, m.joinNode, m.leaveNode, m.restart}
@@ -54,7 +55,7 @@ func (m *machine) name(kind string) string {
 
 // put and remove write on behalf of someone and tell the allocator.
 func (m *machine) put(o store.Object) {
-	kind, id := store.KindOf(o), o.Head().ID
+	kind, id := store.KindOf(o), o.ObjectID()
 	old := m.v.Get(kind, id)
 	m.v = m.v.With(store.Changes{Puts: []store.Object{o}})
 	m.queue = append(m.queue, New(Config{}).Concerned(m.v, store.Change{Kind: kind, ID: id, Old: old, New: o})...)
@@ -62,7 +63,7 @@ func (m *machine) put(o store.Object) {
 
 func (m *machine) remove(o store.Object) {
 	m.v = m.v.With(store.Changes{Deletes: []store.Object{o}})
-	m.queue = append(m.queue, New(Config{}).Concerned(m.v, store.Change{Kind: store.KindOf(o), ID: o.Head().ID, Old: o})...)
+	m.queue = append(m.queue, New(Config{}).Concerned(m.v, store.Change{Kind: store.KindOf(o), ID: o.ObjectID(), Old: o})...)
 }
 
 func (m *machine) change(o store.Object) {
@@ -80,7 +81,7 @@ func (m *machine) allocate() {
 			m.Fatal("the allocator never comes to rest")
 		}
 		k := m.queue[0]
-		m.queue = slices.DeleteFunc(m.queue, func(other shoal.ID) bool { return other == k })
+		m.queue = slices.DeleteFunc(m.queue, func(other reconcile.Key) bool { return other == k })
 		changes, err := New(Config{}).Reconcile(m.v, k)
 		if err != nil {
 			m.Fatal(err)
@@ -103,7 +104,7 @@ func (m *machine) subnets(n *shoal.Network) {
 	}
 	for _, s := range n.IPAM {
 		is := func(other shoal.Subnet) bool { return other.Subnet == s.Subnet }
-		p := netip.MustParsePrefix(s.Subnet)
+		p := s.Subnet
 		if slices.ContainsFunc(had, is) {
 			continue
 		}
@@ -122,11 +123,11 @@ func (m *machine) subnets(n *shoal.Network) {
 // unique checks that every address has one owner, who can use it, and that nobody's changes.
 func (m *machine) unique() {
 	owner := map[netip.Addr]string{}
-	own := func(who, text string, n *shoal.Network) {
-		if text == "" {
+	own := func(who string, given netip.Prefix, n *shoal.Network) {
+		if !given.IsValid() {
 			return
 		}
-		addr := netip.MustParsePrefix(text).Addr()
+		addr := given.Addr()
 		if other := owner[addr]; other != "" {
 			m.Fatalf("%s and %s both have %s", other, who, addr)
 		}
@@ -138,12 +139,12 @@ func (m *machine) unique() {
 			m.Fatalf("%s has %s, which network %s cannot give: %+v", who, addr, n.ID, n.IPAM)
 		}
 	}
-	vnis := map[uint32]shoal.ID{}
+	vnis := map[uint32]shoal.NetworkID{}
 	for _, n := range m.v.Networks() {
 		for _, s := range n.IPAM {
-			owner[netip.MustParseAddr(s.Gateway)] = "the gateway of " + n.ID
+			owner[s.Gateway] = string("the gateway of " + n.ID)
 			for name, aux := range s.Aux {
-				owner[netip.MustParseAddr(aux)] = name
+				owner[aux] = name
 			}
 		}
 		if n.VNI != 0 {
@@ -152,28 +153,28 @@ func (m *machine) unique() {
 	}
 	for _, s := range m.v.Services() {
 		for _, vip := range s.Endpoint.VIPs {
-			own(s.ID, vip.Addr, m.v.Network(vip.NetworkID))
-			own(s.ID, vip.Addr6, m.v.Network(vip.NetworkID))
+			own(string(s.ID), vip.Addr, m.v.Network(vip.NetworkID))
+			own(string(s.ID), vip.Addr6, m.v.Network(vip.NetworkID))
 		}
 	}
 	for _, n := range m.v.Nodes() {
-		own(n.ID, n.IngressAddr, m.v.IngressNetwork())
-		own(n.ID, n.IngressAddr6, m.v.IngressNetwork())
+		own(string(n.ID), n.IngressAddr, m.v.IngressNetwork())
+		own(string(n.ID), n.IngressAddr6, m.v.IngressNetwork())
 	}
 	for _, t := range alive(m.v) {
 		for _, at := range t.Networks {
 			for _, addr := range at.Addresses {
-				own(t.ID, addr, m.v.Network(at.NetworkID))
+				own(string(t.ID), addr, m.v.Network(at.NetworkID))
 			}
 			if other, ok := vnis[at.VNI]; ok && other != at.NetworkID {
 				m.Fatalf("task %s of network %s and network %s are both on %d", t.ID, at.NetworkID, other, at.VNI)
 			}
 		}
 		if now := fmt.Sprint(t.Networks); len(t.Networks) > 0 {
-			if was := m.given[t.ID]; was != "" && was != now {
+			if was := m.given[string(t.ID)]; was != "" && was != now {
 				m.Fatalf("%s had %s and now has %s", t.ID, was, now)
 			}
-			m.given[t.ID] = now
+			m.given[string(t.ID)] = now
 		}
 	}
 }
@@ -187,22 +188,22 @@ func (m *machine) served() {
 	}
 }
 
-func (m *machine) network(id shoal.ID, ingress bool) *shoal.Network {
-	n := overlay(id)
+func (m *machine) network(id shoal.NetworkID, ingress bool) *shoal.Network {
+	n := overlay(string(id))
 	n.Spec.Ingress, n.Spec.EnableIPv6 = ingress, rapid.Bool().Draw(m.T, "ipv6")
 	switch rapid.IntRange(0, 5).Draw(m.T, "subnet") {
 	case 0: // two managers may let subnets through that overlap
-		n.Spec.IPAM = []shoal.Subnet{{Subnet: rapid.SampledFrom([]string{"10.0.0.16/28", "10.9.0.0/29", "10.9.0.0/24"}).Draw(m.T, "which")}}
+		n.Spec.IPAM = []shoal.Subnet{{Subnet: netip.MustParsePrefix(rapid.SampledFrom([]string{"10.0.0.16/28", "10.9.0.0/29", "10.9.0.0/24"}).Draw(m.T, "which"))}}
 	case 1:
-		n.Spec.IPAM = []shoal.Subnet{{Subnet: "10.8.0.0/24", Range: "10.8.0.128/28", Gateway: "10.8.0.130", Aux: map[string]string{"router": "10.8.0.129"}}}
+		n.Spec.IPAM = []shoal.Subnet{{Subnet: netip.MustParsePrefix("10.8.0.0/24"), Range: netip.MustParsePrefix("10.8.0.128/28"), Gateway: netip.MustParseAddr("10.8.0.130"), Aux: map[string]netip.Addr{"router": netip.MustParseAddr("10.8.0.129")}}}
 	case 2:
-		n.Spec.IPAM = []shoal.Subnet{{Subnet: "10.7.0.0/29"}, {Subnet: "10.7.0.32/29"}, {Subnet: "fd00:7::/64"}}
+		n.Spec.IPAM = []shoal.Subnet{{Subnet: netip.MustParsePrefix("10.7.0.0/29")}, {Subnet: netip.MustParsePrefix("10.7.0.32/29")}, {Subnet: netip.MustParsePrefix("fd00:7::/64")}}
 		n.Spec.EnableIPv6 = true
 	}
 	return n
 }
 
-func (m *machine) createNetwork() { m.change(m.network(m.name("net"), false)) }
+func (m *machine) createNetwork() { m.change(m.network(shoal.NetworkID(m.name("net")), false)) }
 
 // anyOf draws one of the objects; nil if there is none.
 func anyOf[T store.Object](m *machine, all []T) (one T, ok bool) {
@@ -234,7 +235,7 @@ func (m *machine) replaceIngress() {
 		}
 	}
 	m.remove(old)
-	m.change(m.network(m.name("ingress"), true))
+	m.change(m.network(shoal.NetworkID(m.name("ingress")), true))
 }
 
 func (m *machine) wishes() []shoal.NetworkAttachmentSpec {
@@ -249,8 +250,8 @@ func (m *machine) wishes() []shoal.NetworkAttachmentSpec {
 }
 
 func (m *machine) createService() {
-	s := &shoal.Service{Meta: shoal.Meta{ID: m.name("service")}, Spec: shoal.ServiceSpec{Endpoint: &shoal.EndpointSpec{}, Task: shoal.TaskSpec{Networks: m.wishes()}}}
-	s.Spec.Name = s.ID
+	s := &shoal.Service{ID: shoal.ServiceID(m.name("service")), Spec: shoal.ServiceSpec{Endpoint: &shoal.EndpointSpec{}, Task: shoal.TaskSpec{Networks: m.wishes()}}}
+	s.Spec.Name = string(s.ID)
 	if rapid.Bool().Draw(m.T, "published") {
 		s.Spec.Endpoint.Ports = []shoal.Port{{Protocol: shoal.TCP, Target: 80, Mode: shoal.PublishIngress}}
 	}
@@ -276,7 +277,7 @@ func (m *machine) scaleUp() {
 		return
 	}
 	for range rapid.IntRange(1, 12).Draw(m.T, "tasks") {
-		m.change(&shoal.Task{Meta: shoal.Meta{ID: m.name("task")}, ServiceID: s.ID, Spec: s.Spec.Task, EndpointSpec: s.Spec.Endpoint, DesiredState: shoal.TaskRunning})
+		m.change(&shoal.Task{ID: shoal.TaskID(m.name("task")), ServiceID: s.ID, Spec: s.Spec.Task, EndpointSpec: s.Spec.Endpoint, DesiredState: shoal.TaskRunning})
 	}
 }
 
@@ -285,8 +286,8 @@ func (m *machine) attach() {
 	if !ok || n.Spec.Ingress {
 		return
 	}
-	asked := rapid.SampledFrom([]string{"", "10.8.0.131", "10.9.0.3", "fd00:7::2"}).Draw(m.T, "address")
-	m.change(&shoal.Task{Meta: shoal.Meta{ID: m.name("attached")}, DesiredState: shoal.TaskRunning, NodeID: "somewhere",
+	asked := rapid.SampledFrom([]netip.Addr{{}, netip.MustParseAddr("10.8.0.131"), netip.MustParseAddr("10.9.0.3"), netip.MustParseAddr("fd00:7::2")}).Draw(m.T, "address")
+	m.change(&shoal.Task{ID: shoal.TaskID(m.name("attached")), DesiredState: shoal.TaskRunning, NodeID: "somewhere",
 		Spec: shoal.TaskSpec{Attachment: &shoal.AttachmentSpec{Address: asked}, Networks: []shoal.NetworkAttachmentSpec{{Target: n.ID}}}})
 }
 
@@ -306,9 +307,11 @@ func (m *machine) forgetTask() {
 }
 
 func (m *machine) joinNode() {
-	n := &shoal.Node{Meta: shoal.Meta{ID: m.name("node")}, Role: rapid.SampledFrom([]shoal.NodeRole{shoal.RoleManager, shoal.RoleWorker}).Draw(m.T, "role")}
-	n.Description.Addrs6 = rapid.SampledFrom([][]string{nil, {"2001:db8::1"}}).Draw(m.T, "ipv6")
-	n.Description.Routes = rapid.SliceOfN(rapid.SampledFrom([]string{"10.0.0.32/27", "10.0.0.128/26", "192.168.0.0/16", "10.2.0.64/28", "fd00::/16"}), 0, 2).Draw(m.T, "routes")
+	n := &shoal.Node{ID: shoal.NodeID(m.name("node")), Role: rapid.SampledFrom([]shoal.NodeRole{shoal.RoleManager, shoal.RoleWorker}).Draw(m.T, "role")}
+	n.Description.Addrs6 = rapid.SampledFrom([][]netip.Addr{nil, {netip.MustParseAddr("2001:db8::1")}}).Draw(m.T, "ipv6")
+	for _, route := range rapid.SliceOfN(rapid.SampledFrom([]string{"10.0.0.32/27", "10.0.0.128/26", "192.168.0.0/16", "10.2.0.64/28", "fd00::/16"}), 0, 2).Draw(m.T, "routes") {
+		n.Description.Routes = append(n.Description.Routes, netip.MustParsePrefix(route))
+	}
 	m.change(n)
 }
 

@@ -21,11 +21,13 @@ const (
 // grant is the reckoning for one service: the addresses of each network are derived once.
 type grant struct {
 	view      store.View
-	addresses map[shoal.ID]*addresses
+	addresses map[shoal.NetworkID]*addresses
 	changes   store.Changes
 }
 
-func newGrant(v store.View) *grant { return &grant{view: v, addresses: map[shoal.ID]*addresses{}} }
+func newGrant(v store.View) *grant {
+	return &grant{view: v, addresses: map[shoal.NetworkID]*addresses{}}
+}
 
 func (g *grant) of(n *shoal.Network) *addresses {
 	if g.addresses[n.ID] == nil {
@@ -35,7 +37,7 @@ func (g *grant) of(n *shoal.Network) *addresses {
 }
 
 // take gives out an address of one family. A network that is full grows, if its subnet was the allocator's choice.
-func (g *grant) take(n *shoal.Network, is4 bool) (string, error) {
+func (g *grant) take(n *shoal.Network, is4 bool) (netip.Prefix, error) {
 	a := g.of(n)
 	given, err := a.takeOf(is4)
 	if err == nil || !is4 || len(n.IPAM) == 0 || !grows(n) {
@@ -44,30 +46,27 @@ func (g *grant) take(n *shoal.Network, is4 bool) (string, error) {
 	grown := *g.view.Network(n.ID)
 	further, err := freeSubnet(g.view, grown.IPAM)
 	if err != nil {
-		return "", fmt.Errorf("%w, nor a further subnet", errFull)
+		return netip.Prefix{}, fmt.Errorf("%w, nor a further subnet", errFull)
 	}
-	subnet := withGateway(shoal.Subnet{Subnet: further.String()})
+	subnet := withGateway(shoal.Subnet{Subnet: further})
 	grown.IPAM = append(slices.Clone(grown.IPAM), subnet)
 	more := store.Changes{Puts: []store.Object{&grown}}
 	g.view = g.view.With(more)
 	g.changes.Merge(more)
 	a.pools = append(a.pools, poolOf(subnet))
-	a.hold(subnet.Gateway, time.Time{})
+	a.markUsed(subnet.Gateway, time.Time{})
 	return a.takeOf(is4)
 }
 
 // takeBoth gives out an address of each family that the network has, IPv4 first. One that is asked for is given or refused.
-func (g *grant) takeBoth(n *shoal.Network, asked string) ([]string, error) {
-	want, err := netip.ParseAddr(asked)
-	if err != nil && asked != "" {
-		return nil, fmt.Errorf("parse requested address: %w", err)
-	}
-	var given []string
+func (g *grant) takeBoth(n *shoal.Network, asked netip.Addr) ([]netip.Prefix, error) {
+	var given []netip.Prefix
 	for _, is4 := range []bool{true, false} {
-		var addr string
+		var addr netip.Prefix
+		var err error
 		switch {
-		case want.IsValid() && want.Is4() == is4:
-			addr, err = g.of(n).takeThis(want)
+		case asked.IsValid() && asked.Is4() == is4:
+			addr, err = g.of(n).takeThis(asked)
 		case is4 || has6(n.IPAM):
 			addr, err = g.take(n, is4)
 		default:
@@ -82,7 +81,7 @@ func (g *grant) takeBoth(n *shoal.Network, asked string) ([]string, error) {
 }
 
 // service gives a service its ports and virtual addresses and, when it has them, its new tasks theirs.
-func service(v store.View, id shoal.ID) store.Changes {
+func service(v store.View, id shoal.ServiceID) store.Changes {
 	s := v.Service(id)
 	g := newGrant(v)
 	if s == nil {
@@ -244,7 +243,7 @@ func specPorts(s *shoal.Service) []shoal.Port {
 
 // CheckPorts refuses published ports that another service than self has, in Docker's words. Of two services that ask for
 // one port at once, the older has it.
-func CheckPorts(v store.View, self shoal.ID, spec *shoal.EndpointSpec) error {
+func CheckPorts(v store.View, self shoal.ServiceID, spec *shoal.EndpointSpec) error {
 	if spec == nil {
 		return nil
 	}
@@ -295,7 +294,7 @@ func (g *grant) task(t *shoal.Task, s *shoal.Service, err error) {
 		networks, err = networksOf(g.view, t.Spec.Networks, t.EndpointSpec)
 	}
 	if err == nil {
-		next.Networks, err = g.attach(networks, t.Spec.Networks, "")
+		next.Networks, err = g.attach(networks, t.Spec.Networks, netip.Addr{})
 	}
 	if err != nil {
 		if t.Status.Err == err.Error() {
@@ -316,7 +315,7 @@ func (g *grant) task(t *shoal.Task, s *shoal.Service, err error) {
 }
 
 // attach gives an endpoint on each network. An address can be asked for where there is one network only.
-func (g *grant) attach(networks []*shoal.Network, asked []shoal.NetworkAttachmentSpec, address string) ([]shoal.TaskNetwork, error) {
+func (g *grant) attach(networks []*shoal.Network, asked []shoal.NetworkAttachmentSpec, address netip.Addr) ([]shoal.TaskNetwork, error) {
 	var all []shoal.TaskNetwork
 	for _, n := range networks {
 		given, err := g.takeBoth(n, address)
@@ -336,7 +335,7 @@ func (g *grant) attach(networks []*shoal.Network, asked []shoal.NetworkAttachmen
 
 // attachment gives a container that is no task its address on the network that it is attached to. Its node is known, so it
 // goes straight to Assigned.
-func attachment(v store.View, id shoal.ID) store.Changes {
+func attachment(v store.View, id shoal.TaskID) store.Changes {
 	t := v.Task(id)
 	g := newGrant(v)
 	if t == nil || t.Spec.Attachment == nil || t.Status.State != shoal.TaskNew {

@@ -7,22 +7,22 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
-	"strings"
 
 	"github.com/shoal-dev/shoal/internal/shoal"
 	"github.com/shoal-dev/shoal/internal/store"
 )
 
-// defaultPool is what subnets are cut from when the cluster names none.
 const (
-	defaultPool       = "10.0.0.0/8"
 	defaultSubnetSize = 24
 	subnetSize6       = 64
 	maxVNI            = 1<<24 - 1
 )
 
+// defaultPool is what subnets are cut from when the cluster names nothing else: 10.0.0.0/8, as in Docker.
+func defaultPool() netip.Prefix { return netip.PrefixFrom(netip.AddrFrom4([4]byte{10}), 8) }
+
 // network gives a network its VNI and subnets, and one that has them already an IPv6 subnet when it may have one now.
-func network(v store.View, id shoal.ID) store.Changes {
+func network(v store.View, id shoal.NetworkID) store.Changes {
 	n := v.Network(id)
 	if n == nil || (n.Spec.Driver != "" && n.Spec.Driver != shoal.DriverOverlay) {
 		return store.Changes{}
@@ -84,20 +84,16 @@ func subnets(v store.View, n *shoal.Network) ([]shoal.Subnet, error) {
 	}
 	var done []shoal.Subnet
 	for _, s := range asked {
-		if s.Subnet == "" {
+		if !s.Subnet.IsValid() {
 			p, err := freeSubnet(v, done)
 			if err != nil {
 				return nil, err
 			}
-			s.Subnet = p.String()
+			s.Subnet = p
 		} else if err := CheckSubnets(v, n.ID, []shoal.Subnet{s}); err != nil {
 			return nil, err
 		}
-		p, err := netip.ParsePrefix(s.Subnet)
-		if err != nil {
-			return nil, fmt.Errorf("parse subnet: %w", err)
-		}
-		s.Subnet = p.Masked().String()
+		s.Subnet = s.Subnet.Masked()
 		done = append(done, withGateway(s))
 	}
 	if wants6(v, n) && !has6(done) {
@@ -113,15 +109,15 @@ func subnets(v store.View, n *shoal.Network) ([]shoal.Subnet, error) {
 
 // withGateway makes the first address of a subnet its gateway, unless another is.
 func withGateway(s shoal.Subnet) shoal.Subnet {
-	if p, err := netip.ParsePrefix(s.Subnet); err == nil && s.Gateway == "" {
-		s.Gateway = p.Addr().Next().String()
+	if !s.Gateway.IsValid() {
+		s.Gateway = s.Subnet.Addr().Next()
 	}
 	return s
 }
 
 // family is 4 or 6. A subnet that is still to be chosen is of IPv4.
 func family(s shoal.Subnet) int {
-	if strings.Contains(s.Subnet, ":") {
+	if s.Subnet.Addr().Is6() {
 		return 6
 	}
 	return 4
@@ -143,12 +139,12 @@ func wants6(v store.View, n *shoal.Network) bool {
 
 // grows tells whether the allocator may add IPv4 subnets to a network: not when the user has chosen one.
 func grows(n *shoal.Network) bool {
-	return !slices.ContainsFunc(n.Spec.IPAM, func(s shoal.Subnet) bool { return s.Subnet != "" && family(s) == 4 })
+	return !slices.ContainsFunc(n.Spec.IPAM, func(s shoal.Subnet) bool { return s.Subnet.IsValid() && family(s) == 4 })
 }
 
 // freeSubnet6 is the first free /64 of the cluster's own /48, a unique local prefix (RFC 4193) that follows from the cluster's ID.
 func freeSubnet6(v store.View) (shoal.Subnet, error) {
-	var id shoal.ID
+	var id shoal.ClusterID
 	if c := v.Cluster(); c != nil {
 		id = c.ID
 	}
@@ -159,12 +155,12 @@ func freeSubnet6(v store.View) (shoal.Subnet, error) {
 	if !p.IsValid() {
 		return shoal.Subnet{}, fmt.Errorf("could not find an available, non-overlapping IPv6 address pool among the defaults to assign to the network")
 	}
-	return withGateway(shoal.Subnet{Subnet: p.String()}), nil
+	return withGateway(shoal.Subnet{Subnet: p}), nil
 }
 
 // freeSubnet is the first subnet of the default pools that overlaps nothing.
 func freeSubnet(v store.View, also []shoal.Subnet) (netip.Prefix, error) {
-	pools, size := []string{defaultPool}, defaultSubnetSize
+	pools, size := []netip.Prefix{defaultPool()}, defaultSubnetSize
 	if c := v.Cluster(); c != nil {
 		if len(c.DefaultAddrPool) > 0 {
 			pools = c.DefaultAddrPool
@@ -175,13 +171,12 @@ func freeSubnet(v store.View, also []shoal.Subnet) (netip.Prefix, error) {
 	}
 	taken := append(usedPrefixes(v, ""), routes(v)...)
 	for _, s := range also {
-		if p, err := netip.ParsePrefix(s.Subnet); err == nil {
-			taken = append(taken, p)
+		if s.Subnet.IsValid() {
+			taken = append(taken, s.Subnet)
 		}
 	}
-	for _, text := range pools {
-		pool, err := netip.ParsePrefix(text)
-		if err != nil || size < pool.Bits() || !pool.Addr().Is4() {
+	for _, pool := range pools {
+		if size < pool.Bits() || !pool.Addr().Is4() {
 			continue
 		}
 		if p := cut(pool, size, taken); p.IsValid() {
@@ -216,7 +211,7 @@ func overlapping(p netip.Prefix, taken []netip.Prefix) netip.Prefix {
 }
 
 // usedPrefixes is the subnets of all networks but one.
-func usedPrefixes(v store.View, except shoal.ID) []netip.Prefix {
+func usedPrefixes(v store.View, except shoal.NetworkID) []netip.Prefix {
 	var all []netip.Prefix
 	for _, n := range v.Networks() {
 		if n.ID == except {
@@ -227,8 +222,8 @@ func usedPrefixes(v store.View, except shoal.ID) []netip.Prefix {
 			given = n.Spec.IPAM // asked for and not looked at yet
 		}
 		for _, s := range given {
-			if p, err := netip.ParsePrefix(s.Subnet); err == nil {
-				all = append(all, p.Masked())
+			if s.Subnet.IsValid() {
+				all = append(all, s.Subnet.Masked())
 			}
 		}
 	}
@@ -239,8 +234,8 @@ func routes(v store.View) []netip.Prefix {
 	var all []netip.Prefix
 	for _, n := range v.Nodes() {
 		for _, r := range n.Description.Routes {
-			if p, err := netip.ParsePrefix(r); err == nil && p.Bits() > 0 {
-				all = append(all, p.Masked())
+			if r.Bits() > 0 {
+				all = append(all, r.Masked())
 			}
 		}
 	}
@@ -256,27 +251,21 @@ func lastAddr(p netip.Prefix) netip.Addr {
 	return a
 }
 
-// CheckSubnets refuses subnets that are not well-formed or overlap a network other than self or one another. The API asks it
+// CheckSubnets refuses subnets whose gateway is not theirs, and those that overlap a network other than self or one another. The API asks it
 // before it writes a network, and the allocator again, because two managers may have been asked at once.
-func CheckSubnets(v store.View, self shoal.ID, asked []shoal.Subnet) error {
+func CheckSubnets(v store.View, self shoal.NetworkID, asked []shoal.Subnet) error {
 	taken := usedPrefixes(v, self)
 	for _, s := range asked {
-		if s.Subnet == "" {
+		if !s.Subnet.IsValid() {
 			continue
 		}
-		p, err := netip.ParsePrefix(s.Subnet)
-		if err != nil {
-			return shoal.InvalidArgument("invalid subnet %s: invalid CIDR address: %s", s.Subnet, s.Subnet)
+		if s.Gateway.IsValid() && !s.Subnet.Contains(s.Gateway) {
+			return shoal.InvalidArgument("invalid gateway %s: not in subnet %s", s.Gateway, s.Subnet)
 		}
-		if s.Gateway != "" {
-			if gw, err := netip.ParseAddr(s.Gateway); err != nil || !p.Contains(gw) {
-				return shoal.InvalidArgument("invalid gateway %s: not in subnet %s", s.Gateway, s.Subnet)
-			}
-		}
-		if hit := overlapping(p, taken); hit.IsValid() {
+		if hit := overlapping(s.Subnet, taken); hit.IsValid() {
 			return shoal.InvalidArgument("invalid pool request: Pool overlaps with other one on this address space")
 		}
-		taken = append(taken, p)
+		taken = append(taken, s.Subnet)
 	}
 	return nil
 }

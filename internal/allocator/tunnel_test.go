@@ -16,7 +16,7 @@ import (
 func TestTunnelAddressesAreUnique(t *testing.T) {
 	empty := storetest.Open(t, store.NewMemory()).View()
 	rapid.Check(t, func(t *rapid.T) {
-		v, had := empty, map[shoal.ID]string{}
+		v, had := empty, map[shoal.NodeID]netip.Addr{}
 		for i := range rapid.IntRange(1, 12).Draw(t, "steps") {
 			if nodes := v.Nodes(); len(nodes) > 0 && rapid.Bool().Draw(t, "goes") {
 				gone := rapid.SampledFrom(nodes).Draw(t, "who")
@@ -24,23 +24,23 @@ func TestTunnelAddressesAreUnique(t *testing.T) {
 			} else {
 				n := manager(fmt.Sprint("n", i), false)
 				if rapid.IntRange(0, 3).Draw(t, "last") == 0 {
-					n.TunnelAddr = "198.19.255.254" // the search begins anew
+					n.TunnelAddr = netip.MustParseAddr("198.19.255.254") // the search begins anew
 				}
 				if !taken(v, n.TunnelAddr) {
 					v = v.With(store.Changes{Puts: []store.Object{n}})
 				}
 			}
 			v = settle(t, v)
-			owners := map[string]shoal.ID{}
+			owners := map[netip.Addr]shoal.NodeID{}
 			for _, n := range v.Nodes() {
-				addr, err := netip.ParseAddr(n.TunnelAddr)
-				if err != nil || !netip.MustParsePrefix(shoal.TunnelRange).Contains(addr) {
+				addr := n.TunnelAddr
+				if !shoal.TunnelRange().Contains(addr) {
 					t.Fatalf("node %s has the address %q", n.ID, n.TunnelAddr)
 				}
 				if other := owners[n.TunnelAddr]; other != "" {
 					t.Fatalf("nodes %s and %s have the address %s", n.ID, other, addr)
 				}
-				if was := had[n.ID]; was != "" && was != n.TunnelAddr {
+				if was := had[n.ID]; was.IsValid() && was != n.TunnelAddr {
 					t.Fatalf("node %s had %s and has %s", n.ID, was, addr)
 				}
 				owners[n.TunnelAddr], had[n.ID] = n.ID, n.TunnelAddr
@@ -49,9 +49,9 @@ func TestTunnelAddressesAreUnique(t *testing.T) {
 	})
 }
 
-func taken(v store.View, addr string) bool {
+func taken(v store.View, addr netip.Addr) bool {
 	for _, n := range v.Nodes() {
-		if addr != "" && n.TunnelAddr == addr {
+		if addr.IsValid() && n.TunnelAddr == addr {
 			return true
 		}
 	}

@@ -48,7 +48,7 @@ func FuzzNetworkCreate(f *testing.F) {
 		if err == nil {
 			err = checkOverlay(spec)
 		}
-		n := &shoal.Network{Meta: shoal.Meta{ID: "a"}, Spec: spec}
+		n := &shoal.Network{ID: "a", Spec: spec}
 		v := storetest.Open(t, store.NewMemory()).View()
 		if err == nil {
 			err = admit(v, nil, n)
@@ -94,7 +94,7 @@ func FuzzPublish(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, ports, labels string) {
 		rt, db := swarmServer(t, allocator.CheckPorts)
-		ingress := &shoal.Network{Meta: shoal.Meta{ID: "ingress"}, Spec: shoal.NetworkSpec{Name: "ingress", Ingress: true}}
+		ingress := &shoal.Network{ID: "ingress", Spec: shoal.NetworkSpec{Name: "ingress", Ingress: true}}
 		if _, err := db.Commit(t.Context(), store.Changes{Puts: []store.Object{ingress}}); err != nil {
 			t.Fatal(err)
 		}

@@ -69,10 +69,10 @@ func TestFollowedLogsLoseAndDoubleNothing(t *testing.T) {
 			}
 		}
 		task := func(id shoal.ID) *shoal.Task {
-			return &shoal.Task{Meta: shoal.Meta{ID: id}, ServiceID: "s", NodeID: "n",
+			return &shoal.Task{ID: id, ServiceID: "s", NodeID: "n",
 				Status: shoal.TaskStatus{State: shoal.TaskRunning, Container: &shoal.ContainerStatus{ContainerID: "c"}}}
 		}
-		put(&shoal.Service{Meta: shoal.Meta{ID: "s"}, Spec: shoal.ServiceSpec{Name: "s"}}, task("a"))
+		put(&shoal.Service{ID: "s", Spec: shoal.ServiceSpec{Name: "s"}}, task("a"))
 		source := &flaky{cut: make(chan error)}
 		var got []string
 		ctx, cancel := context.WithCancel(t.Context())

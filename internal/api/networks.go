@@ -174,7 +174,7 @@ func (n *networks) createForCluster(ctx context.Context, spec shoal.NetworkSpec)
 		return "", err
 	}
 	taken := subnetsOf(n.local.List())
-	net := shoal.Network{Meta: shoal.Meta{ID: shoal.NewID(), CreatedAt: time.Now().UTC()}, Spec: spec}
+	net := shoal.Network{ID: shoal.NewID(), CreatedAt: time.Now().UTC(), Spec: spec}
 	net.UpdatedAt = net.CreatedAt
 	err = s.Update(ctx, func(v store.View) (store.Changes, error) {
 		var changes store.Changes

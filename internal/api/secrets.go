@@ -163,7 +163,7 @@ func (s *secrets) create(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	o := &shoal.Secret{
-		Meta: shoal.Meta{ID: shoal.NewID()}, Name: spec.Name, Labels: spec.Labels, Data: spec.Data,
+		ID: shoal.NewID(), Name: spec.Name, Labels: spec.Labels, Data: spec.Data,
 		Driver: driverFrom(spec.Driver), Templating: driverFrom(spec.Templating),
 	}
 	_, err = db.Commit(r.Context(), store.Changes{Puts: []store.Object{s.object(o)}})

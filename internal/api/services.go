@@ -181,7 +181,7 @@ func (s *services) create(w http.ResponseWriter, r *http.Request) error {
 		spec.Name = inventName(func(name string) bool { return db.View().ServiceByName(name) != nil })
 	}
 	spec.Task.RegistryAuth = r.Header.Get("X-Registry-Auth")
-	service := &shoal.Service{Meta: shoal.Meta{ID: shoal.NewID()}}
+	service := &shoal.Service{ID: shoal.NewID()}
 	err = db.Update(r.Context(), func(v store.View) (store.Changes, error) {
 		checked, err := s.checked(v, service.ID, spec)
 		if err != nil {

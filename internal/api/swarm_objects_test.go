@@ -222,9 +222,9 @@ func fill(v reflect.Value, depth int) {
 func TestNodeRules(t *testing.T) {
 	rt, db := swarmServer(t, nil)
 	_, err := db.Commit(t.Context(), store.Changes{Puts: []store.Object{
-		&shoal.Node{Meta: shoal.Meta{ID: "m1"}, Role: shoal.RoleManager, Spec: shoal.NodeSpec{Role: shoal.RoleManager}, Manager: &shoal.ManagerStatus{MemberID: "memory"},
+		&shoal.Node{ID: "m1", Role: shoal.RoleManager, Spec: shoal.NodeSpec{Role: shoal.RoleManager}, Manager: &shoal.ManagerStatus{MemberID: "memory"},
 			Description: shoal.NodeDescription{Hostname: "n1"}, Status: shoal.NodeStatus{State: shoal.NodeReady}},
-		&shoal.Node{Meta: shoal.Meta{ID: "w1"}, Role: shoal.RoleWorker, Spec: shoal.NodeSpec{Role: shoal.RoleWorker},
+		&shoal.Node{ID: "w1", Role: shoal.RoleWorker, Spec: shoal.NodeSpec{Role: shoal.RoleWorker},
 			Description: shoal.NodeDescription{Hostname: "n2"}, Status: shoal.NodeStatus{State: shoal.NodeReady}},
 	}})
 	if err != nil {

@@ -20,7 +20,7 @@ func newIdentity(t *testing.T, root *ca.Root, role shoal.NodeRole) *ca.Identity 
 	if err != nil {
 		t.Fatal(err)
 	}
-	cert, err := root.Sign(csr, shoal.NewID(), "cluster", role, time.Hour)
+	cert, err := root.Sign(csr, shoal.NewID[shoal.NodeID](), "cluster", role, time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}

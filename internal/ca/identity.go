@@ -179,10 +179,20 @@ func (id *Identity) Certificate() *x509.Certificate {
 	return id.cert.Leaf
 }
 
-// NodeID, ClusterID and Role are what the certificate says of its node.
-func (id *Identity) NodeID() shoal.ID         { return id.Certificate().Subject.CommonName }
-func (id *Identity) ClusterID() shoal.ID      { return orEmpty(id.Certificate().Subject.Organization) }
-func (id *Identity) Role() shoal.NodeRole     { return RoleOf(id.Certificate()) }
+// NodeID is the node that the certificate names.
+func (id *Identity) NodeID() shoal.NodeID {
+	return shoal.NodeID(id.Certificate().Subject.CommonName)
+}
+
+// ClusterID is the cluster that the certificate was issued for.
+func (id *Identity) ClusterID() shoal.ClusterID {
+	return shoal.ClusterID(orEmpty(id.Certificate().Subject.Organization))
+}
+
+// Role is the role that the certificate grants the node.
+func (id *Identity) Role() shoal.NodeRole { return RoleOf(id.Certificate()) }
+
+// RenewAt is when the certificate is to be renewed.
 func (id *Identity) RenewAt() time.Time       { return renewAt(id.Certificate()) }
 func (id *Identity) current() tls.Certificate { id.mu.RLock(); defer id.mu.RUnlock(); return *id.cert }
 

@@ -151,7 +151,7 @@ func (r *Root) Endorse(other *Root) ([]byte, error) {
 }
 
 // Sign turns a node's request into a certificate for that node in that role. What the request says of names is ignored.
-func (r *Root) Sign(csrPEM []byte, node, cluster shoal.ID, role shoal.NodeRole, expiry time.Duration) ([]byte, error) {
+func (r *Root) Sign(csrPEM []byte, node shoal.NodeID, cluster shoal.ClusterID, role shoal.NodeRole, expiry time.Duration) ([]byte, error) {
 	if r.key == nil {
 		return nil, errors.New("sign node certificate: this root has no key")
 	}
@@ -173,8 +173,8 @@ func (r *Root) Sign(csrPEM []byte, node, cluster shoal.ID, role shoal.NodeRole, 
 	unit := unitOf(role)
 	template := &x509.Certificate{
 		SerialNumber: serial,
-		Subject:      pkix.Name{CommonName: node, OrganizationalUnit: []string{unit}, Organization: []string{cluster}},
-		DNSNames:     []string{unit, node},
+		Subject:      pkix.Name{CommonName: string(node), OrganizationalUnit: []string{unit}, Organization: []string{string(cluster)}},
+		DNSNames:     []string{unit, string(node)},
 		NotBefore:    time.Now().Add(-backdate),
 		NotAfter:     time.Now().Add(expiry),
 		KeyUsage:     x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment,

@@ -31,7 +31,7 @@ import (
 // manager is the running manager part of a node: a member of the store, the controllers, the dispatcher and the node protocol.
 type manager struct {
 	log        *slog.Logger
-	node       shoal.ID
+	node       shoal.NodeID
 	member     *etcd.Member
 	store      *store.Store
 	dispatcher *dispatcher.Dispatcher
@@ -225,7 +225,7 @@ func (m *manager) Resign() error { return m.member.Resign() }
 type members struct{ m *manager }
 
 // Add implements membership.Members. The new member gets its vote in the background, once it has caught up.
-func (s members) Add(ctx context.Context, node shoal.ID, peerURL string) (map[shoal.ID]string, error) {
+func (s members) Add(ctx context.Context, node shoal.NodeID, peerURL string) (map[shoal.NodeID]string, error) {
 	initial, err := s.m.member.Add(ctx, node, peerURL)
 	if err != nil {
 		return nil, err
@@ -253,7 +253,7 @@ func (s members) promote(peerURL string) {
 }
 
 // Remove implements membership.Members. A member that has not started has no name yet, but a URL.
-func (s members) Remove(ctx context.Context, node shoal.ID) error {
+func (s members) Remove(ctx context.Context, node shoal.NodeID) error {
 	all, err := s.m.member.Members(ctx)
 	if err != nil {
 		return err

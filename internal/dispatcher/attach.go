@@ -17,7 +17,7 @@ func (d *Dispatcher) Attach(ctx context.Context, req *rpc.AttachRequest) (*rpc.A
 	defer sub.Close()
 	network := view.NetworkByName(req.Network)
 	if network == nil {
-		network = view.Network(req.Network)
+		network = view.Network(shoal.NetworkID(req.Network))
 	}
 	switch {
 	case network == nil:
@@ -26,7 +26,7 @@ func (d *Dispatcher) Attach(ctx context.Context, req *rpc.AttachRequest) (*rpc.A
 		return nil, shoal.PermissionDenied("network %s not manually attachable", network.Spec.Name)
 	}
 	task := &shoal.Task{
-		Meta:         shoal.Meta{ID: shoal.NewID()},
+		ID:           shoal.NewID[shoal.TaskID](),
 		NodeID:       caller.NodeID,
 		DesiredState: shoal.TaskRunning,
 		Status:       shoal.TaskStatus{State: shoal.TaskNew, Timestamp: view.Now(), Message: "created"},
@@ -50,7 +50,7 @@ func (d *Dispatcher) Attach(ctx context.Context, req *rpc.AttachRequest) (*rpc.A
 }
 
 // awaitAddress waits for the allocator and then lets the attachment count as running.
-func (d *Dispatcher) awaitAddress(ctx context.Context, sub *store.Subscription, id shoal.ID) (*rpc.AttachReply, error) {
+func (d *Dispatcher) awaitAddress(ctx context.Context, sub *store.Subscription, id shoal.TaskID) (*rpc.AttachReply, error) {
 	for {
 		task := d.cfg.Store.View().Task(id)
 		if task != nil && len(task.Networks) > 0 && len(task.Networks[0].Addresses) > 0 {
@@ -83,7 +83,7 @@ func (d *Dispatcher) Detach(ctx context.Context, req *rpc.DetachRequest) (*rpc.D
 	return &rpc.DetachReply{}, d.deleteTask(ctx, req.TaskID)
 }
 
-func (d *Dispatcher) deleteTask(ctx context.Context, id shoal.ID) error {
+func (d *Dispatcher) deleteTask(ctx context.Context, id shoal.TaskID) error {
 	return d.cfg.Store.Update(ctx, func(view store.View) (store.Changes, error) {
 		var changes store.Changes
 		if task := view.Task(id); task != nil {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -41,9 +42,9 @@ type Leadership interface {
 // Verdicts judges nodes by their sessions.
 type Verdicts interface {
 	// Up says that a node has a session; addr is where it calls from.
-	Up(ctx context.Context, node shoal.ID, addr string) error
+	Up(ctx context.Context, node shoal.NodeID, addr netip.Addr) error
 	// Lost says that a session has ended and when the node was last heard of.
-	Lost(node shoal.ID, lastHeard time.Time)
+	Lost(node shoal.NodeID, lastHeard time.Time)
 }
 
 // Dispatcher serves sessions. It is current while Run runs.
@@ -51,9 +52,9 @@ type Dispatcher struct {
 	cfg Config
 
 	mu       sync.Mutex // guards all below
-	sessions map[shoal.ID]*session
-	statuses map[shoal.ID]report // not yet written
-	drains   map[shoal.ID]drain  // tasks on their way out of all balancers
+	sessions map[shoal.NodeID]*session
+	statuses map[shoal.TaskID]report // not yet written
+	drains   map[shoal.TaskID]drain  // tasks on their way out of all balancers
 	logs     map[string]*subscription
 	tunnels  map[string]*awaited
 
@@ -61,13 +62,13 @@ type Dispatcher struct {
 }
 
 type report struct {
-	node   shoal.ID
+	node   shoal.NodeID
 	status shoal.TaskStatus
 }
 
 // drain is a task that no balancer may use from a version on.
 type drain struct {
-	node    shoal.ID
+	node    shoal.NodeID
 	version uint64
 }
 
@@ -75,9 +76,9 @@ type drain struct {
 func New(cfg Config) *Dispatcher {
 	return &Dispatcher{
 		cfg:        cfg,
-		sessions:   map[shoal.ID]*session{},
-		statuses:   map[shoal.ID]report{},
-		drains:     map[shoal.ID]drain{},
+		sessions:   map[shoal.NodeID]*session{},
+		statuses:   map[shoal.TaskID]report{},
+		drains:     map[shoal.TaskID]drain{},
 		logs:       map[string]*subscription{},
 		tunnels:    map[string]*awaited{},
 		wakeIntake: make(chan struct{}, 1),
@@ -134,16 +135,16 @@ func (d *Dispatcher) noteLocked(c store.Change, rev uint64) {
 			}
 		}
 		if now == nil {
-			delete(d.drains, c.ID)
+			delete(d.drains, shoal.TaskID(c.ID))
 		} else {
 			d.watchDrainLocked(now, rev)
 		}
 		if networked(old) || networked(now) {
-			d.touchTaskLocked(c.ID, old, now)
+			d.touchTaskLocked(shoal.TaskID(c.ID), old, now)
 		}
 	case store.KindService:
 		for _, s := range d.sessions {
-			s.touched.services[c.ID] = true
+			s.touched.services[shoal.ServiceID(c.ID)] = true
 		}
 	case store.KindNetwork:
 		d.touchAllLocked()
@@ -207,7 +208,7 @@ func (d *Dispatcher) describe(ctx context.Context, caller rpc.Caller, hello *rpc
 		}
 		n := *node
 		n.Description, n.ProbePort, n.DataAddr = hello.Description, hello.ProbePort, hello.DataAddr
-		if n.DataAddr == "" {
+		if !n.DataAddr.IsValid() {
 			n.DataAddr = caller.Addr
 		}
 		changes.Put(&n)
@@ -254,7 +255,7 @@ func (d *Dispatcher) intake(ctx context.Context) error {
 		}
 		d.mu.Lock()
 		reports := d.statuses
-		d.statuses = map[shoal.ID]report{}
+		d.statuses = map[shoal.TaskID]report{}
 		d.mu.Unlock()
 		err := d.cfg.Store.Update(ctx, func(view store.View) (store.Changes, error) { return statusChanges(view, reports), nil })
 		if err != nil {
@@ -269,7 +270,7 @@ func (d *Dispatcher) intake(ctx context.Context) error {
 }
 
 // putBack keeps reports that could not be written for the next try, unless newer ones have come.
-func (d *Dispatcher) putBack(reports map[shoal.ID]report) {
+func (d *Dispatcher) putBack(reports map[shoal.TaskID]report) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for id, r := range reports {
@@ -280,7 +281,7 @@ func (d *Dispatcher) putBack(reports map[shoal.ID]report) {
 }
 
 // statusChanges is what the reports change. Invariant: a task's observed state never goes back.
-func statusChanges(view store.View, reports map[shoal.ID]report) store.Changes {
+func statusChanges(view store.View, reports map[shoal.TaskID]report) store.Changes {
 	var changes store.Changes
 	for id, r := range reports {
 		task := view.Task(id)
@@ -312,6 +313,6 @@ var errDeposed = errors.New("another manager leads")
 // errReplaced ends a session whose node has opened another.
 var errReplaced = errors.New("the node has opened another session")
 
-func errSilent(node shoal.ID, period time.Duration) error {
+func errSilent(node shoal.NodeID, period time.Duration) error {
 	return fmt.Errorf("node %s has been silent for %v", node, period)
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -31,8 +32,8 @@ func (leadership) LeaderID() string { return "m2" }
 
 type verdicts struct{}
 
-func (verdicts) Up(context.Context, shoal.ID, string) error { return nil }
-func (verdicts) Lost(shoal.ID, time.Time)                   {}
+func (verdicts) Up(context.Context, shoal.NodeID, netip.Addr) error { return nil }
+func (verdicts) Lost(shoal.NodeID, time.Time)                       {}
 
 // bench is a dispatcher on a store in memory, inside a synctest bubble.
 type bench struct {
@@ -50,10 +51,10 @@ func newBench(t *testing.T) *bench {
 		Managers: func(store.View) []string { return []string{"m1:2377"} },
 		Trust:    func(store.View) ([]byte, []byte) { return nil, nil },
 	})}
-	for _, id := range []shoal.ID{"a", "b", "c"} {
-		b.put(&shoal.Node{Meta: shoal.Meta{ID: id}, Description: shoal.NodeDescription{Hostname: "host-" + id}, Status: shoal.NodeStatus{State: shoal.NodeReady}})
+	for _, id := range []shoal.NodeID{"a", "b", "c"} {
+		b.put(&shoal.Node{ID: id, Description: shoal.NodeDescription{Hostname: string("host-" + id)}, Status: shoal.NodeStatus{State: shoal.NodeReady}})
 	}
-	b.put(&shoal.Node{Meta: shoal.Meta{ID: "m2"}, Manager: &shoal.ManagerStatus{MemberID: "m2", Addr: "m2:2377"}})
+	b.put(&shoal.Node{ID: "m2", Manager: &shoal.ManagerStatus{MemberID: "m2", Addr: "m2:2377"}})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- b.Run(ctx) }()
@@ -72,8 +73,8 @@ func (b *bench) put(o store.Object) {
 }
 
 // asNode is a context of a call by a node.
-func asNode(ctx context.Context, id shoal.ID) context.Context {
-	cert := &x509.Certificate{Subject: pkix.Name{CommonName: id}}
+func asNode(ctx context.Context, id shoal.NodeID) context.Context {
+	cert := &x509.Certificate{Subject: pkix.Name{CommonName: string(id)}}
 	return peer.NewContext(ctx, &peer.Peer{
 		Addr:     &net.TCPAddr{IP: net.IPv4(10, 0, 0, 1), Port: 1},
 		AuthInfo: credentials.TLSInfo{State: tls.ConnectionState{VerifiedChains: [][]*x509.Certificate{{cert}}}},
@@ -107,7 +108,7 @@ func (a *agent) Recv() (*rpc.AgentMessage, error) {
 }
 
 // connect opens a session for a node.
-func (b *bench) connect(id shoal.ID) *agent {
+func (b *bench) connect(id shoal.NodeID) *agent {
 	ctx, hangUp := context.WithCancel(asNode(context.Background(), id))
 	a := &agent{
 		ctx: ctx, hangUp: hangUp, say: make(chan *rpc.AgentMessage, 100), heard: make(chan *rpc.ManagerMessage, 1000),
@@ -134,7 +135,7 @@ func (a *agent) news() (all []*rpc.ManagerMessage) {
 }
 
 // drained is the tasks that the agent was told to be drained, and table the newest table version.
-func (a *agent) drained() (tasks []shoal.ID, table uint64) {
+func (a *agent) drained() (tasks []shoal.TaskID, table uint64) {
 	for _, m := range a.news() {
 		tasks = append(tasks, m.Drained...)
 		if m.Table != nil {
@@ -144,11 +145,11 @@ func (a *agent) drained() (tasks []shoal.ID, table uint64) {
 	return tasks, table
 }
 
-func task(id, node shoal.ID) *shoal.Task {
+func task(id shoal.TaskID, node shoal.NodeID) *shoal.Task {
 	return &shoal.Task{
-		Meta: shoal.Meta{ID: id}, NodeID: node, ServiceID: "s", DesiredState: shoal.TaskRunning,
+		ID: id, NodeID: node, ServiceID: "s", DesiredState: shoal.TaskRunning,
 		Status:   shoal.TaskStatus{State: shoal.TaskRunning},
-		Networks: []shoal.TaskNetwork{{NetworkID: "net", Addresses: []string{"10.0.1.3/24"}}},
+		Networks: []shoal.TaskNetwork{{NetworkID: "net", Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.1.3/24")}}},
 	}
 }
 
@@ -223,10 +224,10 @@ func TestANewSessionTakesThePlaceOfTheOld(t *testing.T) {
 func TestATaskIsDrainedWhenEveryNodeHasLetGo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
-		b.put(&shoal.Network{Meta: shoal.Meta{ID: "net"}, Spec: shoal.NetworkSpec{Name: "net"}})
+		b.put(&shoal.Network{ID: "net", Spec: shoal.NetworkSpec{Name: "net"}})
 		b.put(task("t1", "a"))
 		b.put(task("t2", "b")) // b is on the network, c is not
-		nodes := map[shoal.ID]*agent{"a": b.connect("a"), "b": b.connect("b"), "c": b.connect("c")}
+		nodes := map[shoal.NodeID]*agent{"a": b.connect("a"), "b": b.connect("b"), "c": b.connect("c")}
 		for _, a := range nodes {
 			_, table := a.drained()
 			a.say <- &rpc.AgentMessage{Applied: table}
@@ -235,7 +236,7 @@ func TestATaskIsDrainedWhenEveryNodeHasLetGo(t *testing.T) {
 		stopping := *b.store.View().Task("t1")
 		stopping.DesiredState = shoal.TaskShutdown
 		b.put(&stopping)
-		versions := map[shoal.ID]uint64{}
+		versions := map[shoal.NodeID]uint64{}
 		for id, a := range nodes {
 			told, table := a.drained()
 			if len(told) != 0 {
@@ -251,7 +252,7 @@ func TestATaskIsDrainedWhenEveryNodeHasLetGo(t *testing.T) {
 			t.Error("told although b has not let go")
 		}
 		nodes["b"].say <- &rpc.AgentMessage{Applied: versions["b"]}
-		if told, _ := nodes["a"].drained(); !slices.Equal(told, []shoal.ID{"t1"}) {
+		if told, _ := nodes["a"].drained(); !slices.Equal(told, []shoal.TaskID{"t1"}) {
 			t.Errorf("told of %v, want t1", told)
 		}
 	})
@@ -260,7 +261,7 @@ func TestATaskIsDrainedWhenEveryNodeHasLetGo(t *testing.T) {
 func TestANodeThatIsGoneIsNotWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
-		b.put(&shoal.Network{Meta: shoal.Meta{ID: "net"}, Spec: shoal.NetworkSpec{Name: "net"}})
+		b.put(&shoal.Network{ID: "net", Spec: shoal.NetworkSpec{Name: "net"}})
 		b.put(task("t1", "a"))
 		b.put(task("t2", "b"))
 		one, other := b.connect("a"), b.connect("b")
@@ -270,7 +271,7 @@ func TestANodeThatIsGoneIsNotWaitedFor(t *testing.T) {
 		_, table := one.drained()
 		one.say <- &rpc.AgentMessage{Applied: table}
 		other.hangUp()
-		if told, _ := one.drained(); !slices.Equal(told, []shoal.ID{"t1"}) {
+		if told, _ := one.drained(); !slices.Equal(told, []shoal.TaskID{"t1"}) {
 			t.Errorf("told of %v, want t1", told)
 		}
 	})
@@ -286,13 +287,13 @@ func TestLogsWithAMissingNode(t *testing.T) {
 		var lines []shoal.LogLine
 		ended := make(chan error, 1)
 		go func() {
-			ended <- b.Logs(context.Background(), shoal.LogQuery{TaskIDs: []shoal.ID{"t1", "t2"}, Follow: true}, func(l shoal.LogLine) error {
+			ended <- b.Logs(context.Background(), shoal.LogQuery{TaskIDs: []shoal.TaskID{"t1", "t2"}, Follow: true}, func(l shoal.LogLine) error {
 				lines = append(lines, l)
 				return nil
 			})
 		}()
 		asked := a.news()
-		if len(asked) != 1 || asked[0].Logs == nil || !slices.Equal(asked[0].Logs.Query.TaskIDs, []shoal.ID{"t1"}) {
+		if len(asked) != 1 || asked[0].Logs == nil || !slices.Equal(asked[0].Logs.Query.TaskIDs, []shoal.TaskID{"t1"}) {
 			t.Fatalf("the node is asked %+v", asked)
 		}
 		a.hangUp() // before it has answered
@@ -313,14 +314,14 @@ func TestObservedStatesNeverGoBack(t *testing.T) {
 	view := storetest.Open(t, store.NewMemory()).View()
 	begin := time.Unix(0, 0)
 	rapid.Check(t, func(t *rapid.T) {
-		current := &shoal.Task{Meta: shoal.Meta{ID: "t"}, NodeID: "a", Status: shoal.TaskStatus{State: shoal.TaskAssigned}}
+		current := &shoal.Task{ID: "t", NodeID: "a", Status: shoal.TaskStatus{State: shoal.TaskAssigned}}
 		for i := range rapid.IntRange(1, 10).Draw(t, "reports") {
 			r := report{
-				node:   rapid.SampledFrom([]shoal.ID{"a", "b"}).Draw(t, "node"),
+				node:   rapid.SampledFrom([]shoal.NodeID{"a", "b"}).Draw(t, "node"),
 				status: shoal.TaskStatus{State: rapid.SampledFrom(states).Draw(t, "state"), Timestamp: begin.Add(time.Duration(i))},
 			}
 			v := view.With(store.Changes{Puts: []store.Object{current}})
-			changes := statusChanges(v, map[shoal.ID]report{"t": r})
+			changes := statusChanges(v, map[shoal.TaskID]report{"t": r})
 			if len(changes.Puts) == 0 {
 				if r.node == "a" && r.status.State > current.Status.State {
 					t.Fatalf("progress to %v is ignored", r.status.State)

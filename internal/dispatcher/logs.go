@@ -16,31 +16,31 @@ type subscription struct {
 	lines chan shoal.LogLine
 	done  chan struct{} // closed when nobody reads lines any more
 
-	mu      sync.Mutex        // guards waiting
-	waiting map[shoal.ID]bool // nodes that have not finished
-	lost    chan shoal.ID     // nodes that will not finish; has room for all
-	ended   chan struct{}     // closed when no node is waited for
+	mu      sync.Mutex            // guards waiting
+	waiting map[shoal.NodeID]bool // nodes that have not finished
+	lost    chan shoal.NodeID     // nodes that will not finish; has room for all
+	ended   chan struct{}         // closed when no node is waited for
 }
 
 // Logs calls each for every line of the tasks' logs that the query asks for, until they end or ctx does. A node that cannot be asked,
 // or is lost before it has finished, gives one message with Err set.
 func (d *Dispatcher) Logs(ctx context.Context, query shoal.LogQuery, each func(shoal.LogLine) error) error {
 	view := d.cfg.Store.View()
-	byNode := map[shoal.ID][]shoal.ID{}
+	byNode := map[shoal.NodeID][]shoal.TaskID{}
 	for _, id := range query.TaskIDs {
 		if t := view.Task(id); t != nil && t.NodeID != "" {
 			byNode[t.NodeID] = append(byNode[t.NodeID], id)
 		}
 	}
-	req := rpc.LogRequest{ID: shoal.NewID(), Query: query}
-	sub := &subscription{lines: make(chan shoal.LogLine), done: make(chan struct{}), waiting: map[shoal.ID]bool{},
-		lost: make(chan shoal.ID, len(byNode)), ended: make(chan struct{})}
+	req := rpc.LogRequest{ID: shoal.NewID[string](), Query: query}
+	sub := &subscription{lines: make(chan shoal.LogLine), done: make(chan struct{}), waiting: map[shoal.NodeID]bool{},
+		lost: make(chan shoal.NodeID, len(byNode)), ended: make(chan struct{})}
 	d.subscribe(req, sub, byNode)
 	defer d.unsubscribe(req.ID, sub, byNode)
-	missing := func(node shoal.ID) error {
+	missing := func(node shoal.NodeID) error {
 		name := node
 		if n := view.Node(node); n != nil && n.Description.Hostname != "" {
-			name = n.Description.Hostname
+			name = shoal.NodeID(n.Description.Hostname)
 		}
 		return each(shoal.LogLine{NodeID: node, Err: fmt.Sprintf("node %s is not available", name)})
 	}
@@ -75,7 +75,7 @@ func (d *Dispatcher) ReadLogs(req *rpc.LogRequest, stream rpc.LineServer) error 
 }
 
 // subscribe asks the nodes; those that cannot be asked are lost.
-func (d *Dispatcher) subscribe(req rpc.LogRequest, sub *subscription, byNode map[shoal.ID][]shoal.ID) {
+func (d *Dispatcher) subscribe(req rpc.LogRequest, sub *subscription, byNode map[shoal.NodeID][]shoal.TaskID) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.logs[req.ID] = sub
@@ -96,7 +96,7 @@ func (d *Dispatcher) subscribe(req rpc.LogRequest, sub *subscription, byNode map
 	}
 }
 
-func (d *Dispatcher) unsubscribe(id string, sub *subscription, byNode map[shoal.ID][]shoal.ID) {
+func (d *Dispatcher) unsubscribe(id string, sub *subscription, byNode map[shoal.NodeID][]shoal.TaskID) {
 	close(sub.done)
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -145,14 +145,14 @@ func (d *Dispatcher) PublishLogs(stream rpc.LogServer) error {
 }
 
 // finished notes that a node has nothing more to say.
-func (s *subscription) finished(node shoal.ID) {
+func (s *subscription) finished(node shoal.NodeID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.leaveLocked(node)
 }
 
 // lose notes that a node will not finish.
-func (s *subscription) lose(node shoal.ID) {
+func (s *subscription) lose(node shoal.NodeID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.waiting[node] {
@@ -161,7 +161,7 @@ func (s *subscription) lose(node shoal.ID) {
 	}
 }
 
-func (s *subscription) leaveLocked(node shoal.ID) {
+func (s *subscription) leaveLocked(node shoal.NodeID) {
 	if !s.waiting[node] {
 		return
 	}

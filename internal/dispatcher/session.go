@@ -16,7 +16,7 @@ import (
 // session is one agent's connection. The fields below sent are guarded by Dispatcher.mu; sent and version belong to the sender.
 type session struct {
 	d      *Dispatcher
-	node   shoal.ID
+	node   shoal.NodeID
 	stream rpc.SessionServer
 	wake   chan struct{}   // capacity 1
 	gone   chan struct{}   // closed when another session takes its place
@@ -24,27 +24,27 @@ type session struct {
 
 	sent       shoal.Table  // its maps are the session's own and change
 	welcome    *rpc.Welcome // sent
-	knownTasks map[shoal.ID]bool
+	knownTasks map[shoal.TaskID]bool
 	fullTasks  bool // sent
 
-	tasks   map[shoal.ID]bool    // changed since they were last sent
-	touched touched              // what the table is made from and may have changed
-	greet   bool                 // the welcome may have changed
-	pulse   bool                 // the agent has spoken and waits for a sign of life
-	drained []shoal.ID           // to be told
-	told    map[shoal.ID]bool    // drained tasks that it has been told of
-	asides  []rpc.ManagerMessage // requests that are no part of the state
+	tasks   map[shoal.TaskID]bool // changed since they were last sent
+	touched touched               // what the table is made from and may have changed
+	greet   bool                  // the welcome may have changed
+	pulse   bool                  // the agent has spoken and waits for a sign of life
+	drained []shoal.TaskID        // to be told
+	told    map[shoal.TaskID]bool // drained tasks that it has been told of
+	asides  []rpc.ManagerMessage  // requests that are no part of the state
 	heard   time.Time
 	// sentVersion is the newest table sent, applied the newest that the agent has applied, and settled the newest revision
 	// that was found to need no table at all.
 	sentVersion, applied, settled uint64
 }
 
-func newSession(d *Dispatcher, node shoal.ID, stream rpc.SessionServer, turned <-chan struct{}) *session {
+func newSession(d *Dispatcher, node shoal.NodeID, stream rpc.SessionServer, turned <-chan struct{}) *session {
 	s := &session{
 		d: d, node: node, stream: stream, turned: turned,
 		wake: make(chan struct{}, 1), gone: make(chan struct{}),
-		knownTasks: map[shoal.ID]bool{}, tasks: map[shoal.ID]bool{}, told: map[shoal.ID]bool{},
+		knownTasks: map[shoal.TaskID]bool{}, tasks: map[shoal.TaskID]bool{}, told: map[shoal.TaskID]bool{},
 		touched: newTouched(), greet: true, heard: time.Now(),
 	}
 	s.touched.all = true
@@ -157,7 +157,7 @@ func (s *session) outbox() []*rpc.ManagerMessage {
 	d.mu.Lock()
 	changed, touched, greet, pulse := s.tasks, s.touched, s.greet, s.pulse
 	drained, asides := s.drained, s.asides
-	s.tasks, s.touched, s.greet, s.pulse, s.drained, s.asides = map[shoal.ID]bool{}, newTouched(), false, false, nil, nil
+	s.tasks, s.touched, s.greet, s.pulse, s.drained, s.asides = map[shoal.TaskID]bool{}, newTouched(), false, false, nil, nil
 	d.mu.Unlock()
 	view := d.cfg.Store.View() // read after the marks were taken: it shows at least what they stand for
 
@@ -192,7 +192,7 @@ func (s *session) nextWelcome(view store.View) *rpc.Welcome {
 
 // roleOf is what a node is meant to be. One that is to be a worker stays a manager until it has been taken out of the store's
 // members: those may need its vote for just that.
-func roleOf(view store.View, node shoal.ID) shoal.NodeRole {
+func roleOf(view store.View, node shoal.NodeID) shoal.NodeRole {
 	n := view.Node(node)
 	switch {
 	case n == nil:
@@ -219,7 +219,7 @@ func (s *session) nextTable(view store.View, touched touched) *shoal.TableDelta 
 }
 
 // nextTasks is the node's tasks at first, then those that have changed.
-func (s *session) nextTasks(view store.View, changed map[shoal.ID]bool) *rpc.Tasks {
+func (s *session) nextTasks(view store.View, changed map[shoal.TaskID]bool) *rpc.Tasks {
 	msg := &rpc.Tasks{Full: !s.fullTasks}
 	if !s.fullTasks {
 		s.fullTasks = true
@@ -229,7 +229,7 @@ func (s *session) nextTasks(view store.View, changed map[shoal.ID]bool) *rpc.Tas
 	} else if len(changed) == 0 {
 		return nil
 	}
-	refs := references{secrets: map[shoal.ID]bool{}, configs: map[shoal.ID]bool{}}
+	refs := references{secrets: map[shoal.SecretID]bool{}, configs: map[shoal.ConfigID]bool{}}
 	for id := range changed {
 		t := view.Task(id)
 		if t != nil && t.NodeID == s.node && t.Status.State >= shoal.TaskAssigned {
@@ -252,7 +252,10 @@ func (s *session) nextTasks(view store.View, changed map[shoal.ID]bool) *rpc.Tas
 }
 
 // references is the secrets and configs that tasks use.
-type references struct{ secrets, configs map[shoal.ID]bool }
+type references struct {
+	secrets map[shoal.SecretID]bool
+	configs map[shoal.ConfigID]bool
+}
 
 func (r references) add(t *shoal.Task) {
 	if t.Spec.Container == nil || t.Status.State.Ended() {

@@ -14,15 +14,15 @@ const defaultProbePort = 7946
 const stackLabel = "com.docker.stack.namespace"
 
 // TableOf is what a node must know of the cluster's networks. It takes part in those of its tasks, and in ingress.
-func TableOf(view store.View, node shoal.ID) shoal.Table {
+func TableOf(view store.View, node shoal.NodeID) shoal.Table {
 	t := shoal.Table{
 		Version:      view.Revision(),
 		NodeID:       node,
 		DataPathPort: shoal.DefaultDataPathPort,
-		Networks:     map[shoal.ID]shoal.Network{},
-		Peers:        map[shoal.ID]shoal.Peer{},
-		Services:     map[shoal.ID]shoal.ServiceEntry{},
-		Endpoints:    map[string]shoal.Endpoint{},
+		Networks:     map[shoal.NetworkID]shoal.Network{},
+		Peers:        map[shoal.NodeID]shoal.Peer{},
+		Services:     map[shoal.ServiceID]shoal.ServiceEntry{},
+		Endpoints:    map[shoal.EndpointKey]shoal.Endpoint{},
 	}
 	if c := view.Cluster(); c != nil && c.DataPathPort != 0 {
 		t.DataPathPort = uint16(c.DataPathPort) // #nosec G115 -- checked when it was set
@@ -54,7 +54,7 @@ func addNetworks(view store.View, t *shoal.Table) {
 		}
 	}
 	for id, n := range t.Networks {
-		n.Meta = shoal.Meta{ID: n.ID, CreatedAt: n.CreatedAt} // versions of what does not concern the node are not sent
+		n.Meta = shoal.Meta{CreatedAt: n.CreatedAt} // versions of what does not concern the node are not sent
 		t.Networks[id] = n
 	}
 }
@@ -70,45 +70,30 @@ func addTunnelSecret(view store.View, t *shoal.Table) {
 }
 
 // addPeers tells also which nodes are ready.
-func addPeers(view store.View, t *shoal.Table) map[shoal.ID]bool {
-	ready := map[shoal.ID]bool{}
+func addPeers(view store.View, t *shoal.Table) map[shoal.NodeID]bool {
+	ready := map[shoal.NodeID]bool{}
 	for _, n := range view.Nodes() {
 		ready[n.ID] = n.Ready()
-		data, err := netip.ParseAddr(n.DataAddr)
-		if err != nil {
+		if !n.DataAddr.IsValid() {
 			continue // never had a session
 		}
 		port := n.ProbePort
 		if port == 0 {
 			port = defaultProbePort
 		}
-		ingress, _ := netip.ParsePrefix(n.IngressAddr) // invalid until it has been allocated
-		ingress6, _ := netip.ParsePrefix(n.IngressAddr6)
-		tunnel, _ := netip.ParseAddr(n.TunnelAddr)
 		t.Peers[n.ID] = shoal.Peer{
 			NodeID:       n.ID,
 			Hostname:     n.Description.Hostname,
-			DataAddr:     data,
-			IngressAddr:  ingress.Addr(),
-			IngressAddr6: ingress6.Addr(),
-			TunnelAddr:   tunnel,
+			DataAddr:     n.DataAddr,
+			IngressAddr:  n.IngressAddr.Addr(),
+			IngressAddr6: n.IngressAddr6.Addr(),
+			TunnelAddr:   n.TunnelAddr,
 			TunnelKey:    n.Description.TunnelKey,
-			HostAddrs6:   addrsOf(n.Description.Addrs6),
-			ProbeAddr:    netip.AddrPortFrom(data, port),
+			HostAddrs6:   n.Description.Addrs6,
+			ProbeAddr:    netip.AddrPortFrom(n.DataAddr, port),
 		}
 	}
 	return ready
-}
-
-// addrsOf is the addresses that the texts hold.
-func addrsOf(texts []string) []netip.Addr {
-	var out []netip.Addr
-	for _, text := range texts {
-		if a, err := netip.ParseAddr(text); err == nil {
-			out = append(out, a)
-		}
-	}
-	return out
 }
 
 func addEndpoints(t *shoal.Table, task *shoal.Task, nodeReady bool) {
@@ -151,7 +136,7 @@ func endpointState(task *shoal.Task, nodeReady bool) shoal.EndpointState {
 
 func addService(t *shoal.Table, s *shoal.Service) {
 	entry := shoal.ServiceEntry{ID: s.ID, Name: s.Spec.Name, Mode: shoal.ResolveVIP, Stack: s.Spec.Labels[stackLabel],
-		VIPs: map[shoal.ID]netip.Prefix{}, VIPs6: map[shoal.ID]netip.Prefix{}, Aliases: map[shoal.ID][]string{}}
+		VIPs: map[shoal.NetworkID]netip.Prefix{}, VIPs6: map[shoal.NetworkID]netip.Prefix{}, Aliases: map[shoal.NetworkID][]string{}}
 	if s.Spec.Endpoint != nil && s.Spec.Endpoint.Mode != "" {
 		entry.Mode = s.Spec.Endpoint.Mode
 	}
@@ -160,12 +145,12 @@ func addService(t *shoal.Table, s *shoal.Service) {
 		if _, ok := t.Networks[vip.NetworkID]; !ok {
 			continue
 		}
-		if addr, err := netip.ParsePrefix(vip.Addr); err == nil {
-			entry.VIPs[vip.NetworkID] = addr
+		if vip.Addr.IsValid() {
+			entry.VIPs[vip.NetworkID] = vip.Addr
 			concerned = true
 		}
-		if addr, err := netip.ParsePrefix(vip.Addr6); err == nil {
-			entry.VIPs6[vip.NetworkID] = addr
+		if vip.Addr6.IsValid() {
+			entry.VIPs6[vip.NetworkID] = vip.Addr6
 		}
 	}
 	for _, n := range s.Spec.AttachedNetworks() {

@@ -13,12 +13,12 @@ import (
 // dual is a service with a task on a network with both families.
 func dual() []store.Object {
 	return []store.Object{
-		&shoal.Network{Meta: shoal.Meta{ID: "net"}, VNI: 4097, Spec: shoal.NetworkSpec{Name: "net"}},
-		&shoal.Node{Meta: shoal.Meta{ID: "n"}, DataAddr: "192.0.2.1", IngressAddr: "10.0.0.2/24", IngressAddr6: "fd00::2/64"},
-		&shoal.Service{Meta: shoal.Meta{ID: "s"}, Spec: shoal.ServiceSpec{Name: "web"},
-			Endpoint: shoal.ServiceEndpoint{VIPs: []shoal.VIP{{NetworkID: "net", Addr: "10.0.1.2/24", Addr6: "fd00:1::2/64"}}}},
-		&shoal.Task{Meta: shoal.Meta{ID: "t"}, ServiceID: "s", NodeID: "n", Status: shoal.TaskStatus{State: shoal.TaskRunning},
-			Networks: []shoal.TaskNetwork{{NetworkID: "net", Addresses: []string{"10.0.1.3/24", "fd00:1::3/64"}}}},
+		&shoal.Network{ID: "net", VNI: 4097, Spec: shoal.NetworkSpec{Name: "net"}},
+		&shoal.Node{ID: "n", DataAddr: netip.MustParseAddr("192.0.2.1"), IngressAddr: netip.MustParsePrefix("10.0.0.2/24"), IngressAddr6: netip.MustParsePrefix("fd00::2/64")},
+		&shoal.Service{ID: "s", Spec: shoal.ServiceSpec{Name: "web"},
+			Endpoint: shoal.ServiceEndpoint{VIPs: []shoal.VIP{{NetworkID: "net", Addr: netip.MustParsePrefix("10.0.1.2/24"), Addr6: netip.MustParsePrefix("fd00:1::2/64")}}}},
+		&shoal.Task{ID: "t", ServiceID: "s", NodeID: "n", Status: shoal.TaskStatus{State: shoal.TaskRunning},
+			Networks: []shoal.TaskNetwork{{NetworkID: "net", Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.1.3/24"), netip.MustParsePrefix("fd00:1::3/64")}}}},
 	}
 }
 
@@ -67,14 +67,14 @@ func TestMeshPortsCarryTheirRules(t *testing.T) {
 
 // The secret of encrypted traffic is for nodes that have such traffic.
 func TestOnlyNodesOnEncryptedNetworksGetTheSecret(t *testing.T) {
-	objects := append(dual(), &shoal.Cluster{Meta: shoal.Meta{ID: "c"}, TunnelSecret: []byte("secret")},
-		&shoal.Network{Meta: shoal.Meta{ID: "sealed"}, VNI: 4098, Spec: shoal.NetworkSpec{Name: "sealed", Options: map[string]string{shoal.OptionEncrypted: ""}}},
-		&shoal.Node{Meta: shoal.Meta{ID: "m"}, DataAddr: "192.0.2.2", TunnelAddr: "198.18.0.2", Description: shoal.NodeDescription{TunnelKey: "key"}},
-		&shoal.Task{Meta: shoal.Meta{ID: "u"}, NodeID: "m", Status: shoal.TaskStatus{State: shoal.TaskRunning},
-			Networks: []shoal.TaskNetwork{{NetworkID: "sealed", Addresses: []string{"10.0.2.3/24"}}}})
+	objects := append(dual(), &shoal.Cluster{ID: "c", TunnelSecret: []byte("secret")},
+		&shoal.Network{ID: "sealed", VNI: 4098, Spec: shoal.NetworkSpec{Name: "sealed", Options: map[string]string{shoal.OptionEncrypted: ""}}},
+		&shoal.Node{ID: "m", DataAddr: netip.MustParseAddr("192.0.2.2"), TunnelAddr: netip.MustParseAddr("198.18.0.2"), Description: shoal.NodeDescription{TunnelKey: "key"}},
+		&shoal.Task{ID: "u", NodeID: "m", Status: shoal.TaskStatus{State: shoal.TaskRunning},
+			Networks: []shoal.TaskNetwork{{NetworkID: "sealed", Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.2.3/24")}}}})
 	view := storetest.Open(t, store.NewMemory()).View().With(store.Changes{Puts: objects})
 	for node, want := range map[string]string{"n": "", "m": "secret"} {
-		table := TableOf(view, node)
+		table := TableOf(view, shoal.NodeID(node))
 		if got := string(table.TunnelSecret); got != want {
 			t.Errorf("node %s has the secret %q, want %q", node, got, want)
 		}

@@ -9,19 +9,20 @@ import (
 
 // touched is what may have changed of what a node's table is made from, since it was last sent.
 type touched struct {
-	tasks, services map[shoal.ID]bool
-	own             bool // a task of the node is among them: it may take part in other networks now
-	all             bool // anything may have changed
+	tasks    map[shoal.TaskID]bool
+	services map[shoal.ServiceID]bool
+	own      bool // a task of the node is among them: it may take part in other networks now
+	all      bool // anything may have changed
 }
 
 func newTouched() touched {
-	return touched{tasks: map[shoal.ID]bool{}, services: map[shoal.ID]bool{}}
+	return touched{tasks: map[shoal.TaskID]bool{}, services: map[shoal.ServiceID]bool{}}
 }
 
 func (t touched) empty() bool { return !t.all && len(t.tasks)+len(t.services) == 0 }
 
 // touchTaskLocked marks a task that has changed in all sessions.
-func (d *Dispatcher) touchTaskLocked(id shoal.ID, old, now *shoal.Task) {
+func (d *Dispatcher) touchTaskLocked(id shoal.TaskID, old, now *shoal.Task) {
 	for node, s := range d.sessions {
 		s.touched.tasks[id] = true
 		s.touched.own = s.touched.own || old != nil && old.NodeID == node || now != nil && now.NodeID == node
@@ -36,15 +37,15 @@ func (d *Dispatcher) touchAllLocked() {
 
 // tableDelta turns the table last sent to a node into TableOf the view. As long as the node takes part in the same networks, it looks
 // only at what was touched.
-func tableDelta(sent *shoal.Table, view store.View, node shoal.ID, touched touched) shoal.TableDelta {
+func tableDelta(sent *shoal.Table, view store.View, node shoal.NodeID, touched touched) shoal.TableDelta {
 	if touched.all || touched.own && !sameNetworks(sent, view, node) {
 		delta := shoal.Difference(*sent, TableOf(view, node))
 		delta.Full = sent.Version == 0
 		return delta
 	}
-	before := shoal.Table{Services: map[shoal.ID]shoal.ServiceEntry{}, Endpoints: map[string]shoal.Endpoint{}}
+	before := shoal.Table{Services: map[shoal.ServiceID]shoal.ServiceEntry{}, Endpoints: map[shoal.EndpointKey]shoal.Endpoint{}}
 	now := shoal.Table{Version: view.Revision(), NodeID: node, DataPathPort: sent.DataPathPort, TunnelSecret: sent.TunnelSecret, Networks: sent.Networks,
-		Services: map[shoal.ID]shoal.ServiceEntry{}, Endpoints: map[string]shoal.Endpoint{}}
+		Services: map[shoal.ServiceID]shoal.ServiceEntry{}, Endpoints: map[shoal.EndpointKey]shoal.Endpoint{}}
 	for id := range touched.tasks {
 		if task := view.Task(id); task != nil {
 			host := view.Node(task.NodeID)
@@ -70,8 +71,8 @@ func tableDelta(sent *shoal.Table, view store.View, node shoal.ID, touched touch
 }
 
 // sameNetworks tells whether the node takes part in the networks that its table has. (That one of those itself changes touches all.)
-func sameNetworks(sent *shoal.Table, view store.View, node shoal.ID) bool {
-	now := shoal.Table{NodeID: node, Networks: map[shoal.ID]shoal.Network{}}
+func sameNetworks(sent *shoal.Table, view store.View, node shoal.NodeID) bool {
+	now := shoal.Table{NodeID: node, Networks: map[shoal.NetworkID]shoal.Network{}}
 	addNetworks(view, &now)
 	return maps.EqualFunc(sent.Networks, now.Networks, func(shoal.Network, shoal.Network) bool { return true })
 }

@@ -3,6 +3,7 @@ package dispatcher
 import (
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"reflect"
 	"testing"
 
@@ -13,40 +14,44 @@ import (
 	"github.com/shoal-dev/shoal/internal/store/storetest"
 )
 
+func drawAddress(t *rapid.T, first, last byte) netip.Prefix {
+	return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 1, rapid.ByteRange(first, last).Draw(t, "address")}), 24)
+}
+
 // drawObject is a random object of the few that the test works with.
 func drawObject(t *rapid.T) store.Object {
-	id := func(kind string, count int) shoal.ID {
+	id := func(kind string, count int) string {
 		return fmt.Sprint(kind, rapid.IntRange(1, count).Draw(t, kind))
 	}
 	switch rapid.IntRange(0, 10).Draw(t, "kind") {
 	case 0:
-		return &shoal.Node{Meta: shoal.Meta{ID: id("n", 3)}, DataAddr: rapid.SampledFrom([]string{"", "192.0.2.1", "192.0.2.2"}).Draw(t, "addr"),
+		return &shoal.Node{ID: shoal.NodeID(id("n", 3)), DataAddr: rapid.SampledFrom([]netip.Addr{{}, netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")}).Draw(t, "addr"),
 			Status: shoal.NodeStatus{State: rapid.SampledFrom([]shoal.NodeState{shoal.NodeReady, shoal.NodeDown}).Draw(t, "state")}}
 	case 1:
 		network := id("net", 3)
-		n := &shoal.Network{Meta: shoal.Meta{ID: network}, VNI: 4096, Spec: shoal.NetworkSpec{Name: network, Ingress: network == "net1"}}
+		n := &shoal.Network{ID: shoal.NetworkID(network), VNI: 4096, Spec: shoal.NetworkSpec{Name: network, Ingress: network == "net1"}}
 		if rapid.Bool().Draw(t, "encrypted") {
 			n.Spec.Options = map[string]string{shoal.OptionEncrypted: ""}
 		}
 		return n
 	case 10:
-		return &shoal.Cluster{Meta: shoal.Meta{ID: "c"}, TunnelSecret: []byte(rapid.SampledFrom([]string{"one", "two"}).Draw(t, "secret"))}
+		return &shoal.Cluster{ID: "c", TunnelSecret: []byte(rapid.SampledFrom([]string{"one", "two"}).Draw(t, "secret"))}
 	case 2, 3:
-		s := &shoal.Service{Meta: shoal.Meta{ID: id("s", 3)}}
-		s.Spec.Name = s.ID
+		s := &shoal.Service{ID: shoal.ServiceID(id("s", 3))}
+		s.Spec.Name = string(s.ID)
 		for range rapid.IntRange(0, 2).Draw(t, "vips") {
-			s.Endpoint.VIPs = append(s.Endpoint.VIPs, shoal.VIP{NetworkID: id("net", 3), Addr: fmt.Sprintf("10.0.1.%d/24", rapid.IntRange(2, 4).Draw(t, "vip"))})
+			s.Endpoint.VIPs = append(s.Endpoint.VIPs, shoal.VIP{NetworkID: shoal.NetworkID(id("net", 3)), Addr: drawAddress(t, 2, 4)})
 		}
 		if rapid.Bool().Draw(t, "published") {
 			s.Endpoint.Ports = []shoal.Port{{Protocol: shoal.TCP, Target: 80, Published: 8080, Mode: shoal.PublishIngress}}
 		}
 		return s
 	default:
-		task := &shoal.Task{Meta: shoal.Meta{ID: id("t", 6)}, NodeID: id("n", 3), ServiceID: id("s", 3)}
+		task := &shoal.Task{ID: shoal.TaskID(id("t", 6)), NodeID: shoal.NodeID(id("n", 3)), ServiceID: shoal.ServiceID(id("s", 3))}
 		task.DesiredState = rapid.SampledFrom([]shoal.TaskState{shoal.TaskRunning, shoal.TaskShutdown}).Draw(t, "desired")
 		task.Status.State = rapid.SampledFrom([]shoal.TaskState{shoal.TaskPending, shoal.TaskAssigned, shoal.TaskRunning, shoal.TaskFailed}).Draw(t, "observed")
-		for _, network := range rapid.SliceOfNDistinct(rapid.SampledFrom([]shoal.ID{"net1", "net2", "net3"}), 0, 2, rapid.ID).Draw(t, "networks") {
-			task.Networks = append(task.Networks, shoal.TaskNetwork{NetworkID: network, Addresses: []string{fmt.Sprintf("10.0.1.%d/24", rapid.IntRange(10, 20).Draw(t, "addr"))}})
+		for _, network := range rapid.SliceOfNDistinct(rapid.SampledFrom([]shoal.NetworkID{"net1", "net2", "net3"}), 0, 2, rapid.ID).Draw(t, "networks") {
+			task.Networks = append(task.Networks, shoal.TaskNetwork{NetworkID: network, Addresses: []netip.Prefix{drawAddress(t, 10, 20)}})
 		}
 		return task
 	}
@@ -62,7 +67,7 @@ func TestDeltasFollowTheStore(t *testing.T) {
 		var agent shoal.Table
 		for range rapid.IntRange(1, 25).Draw(rt, "steps") {
 			o := drawObject(rt)
-			change := store.Change{Kind: store.KindOf(o), ID: o.Head().ID, Old: view.Get(store.KindOf(o), o.Head().ID)}
+			change := store.Change{Kind: store.KindOf(o), ID: o.ObjectID(), Old: view.Get(store.KindOf(o), o.ObjectID())}
 			if change.Old != nil && rapid.IntRange(0, 3).Draw(rt, "delete") == 0 {
 				view = view.With(store.Changes{Deletes: []store.Object{o}})
 			} else {

@@ -14,13 +14,13 @@ const reachLimit = 5 * time.Second
 
 // awaited is a tunnel that an agent was asked for.
 type awaited struct {
-	node shoal.ID
+	node shoal.NodeID
 	open chan *rpc.Tunnel // capacity 1
 }
 
 // Reach opens a connection to a node's API: the node's agent calls back, so that a node need not be reachable itself.
-func (d *Dispatcher) Reach(ctx context.Context, node shoal.ID) (*rpc.Tunnel, error) {
-	id, wanted := shoal.NewID(), &awaited{node, make(chan *rpc.Tunnel, 1)}
+func (d *Dispatcher) Reach(ctx context.Context, node shoal.NodeID) (*rpc.Tunnel, error) {
+	id, wanted := shoal.NewID[string](), &awaited{node, make(chan *rpc.Tunnel, 1)}
 	d.mu.Lock()
 	s := d.sessions[node]
 	if s == nil {

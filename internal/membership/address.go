@@ -28,70 +28,70 @@ func (invalid) Unwrap() error   { return errdefs.ErrInvalidArgument }
 func plainInvalid(text string) error { return invalid(text) }
 
 // listenAddress completes --listen-addr: "IP[:port]" or "INTERFACE[:port]".
-func listenAddress(text string) (string, error) {
+func listenAddress(text string) (netip.AddrPort, error) {
 	if text == "" {
 		text = "0.0.0.0"
 	}
 	host, port, err := splitPort(text, rpc.DefaultPort)
 	if err != nil {
-		return "", errBadListen
+		return netip.AddrPort{}, errBadListen
 	}
 	ip, err := resolve(host)
 	if err != nil {
-		return "", errBadListen
+		return netip.AddrPort{}, errBadListen
 	}
-	return net.JoinHostPort(ip.String(), port), nil
+	return netip.AddrPortFrom(ip, port), nil
 }
 
 // advertiseAddress completes --advertise-addr; without one, the host's only address is taken, or the one it listens on.
-func advertiseAddress(text, listen string) (ip netip.Addr, port string, err error) {
-	listenHost, listenPort, _ := net.SplitHostPort(listen)
+func advertiseAddress(text string, listen netip.AddrPort) (netip.AddrPort, error) {
 	if text == "" {
-		if ip, err := netip.ParseAddr(listenHost); err == nil && !ip.IsUnspecified() {
-			return ip, listenPort, nil
+		if !listen.Addr().IsUnspecified() {
+			return listen, nil
 		}
 		ip, err := onlyAddress()
-		return ip, listenPort, err
+		return netip.AddrPortFrom(ip, listen.Port()), err
 	}
-	defaultPort, _ := strconv.Atoi(listenPort)
-	host, port, err := splitPort(text, defaultPort)
+	host, port, err := splitPort(text, listen.Port())
 	if err != nil {
-		return ip, "", errBadAdvertise
+		return netip.AddrPort{}, errBadAdvertise
 	}
-	ip, err = resolve(host)
+	ip, err := resolve(host)
 	if err != nil || ip.IsUnspecified() {
-		return ip, "", errBadAdvertise
+		return netip.AddrPort{}, errBadAdvertise
 	}
-	return ip, port, nil
+	return netip.AddrPortFrom(ip, port), nil
 }
 
-// dataPathAddress completes --data-path-addr; empty stays empty.
-func dataPathAddress(text string) (string, error) {
+// dataPathAddress reads --data-path-addr; without one the result is not valid.
+func dataPathAddress(text string) (netip.Addr, error) {
 	if text == "" {
-		return "", nil
+		return netip.Addr{}, nil
 	}
 	ip, err := resolve(text)
 	if err != nil || ip.IsUnspecified() {
-		return "", errBadDataPath
+		return netip.Addr{}, errBadDataPath
 	}
-	return ip.String(), nil
+	return ip, nil
 }
 
-func splitPort(text string, defaultPort int) (host, port string, err error) {
+// splitPort takes "host", "host:port" or an IPv6 address with or without brackets apart.
+func splitPort(text string, defaultPort uint16) (host string, port uint16, err error) {
 	if ip, err := netip.ParseAddr(strings.Trim(text, "[]")); err == nil {
-		return ip.String(), strconv.Itoa(defaultPort), nil
+		return ip.String(), defaultPort, nil
 	}
 	if !strings.Contains(text, ":") {
-		return text, strconv.Itoa(defaultPort), nil
+		return text, defaultPort, nil
 	}
-	host, port, err = net.SplitHostPort(text)
+	host, number, err := net.SplitHostPort(text)
 	if err != nil {
-		return "", "", err
+		return "", 0, err
 	}
-	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-		return "", "", fmt.Errorf("invalid port %q", port)
+	n, err := strconv.ParseUint(number, 10, 16)
+	if err != nil || n == 0 {
+		return "", 0, fmt.Errorf("invalid port %q", number)
 	}
-	return host, port, nil
+	return host, uint16(n), nil
 }
 
 // resolve reads an IP address or takes an interface's first one, IPv4 before IPv6.

@@ -23,9 +23,9 @@ type Admission struct {
 // Members adds managers to the replicated store and removes them.
 type Members interface {
 	// Add makes room for a new member and gives all members' peer URLs, by node. The member has no vote until it has caught up.
-	Add(ctx context.Context, node shoal.ID, peerURL string) (map[shoal.ID]string, error)
+	Add(ctx context.Context, node shoal.NodeID, peerURL string) (map[shoal.NodeID]string, error)
 	// Remove takes a node's member out. A node that is no member is removed already.
-	Remove(ctx context.Context, node shoal.ID) error
+	Remove(ctx context.Context, node shoal.NodeID) error
 	// List gives all members, RemoveMember takes one out, and Promote gives a learner its vote.
 	List(ctx context.Context) ([]Member, error)
 	RemoveMember(ctx context.Context, id string) error
@@ -75,11 +75,11 @@ func (a *Admission) Join(ctx context.Context, req *rpc.JoinRequest) (*rpc.Certif
 		availability = shoal.AvailabilityActive
 	}
 	addr := rpc.CallerOf(ctx).Addr
-	if req.AdvertiseAddr != "" {
+	if req.AdvertiseAddr.IsValid() {
 		addr = req.AdvertiseAddr
 	}
 	node := &shoal.Node{
-		Meta:        shoal.Meta{ID: shoal.NewID()},
+		ID:          shoal.NewID[shoal.NodeID](),
 		Spec:        shoal.NodeSpec{Role: role, Availability: availability},
 		Role:        role,
 		Description: shoal.NodeDescription{Hostname: req.Hostname},
@@ -100,7 +100,7 @@ func (a *Admission) Join(ctx context.Context, req *rpc.JoinRequest) (*rpc.Certif
 	return reply, nil
 }
 
-func (a *Admission) certify(view store.View, node shoal.ID, role shoal.NodeRole, csr []byte) (*rpc.CertificateReply, error) {
+func (a *Admission) certify(view store.View, node shoal.NodeID, role shoal.NodeRole, csr []byte) (*rpc.CertificateReply, error) {
 	cluster := view.Cluster()
 	root, err := issuingRoot(cluster)
 	if err != nil {

@@ -40,7 +40,7 @@ func TestCertificatesAreTrustedByEveryEarlierRoot(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		cluster := &shoal.Cluster{Meta: shoal.Meta{ID: "c"}, RootCA: first.CertPEM, RootKey: first.KeyPEM}
+		cluster := &shoal.Cluster{ID: "c", RootCA: first.CertPEM, RootKey: first.KeyPEM}
 		roots := []*ca.Root{first}
 		for range rapid.IntRange(0, 3).Draw(t, "rotations") {
 			if err := RotateRoot(cluster); err != nil {

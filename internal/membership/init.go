@@ -20,7 +20,7 @@ type InitRequest struct {
 	AdvertiseAddr   string
 	DataPathAddr    string
 	DataPathPort    uint32
-	DefaultAddrPool []string
+	DefaultAddrPool []netip.Prefix
 	SubnetSize      uint32
 	ForceNew        bool
 	Availability    shoal.Availability
@@ -28,7 +28,7 @@ type InitRequest struct {
 }
 
 // Init makes the node the first manager of a new cluster and gives its ID.
-func (m *Membership) Init(ctx context.Context, req InitRequest) (shoal.ID, error) {
+func (m *Membership) Init(ctx context.Context, req InitRequest) (shoal.NodeID, error) {
 	m.op.Lock()
 	defer m.op.Unlock()
 	if req.ForceNew {
@@ -41,7 +41,7 @@ func (m *Membership) Init(ctx context.Context, req InitRequest) (shoal.ID, error
 	if err != nil {
 		return "", err
 	}
-	state.Managers = []string{net.JoinHostPort(state.AdvertiseAddr, state.Port)}
+	state.Managers = []string{state.nodeAddr()}
 	if err := checkInit(&req); err != nil {
 		return "", err
 	}
@@ -144,7 +144,7 @@ func (m *Membership) found(req InitRequest, state State) (*foundation, error) {
 	if err != nil {
 		return nil, err
 	}
-	id := shoal.NewID()
+	id := shoal.NewID[shoal.NodeID]()
 	cert, err := root.Sign(csr, id, cluster.ID, shoal.RoleManager, Expiry(cluster))
 	if err != nil {
 		return nil, err
@@ -165,16 +165,16 @@ func (m *Membership) found(req InitRequest, state State) (*foundation, error) {
 		identity: identity,
 		cluster:  cluster,
 		node: &shoal.Node{
-			Meta:        shoal.Meta{ID: id},
+			ID:          id,
 			Spec:        shoal.NodeSpec{Role: shoal.RoleManager, Availability: availability},
 			Role:        shoal.RoleManager,
 			Description: shoal.NodeDescription{Hostname: m.cfg.Hostname},
 			Status:      shoal.NodeStatus{State: shoal.NodeUnknown, Addr: state.AdvertiseAddr},
 			DataAddr:    state.DataPathAddr,
-			Manager:     &shoal.ManagerStatus{Addr: net.JoinHostPort(state.AdvertiseAddr, state.Port), PeerURL: peerURL},
+			Manager:     &shoal.ManagerStatus{Addr: state.nodeAddr(), PeerURL: peerURL},
 		},
 		ingress: &shoal.Network{
-			Meta: shoal.Meta{ID: shoal.NewID()},
+			ID:   shoal.NewID[shoal.NetworkID](),
 			Spec: shoal.NetworkSpec{Name: shoal.IngressName, Driver: shoal.DriverOverlay, Scope: shoal.ScopeSwarm, Ingress: true},
 		},
 	}, nil
@@ -194,7 +194,7 @@ func newCluster(req InitRequest, root *ca.Root) (*shoal.Cluster, error) {
 		spec.Name = shoal.ClusterName
 	}
 	cluster := &shoal.Cluster{
-		Meta: shoal.Meta{ID: shoal.NewID()}, Spec: spec, RootCA: root.CertPEM, RootKey: root.KeyPEM,
+		ID: shoal.NewID[shoal.ClusterID](), Spec: spec, RootCA: root.CertPEM, RootKey: root.KeyPEM,
 		Tokens:          shoal.JoinTokens{Worker: worker, Manager: manager},
 		DefaultAddrPool: req.DefaultAddrPool, SubnetSize: req.SubnetSize, DataPathPort: req.DataPathPort,
 	}
@@ -225,14 +225,10 @@ func checkInit(req *InitRequest) error {
 		req.SubnetSize = 24
 	}
 	if len(req.DefaultAddrPool) == 0 {
-		req.DefaultAddrPool = []string{"10.0.0.0/8"}
+		req.DefaultAddrPool = []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{10}), 8)}
 	}
 	for _, pool := range req.DefaultAddrPool {
-		p, err := netip.ParsePrefix(pool)
-		switch {
-		case err != nil:
-			return plainInvalid(fmt.Sprintf("invalid DefaultAddrPool: %v", err))
-		case int(req.SubnetSize) < p.Bits():
+		if int(req.SubnetSize) < pool.Bits() {
 			return plainInvalid(fmt.Sprintf("invalid CIDR: %q. Subnet size is too small for pool: %d", pool, req.SubnetSize))
 		}
 	}
@@ -254,11 +250,11 @@ func CheckSpec(spec shoal.ClusterSpec) error {
 }
 
 func newState(listen, advertise, dataPath string) (State, error) {
-	listen, err := listenAddress(listen)
+	listenAddr, err := listenAddress(listen)
 	if err != nil {
 		return State{}, err
 	}
-	ip, port, err := advertiseAddress(advertise, listen)
+	addr, err := advertiseAddress(advertise, listenAddr)
 	if err != nil {
 		return State{}, err
 	}
@@ -266,7 +262,7 @@ func newState(listen, advertise, dataPath string) (State, error) {
 	if err != nil {
 		return State{}, err
 	}
-	return State{AdvertiseAddr: ip.String(), ListenAddr: listen, Port: port, DataPathAddr: data}, nil
+	return State{AdvertiseAddr: addr.Addr(), ListenAddr: listenAddr, Port: strconv.Itoa(int(addr.Port())), DataPathAddr: data}, nil
 }
 
 func nextPort(host, port string) (string, error) {

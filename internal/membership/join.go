@@ -4,9 +4,9 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
-	"net"
 	"os"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/shoal-dev/shoal/internal/ca"
@@ -48,17 +48,16 @@ func (m *Membership) Join(ctx context.Context, req JoinRequest) error {
 	if err != nil {
 		return err
 	}
-	_, port, _ := net.SplitHostPort(listen)
-	state := State{ListenAddr: listen, Port: port}
+	state := State{ListenAddr: listen, Port: strconv.Itoa(int(listen.Port()))}
 	if state.DataPathAddr, err = dataPathAddress(req.DataPathAddr); err != nil {
 		return err
 	}
 	if req.AdvertiseAddr != "" {
-		ip, port, err := advertiseAddress(req.AdvertiseAddr, listen)
+		addr, err := advertiseAddress(req.AdvertiseAddr, listen)
 		if err != nil {
 			return err
 		}
-		state.AdvertiseAddr, state.Port = ip.String(), port
+		state.AdvertiseAddr, state.Port = addr.Addr(), strconv.Itoa(int(addr.Port()))
 	}
 	m.setPending(true)
 	defer m.setPending(false)
@@ -161,7 +160,7 @@ func (m *Membership) becomeMember(ctx context.Context) error {
 	var reply *rpc.MemberReply
 	err = m.askManagers(ctx, func(ctx context.Context, c *rpc.Client) error {
 		var err error
-		reply, err = c.JoinMember(ctx, &rpc.MemberRequest{Addr: net.JoinHostPort(state.AdvertiseAddr, state.Port), PeerURL: peerURL})
+		reply, err = c.JoinMember(ctx, &rpc.MemberRequest{Addr: state.nodeAddr(), PeerURL: peerURL})
 		return err
 	})
 	if err != nil {

@@ -9,6 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
@@ -84,15 +86,22 @@ type Agent interface {
 
 // State is what a node remembers of its cluster besides its identity.
 type State struct {
-	AdvertiseAddr string // IP
-	ListenAddr    string // "IP:port" of the node protocol
-	Port          string // that others reach it at
-	DataPathAddr  string
-	Managers      []string
+	// AdvertiseAddr and Port are where other nodes reach the node protocol.
+	AdvertiseAddr netip.Addr
+	// ListenAddr is where the node serves the node protocol while it is a manager.
+	ListenAddr netip.AddrPort
+	Port       string // decimal
+	// DataPathAddr is where the node's VXLAN packets go; not valid for AdvertiseAddr.
+	DataPathAddr netip.Addr
+	// Managers is where managers serve the node protocol, as last heard: "host:port".
+	Managers []string
 }
 
 // PeerURL is where a manager's store member is reached: the port after that of the node protocol.
-func (s State) PeerURL() (string, error) { return nextPort(s.AdvertiseAddr, s.Port) }
+func (s State) PeerURL() (string, error) { return nextPort(s.AdvertiseAddr.String(), s.Port) }
+
+// nodeAddr is where other nodes reach the node protocol: "host:port".
+func (s State) nodeAddr() string { return net.JoinHostPort(s.AdvertiseAddr.String(), s.Port) }
 
 // Membership is the node's place in a cluster, or its lack of one.
 type Membership struct {
@@ -148,8 +157,8 @@ func plainPrecondition(text string) error { return precondition(text) }
 type Info struct {
 	// State is inactive, pending, active, locked or error.
 	State     string
-	NodeID    shoal.ID
-	NodeAddr  string
+	NodeID    shoal.NodeID
+	NodeAddr  netip.Addr // not valid outside of a cluster
 	IsManager bool
 	Managers  []string
 	Err       string

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"net"
 	"path/filepath"
 	"slices"
 	"time"
@@ -208,7 +207,7 @@ func (m *Membership) askManagers(ctx context.Context, ask func(context.Context, 
 	m.mu.Lock()
 	identity, state := m.identity, m.state
 	m.mu.Unlock()
-	self := net.JoinHostPort(state.AdvertiseAddr, state.Port)
+	self := state.nodeAddr()
 	err := errNoManagers
 	for _, remote := range state.Managers {
 		if remote == self && len(state.Managers) > 1 {

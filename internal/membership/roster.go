@@ -15,7 +15,7 @@ import (
 // could not be finished.
 type Roster struct {
 	Log        *slog.Logger
-	Node       shoal.ID // of this manager
+	Node       shoal.NodeID // of this manager
 	Store      *store.Store
 	Members    Members
 	Leadership Leadership
@@ -102,7 +102,7 @@ func (r *Roster) finishRotation(ctx context.Context, view store.View) {
 	}
 }
 
-func (r *Roster) remove(ctx context.Context, node shoal.ID) error {
+func (r *Roster) remove(ctx context.Context, node shoal.NodeID) error {
 	const limit = 10 * time.Second
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()

@@ -26,8 +26,8 @@ func (f *fakeMembers) List(context.Context) ([]membership.Member, error) {
 	return slices.Clone(f.all), nil
 }
 
-func (f *fakeMembers) Remove(ctx context.Context, node shoal.ID) error {
-	return f.RemoveMember(ctx, node)
+func (f *fakeMembers) Remove(ctx context.Context, node shoal.NodeID) error {
+	return f.RemoveMember(ctx, string(node))
 }
 
 func (f *fakeMembers) RemoveMember(_ context.Context, id string) error {
@@ -51,17 +51,17 @@ func (f *fakeMembers) has(id string) bool {
 	return slices.ContainsFunc(all, func(m membership.Member) bool { return m.ID == id && !m.Learner })
 }
 
-func managerNode(id shoal.ID, role shoal.NodeRole) *shoal.Node {
+func managerNode(id shoal.NodeID, role shoal.NodeRole) *shoal.Node {
 	return &shoal.Node{
-		Meta: shoal.Meta{ID: id}, Spec: shoal.NodeSpec{Role: role}, Role: shoal.RoleManager,
-		Manager: &shoal.ManagerStatus{PeerURL: "https://" + id},
+		ID: id, Spec: shoal.NodeSpec{Role: role}, Role: shoal.RoleManager,
+		Manager: &shoal.ManagerStatus{PeerURL: string("https://" + id)},
 	}
 }
 
 func TestTheSecretOfEncryptedTrafficIsRenewed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
-		b.put(&shoal.Cluster{Meta: shoal.Meta{ID: "c"}, Spec: shoal.ClusterSpec{Name: shoal.ClusterName}})
+		b.put(&shoal.Cluster{ID: "c", Spec: shoal.ClusterSpec{Name: shoal.ClusterName}})
 		roster := &membership.Roster{Log: slog.New(slog.DiscardHandler), Store: b.store, Members: &fakeMembers{}, Leadership: b.memory}
 		b.background(roster.Run)
 		secretAfter := func(d time.Duration) string {

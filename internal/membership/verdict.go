@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -26,21 +27,21 @@ type Verdicts struct {
 	silence    func(store.View) time.Duration
 
 	mu       sync.Mutex // guards all below
-	sessions map[shoal.ID]int
-	lost     map[shoal.ID]time.Time // nodes without a session: when they were last heard of
-	wake     chan struct{}          // capacity 1
+	sessions map[shoal.NodeID]int
+	lost     map[shoal.NodeID]time.Time // nodes without a session: when they were last heard of
+	wake     chan struct{}              // capacity 1
 }
 
 // NewVerdicts makes the judge; Run lets it judge.
 func NewVerdicts(log *slog.Logger, s *store.Store, leadership Leadership, silence func(store.View) time.Duration) *Verdicts {
 	return &Verdicts{
 		log: log, store: s, leadership: leadership, silence: silence,
-		sessions: map[shoal.ID]int{}, lost: map[shoal.ID]time.Time{}, wake: make(chan struct{}, 1),
+		sessions: map[shoal.NodeID]int{}, lost: map[shoal.NodeID]time.Time{}, wake: make(chan struct{}, 1),
 	}
 }
 
 // Up records that a node has a session, and writes the verdict.
-func (v *Verdicts) Up(ctx context.Context, id shoal.ID, addr string) error {
+func (v *Verdicts) Up(ctx context.Context, id shoal.NodeID, addr netip.Addr) error {
 	v.mu.Lock()
 	v.sessions[id]++
 	delete(v.lost, id)
@@ -50,7 +51,7 @@ func (v *Verdicts) Up(ctx context.Context, id shoal.ID, addr string) error {
 }
 
 // Lost records that a node's session is over.
-func (v *Verdicts) Lost(id shoal.ID, lastHeard time.Time) {
+func (v *Verdicts) Lost(id shoal.NodeID, lastHeard time.Time) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.sessions[id]--; v.sessions[id] <= 0 {
@@ -124,7 +125,7 @@ func (v *Verdicts) watch(ctx context.Context, epoch uint64, turned <-chan struct
 }
 
 // due takes the nodes whose time is over, and tells when the next one's is.
-func (v *Verdicts) due() (due []shoal.ID, next time.Time) {
+func (v *Verdicts) due() (due []shoal.NodeID, next time.Time) {
 	silence := v.silence(v.store.View())
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -142,14 +143,14 @@ func (v *Verdicts) due() (due []shoal.ID, next time.Time) {
 	return due, next
 }
 
-func (v *Verdicts) judge(ctx context.Context, epoch uint64, id shoal.ID, status shoal.NodeStatus) error {
+func (v *Verdicts) judge(ctx context.Context, epoch uint64, id shoal.NodeID, status shoal.NodeStatus) error {
 	return v.store.Update(ctx, func(view store.View) (store.Changes, error) {
 		changes := store.Changes{Fence: epoch}
 		node := view.Node(id)
 		if node == nil {
 			return changes, nil
 		}
-		if status.Addr == "" {
+		if !status.Addr.IsValid() {
 			status.Addr = node.Status.Addr
 		}
 		if n := *node; n.Status != status {

@@ -3,6 +3,7 @@ package membership_test
 import (
 	"context"
 	"log/slog"
+	"net/netip"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -26,8 +27,8 @@ type bench struct {
 func newBench(t *testing.T) *bench {
 	b := &bench{t: t, memory: store.NewMemory()}
 	b.store = storetest.Open(t, b.memory)
-	b.put(&shoal.Node{Meta: shoal.Meta{ID: "a"}, Status: shoal.NodeStatus{State: shoal.NodeReady}})
-	b.put(&shoal.Node{Meta: shoal.Meta{ID: "b"}, Status: shoal.NodeStatus{State: shoal.NodeReady}})
+	b.put(&shoal.Node{ID: "a", Status: shoal.NodeStatus{State: shoal.NodeReady}})
+	b.put(&shoal.Node{ID: "b", Status: shoal.NodeStatus{State: shoal.NodeReady}})
 	b.verdicts = membership.NewVerdicts(slog.New(slog.DiscardHandler), b.store, b.memory, func(store.View) time.Duration { return silence })
 	b.background(b.verdicts.Run)
 	return b
@@ -51,9 +52,9 @@ func (b *bench) put(o store.Object) {
 	}
 }
 
-func (b *bench) up(id shoal.ID) {
+func (b *bench) up(id shoal.NodeID) {
 	b.t.Helper()
-	if err := b.verdicts.Up(b.t.Context(), id, "10.0.0.1"); err != nil {
+	if err := b.verdicts.Up(b.t.Context(), id, netip.MustParseAddr("10.0.0.1")); err != nil {
 		b.t.Fatal(err)
 	}
 }
@@ -64,7 +65,7 @@ func (b *bench) after(d time.Duration, a, other shoal.NodeState) {
 	timer := time.NewTimer(d)
 	<-timer.C
 	synctest.Wait()
-	for id, want := range map[shoal.ID]shoal.NodeState{"a": a, "b": other} {
+	for id, want := range map[shoal.NodeID]shoal.NodeState{"a": a, "b": other} {
 		if got := b.store.View().Node(id).Status.State; got != want {
 			b.t.Errorf("node %s is %s, want %s", id, got, want)
 		}

@@ -16,19 +16,21 @@ type staleAttacher struct {
 	stale shoal.Table
 }
 
-func (a *staleAttacher) Attach(_ context.Context, network, _ string, _ netip.Addr, _ []string) (shoal.TaskNetwork, shoal.ID, error) {
-	return shoal.TaskNetwork{NetworkID: network, Addresses: []string{"10.0.1.50/24"}}, "attachment", nil
+func (a *staleAttacher) Attach(_ context.Context, network, _ string, _ netip.Addr, _ []string) (shoal.TaskNetwork, shoal.TaskID, error) {
+	return shoal.TaskNetwork{NetworkID: shoal.NetworkID(network), Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.1.50/24")}}, "attachment", nil
 }
 
-func (a *staleAttacher) Detach(ctx context.Context, _ shoal.ID) error { return a.n.Apply(ctx, a.stale) }
+func (a *staleAttacher) Detach(ctx context.Context, _ shoal.TaskID) error {
+	return a.n.Apply(ctx, a.stale)
+}
 
 func TestTableMadeBeforeAnAttachmentDoesNotTakeItsNetwork(t *testing.T) {
 	c := newCluster(t, 1)
 	n := c.nodes[0]
 	c.push(t)
 	with, without := c.table, c.table
-	with.NodeID, without.NodeID = n.id, n.id
-	without.Networks = map[string]shoal.Network{"ingressid": c.table.Networks["ingressid"]}
+	with.NodeID, without.NodeID = shoal.NodeID(n.id), shoal.NodeID(n.id)
+	without.Networks = map[shoal.NetworkID]shoal.Network{"ingressid": c.table.Networks["ingressid"]}
 	n.Networks.cfg.Attacher = &staleAttacher{n, without}
 	id := strings.Repeat("e", 64)
 	for range 3 {

@@ -66,10 +66,10 @@ func address6(t *testing.T, ns *netnstest.NS, cidr string) {
 
 func newCluster(t *testing.T, count int) *testCluster {
 	c := &testCluster{underlay: netnstest.NewUnderlay(t), client: netnstest.New(t)}
-	c.table = shoal.Table{DataPathPort: 4789, Peers: map[string]shoal.Peer{}, Services: map[string]shoal.ServiceEntry{}, Endpoints: map[string]shoal.Endpoint{},
-		Networks: map[string]shoal.Network{
-			"ingressid": {Meta: shoal.Meta{ID: "ingressid"}, VNI: 4096, Spec: shoal.NetworkSpec{Name: "ingress", Ingress: true, Driver: "overlay"}, IPAM: []shoal.Subnet{{Subnet: "10.0.0.0/24"}, {Subnet: "fd00::/64"}}},
-			"netid":     {Meta: shoal.Meta{ID: "netid"}, VNI: 4097, Spec: shoal.NetworkSpec{Name: "net", Driver: "overlay", EnableIPv6: true}, IPAM: []shoal.Subnet{{Subnet: "10.0.1.0/24"}, {Subnet: "fd00:1::/64"}}},
+	c.table = shoal.Table{DataPathPort: 4789, Peers: map[shoal.NodeID]shoal.Peer{}, Services: map[shoal.ServiceID]shoal.ServiceEntry{}, Endpoints: map[shoal.EndpointKey]shoal.Endpoint{},
+		Networks: map[shoal.NetworkID]shoal.Network{
+			"ingressid": {ID: "ingressid", VNI: 4096, Spec: shoal.NetworkSpec{Name: "ingress", Ingress: true, Driver: "overlay"}, IPAM: []shoal.Subnet{{Subnet: netip.MustParsePrefix("10.0.0.0/24")}, {Subnet: netip.MustParsePrefix("fd00::/64")}}},
+			"netid":     {ID: "netid", VNI: 4097, Spec: shoal.NetworkSpec{Name: "net", Driver: "overlay", EnableIPv6: true}, IPAM: []shoal.Subnet{{Subnet: netip.MustParsePrefix("10.0.1.0/24")}, {Subnet: netip.MustParsePrefix("fd00:1::/64")}}},
 		}}
 	for i := range count {
 		n := &node{ns: netnstest.New(t), id: fmt.Sprint("n", i), addr: netip.AddrFrom4([4]byte{10, 77, 0, byte(11 + i)})}
@@ -84,7 +84,7 @@ func newCluster(t *testing.T, count int) *testCluster {
 		n.start(t)
 		t.Cleanup(func() { n.clear(t) })
 		c.nodes = append(c.nodes, n)
-		c.table.Peers[n.id] = shoal.Peer{NodeID: n.id, DataAddr: n.addr, IngressAddr: netip.AddrFrom4([4]byte{10, 0, 0, byte(241 + i)}),
+		c.table.Peers[shoal.NodeID(n.id)] = shoal.Peer{NodeID: shoal.NodeID(n.id), DataAddr: n.addr, IngressAddr: netip.AddrFrom4([4]byte{10, 0, 0, byte(241 + i)}),
 			IngressAddr6: netip.MustParseAddr(fmt.Sprintf("fd00::%d", 241+i)), HostAddrs6: []netip.Addr{netip.MustParseAddr(fmt.Sprintf("fd77::%d", 11+i))}, ProbeAddr: netip.AddrPortFrom(n.addr, 7946)}
 	}
 	c.underlay.Plug(t, c.client, clientAddr.String()+"/24")
@@ -126,7 +126,7 @@ func (c *testCluster) push(t *testing.T) {
 	c.table.Version++
 	for _, n := range c.nodes {
 		table := c.table
-		table.NodeID = n.id
+		table.NodeID = shoal.NodeID(n.id)
 		if err := n.Apply(t.Context(), table); err != nil {
 			t.Fatal(err)
 		}
@@ -148,11 +148,11 @@ func (c *testCluster) task(t *testing.T, service string, on int, slot int) (ente
 	c.table.Endpoints = maps.Clone(c.table.Endpoints)
 	for network, addrs := range map[string][2]netip.Prefix{"netid": {inNet, inNet6}, "ingressid": {onMesh, onMesh6}} {
 		addr := addrs[0]
-		e := shoal.Endpoint{TaskID: id, NetworkID: network, NodeID: n.id, ServiceID: service, Name: name, Slot: uint64(slot), Addr: addr, Addr6: addrs[1],
+		e := shoal.Endpoint{TaskID: shoal.TaskID(id), NetworkID: shoal.NetworkID(network), NodeID: shoal.NodeID(n.id), ServiceID: shoal.ServiceID(service), Name: name, Slot: uint64(slot), Addr: addr, Addr6: addrs[1],
 			MAC: dataplane.MAC(addr.Addr()), State: shoal.EndpointReady}
 		c.table.Endpoints[e.Key()] = e
 	}
-	sandbox, err := n.Up(t.Context(), shoal.SandboxSpec{ContainerID: containerID(name), Name: name, Hostname: "h", Mode: "networks", TaskID: id, ServiceID: service,
+	sandbox, err := n.Up(t.Context(), shoal.SandboxSpec{ContainerID: containerID(name), Name: name, Hostname: "h", Mode: "networks", TaskID: shoal.TaskID(id), ServiceID: shoal.ServiceID(service),
 		Endpoints: []shoal.EndpointRequest{{Network: "netid", Addr: inNet.Addr(), Addr6: inNet6.Addr()}}, IngressAddr: onMesh, IngressAddr6: onMesh6})
 	if err != nil {
 		t.Fatal(err)
@@ -232,8 +232,8 @@ func ask(enter func(func() error) error, proto, addr string) (who, saw string, e
 }
 
 func (c *testCluster) service(name, vip string, published uint16) {
-	c.table.Services[name] = shoal.ServiceEntry{ID: name, Name: name, VIPs: map[string]netip.Prefix{"netid": netip.MustParsePrefix(vip + "/24")},
-		VIPs6: map[string]netip.Prefix{"netid": netip.MustParsePrefix("fd00:1::100:" + vip[strings.LastIndex(vip, ".")+1:] + "/64")},
+	c.table.Services[shoal.ServiceID(name)] = shoal.ServiceEntry{ID: shoal.ServiceID(name), Name: name, VIPs: map[shoal.NetworkID]netip.Prefix{"netid": netip.MustParsePrefix(vip + "/24")},
+		VIPs6: map[shoal.NetworkID]netip.Prefix{"netid": netip.MustParsePrefix("fd00:1::100:" + vip[strings.LastIndex(vip, ".")+1:] + "/64")},
 		Ports: []shoal.MeshPort{
 			{Port: shoal.Port{Protocol: shoal.TCP, Target: 80, Published: published}}, {Port: shoal.Port{Protocol: shoal.UDP, Target: 80, Published: published}},
 		}}
@@ -347,7 +347,7 @@ func (c *testCluster) udpMovesOn(t *testing.T, inside func(func() error) error) 
 		setState := func(s shoal.EndpointState) {
 			c.table.Endpoints = maps.Clone(c.table.Endpoints) // tables are values: a pushed one is not changed
 			for k, e := range c.table.Endpoints {
-				if e.TaskID == first {
+				if e.TaskID == shoal.TaskID(first) {
 					e.State = s
 					c.table.Endpoints[k] = e
 				}
@@ -379,7 +379,7 @@ func TestNetworkThatComesBackIsMadeAnew(t *testing.T) {
 		if err := c.nodes[0].Down(t.Context(), id); err != nil {
 			t.Fatal(err)
 		}
-		c.table.Networks = map[string]shoal.Network{"ingressid": all["ingressid"]}
+		c.table.Networks = map[shoal.NetworkID]shoal.Network{"ingressid": all["ingressid"]}
 		c.push(t)
 	}
 }

@@ -2,7 +2,6 @@ package network
 
 import (
 	"fmt"
-	"net/netip"
 
 	"github.com/containerd/errdefs"
 
@@ -42,8 +41,8 @@ func (n *Networks) configuredLocked(spec shoal.NetworkSpec) (shoal.NetworkSpec, 
 // settings are a configuration-only network's subnets: as they were given, since nothing is allocated yet.
 func settings(spec shoal.NetworkSpec) ([]shoal.Subnet, error) {
 	for _, s := range spec.IPAM {
-		if _, err := netip.ParsePrefix(s.Subnet); err != nil {
-			return nil, fmt.Errorf("invalid subnet %s: invalid CIDR block notation%w", s.Subnet, hidden{errdefs.ErrInvalidArgument})
+		if !s.Subnet.IsValid() {
+			return nil, fmt.Errorf("invalid subnet %s: invalid CIDR block notation%w", shoal.TextOf(s.Subnet), hidden{errdefs.ErrInvalidArgument})
 		}
 	}
 	return spec.IPAM, nil

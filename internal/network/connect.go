@@ -20,7 +20,7 @@ func (n *Networks) Connect(ctx context.Context, containerID string, req shoal.En
 	defer b.op.Unlock()
 	n.mu.Lock()
 	for _, e := range b.Endpoints {
-		if e.Info.Network == req.Network || e.Info.NetworkID == req.Network {
+		if e.Info.Network == req.Network || string(e.Info.NetworkID) == req.Network {
 			n.mu.Unlock()
 			return shoal.EndpointInfo{}, fmt.Errorf("endpoint with name %s already exists in network %s%w", b.Spec.Name, e.Info.Network, hidden{errdefs.ErrPermissionDenied})
 		}
@@ -42,7 +42,7 @@ func (n *Networks) Connect(ctx context.Context, containerID string, req shoal.En
 	if err != nil {
 		return shoal.EndpointInfo{}, errors.Join(err, n.removeEndpoint(context.WithoutCancel(ctx), b, added))
 	}
-	n.publish("connect", added.Info.NetworkID, added.Info.Network, driverOf(added), containerID)
+	n.publish("connect", string(added.Info.NetworkID), added.Info.Network, driverOf(added), containerID)
 	return added.Info, nil
 }
 
@@ -56,7 +56,7 @@ func (n *Networks) Disconnect(ctx context.Context, containerID, network string, 
 		return fmt.Errorf("container %s is not connected to network %s%w", containerID, network, hidden{errdefs.ErrPermissionDenied})
 	}
 	defer b.op.Unlock()
-	i := slices.IndexFunc(b.Endpoints, func(e *endpoint) bool { return e.Info.Network == network || e.Info.NetworkID == network })
+	i := slices.IndexFunc(b.Endpoints, func(e *endpoint) bool { return e.Info.Network == network || string(e.Info.NetworkID) == network })
 	if i < 0 {
 		if force {
 			return nil
@@ -67,7 +67,7 @@ func (n *Networks) Disconnect(ctx context.Context, containerID, network string, 
 	if err := n.removeEndpoint(ctx, b, e); err != nil {
 		return err
 	}
-	n.publish("disconnect", e.Info.NetworkID, e.Info.Network, driverOf(e), containerID)
+	n.publish("disconnect", string(e.Info.NetworkID), e.Info.Network, driverOf(e), containerID)
 	return nil
 }
 

@@ -74,7 +74,7 @@ func (n *Networks) inWords(parts []string) []string {
 	names := map[string]string{"ingress": "routing mesh (device, forwarding entries, routes or routing rules)", "ports": "published ports (nftables rules)",
 		"wire": "encryption (WireGuard interface, address, routes or peers)"}
 	for id, net := range n.table.Networks {
-		names["overlay "+id] = "overlay network " + net.Spec.Name + " (bridge, VXLAN device or forwarding entries)"
+		names["overlay "+string(id)] = "overlay network " + net.Spec.Name + " (bridge, VXLAN device or forwarding entries)"
 	}
 	for id, b := range n.boxes {
 		names["sandbox "+namespaceOf(id)] = "container " + b.Spec.Name + " (interface, address or balancing rules)"

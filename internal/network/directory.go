@@ -16,17 +16,17 @@ type directory struct {
 	ipv6  bool        // the kernel has it; if not, what the table says of it is passed over
 	table shoal.Table // its maps are the directory's own and change
 	// mesh is the ID of the ingress network.
-	mesh  shoal.ID
-	tasks map[shoal.ID]map[string]shoal.Endpoint // the table's endpoints by service and key
-	hosts map[shoal.ID]int                       // how many endpoints each node has
-	wired map[shoal.ID]int                       // how many of them are on encrypted networks
+	mesh  shoal.NetworkID
+	tasks map[shoal.ServiceID]map[shoal.EndpointKey]shoal.Endpoint // the table's endpoints by service and key
+	hosts map[shoal.NodeID]int                                     // how many endpoints each node has
+	wired map[shoal.NodeID]int                                     // how many of them are on encrypted networks
 
-	overlays map[shoal.ID]*overlay
+	overlays map[shoal.NetworkID]*overlay
 	ports    dataplane.MeshPorts
 	vias     dataplane.Vias // of tasks of other nodes on the mesh
-	written  map[shoal.ID]entry
+	written  map[shoal.ServiceID]entry
 
-	suspects map[shoal.ID]bool
+	suspects map[shoal.NodeID]bool
 	// locals is where this node's tasks on the mesh are reached, by their ingress addresses.
 	locals map[netip.Addr]netip.Addr
 	names  *names
@@ -40,13 +40,13 @@ type overlay struct {
 
 // entry is what a service's derivation has written.
 type entry struct {
-	vips  map[shoal.ID][]netip.Addr // by network
+	vips  map[shoal.NetworkID][]netip.Addr // by network
 	ports []dataplane.PortKey
 }
 
 func newDirectory(ipv6 bool) directory {
-	d := directory{ipv6: ipv6, tasks: map[shoal.ID]map[string]shoal.Endpoint{}, hosts: map[shoal.ID]int{}, wired: map[shoal.ID]int{}, overlays: map[shoal.ID]*overlay{},
-		written: map[shoal.ID]entry{}, suspects: map[shoal.ID]bool{}, locals: map[netip.Addr]netip.Addr{}, names: newNames()}
+	d := directory{ipv6: ipv6, tasks: map[shoal.ServiceID]map[shoal.EndpointKey]shoal.Endpoint{}, hosts: map[shoal.NodeID]int{}, wired: map[shoal.NodeID]int{}, overlays: map[shoal.NetworkID]*overlay{},
+		written: map[shoal.ServiceID]entry{}, suspects: map[shoal.NodeID]bool{}, locals: map[netip.Addr]netip.Addr{}, names: newNames()}
 	(&shoal.TableDelta{Full: true}).ApplyTo(&d.table)
 	return d
 }
@@ -55,7 +55,7 @@ func newDirectory(ipv6 bool) directory {
 func (d *directory) update(delta *shoal.TableDelta) {
 	// What an endpoint means depends on the peers and networks: they change rarely, and then all is gone through.
 	all := delta.NodeID != d.table.NodeID || len(delta.Networks)+len(delta.RemovedNetworks)+len(delta.Peers)+len(delta.RemovedPeers) > 0
-	changed, services := map[string]bool{}, map[shoal.ID]bool{}
+	changed, services := map[shoal.EndpointKey]bool{}, map[shoal.ServiceID]bool{}
 	mark(changed, delta.Endpoints, delta.RemovedEndpoints)
 	mark(services, delta.Services, delta.RemovedServices)
 	if all {
@@ -83,19 +83,19 @@ func (d *directory) update(delta *shoal.TableDelta) {
 
 // rename gives the tasks of services that have changed the names that they now stand for.
 func (d *directory) rename(delta *shoal.TableDelta) {
-	services := map[shoal.ID]bool{}
+	services := map[shoal.ServiceID]bool{}
 	mark(services, delta.Services, delta.RemovedServices)
 	for id := range services {
 		for key, e := range d.tasks[id] {
-			d.names.set("endpoint "+key, d.endpointNames(e, d.table.Services[id]))
+			d.names.set("endpoint "+string(key), d.endpointNames(e, d.table.Services[id]))
 		}
 	}
 }
 
 // dead is the addresses that a delta will remove and whose nodes do not answer: nobody there has told their clients. They are by network,
 // those on the mesh under "".
-func (d *directory) dead(delta *shoal.TableDelta) map[shoal.ID][]netip.Addr {
-	out := map[shoal.ID][]netip.Addr{}
+func (d *directory) dead(delta *shoal.TableDelta) map[string][]netip.Addr {
+	out := map[string][]netip.Addr{}
 	for _, key := range delta.RemovedEndpoints {
 		e, ok := d.table.Endpoints[key]
 		if !ok || !d.suspects[e.NodeID] {
@@ -105,12 +105,12 @@ func (d *directory) dead(delta *shoal.TableDelta) map[shoal.ID][]netip.Addr {
 		if network == d.mesh {
 			network = ""
 		}
-		out[network] = append(out[network], d.addrsOf(e.Addr, e.Addr6)...)
+		out[string(network)] = append(out[string(network)], d.addrsOf(e.Addr, e.Addr6)...)
 	}
 	return out
 }
 
-func mark[V any](marked map[string]bool, put map[string]V, removed []string) {
+func mark[K comparable, V any](marked map[K]bool, put map[K]V, removed []K) {
 	for key := range put {
 		marked[key] = true
 	}
@@ -129,14 +129,14 @@ func (d *directory) findMesh() {
 }
 
 // derivedFor is what is derived for the network, which may be nothing.
-func (d *directory) derivedFor(network shoal.ID) overlay {
+func (d *directory) derivedFor(network shoal.NetworkID) overlay {
 	if o := d.overlays[network]; o != nil {
 		return *o
 	}
 	return overlay{}
 }
 
-func (d *directory) overlay(network shoal.ID) *overlay {
+func (d *directory) overlay(network shoal.NetworkID) *overlay {
 	o := d.overlays[network]
 	if o == nil {
 		o = &overlay{}
@@ -165,7 +165,7 @@ func addrsOf(prefixes ...netip.Prefix) []netip.Addr {
 }
 
 // withdraw takes back what an endpoint meant, and marks its service.
-func (d *directory) withdraw(key string, services map[shoal.ID]bool) {
+func (d *directory) withdraw(key shoal.EndpointKey, services map[shoal.ServiceID]bool) {
 	e, ok := d.table.Endpoints[key]
 	if !ok {
 		return
@@ -182,14 +182,14 @@ func (d *directory) withdraw(key string, services map[shoal.ID]bool) {
 		delete(d.tasks[e.ServiceID], key)
 	}
 	d.countWired(e, -1)
-	d.names.set("endpoint "+key, nil)
+	d.names.set("endpoint "+string(key), nil)
 	if o.remotes.Len()+o.services.Len() == 0 {
 		delete(d.overlays, e.NetworkID)
 	}
 }
 
 // enter derives what an endpoint means, and marks its service.
-func (d *directory) enter(key string, services map[shoal.ID]bool) {
+func (d *directory) enter(key shoal.EndpointKey, services map[shoal.ServiceID]bool) {
 	e, ok := d.table.Endpoints[key]
 	if !ok {
 		return
@@ -213,12 +213,12 @@ func (d *directory) enter(key string, services map[shoal.ID]bool) {
 	d.countWired(e, 1)
 	if e.ServiceID != "" {
 		if d.tasks[e.ServiceID] == nil {
-			d.tasks[e.ServiceID] = map[string]shoal.Endpoint{}
+			d.tasks[e.ServiceID] = map[shoal.EndpointKey]shoal.Endpoint{}
 		}
 		services[e.ServiceID] = true
 		d.tasks[e.ServiceID][key] = e
 	}
-	d.names.set("endpoint "+key, d.endpointNames(e, d.table.Services[e.ServiceID]))
+	d.names.set("endpoint "+string(key), d.endpointNames(e, d.table.Services[e.ServiceID]))
 }
 
 func hardwareAddr(e shoal.Endpoint) string {
@@ -229,7 +229,7 @@ func hardwareAddr(e shoal.Endpoint) string {
 }
 
 // withdrawService takes back the addresses and ports that a service has no more.
-func (d *directory) withdrawService(id shoal.ID) {
+func (d *directory) withdrawService(id shoal.ServiceID) {
 	old, now := d.written[id], d.entryOf(id)
 	for network, vips := range old.vips {
 		o := d.overlay(network)
@@ -250,9 +250,9 @@ func (d *directory) withdrawService(id shoal.ID) {
 	}
 }
 
-func (d *directory) entryOf(id shoal.ID) entry {
+func (d *directory) entryOf(id shoal.ServiceID) entry {
 	s := d.table.Services[id]
-	e := entry{vips: map[shoal.ID][]netip.Addr{}}
+	e := entry{vips: map[shoal.NetworkID][]netip.Addr{}}
 	for network, vip := range s.VIPs {
 		e.vips[network] = d.addrsOf(vip, s.VIPs6[network])
 	}
@@ -265,13 +265,13 @@ func (d *directory) entryOf(id shoal.ID) entry {
 }
 
 // enterService derives where connections to the service go now, and what it is called.
-func (d *directory) enterService(id shoal.ID) {
+func (d *directory) enterService(id shoal.ServiceID) {
 	s, ok := d.table.Services[id]
 	if !ok {
-		d.names.set("service "+id, nil)
+		d.names.set("service "+string(id), nil)
 		return
 	}
-	d.names.set("service "+id, d.serviceNames(s))
+	d.names.set("service "+string(id), d.serviceNames(s))
 	e := d.entryOf(id)
 	for network, vips := range e.vips {
 		backends := d.backends(id, network)
@@ -288,7 +288,7 @@ func (d *directory) enterService(id shoal.ID) {
 	d.written[id] = e
 }
 
-func (d *directory) setVIP(network shoal.ID, vip netip.Addr, backends []shoal.Endpoint) {
+func (d *directory) setVIP(network shoal.NetworkID, vip netip.Addr, backends []shoal.Endpoint) {
 	v := &dataplane.VIP{Addr: vip}
 	for _, e := range backends {
 		for _, a := range d.addrsOf(e.Addr, e.Addr6) {
@@ -322,7 +322,7 @@ func (d *directory) setPort(port shoal.MeshPort, backends []shoal.Endpoint) {
 
 // backends is where new connections to the service may go on the network, in the order of addresses: its ready endpoints, without those
 // on nodes that do not answer, unless none would be left.
-func (d *directory) backends(service, network shoal.ID) []shoal.Endpoint {
+func (d *directory) backends(service shoal.ServiceID, network shoal.NetworkID) []shoal.Endpoint {
 	var all, trusted []shoal.Endpoint
 	for _, e := range d.tasks[service] {
 		if e.NetworkID != network || e.State != shoal.EndpointReady || !e.Addr.IsValid() {
@@ -341,7 +341,7 @@ func (d *directory) backends(service, network shoal.ID) []shoal.Endpoint {
 }
 
 // suspect puts a new set of suspects into force.
-func (d *directory) suspect(suspects map[shoal.ID]bool) {
+func (d *directory) suspect(suspects map[shoal.NodeID]bool) {
 	before := d.suspects
 	d.suspects = suspects
 	for id, tasks := range d.tasks {

@@ -17,27 +17,27 @@ import (
 
 // drawTable is a random table of few things.
 func drawTable(t *rapid.T) shoal.Table {
-	table := shoal.Table{NodeID: "n1", Peers: map[string]shoal.Peer{}, Networks: map[string]shoal.Network{}, Services: map[string]shoal.ServiceEntry{}, Endpoints: map[string]shoal.Endpoint{}}
+	table := shoal.Table{NodeID: "n1", Peers: map[shoal.NodeID]shoal.Peer{}, Networks: map[shoal.NetworkID]shoal.Network{}, Services: map[shoal.ServiceID]shoal.ServiceEntry{}, Endpoints: map[shoal.EndpointKey]shoal.Endpoint{}}
 	for i := range rapid.IntRange(1, 3).Draw(t, "peers") {
 		id := fmt.Sprint("n", i+1)
-		table.Peers[id] = shoal.Peer{NodeID: id, TunnelAddr: netip.AddrFrom4([4]byte{198, 18, 0, byte(i + 1)}), TunnelKey: rapid.SampledFrom([]string{"", "key"}).Draw(t, "key"),
+		table.Peers[shoal.NodeID(id)] = shoal.Peer{NodeID: shoal.NodeID(id), TunnelAddr: netip.AddrFrom4([4]byte{198, 18, 0, byte(i + 1)}), TunnelKey: rapid.SampledFrom([]string{"", "key"}).Draw(t, "key"),
 			DataAddr: netip.AddrFrom4([4]byte{192, 0, 2, byte(i + 1)}), IngressAddr: netip.AddrFrom4([4]byte{10, 0, 0, byte(240 + i)}),
 			IngressAddr6: netip.MustParseAddr(fmt.Sprintf("fd00::%d", 240+i))}
 	}
 	networks := []string{"mesh", "net", "other"}
 	for _, id := range networks[:rapid.IntRange(1, 3).Draw(t, "networks")] {
-		net := shoal.Network{Meta: shoal.Meta{ID: id}, Spec: shoal.NetworkSpec{Name: id, Ingress: id == "mesh"}}
+		net := shoal.Network{ID: shoal.NetworkID(id), Spec: shoal.NetworkSpec{Name: id, Ingress: id == "mesh"}}
 		if rapid.Bool().Draw(t, "encrypted") {
 			net.Spec.Options = map[string]string{shoal.OptionEncrypted: ""}
 		}
-		table.Networks[id] = net
+		table.Networks[shoal.NetworkID(id)] = net
 	}
 	for i := range rapid.IntRange(0, 3).Draw(t, "services") {
 		id := fmt.Sprint("s", i)
-		s := shoal.ServiceEntry{ID: id, Name: id, VIPs: map[string]netip.Prefix{}, Aliases: map[string][]string{}}
+		s := shoal.ServiceEntry{ID: shoal.ServiceID(id), Name: id, VIPs: map[shoal.NetworkID]netip.Prefix{}, Aliases: map[shoal.NetworkID][]string{}}
 		if rapid.Bool().Draw(t, "vip") {
 			s.VIPs["net"] = netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 1, byte(2 + i)}), 24)
-			s.VIPs6 = map[string]netip.Prefix{"net": netip.MustParsePrefix(fmt.Sprintf("fd00:1::%d/64", 2+i))}
+			s.VIPs6 = map[shoal.NetworkID]netip.Prefix{"net": netip.MustParsePrefix(fmt.Sprintf("fd00:1::%d/64", 2+i))}
 		}
 		if rapid.Bool().Draw(t, "alias") {
 			s.Aliases["net"] = []string{"alias"}
@@ -45,19 +45,19 @@ func drawTable(t *rapid.T) shoal.Table {
 		if rapid.Bool().Draw(t, "published") {
 			s.Ports = []shoal.MeshPort{{Port: shoal.Port{Protocol: shoal.TCP, Target: 80, Published: 8000 + uint16(i)}}}
 		}
-		table.Services[id] = s
+		table.Services[shoal.ServiceID(id)] = s
 	}
 	used := rapid.Permutation([]byte{10, 11, 12, 13, 14, 15}).Draw(t, "addresses")
 	for i := range rapid.IntRange(0, 6).Draw(t, "endpoints") {
 		network := rapid.SampledFrom(networks).Draw(t, "network")
-		e := shoal.Endpoint{TaskID: fmt.Sprint("t", i), NetworkID: network, NodeID: fmt.Sprint("n", rapid.IntRange(1, 3).Draw(t, "node")), Name: fmt.Sprint("task", i),
+		e := shoal.Endpoint{TaskID: shoal.TaskID(fmt.Sprint("t", i)), NetworkID: shoal.NetworkID(network), NodeID: shoal.NodeID(fmt.Sprint("n", rapid.IntRange(1, 3).Draw(t, "node"))), Name: fmt.Sprint("task", i),
 			Addr:  netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(slices.Index(networks, network)), used[i]}), 24),
 			State: rapid.SampledFrom([]shoal.EndpointState{shoal.EndpointReady, shoal.EndpointDraining}).Draw(t, "state")}
 		if rapid.Bool().Draw(t, "IPv6") {
 			e.Addr6 = netip.MustParsePrefix(fmt.Sprintf("fd00:%d::%d/64", slices.Index(networks, network), used[i]))
 		}
 		if rapid.IntRange(0, 3).Draw(t, "of a service") > 0 {
-			e.ServiceID = fmt.Sprint("s", rapid.IntRange(0, 2).Draw(t, "service"))
+			e.ServiceID = shoal.ServiceID(fmt.Sprint("s", rapid.IntRange(0, 2).Draw(t, "service")))
 		}
 		table.Endpoints[e.Key()] = e
 	}
@@ -70,7 +70,7 @@ type derived struct {
 	Services map[string]dataplane.VIP
 	Ports    map[dataplane.PortKey]dataplane.MeshPort
 	Vias     map[netip.Addr]netip.Addr
-	Hosts    map[string]int
+	Hosts    map[shoal.NodeID]int
 	Wired    []shoal.Peer
 	Names    map[string]map[string]dns.Entry
 }
@@ -80,10 +80,10 @@ func (d *directory) all() derived {
 		Vias: maps.Collect(d.vias.All()), Hosts: d.hosts, Wired: d.wiredPeers(), Names: d.names.brought}
 	for id, o := range d.overlays {
 		for a, r := range o.remotes.All() {
-			out.Remotes[id+" "+a.String()] = r
+			out.Remotes[string(id)+" "+a.String()] = r
 		}
 		for a, v := range o.services.All() {
-			out.Services[id+" "+a.String()] = *v
+			out.Services[string(id)+" "+a.String()] = *v
 		}
 	}
 	for key, p := range d.ports.All() {
@@ -100,7 +100,7 @@ func TestChangesAddUpToTheWhole(t *testing.T) {
 		for range rapid.IntRange(1, 6).Draw(t, "steps") {
 			switch rapid.IntRange(0, 4).Draw(t, "what") {
 			case 0:
-				d.suspect(map[string]bool{fmt.Sprint("n", rapid.IntRange(1, 3).Draw(t, "suspect")): true})
+				d.suspect(map[shoal.NodeID]bool{shoal.NodeID(fmt.Sprint("n", rapid.IntRange(1, 3).Draw(t, "suspect"))): true})
 			case 1:
 				d.setLocals(map[netip.Addr]netip.Addr{netip.AddrFrom4([4]byte{10, 0, 0, byte(rapid.IntRange(10, 15).Draw(t, "local"))}): netip.AddrFrom4([4]byte{172, 18, 0, 2})})
 			default:
@@ -122,15 +122,15 @@ func TestChangesAddUpToTheWhole(t *testing.T) {
 func TestWithoutAKeyNothingIsSent(t *testing.T) {
 	addr := func(last byte) netip.Prefix { return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 1, last}), 24) }
 	d := newDirectory(true)
-	table := shoal.Table{NodeID: "n1", Networks: map[string]shoal.Network{
-		"open":   {Meta: shoal.Meta{ID: "open"}},
-		"sealed": {Meta: shoal.Meta{ID: "sealed"}, Spec: shoal.NetworkSpec{Options: map[string]string{shoal.OptionEncrypted: ""}}},
-	}, Peers: map[string]shoal.Peer{}, Endpoints: map[string]shoal.Endpoint{}}
+	table := shoal.Table{NodeID: "n1", Networks: map[shoal.NetworkID]shoal.Network{
+		"open":   {ID: "open"},
+		"sealed": {ID: "sealed", Spec: shoal.NetworkSpec{Options: map[string]string{shoal.OptionEncrypted: ""}}},
+	}, Peers: map[shoal.NodeID]shoal.Peer{}, Endpoints: map[shoal.EndpointKey]shoal.Endpoint{}}
 	for i, key := range []string{"", "", "key"} {
 		id := fmt.Sprint("n", i+1)
-		table.Peers[id] = shoal.Peer{NodeID: id, DataAddr: netip.AddrFrom4([4]byte{192, 0, 2, byte(i + 1)}), TunnelAddr: netip.AddrFrom4([4]byte{198, 18, 0, byte(i + 1)}), TunnelKey: key}
+		table.Peers[shoal.NodeID(id)] = shoal.Peer{NodeID: shoal.NodeID(id), DataAddr: netip.AddrFrom4([4]byte{192, 0, 2, byte(i + 1)}), TunnelAddr: netip.AddrFrom4([4]byte{198, 18, 0, byte(i + 1)}), TunnelKey: key}
 		for _, network := range []string{"open", "sealed"} {
-			e := shoal.Endpoint{TaskID: id, NetworkID: network, NodeID: id, Addr: addr(byte(10 + i)), State: shoal.EndpointReady}
+			e := shoal.Endpoint{TaskID: shoal.TaskID(id), NetworkID: shoal.NetworkID(network), NodeID: shoal.NodeID(id), Addr: addr(byte(10 + i)), State: shoal.EndpointReady}
 			table.Endpoints[e.Key()] = e
 		}
 	}
@@ -141,7 +141,7 @@ func TestWithoutAKeyNothingIsSent(t *testing.T) {
 		"sealed": {addr(12).Addr(): "198.18.0.3"},
 	} {
 		got := map[netip.Addr]string{}
-		for a, r := range d.overlays[network].remotes.All() {
+		for a, r := range d.overlays[shoal.NetworkID(network)].remotes.All() {
 			got[a] = r.VTEP.String()
 		}
 		if !maps.Equal(got, want) {

@@ -74,7 +74,7 @@ func (n *Networks) planWire(self shoal.Peer) *dataplane.Wire {
 	if copy(secret[:], n.table.TunnelSecret) < len(secret) {
 		return nil
 	}
-	w := &dataplane.Wire{Addr: self.TunnelAddr, Range: netip.MustParsePrefix(shoal.TunnelRange), MTU: n.wireMTU(self),
+	w := &dataplane.Wire{Addr: self.TunnelAddr, Range: shoal.TunnelRange(), MTU: n.wireMTU(self),
 		Config: wireguard.Config{Key: n.wireKey, Port: n.wirePort()}}
 	for _, p := range n.wiredPeers() {
 		key, err := wireguard.ParseKey(p.TunnelKey)
@@ -106,7 +106,7 @@ func reachable(p shoal.Peer) bool {
 }
 
 // vtep is where a network's packets for a node go; invalid for nowhere.
-func (d *directory) vtep(network shoal.ID, p shoal.Peer) netip.Addr {
+func (d *directory) vtep(network shoal.NetworkID, p shoal.Peer) netip.Addr {
 	net := d.table.Networks[network]
 	switch {
 	case !net.Encrypted():
@@ -137,7 +137,7 @@ func (n *Networks) checkEncryption(d *shoal.Diagnosis) {
 		d.Problems = append(d.Problems, "WireGuard cannot be asked: "+err.Error())
 	}
 	n.mu.Lock()
-	wired := map[shoal.ID]shoal.Peer{}
+	wired := map[shoal.NodeID]shoal.Peer{}
 	for _, p := range n.wiredPeers() {
 		wired[p.NodeID] = p
 	}

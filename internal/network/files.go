@@ -111,7 +111,9 @@ func (n *Networks) resolvConf(spec shoal.SandboxSpec, endpoints []*endpoint) str
 			options = append(slices.Clone(options), "ndots:0")
 		}
 	case len(spec.DNS.Nameservers) > 0:
-		servers = spec.DNS.Nameservers
+		for _, a := range spec.DNS.Nameservers {
+			servers = append(servers, a.String())
+		}
 	default:
 		for _, a := range host.servers {
 			if !a.IsLoopback() {

@@ -18,19 +18,19 @@ func TestAFurtherSubnetIsReachedBothWays(t *testing.T) {
 	c.push(t)
 
 	for id, subnets := range map[string][]shoal.Subnet{
-		"netid":     {{Subnet: "10.0.1.0/24"}, {Subnet: "10.0.7.0/24"}},
-		"ingressid": {{Subnet: "10.0.0.0/24"}, {Subnet: "10.0.8.0/24"}},
+		"netid":     {{Subnet: netip.MustParsePrefix("10.0.1.0/24")}, {Subnet: netip.MustParsePrefix("10.0.7.0/24")}},
+		"ingressid": {{Subnet: netip.MustParsePrefix("10.0.0.0/24")}, {Subnet: netip.MustParsePrefix("10.0.8.0/24")}},
 	} {
-		grown := c.table.Networks[id]
+		grown := c.table.Networks[shoal.NetworkID(id)]
 		grown.IPAM = subnets
-		c.table.Networks[id] = grown
+		c.table.Networks[shoal.NetworkID(id)] = grown
 	}
 	peer := c.table.Peers["n1"]
 	peer.IngressAddr = netip.MustParseAddr("10.0.8.2")
 	c.table.Peers["n1"] = peer
 	inNet, onMesh := netip.MustParsePrefix("10.0.7.9/24"), netip.MustParsePrefix("10.0.8.9/24")
-	for network, addr := range map[string]netip.Prefix{"netid": inNet, "ingressid": onMesh} {
-		e := shoal.Endpoint{TaskID: "fresh", NetworkID: network, NodeID: "n1", ServiceID: "fresh", Name: "fresh.1", Addr: addr, State: shoal.EndpointReady}
+	for network, addr := range map[shoal.NetworkID]netip.Prefix{"netid": inNet, "ingressid": onMesh} {
+		e := shoal.Endpoint{TaskID: "fresh", NetworkID: shoal.NetworkID(network), NodeID: "n1", ServiceID: "fresh", Name: "fresh.1", Addr: addr, State: shoal.EndpointReady}
 		c.table.Endpoints[e.Key()] = e
 	}
 	c.service("fresh", "10.0.7.2", 8081)

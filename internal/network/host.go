@@ -32,16 +32,16 @@ func (n *Networks) routes() ([]netip.Prefix, error) {
 
 // HostRoutes is the subnets that the node reaches by itself, those of the cluster's networks left out: no new network of the
 // cluster may overlap them.
-func (n *Networks) HostRoutes() ([]string, error) {
+func (n *Networks) HostRoutes() ([]netip.Prefix, error) {
 	all, err := n.routes()
 	if err != nil {
 		return nil, err
 	}
 	table := n.Table()
-	var out []string
+	var out []netip.Prefix
 	for _, route := range all {
-		if !inCluster(table, route) && route.String() != shoal.TunnelRange {
-			out = append(out, route.String())
+		if !inCluster(table, route) && route != shoal.TunnelRange() {
+			out = append(out, route)
 		}
 	}
 	return out, nil
@@ -50,7 +50,7 @@ func (n *Networks) HostRoutes() ([]string, error) {
 func inCluster(table shoal.Table, route netip.Prefix) bool {
 	for _, network := range table.Networks {
 		for _, s := range network.IPAM {
-			if p, err := netip.ParsePrefix(s.Subnet); err == nil && p.Overlaps(route) {
+			if s.Subnet.Overlaps(route) {
 				return true
 			}
 		}
@@ -59,21 +59,21 @@ func inCluster(table shoal.Table, route netip.Prefix) bool {
 }
 
 // HostAddrs6 are the IPv6 addresses of the node, other than on its own networks, that reach beyond its links.
-func (n *Networks) HostAddrs6() ([]string, error) {
+func (n *Networks) HostAddrs6() ([]netip.Addr, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.hostAddrs6Locked()
 }
 
-func (n *Networks) hostAddrs6Locked() ([]string, error) {
+func (n *Networks) hostAddrs6Locked() ([]netip.Addr, error) {
 	own := n.subnetsLocked()
-	var out []string
+	var out []netip.Addr
 	err := n.plane.InNode(func() error {
 		list, err := netlink.AddrList(nil, netlink.FAMILY_V6)
 		for _, a := range list {
 			addr, ok := netip.AddrFromSlice(a.IP)
 			if ok && addr.IsGlobalUnicast() && !overlapsAny(netip.PrefixFrom(addr, addr.BitLen()), own) {
-				out = append(out, addr.String())
+				out = append(out, addr)
 			}
 		}
 		return err

@@ -88,7 +88,7 @@ func TestLocalNetworkWithIPv6(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(net6.IPAM) != 2 || !netip.MustParsePrefix("fd00::/8").Contains(netip.MustParsePrefix(net6.IPAM[1].Subnet).Addr()) {
+	if len(net6.IPAM) != 2 || !netip.MustParsePrefix("fd00::/8").Contains(net6.IPAM[1].Subnet.Addr()) {
 		t.Fatalf("the network has %+v", net6.IPAM)
 	}
 	if _, err := n.Create(ctx, shoal.NetworkSpec{Name: "again", EnableIPv6: true, IPAM: []shoal.Subnet{{Subnet: net6.IPAM[1].Subnet}}}); err == nil {
@@ -102,13 +102,13 @@ func TestLocalNetworkWithIPv6(t *testing.T) {
 		}
 		return box.Endpoints[0], func(f func() error) error { return netnstest.At(box.Netns, f) }
 	}
-	asked := netip.MustParsePrefix(net6.IPAM[1].Subnet).Addr().Next().Next().Next()
+	asked := net6.IPAM[1].Subnet.Addr().Next().Next().Next()
 	a, inA := up("a", asked, shoal.PortBinding{Protocol: shoal.TCP, Target: 80, HostPort: 8080}, shoal.PortBinding{Protocol: shoal.TCP, Target: 80, HostPort: 8081, HostIP: netip.IPv6Unspecified()},
 		shoal.PortBinding{Protocol: shoal.TCP, Target: 80, HostPort: 8082, HostIP: netip.IPv4Unspecified()})
 	_, inB := up("b", netip.Addr{})
 	listen(t, inA, "a")
 	listen(t, c.client.Do, "client")
-	if a.Addr6.Addr() != asked || a.Gateway6 != netip.MustParseAddr(net6.IPAM[1].Gateway) {
+	if a.Addr6.Addr() != asked || a.Gateway6 != net6.IPAM[1].Gateway {
 		t.Errorf("the container has %+v", a)
 	}
 	for _, probe := range []struct {

@@ -1,6 +1,7 @@
 package network
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -50,7 +51,7 @@ type localNetwork struct {
 // subnet6 is the network's IPv6 subnet; nil if it has none. The first of its subnets is always an IPv4 one.
 func (l *localNetwork) subnet6() *shoal.Subnet {
 	for i := range l.IPAM {
-		if p, err := netip.ParsePrefix(l.IPAM[i].Subnet); err == nil && p.Addr().Is6() {
+		if l.IPAM[i].Subnet.Addr().Is6() {
 			return &l.IPAM[i]
 		}
 	}
@@ -63,12 +64,11 @@ func (l *localNetwork) gateway6() netip.Prefix {
 	if s == nil {
 		return netip.Prefix{}
 	}
-	return netip.PrefixFrom(netip.MustParseAddr(s.Gateway), netip.MustParsePrefix(s.Subnet).Bits())
+	return netip.PrefixFrom(s.Gateway, s.Subnet.Bits())
 }
 
 func (l *localNetwork) gateway() netip.Prefix {
-	subnet := netip.MustParsePrefix(l.IPAM[0].Subnet)
-	return netip.PrefixFrom(netip.MustParseAddr(l.IPAM[0].Gateway), subnet.Bits())
+	return netip.PrefixFrom(l.IPAM[0].Gateway, l.IPAM[0].Subnet.Bits())
 }
 
 func (l *localNetwork) bridge() string {
@@ -76,7 +76,7 @@ func (l *localNetwork) bridge() string {
 	case l.Spec.Options[optionBridgeName] != "":
 		return l.Spec.Options[optionBridgeName]
 	default:
-		return "br-" + l.ID[:12]
+		return string("br-" + l.ID[:12])
 	}
 }
 
@@ -118,16 +118,10 @@ func (n *Networks) adopt(net shoal.Network) *localNetwork {
 
 // poolOf is a subnet's addresses, of which the gateway and those that are set aside are taken.
 func poolOf(s shoal.Subnet) *addresses {
-	within := netip.Prefix{}
-	if s.Range != "" {
-		within = netip.MustParsePrefix(s.Range)
-	}
-	pool := newAddresses(netip.MustParsePrefix(s.Subnet), within)
-	pool.used[netip.MustParseAddr(s.Gateway)] = true
+	pool := newAddresses(s.Subnet, s.Range)
+	pool.used[s.Gateway] = true
 	for _, aux := range s.Aux {
-		if a, err := netip.ParseAddr(aux); err == nil {
-			pool.used[a] = true
-		}
+		pool.used[aux] = true
 	}
 	return pool
 }
@@ -178,7 +172,7 @@ func newLocalID() string {
 
 // makeLocked completes the spec, remembers the network and returns it.
 func (n *Networks) makeLocked(spec shoal.NetworkSpec) (*localNetwork, error) {
-	net := shoal.Network{Meta: shoal.Meta{ID: newLocalID(), CreatedAt: time.Now().UTC()}, Spec: spec}
+	net := shoal.Network{ID: shoal.NetworkID(newLocalID()), Meta: shoal.Meta{CreatedAt: time.Now().UTC()}, Spec: spec}
 	if addressed(spec.Driver) {
 		subnet, err := n.subnetLocked(spec)
 		if err != nil {
@@ -198,7 +192,7 @@ func (n *Networks) makeLocked(spec shoal.NetworkSpec) (*localNetwork, error) {
 			return nil, err
 		}
 	}
-	if err := writeJSON(filepath.Join(n.localDir(), net.ID+".json"), net); err != nil {
+	if err := writeJSON(filepath.Join(n.localDir(), string(net.ID)+".json"), net); err != nil {
 		return nil, fmt.Errorf("save network: %w", err)
 	}
 	return n.adopt(net), nil
@@ -208,54 +202,47 @@ func (n *Networks) makeLocked(spec shoal.NetworkSpec) (*localNetwork, error) {
 func (n *Networks) subnetLocked(spec shoal.NetworkSpec) (shoal.Subnet, error) {
 	var s shoal.Subnet
 	for _, asked := range spec.IPAM {
-		if p, err := netip.ParsePrefix(asked.Subnet); asked.Subnet == "" || err == nil && p.Addr().Is4() {
+		if !asked.Subnet.IsValid() || asked.Subnet.Addr().Is4() {
 			s = asked
 			break
 		}
 	}
 	used := n.subnetsLocked()
-	var subnet netip.Prefix
-	var err error
-	if s.Subnet == "" {
+	if !s.Subnet.IsValid() {
 		if routes, err := n.routes(); err == nil {
 			used = append(used, routes...)
 		}
-		if subnet, err = freeSubnet(n.cfg.AddressPools, used); err != nil {
+		var err error
+		if s.Subnet, err = freeSubnet(n.cfg.AddressPools, used); err != nil {
 			return s, err
 		}
-	} else {
-		if subnet, err = netip.ParsePrefix(s.Subnet); err != nil {
-			return s, fmt.Errorf("invalid subnet %s: invalid CIDR block notation%w", s.Subnet, hidden{errdefs.ErrInvalidArgument})
-		}
-		if overlapsAny(subnet, used) {
-			return s, fmt.Errorf("invalid pool request: Pool overlaps with other one on this address space%w", hidden{errdefs.ErrPermissionDenied})
-		}
+	} else if overlapsAny(s.Subnet, used) {
+		return s, fmt.Errorf("invalid pool request: Pool overlaps with other one on this address space%w", hidden{errdefs.ErrPermissionDenied})
 	}
-	return completed(s, subnet)
+	return completed(s)
 }
 
 // subnet6Locked is the same for IPv6, whose subnets are unique local ones unless the user asks for others.
 func (n *Networks) subnet6Locked(spec shoal.NetworkSpec) (shoal.Subnet, error) {
 	used := n.subnetsLocked()
 	for _, asked := range spec.IPAM {
-		p, err := netip.ParsePrefix(asked.Subnet)
-		if err != nil || !p.Addr().Is6() {
+		if !asked.Subnet.Addr().Is6() {
 			continue
 		}
-		if overlapsAny(p, used) {
+		if overlapsAny(asked.Subnet, used) {
 			return asked, fmt.Errorf("invalid pool request: Pool overlaps with other one on this address space%w", hidden{errdefs.ErrPermissionDenied})
 		}
-		return completed(asked, p)
+		return completed(asked)
 	}
-	return completed(shoal.Subnet{}, localSubnet6(used))
+	return completed(shoal.Subnet{Subnet: localSubnet6(used)})
 }
 
-// completed is what was asked for, with the subnet and its gateway.
-func completed(s shoal.Subnet, subnet netip.Prefix) (shoal.Subnet, error) {
-	s.Subnet = subnet.Masked().String()
-	if s.Gateway == "" {
-		s.Gateway = subnet.Masked().Addr().Next().String()
-	} else if gw, err := netip.ParseAddr(s.Gateway); err != nil || !subnet.Contains(gw) {
+// completed is the subnet with its gateway: the one that was asked for, or the subnet's first address.
+func completed(s shoal.Subnet) (shoal.Subnet, error) {
+	s.Subnet = s.Subnet.Masked()
+	if !s.Gateway.IsValid() {
+		s.Gateway = s.Subnet.Addr().Next()
+	} else if !s.Subnet.Contains(s.Gateway) {
 		return s, fmt.Errorf("no matching subnet for gateway %s%w", s.Gateway, hidden{errdefs.ErrInvalidArgument})
 	}
 	return s, nil
@@ -268,13 +255,13 @@ func (n *Networks) subnetsLocked() []netip.Prefix {
 			continue // its subnets are for others
 		}
 		for _, s := range l.IPAM {
-			out = append(out, netip.MustParsePrefix(s.Subnet))
+			out = append(out, s.Subnet)
 		}
 	}
 	for _, net := range n.table.Networks {
 		for _, s := range net.IPAM {
-			if p, err := netip.ParsePrefix(s.Subnet); err == nil {
-				out = append(out, p)
+			if s.Subnet.IsValid() {
+				out = append(out, s.Subnet)
 			}
 		}
 	}
@@ -283,7 +270,7 @@ func (n *Networks) subnetsLocked() []netip.Prefix {
 
 // localLocked finds a network of this node by ID, name or the beginning of an ID.
 func (n *Networks) localLocked(name string) *localNetwork {
-	if l := n.locals[name]; l != nil {
+	if l := n.locals[shoal.NetworkID(name)]; l != nil {
 		return l
 	}
 	var byPrefix *localNetwork
@@ -291,7 +278,7 @@ func (n *Networks) localLocked(name string) *localNetwork {
 		if l.Spec.Name == name {
 			return l
 		}
-		if name != "" && strings.HasPrefix(id, name) {
+		if name != "" && strings.HasPrefix(string(id), name) {
 			byPrefix = l
 		}
 	}
@@ -327,7 +314,7 @@ func (n *Networks) Create(ctx context.Context, spec shoal.NetworkSpec) (shoal.Ne
 	if err := n.converge(ctx); err != nil {
 		return shoal.Network{}, fmt.Errorf("create network %s: %w", spec.Name, err)
 	}
-	n.publish("create", l.ID, spec.Name, spec.Driver, "")
+	n.publish("create", string(l.ID), spec.Name, spec.Driver, "")
 	return l.Network, nil
 }
 
@@ -366,7 +353,7 @@ func (n *Networks) Remove(ctx context.Context, name string) error {
 	l := n.localLocked(name)
 	err := n.removableLocked(l, name)
 	if err == nil {
-		err = os.Remove(filepath.Join(n.localDir(), l.ID+".json"))
+		err = os.Remove(filepath.Join(n.localDir(), string(l.ID)+".json"))
 	}
 	if err == nil {
 		delete(n.locals, l.ID)
@@ -375,7 +362,7 @@ func (n *Networks) Remove(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	n.publish("destroy", l.ID, l.Spec.Name, l.Spec.Driver, "")
+	n.publish("destroy", string(l.ID), l.Spec.Name, l.Spec.Driver, "")
 	return n.converge(ctx)
 }
 
@@ -423,16 +410,18 @@ func (n *Networks) List() []shoal.Network {
 	for _, net := range n.table.Networks {
 		out = append(out, net)
 	}
-	slices.SortFunc(out, func(a, b shoal.Network) int { return strings.Compare(a.Spec.Name+a.ID, b.Spec.Name+b.ID) })
+	slices.SortFunc(out, func(a, b shoal.Network) int {
+		return cmp.Or(strings.Compare(a.Spec.Name, b.Spec.Name), cmp.Compare(a.ID, b.ID))
+	})
 	return out
 }
 
 func (n *Networks) overlayLocked(name string) (shoal.Network, bool) {
-	if net, ok := n.table.Networks[name]; ok {
+	if net, ok := n.table.Networks[shoal.NetworkID(name)]; ok {
 		return net, true
 	}
 	for id, net := range n.table.Networks {
-		if net.Spec.Name == name || name != "" && strings.HasPrefix(id, name) {
+		if net.Spec.Name == name || name != "" && strings.HasPrefix(string(id), name) {
 			return net, true
 		}
 	}

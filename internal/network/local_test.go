@@ -70,7 +70,7 @@ func TestLocalNetworks(t *testing.T) {
 	n := newCluster(t, 1).nodes[0]
 	ctx := t.Context()
 	for _, l := range n.List() {
-		if l.Spec.Name == "bridge" && l.IPAM[0].Subnet != "172.17.0.0/16" {
+		if l.Spec.Name == "bridge" && l.IPAM[0].Subnet != netip.MustParsePrefix("172.17.0.0/16") {
 			t.Errorf("bridge has %s", l.IPAM[0].Subnet)
 		}
 	}

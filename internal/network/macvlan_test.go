@@ -2,6 +2,7 @@ package network
 
 import (
 	"fmt"
+	"net/netip"
 	"testing"
 
 	"github.com/containerd/errdefs"
@@ -13,7 +14,7 @@ import (
 func TestMacvlanContainersAreOnTheNodesWire(t *testing.T) {
 	c := newCluster(t, 2)
 	spec := shoal.NetworkSpec{Name: "wire", Driver: shoal.DriverMacvlan, Options: map[string]string{"parent": "nosuch"},
-		IPAM: []shoal.Subnet{{Subnet: "10.77.1.0/24", Gateway: "10.77.1.1"}}}
+		IPAM: []shoal.Subnet{{Subnet: netip.MustParsePrefix("10.77.1.0/24"), Gateway: netip.MustParseAddr("10.77.1.1")}}}
 	if _, err := c.nodes[0].Create(t.Context(), spec); !errdefs.IsInvalidArgument(err) {
 		t.Errorf("a parent that does not exist: %v", err)
 	}
@@ -21,7 +22,7 @@ func TestMacvlanContainersAreOnTheNodesWire(t *testing.T) {
 	var enter [2]func(func() error) error
 	for i, n := range c.nodes {
 		s := spec
-		s.IPAM = []shoal.Subnet{{Subnet: "10.77.1.0/24", Gateway: "10.77.1.1", Range: fmt.Sprintf("10.77.1.%d/28", 16*(i+1))}}
+		s.IPAM = []shoal.Subnet{{Subnet: netip.MustParsePrefix("10.77.1.0/24"), Gateway: netip.MustParseAddr("10.77.1.1"), Range: netip.MustParsePrefix(fmt.Sprintf("10.77.1.%d/28", 16*(i+1)))}}
 		if _, err := n.Create(t.Context(), s); err != nil {
 			t.Fatal(err)
 		}

@@ -94,7 +94,7 @@ func (n *names) updates() []update {
 func (d *directory) serviceNames(s shoal.ServiceEntry) map[string]dns.Entry {
 	out := map[string]dns.Entry{}
 	for network := range s.VIPs {
-		out[network] = dns.Entry{Names: append([]string{s.Name}, s.Aliases[network]...), Addrs: d.addrsOf(s.VIPs[network], s.VIPs6[network]),
+		out[string(network)] = dns.Entry{Names: append([]string{s.Name}, s.Aliases[network]...), Addrs: d.addrsOf(s.VIPs[network], s.VIPs6[network]),
 			Stack: s.Stack, Ports: portsOf(s)}
 	}
 	return out
@@ -125,7 +125,7 @@ func (d *directory) endpointNames(e shoal.Endpoint, s shoal.ServiceEntry) map[st
 			out.Names = append(out.Names, fmt.Sprintf("%d.%s", e.Slot, name))
 		}
 	}
-	return map[string]dns.Entry{e.NetworkID: out}
+	return map[string]dns.Entry{string(e.NetworkID): out}
 }
 
 func portsOf(s shoal.ServiceEntry) []shoal.Port {
@@ -148,7 +148,7 @@ func boxNames(b *box) map[string]dns.Entry {
 		if b.Spec.ServiceID == "" {
 			entry.Names = append(entry.Names, e.Aliases...) // those of a task are its service's
 		}
-		out[e.Info.NetworkID] = entry
+		out[string(e.Info.NetworkID)] = entry
 	}
 	return out
 }
@@ -173,15 +173,13 @@ func (n *Networks) scopeLocked(b *box, upstreams []netip.AddrPort) *dns.Scope {
 	s := &dns.Scope{Stack: n.table.Services[b.Spec.ServiceID].Stack, Upstreams: upstreams}
 	if len(b.Spec.DNS.Nameservers) > 0 {
 		s.Upstreams = nil
-		for _, text := range b.Spec.DNS.Nameservers {
-			if a, err := netip.ParseAddr(text); err == nil {
-				s.Upstreams = append(s.Upstreams, netip.AddrPortFrom(a, 53))
-			}
+		for _, a := range b.Spec.DNS.Nameservers {
+			s.Upstreams = append(s.Upstreams, netip.AddrPortFrom(a, 53))
 		}
 	}
 	for _, e := range b.Endpoints {
 		if e.namesOthers() {
-			zone := n.names.of(e.Info.NetworkID).zone
+			zone := n.names.of(string(e.Info.NetworkID)).zone
 			zone.Describe(e.Info.Network, n.prefixesLocked(e))
 			s.Zones = append(s.Zones, zone)
 		}
@@ -199,15 +197,15 @@ func (n *Networks) prefixesLocked(e *endpoint) []netip.Prefix {
 	var subnets []shoal.Subnet
 	if l := n.locals[e.Info.NetworkID]; l != nil {
 		subnets = l.IPAM
-	} else if net, ok := n.table.Networks[e.Overlay]; ok {
+	} else if net, ok := n.table.Networks[shoal.NetworkID(e.Overlay)]; ok {
 		subnets = net.IPAM
 	} else if e.Network != nil {
 		subnets = e.Network.IPAM
 	}
 	var out []netip.Prefix
 	for _, s := range subnets {
-		if p, err := netip.ParsePrefix(s.Subnet); err == nil {
-			out = append(out, p)
+		if s.Subnet.IsValid() {
+			out = append(out, s.Subnet)
 		}
 	}
 	return out

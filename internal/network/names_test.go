@@ -10,8 +10,8 @@ import (
 )
 
 func TestNamesOfServicesAndTasks(t *testing.T) {
-	vip := shoal.ServiceEntry{ID: "s", Name: "a_web", Stack: "a", Aliases: map[shoal.ID][]string{"net": {"web"}},
-		VIPs: map[shoal.ID]netip.Prefix{"net": netip.MustParsePrefix("10.0.1.2/24")}, VIPs6: map[shoal.ID]netip.Prefix{"net": netip.MustParsePrefix("fd00::2/64")}}
+	vip := shoal.ServiceEntry{ID: "s", Name: "a_web", Stack: "a", Aliases: map[shoal.NetworkID][]string{"net": {"web"}},
+		VIPs: map[shoal.NetworkID]netip.Prefix{"net": netip.MustParsePrefix("10.0.1.2/24")}, VIPs6: map[shoal.NetworkID]netip.Prefix{"net": netip.MustParsePrefix("fd00::2/64")}}
 	dnsrr := vip
 	dnsrr.VIPs, dnsrr.VIPs6 = nil, nil
 	task := shoal.Endpoint{TaskID: "t", NetworkID: "net", ServiceID: "s", Name: "a_web.1.t", ContainerID: "0123456789abcdef", Slot: 1, Aliases: []string{"web"},

@@ -28,8 +28,8 @@ import (
 type Attacher interface {
 	// Attach returns what the allocator gave, and the task that stands for the attachment. An invalid addr leaves the choice
 	// to the allocator.
-	Attach(ctx context.Context, network, containerID string, addr netip.Addr, aliases []string) (shoal.TaskNetwork, shoal.ID, error)
-	Detach(ctx context.Context, taskID shoal.ID) error
+	Attach(ctx context.Context, network, containerID string, addr netip.Addr, aliases []string) (shoal.TaskNetwork, shoal.TaskID, error)
+	Detach(ctx context.Context, taskID shoal.TaskID) error
 }
 
 // Config is what Networks needs.
@@ -65,7 +65,7 @@ type Networks struct {
 	forwarder *dns.Forwarder
 
 	mu     sync.Mutex // guards what follows
-	locals map[string]*localNetwork
+	locals map[shoal.NetworkID]*localNetwork
 	boxes  map[string]*box
 	directory
 	arrived   chan struct{} // closed and replaced when a table arrives
@@ -105,7 +105,7 @@ func New(cfg Config) (*Networks, error) {
 		}
 	}
 	n := &Networks{cfg: cfg, log: cfg.Log, plane: plane, dir: filepath.Join(cfg.ExecRoot, "network"),
-		locals: map[string]*localNetwork{}, boxes: map[string]*box{}, arrived: make(chan struct{}),
+		locals: map[shoal.NetworkID]*localNetwork{}, boxes: map[string]*box{}, arrived: make(chan struct{}),
 		directory: newDirectory(dataplane.IPv6()), holds: map[portKey]*hold{}, journal: journal{path: filepath.Join(cfg.ExecRoot, "network", "table.json")}}
 	n.forwarder = dns.NewForwarder(dns.ForwarderConfig{Log: cfg.Log, Dial: n.dial})
 	for _, dir := range []string{n.dir, n.localDir()} {

@@ -29,14 +29,14 @@ func (n *Networks) planLocked() *dataplane.Config {
 			continue
 		}
 		mtu, _ := strconv.Atoi(net.Spec.Options[shoal.OptionMTU])
-		o := &dataplane.Overlay{ID: id, VNI: net.VNI, Port: n.tunnelPort(), Local: self.DataAddr, MTU: mtu, Remotes: n.derivedFor(id).remotes}
+		o := &dataplane.Overlay{ID: string(id), VNI: net.VNI, Port: n.tunnelPort(), Local: self.DataAddr, MTU: mtu, Remotes: n.derivedFor(id).remotes}
 		if net.Encrypted() {
 			if !n.addWire(c, self) {
 				continue
 			}
 			o.Encrypted, o.Local, o.MTU = true, self.TunnelAddr, cmp.Or(mtu, n.overWireMTU(self))
 		}
-		c.Overlays[id] = o
+		c.Overlays[string(id)] = o
 	}
 	for id, b := range n.boxes {
 		n.names.set("sandbox "+id, boxNames(b))
@@ -55,7 +55,7 @@ func (n *Networks) planLocked() *dataplane.Config {
 
 // clusterNetworksLocked is the table's networks, and those of endpoints that are still up: while attachments come and go quickly, a
 // table without the network may arrive after the next attachment was granted.
-func (n *Networks) clusterNetworksLocked() map[shoal.ID]shoal.Network {
+func (n *Networks) clusterNetworksLocked() map[shoal.NetworkID]shoal.Network {
 	all := maps.Clone(n.table.Networks)
 	taken := map[uint32]bool{}
 	for _, net := range all {
@@ -67,9 +67,9 @@ func (n *Networks) clusterNetworksLocked() map[shoal.ID]shoal.Network {
 				continue // the table has it, or has given its number to another
 			}
 			if all == nil {
-				all = map[shoal.ID]shoal.Network{}
+				all = map[shoal.NetworkID]shoal.Network{}
 			}
-			all[e.Overlay], taken[e.Network.VNI] = *e.Network, true
+			all[shoal.NetworkID(e.Overlay)], taken[e.Network.VNI] = *e.Network, true
 		}
 	}
 	return all
@@ -90,7 +90,7 @@ func (n *Networks) planBox(b *box, c *dataplane.Config) *dataplane.Sandbox {
 			continue // the network is gone, or not yet known after a restart
 		}
 		d := dataplane.Endpoint{Name: e.Info.Interface, Bridge: e.Bridge, Overlay: e.Overlay, Parent: e.Parent, Addr: e.Info.Addr, MAC: e.Info.MAC,
-			OnLink: further(n.table.Networks[e.Overlay], e.Info.Addr)}
+			OnLink: further(n.table.Networks[shoal.NetworkID(e.Overlay)], e.Info.Addr)}
 		if n.ipv6 {
 			d.Addr6 = e.Info.Addr6
 		}
@@ -102,7 +102,7 @@ func (n *Networks) planBox(b *box, c *dataplane.Config) *dataplane.Sandbox {
 		}
 		s.Endpoints = append(s.Endpoints, d)
 		if e.Overlay != "" {
-			s.Services[e.Overlay] = n.derivedFor(e.Overlay).services
+			s.Services[e.Overlay] = n.derivedFor(shoal.NetworkID(e.Overlay)).services
 		}
 	}
 	if b.resolver != nil && named(b.Endpoints) {
@@ -123,8 +123,8 @@ func alone(p netip.Prefix) netip.Prefix {
 func further(net shoal.Network, addr netip.Prefix) []netip.Prefix {
 	var out []netip.Prefix
 	for _, s := range net.IPAM {
-		p, err := netip.ParsePrefix(s.Subnet)
-		if err == nil && p.Addr().Is4() == addr.Addr().Is4() && !p.Overlaps(addr) {
+		p := s.Subnet
+		if p.IsValid() && p.Addr().Is4() == addr.Addr().Is4() && !p.Overlaps(addr) {
 			out = append(out, p.Masked())
 		}
 	}
@@ -225,8 +225,8 @@ func (n *Networks) localTasks() map[netip.Addr]netip.Addr {
 // within is the address with the length of the network's subnet that it is in; invalid if the address is.
 func within(net shoal.Network, addr netip.Addr) netip.Prefix {
 	for _, s := range net.IPAM {
-		if p, err := netip.ParsePrefix(s.Subnet); err == nil && p.Contains(addr) {
-			return netip.PrefixFrom(addr, p.Bits())
+		if s.Subnet.Contains(addr) {
+			return netip.PrefixFrom(addr, s.Subnet.Bits())
 		}
 	}
 	if !addr.IsValid() {

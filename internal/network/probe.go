@@ -123,8 +123,8 @@ func answerProbes(ctx context.Context, conn net.PacketConn, answers chan<- netip
 func (n *Networks) probe(ctx context.Context, conn net.PacketConn, answers <-chan netip.AddrPort) error {
 	tick := time.NewTicker(probePeriod)
 	defer tick.Stop()
-	pulses := map[shoal.ID]*pulse{}
-	var targets map[netip.AddrPort]shoal.ID
+	pulses := map[shoal.NodeID]*pulse{}
+	var targets map[netip.AddrPort]shoal.NodeID
 	looked := time.Now()
 	for {
 		select {
@@ -166,8 +166,8 @@ func (n *Networks) probe(ctx context.Context, conn net.PacketConn, answers <-cha
 	}
 }
 
-func prunePulses(pulses map[shoal.ID]*pulse, targets map[netip.AddrPort]shoal.ID) bool {
-	wanted, changed := map[shoal.ID]bool{}, false
+func prunePulses(pulses map[shoal.NodeID]*pulse, targets map[netip.AddrPort]shoal.NodeID) bool {
+	wanted, changed := map[shoal.NodeID]bool{}, false
 	for _, id := range targets {
 		wanted[id] = true
 	}
@@ -181,10 +181,10 @@ func prunePulses(pulses map[shoal.ID]*pulse, targets map[netip.AddrPort]shoal.ID
 }
 
 // targets is the peers that this node sends traffic to: those that host an endpoint it knows.
-func (n *Networks) targets() map[netip.AddrPort]shoal.ID {
+func (n *Networks) targets() map[netip.AddrPort]shoal.NodeID {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	out := map[netip.AddrPort]shoal.ID{}
+	out := map[netip.AddrPort]shoal.NodeID{}
 	for id := range n.hosts {
 		if peer := n.table.Peers[id]; id != n.table.NodeID && peer.ProbeAddr.IsValid() {
 			out[peer.ProbeAddr] = id
@@ -194,8 +194,8 @@ func (n *Networks) targets() map[netip.AddrPort]shoal.ID {
 }
 
 // suspectPeers puts a new set of suspects into force.
-func (n *Networks) suspectPeers(ctx context.Context, pulses map[shoal.ID]*pulse) {
-	now := map[shoal.ID]bool{}
+func (n *Networks) suspectPeers(ctx context.Context, pulses map[shoal.NodeID]*pulse) {
+	now := map[shoal.NodeID]bool{}
 	for id, p := range pulses {
 		if p.suspect {
 			now[id] = true

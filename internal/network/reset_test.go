@@ -35,7 +35,7 @@ func TestConnectionsToADeadNodeAreReset(t *testing.T) {
 	s := c.table.Services["web"]
 	s.Ports = slices.Clone(s.Ports)
 	s.Ports[0].Target = 81
-	c.table.Services = map[string]shoal.ServiceEntry{"web": s}
+	c.table.Services = map[shoal.ServiceID]shoal.ServiceEntry{"web": s}
 	c.push(t)
 	c.run(t)
 	conns := map[string]net.Conn{}
@@ -64,7 +64,7 @@ func TestConnectionsToADeadNodeAreReset(t *testing.T) {
 		<-time.After(10 * time.Millisecond)
 	}
 	c.table.Endpoints = maps.Clone(c.table.Endpoints)
-	maps.DeleteFunc(c.table.Endpoints, func(_ string, e shoal.Endpoint) bool { return e.NodeID == "n1" })
+	maps.DeleteFunc(c.table.Endpoints, func(_ shoal.EndpointKey, e shoal.Endpoint) bool { return e.NodeID == "n1" })
 	c.push(t)
 	for name, conn := range conns {
 		if name == "mesh" { // its socket is not on this node: it learns when it sends

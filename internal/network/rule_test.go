@@ -25,7 +25,7 @@ func TestRulesOfPublishedPorts(t *testing.T) {
 	ports := map[string]uint16{"hosts": 8001, "allow": 8002, "others": 8003, "hidden": 8004, "all": 8005}
 	for name, rule := range rules {
 		c.service(name, "10.0.1."+map[string]string{"hosts": "101", "allow": "102", "others": "103", "hidden": "104", "all": "105"}[name], ports[name])
-		s := c.table.Services[name]
+		s := c.table.Services[shoal.ServiceID(name)]
 		for i := range s.Ports {
 			s.Ports[i].Rule = rule
 		}

@@ -44,7 +44,7 @@ type endpoint struct {
 	// Network is the overlay's definition, by which it stays up as long as it has the endpoint.
 	Network *shoal.Network
 	// Attachment is the task that stands for a plain container on a cluster network.
-	Attachment shoal.ID
+	Attachment shoal.TaskID
 	Aliases    []string // as asked for
 }
 
@@ -197,7 +197,7 @@ func (n *Networks) addLocalLocked(b *box, l *localNetwork, req shoal.EndpointReq
 
 // addOverlayLocked waits for the network with the lock given up.
 func (n *Networks) addOverlayLocked(ctx context.Context, b *box, req shoal.EndpointRequest) error {
-	var attachment shoal.ID
+	var attachment shoal.TaskID
 	if b.Spec.TaskID == "" {
 		if n.cfg.Attacher == nil || n.table.NodeID == "" {
 			return fmt.Errorf("network %s not found%w", req.Network, hidden{errdefs.ErrNotFound})
@@ -206,7 +206,7 @@ func (n *Networks) addOverlayLocked(ctx context.Context, b *box, req shoal.Endpo
 		if err != nil {
 			return fmt.Errorf("Could not attach to network %s: %w", req.Network, err) //nolint:staticcheck // Docker's wording
 		}
-		attachment, req.Network = id, given.NetworkID
+		attachment, req.Network = id, string(given.NetworkID)
 		addr, addr6 := given.Prefixes()
 		req.Addr, req.Addr6 = addr.Addr(), addr6.Addr()
 	}
@@ -223,12 +223,12 @@ func (n *Networks) addOverlayLocked(ctx context.Context, b *box, req shoal.Endpo
 		return err
 	}
 	e := n.newEndpoint(b, net, within(net, req.Addr), within(net, req.Addr6), req)
-	e.Overlay, e.Network, e.Attachment = net.ID, &net, attachment
+	e.Overlay, e.Network, e.Attachment = string(net.ID), &net, attachment
 	b.Endpoints = append(b.Endpoints, e)
 	return nil
 }
 
-func (n *Networks) attachLocked(ctx context.Context, b *box, req shoal.EndpointRequest) (shoal.TaskNetwork, shoal.ID, error) {
+func (n *Networks) attachLocked(ctx context.Context, b *box, req shoal.EndpointRequest) (shoal.TaskNetwork, shoal.TaskID, error) {
 	// Names are resolved on other nodes by what the attachment is called there.
 	aliases := append(slices.Clone(req.Aliases), b.Spec.Name)
 	n.mu.Unlock()
@@ -418,7 +418,7 @@ type Endpoint struct {
 }
 
 // ContainersOn is the containers of this node on the network, by container ID.
-func (n *Networks) ContainersOn(networkID string) map[string]Endpoint {
+func (n *Networks) ContainersOn(networkID shoal.NetworkID) map[string]Endpoint {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	out := map[string]Endpoint{}

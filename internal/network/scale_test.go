@@ -23,7 +23,7 @@ type crowd struct {
 func crowdEndpoint(service, task int) shoal.Endpoint {
 	i := 4096 + 4*service + task
 	addr := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), 16)
-	return shoal.Endpoint{TaskID: fmt.Sprint("t", i), NetworkID: "netid", NodeID: "far", ServiceID: fmt.Sprint("s", service), Name: fmt.Sprint("s", service, ".", task),
+	return shoal.Endpoint{TaskID: shoal.TaskID(fmt.Sprint("t", i)), NetworkID: "netid", NodeID: "far", ServiceID: shoal.ServiceID(fmt.Sprint("s", service)), Name: fmt.Sprint("s", service, ".", task),
 		Addr: addr, MAC: dataplane.MAC(addr.Addr()), State: shoal.EndpointReady}
 }
 
@@ -52,13 +52,13 @@ func newCrowd(t *testing.T, endpoints, containers int) *crowd {
 		}
 		_ = c.Close()
 	})
-	table := shoal.Table{NodeID: "self", Services: map[string]shoal.ServiceEntry{}, Endpoints: map[string]shoal.Endpoint{},
-		Peers: map[string]shoal.Peer{"self": {NodeID: "self", DataAddr: netip.MustParseAddr("127.0.0.1")}, "far": {NodeID: "far", DataAddr: netip.MustParseAddr("127.0.0.2")}},
-		Networks: map[string]shoal.Network{"netid": {Meta: shoal.Meta{ID: "netid"}, VNI: 4097, Spec: shoal.NetworkSpec{Name: "net", Driver: "overlay"},
-			IPAM: []shoal.Subnet{{Subnet: "10.1.0.0/16"}}}}}
+	table := shoal.Table{NodeID: "self", Services: map[shoal.ServiceID]shoal.ServiceEntry{}, Endpoints: map[shoal.EndpointKey]shoal.Endpoint{},
+		Peers: map[shoal.NodeID]shoal.Peer{"self": {NodeID: "self", DataAddr: netip.MustParseAddr("127.0.0.1")}, "far": {NodeID: "far", DataAddr: netip.MustParseAddr("127.0.0.2")}},
+		Networks: map[shoal.NetworkID]shoal.Network{"netid": {ID: "netid", VNI: 4097, Spec: shoal.NetworkSpec{Name: "net", Driver: "overlay"},
+			IPAM: []shoal.Subnet{{Subnet: netip.MustParsePrefix("10.1.0.0/16")}}}}}
 	for i := range endpoints / 3 {
 		id := fmt.Sprint("s", i)
-		table.Services[id] = shoal.ServiceEntry{ID: id, Name: id, VIPs: map[string]netip.Prefix{"netid": crowdVIP(i)}}
+		table.Services[shoal.ServiceID(id)] = shoal.ServiceEntry{ID: shoal.ServiceID(id), Name: id, VIPs: map[shoal.NetworkID]netip.Prefix{"netid": crowdVIP(i)}}
 		for task := range 3 {
 			e := crowdEndpoint(i, task)
 			table.Endpoints[e.Key()] = e
@@ -84,11 +84,11 @@ func (c *crowd) oneMore(t *testing.T) []time.Duration {
 	var took []time.Duration
 	e := crowdEndpoint(7, 2)
 	for range 40 {
-		less := shoal.TableDelta{Version: c.table.Version + 1, NodeID: "self", RemovedEndpoints: []string{e.Key()}}
+		less := shoal.TableDelta{Version: c.table.Version + 1, NodeID: "self", RemovedEndpoints: []shoal.EndpointKey{e.Key()}}
 		if err := c.Update(t.Context(), &less); err != nil {
 			t.Fatal(err)
 		}
-		more := shoal.TableDelta{Version: c.table.Version + 1, NodeID: "self", Endpoints: map[string]shoal.Endpoint{e.Key(): e}}
+		more := shoal.TableDelta{Version: c.table.Version + 1, NodeID: "self", Endpoints: map[shoal.EndpointKey]shoal.Endpoint{e.Key(): e}}
 		began := time.Now()
 		if err := c.Update(t.Context(), &more); err != nil {
 			t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/shoal-dev/shoal/internal/reconcile"
 	"github.com/shoal-dev/shoal/internal/shoal"
 	"github.com/shoal-dev/shoal/internal/store"
 )
@@ -32,7 +33,7 @@ func dependencies(v store.View, s *shoal.Service) []*shoal.Service {
 }
 
 // dependsOn tells whether a service depends on another, directly or not.
-func dependsOn(v store.View, s *shoal.Service, on shoal.ID, seen map[shoal.ID]bool) bool {
+func dependsOn(v store.View, s *shoal.Service, on shoal.ServiceID, seen map[shoal.ServiceID]bool) bool {
 	for _, d := range dependencies(v, s) {
 		if d.ID == on {
 			return true
@@ -56,7 +57,7 @@ func (p *plan) waits() bool {
 		}
 	}
 	for _, d := range dependencies(p.view, p.service) {
-		if !serves(p.view, d) && !dependsOn(p.view, d, p.service.ID, map[shoal.ID]bool{}) {
+		if !serves(p.view, d) && !dependsOn(p.view, d, p.service.ID, map[shoal.ServiceID]bool{}) {
 			return true
 		}
 	}
@@ -96,11 +97,11 @@ func complete(s *shoal.Service, tasks []*shoal.Task) bool {
 }
 
 // dependents is the services that wait for one.
-func dependents(v store.View, id shoal.ID) []shoal.ID {
-	var keys []shoal.ID
+func dependents(v store.View, id shoal.ServiceID) []reconcile.Key {
+	var keys []reconcile.Key
 	for _, s := range v.DependentServices() {
 		if slices.ContainsFunc(dependencies(v, s), func(d *shoal.Service) bool { return d.ID == id }) {
-			keys = append(keys, s.ID)
+			keys = append(keys, reconcile.Key(s.ID))
 		}
 	}
 	return keys

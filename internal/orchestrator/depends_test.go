@@ -8,15 +8,15 @@ import (
 	"github.com/shoal-dev/shoal/internal/store/storetest"
 )
 
-func service(id shoal.ID, stack, dependsOn string) *shoal.Service {
-	return &shoal.Service{Meta: shoal.Meta{ID: id}, Spec: shoal.ServiceSpec{
-		Name: id, Mode: shoal.ServiceMode{Replicated: &shoal.Replicated{}},
+func service(id shoal.ServiceID, stack, dependsOn string) *shoal.Service {
+	return &shoal.Service{ID: id, Spec: shoal.ServiceSpec{
+		Name: string(id), Mode: shoal.ServiceMode{Replicated: &shoal.Replicated{}},
 		Labels: map[string]string{shoal.LabelStack: stack, shoal.LabelDependsOn: dependsOn},
 	}}
 }
 
-func taskOf(service shoal.ID, desired, state shoal.TaskState) *shoal.Task {
-	return &shoal.Task{Meta: shoal.Meta{ID: service + "-task"}, ServiceID: service, Slot: 1, NodeID: "n", DesiredState: desired, Status: shoal.TaskStatus{State: state}}
+func taskOf(service shoal.ServiceID, desired, state shoal.TaskState) *shoal.Task {
+	return &shoal.Task{ID: shoal.TaskID(service + "-task"), ServiceID: service, Slot: 1, NodeID: "n", DesiredState: desired, Status: shoal.TaskStatus{State: state}}
 }
 
 func TestDependsOn(t *testing.T) {
@@ -61,12 +61,12 @@ func TestDependsOn(t *testing.T) {
 func TestDependentsAreToldAndLetGo(t *testing.T) {
 	o := New(Config{})
 	before := storetest.Open(t, store.NewMemory()).View().With(store.Changes{Puts: []store.Object{
-		&shoal.Node{Meta: shoal.Meta{ID: "n"}, Status: shoal.NodeStatus{State: shoal.NodeReady}},
+		&shoal.Node{ID: "n", Status: shoal.NodeStatus{State: shoal.NodeReady}},
 		service("db", "", ""), service("web", "", "db"), taskOf("db", shoal.TaskRunning, shoal.TaskStarting), taskOf("web", shoal.TaskReady, shoal.TaskReady),
 	}})
 	running := taskOf("db", shoal.TaskRunning, shoal.TaskRunning)
 	v := before.With(store.Changes{Puts: []store.Object{running}})
-	keys := o.Concerned(v, store.Change{Kind: store.KindTask, ID: running.ID, Old: before.Task(running.ID), New: running})
+	keys := o.Concerned(v, store.Change{Kind: store.KindTask, ID: string(running.ID), Old: before.Task(running.ID), New: running})
 	if len(keys) != 2 || keys[1] != "web" {
 		t.Errorf("%v are told", keys)
 	}

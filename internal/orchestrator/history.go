@@ -74,7 +74,7 @@ func (p *plan) lost(t *shoal.Task) bool {
 
 func (p *plan) remove(t *shoal.Task) {
 	delete(p.tasks, t.ID)
-	if at, put := p.written[t.ID]; put {
+	if at, put := p.written[string(t.ID)]; put {
 		p.changes.Puts[at] = nil
 	}
 	if stored := p.view.Task(t.ID); stored != nil {

@@ -73,7 +73,7 @@ func (p *plan) evict() {
 	}
 }
 
-func (p *plan) draining(node shoal.ID) bool {
+func (p *plan) draining(node shoal.NodeID) bool {
 	n := p.view.Node(node)
 	return n != nil && n.Spec.Availability == shoal.AvailabilityDrain
 }

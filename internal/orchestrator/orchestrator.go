@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/shoal-dev/shoal/internal/reconcile"
 	"github.com/shoal-dev/shoal/internal/shoal"
 	"github.com/shoal-dev/shoal/internal/store"
 )
@@ -15,11 +16,11 @@ import (
 // Config is what an Orchestrator is made of.
 type Config struct {
 	// NewID names new tasks; shoal.NewID if nil.
-	NewID func() shoal.ID
+	NewID func() shoal.TaskID
 }
 
 // Orchestrator is the controller whose keys are services.
-type Orchestrator struct{ newID func() shoal.ID }
+type Orchestrator struct{ newID func() shoal.TaskID }
 
 // New makes an orchestrator.
 func New(cfg Config) *Orchestrator {
@@ -33,26 +34,26 @@ func New(cfg Config) *Orchestrator {
 func (o *Orchestrator) Name() string { return "orchestrator" }
 
 // All implements reconcile.Controller: every service, and those that have left tasks behind.
-func (o *Orchestrator) All(v store.View) []shoal.ID {
-	var keys []shoal.ID
+func (o *Orchestrator) All(v store.View) []reconcile.Key {
+	var keys []reconcile.Key
 	for _, s := range v.Services() {
-		keys = append(keys, s.ID)
+		keys = append(keys, reconcile.Key(s.ID))
 	}
 	for _, t := range v.Tasks() {
 		if v.Service(t.ServiceID) == nil {
-			keys = append(keys, t.ServiceID)
+			keys = append(keys, reconcile.Key(t.ServiceID))
 		}
 	}
 	return keys
 }
 
 // Concerned implements reconcile.Controller.
-func (o *Orchestrator) Concerned(v store.View, c store.Change) []shoal.ID {
+func (o *Orchestrator) Concerned(v store.View, c store.Change) []reconcile.Key {
 	switch c.Kind {
 	case store.KindService:
-		keys := []shoal.ID{c.ID}
+		keys := []reconcile.Key{reconcile.Key(c.ID)}
 		for _, s := range v.DependentServices() {
-			keys = append(keys, s.ID)
+			keys = append(keys, reconcile.Key(s.ID))
 		}
 		return keys
 	case store.KindTask:
@@ -61,43 +62,43 @@ func (o *Orchestrator) Concerned(v store.View, c store.Change) []shoal.ID {
 		if c.Old != nil && c.New != nil && sameForTasks(c.Old.(*shoal.Node), c.New.(*shoal.Node)) {
 			return nil
 		}
-		return nodeConcerns(v, c.ID)
+		return nodeConcerns(v, shoal.NodeID(c.ID))
 	default:
 		return nil
 	}
 }
 
 // nodeConcerns is the services with tasks on a node, those that want one on every node, and those that spread anew.
-func nodeConcerns(v store.View, node shoal.ID) []shoal.ID {
-	var keys []shoal.ID
+func nodeConcerns(v store.View, node shoal.NodeID) []reconcile.Key {
+	var keys []reconcile.Key
 	for _, t := range v.TasksOnNode(node) {
-		keys = append(keys, t.ServiceID)
+		keys = append(keys, reconcile.Key(t.ServiceID))
 	}
 	for _, s := range v.Services() {
 		if s.Spec.Mode.IsGlobal() || rebalances(s) {
-			keys = append(keys, s.ID)
+			keys = append(keys, reconcile.Key(s.ID))
 		}
 	}
 	return keys
 }
 
 // taskConcerns leaves out what others did to a task on its way to a node.
-func taskConcerns(v store.View, c store.Change) []shoal.ID {
+func taskConcerns(v store.View, c store.Change) []reconcile.Key {
 	if c.Old != nil && c.New != nil {
 		was, is := c.Old.(*shoal.Task), c.New.(*shoal.Task)
 		if was.Status.State == is.Status.State && was.DesiredState == is.DesiredState && was.NodeID == is.NodeID {
 			return nil
 		}
-		keys := []shoal.ID{is.ServiceID}
+		keys := []reconcile.Key{reconcile.Key(is.ServiceID)}
 		if is.Status.State == shoal.TaskRunning || is.Status.State == shoal.TaskComplete {
 			keys = append(keys, dependents(v, is.ServiceID)...)
 		}
 		return keys
 	}
 	if c.New != nil {
-		return []shoal.ID{c.New.(*shoal.Task).ServiceID}
+		return []reconcile.Key{reconcile.Key(c.New.(*shoal.Task).ServiceID)}
 	}
-	return []shoal.ID{c.Old.(*shoal.Task).ServiceID}
+	return []reconcile.Key{reconcile.Key(c.Old.(*shoal.Task).ServiceID)}
 }
 
 func sameForTasks(a, b *shoal.Node) bool {
@@ -107,9 +108,9 @@ func sameForTasks(a, b *shoal.Node) bool {
 }
 
 // Reconcile implements reconcile.Controller.
-func (o *Orchestrator) Reconcile(v store.View, key shoal.ID) (store.Changes, error) {
-	p := &plan{view: v, now: v.Now().UTC(), newID: o.newID, tasks: map[shoal.ID]*shoal.Task{}, written: map[shoal.ID]int{}, service: v.Service(key)}
-	for _, t := range v.TasksOfService(key) {
+func (o *Orchestrator) Reconcile(v store.View, key reconcile.Key) (store.Changes, error) {
+	p := &plan{view: v, now: v.Now().UTC(), newID: o.newID, tasks: map[shoal.TaskID]*shoal.Task{}, written: map[string]int{}, service: v.Service(shoal.ServiceID(key))}
+	for _, t := range v.TasksOfService(shoal.ServiceID(key)) {
 		p.tasks[t.ID] = t
 	}
 	if p.service == nil {
@@ -180,13 +181,13 @@ func constraintsOf(s *shoal.Service) []string {
 type plan struct {
 	view        store.View
 	now         time.Time
-	newID       func() shoal.ID
+	newID       func() shoal.TaskID
 	service     *shoal.Service
 	constraints []shoal.Constraint
-	tasks       map[shoal.ID]*shoal.Task
+	tasks       map[shoal.TaskID]*shoal.Task
 	changes     store.Changes
 	deletes     []store.Object
-	written     map[shoal.ID]int // where in changes.Puts an object is
+	written     map[string]int // where in changes.Puts an object is
 }
 
 // sorted is the tasks, oldest first.
@@ -216,11 +217,11 @@ func (p *plan) put(t *shoal.Task) {
 
 // write puts an object, in place of what was put for it before.
 func (p *plan) write(o store.Object) {
-	if at, again := p.written[o.Head().ID]; again {
+	if at, again := p.written[o.ObjectID()]; again {
 		p.changes.Puts[at] = o
 		return
 	}
-	p.written[o.Head().ID] = len(p.changes.Puts)
+	p.written[o.ObjectID()] = len(p.changes.Puts)
 	p.changes.Put(o)
 }
 
@@ -235,12 +236,13 @@ func (p *plan) desire(t *shoal.Task, state shoal.TaskState) {
 }
 
 // create adds a task for a slot, or for a node when the slot is 0. While its service waits for others it waits in Ready.
-func (p *plan) create(slot uint64, node shoal.ID, desired shoal.TaskState, notBefore time.Time) *shoal.Task {
+func (p *plan) create(slot uint64, node shoal.NodeID, desired shoal.TaskState, notBefore time.Time) *shoal.Task {
 	if p.waits() {
 		desired = shoal.TaskReady
 	}
 	t := &shoal.Task{
-		Meta:         shoal.Meta{ID: p.newID(), CreatedAt: p.now},
+		ID:           p.newID(),
+		Meta:         shoal.Meta{CreatedAt: p.now},
 		ServiceID:    p.service.ID,
 		ServiceName:  p.service.Spec.Name,
 		Labels:       p.service.Spec.Labels,

@@ -22,7 +22,7 @@ func (p *plan) rebalance() {
 	if !rebalances(p.service) || p.updating() || p.halted() {
 		return
 	}
-	b := &balance{plan: p, onNode: map[shoal.ID][]*shoal.Task{}}
+	b := &balance{plan: p, onNode: map[shoal.NodeID][]*shoal.Task{}}
 	moving := 0
 	all := p.places()
 	for _, key := range orderPlaces(all) {
@@ -90,7 +90,7 @@ func preferencesOf(s *shoal.Service) []shoal.PlacementPreference {
 // balance is where the service's tasks are, or will be when all moves are over.
 type balance struct {
 	*plan
-	onNode map[shoal.ID][]*shoal.Task
+	onNode map[shoal.NodeID][]*shoal.Task
 }
 
 func (b *balance) load(nodes []*shoal.Node) int {

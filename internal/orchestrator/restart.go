@@ -59,7 +59,7 @@ func crashed(t *shoal.Task) bool {
 }
 
 // globalNode is the node that a replacement must run on: its predecessor's for global tasks, none for slots.
-func globalNode(t *shoal.Task) shoal.ID {
+func globalNode(t *shoal.Task) shoal.NodeID {
 	if t.Slot != 0 {
 		return ""
 	}

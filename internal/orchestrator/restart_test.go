@@ -21,8 +21,8 @@ func newStage(t *testing.T, policy *shoal.RestartPolicy) *stage {
 	t.Helper()
 	s := &stage{now: time.Unix(1000, 0).UTC()}
 	s.view = storetest.Open(t, store.NewMemory()).View().With(store.Changes{Puts: []store.Object{
-		&shoal.Node{Meta: shoal.Meta{ID: "n"}, Status: shoal.NodeStatus{State: shoal.NodeReady}},
-		&shoal.Service{Meta: shoal.Meta{ID: "s"}, Spec: shoal.ServiceSpec{
+		&shoal.Node{ID: "n", Status: shoal.NodeStatus{State: shoal.NodeReady}},
+		&shoal.Service{ID: "s", Spec: shoal.ServiceSpec{
 			Name: "s", Mode: shoal.ServiceMode{Replicated: &shoal.Replicated{}}, Task: shoal.TaskSpec{Restart: policy},
 		}},
 	}})
@@ -32,9 +32,9 @@ func newStage(t *testing.T, policy *shoal.RestartPolicy) *stage {
 
 func (s *stage) reconcile(t *testing.T) store.Changes {
 	t.Helper()
-	o := New(Config{NewID: func() shoal.ID {
+	o := New(Config{NewID: func() shoal.TaskID {
 		s.ids++
-		return fmt.Sprintf("t%02d", s.ids)
+		return shoal.TaskID(fmt.Sprintf("t%02d", s.ids))
 	}})
 	c, err := o.Reconcile(s.view.At(s.now), "s")
 	if err != nil {
@@ -48,14 +48,14 @@ func (s *stage) reconcile(t *testing.T) store.Changes {
 	return c
 }
 
-func (s *stage) report(id shoal.ID, state shoal.TaskState) {
+func (s *stage) report(id shoal.TaskID, state shoal.TaskState) {
 	next := *s.view.Task(id)
 	next.NodeID = "n"
 	next.Observe(shoal.TaskStatus{State: state, Timestamp: s.now})
 	s.view = s.view.With(store.Changes{Puts: []store.Object{&next}})
 }
 
-func (s *stage) last() *shoal.Task { return s.view.Task(fmt.Sprintf("t%02d", s.ids)) }
+func (s *stage) last() *shoal.Task { return s.view.Task(shoal.TaskID(fmt.Sprintf("t%02d", s.ids))) }
 
 func TestRestartWaitsInReady(t *testing.T) {
 	s := newStage(t, nil)

@@ -11,7 +11,7 @@ import (
 // place is where one task at a time is wanted: a slot of a replicated service or a node of a global one.
 type place struct {
 	slot uint64
-	node shoal.ID
+	node shoal.NodeID
 }
 
 func placeOf(t *shoal.Task) place {
@@ -132,7 +132,7 @@ func (p *plan) shrink(all map[place][]*shoal.Task, taken []place, want int) []pl
 	slices.SortFunc(taken, func(a, b place) int { return cmp.Compare(a.slot, b.slot) })
 	// The first running task on a node ranks 1, the second 2: to go down the ranks is to take from the fullest nodes.
 	rank := map[place]int{}
-	onNode := map[shoal.ID]int{}
+	onNode := map[shoal.NodeID]int{}
 	for _, key := range taken {
 		rank[key] = math.MaxInt
 		for _, t := range p.current(all[key]) {

@@ -223,7 +223,7 @@ func (p *plan) checkFailures(places []progress, total int, cfg shoal.UpdateConfi
 	if failed == 0 || float32(failed)/float32(total) <= cfg.MaxFailureRatio {
 		return false
 	}
-	p.fail(cfg.FailureAction, "due to failure or early termination of task "+culprit.ID)
+	p.fail(cfg.FailureAction, "due to failure or early termination of task "+string(culprit.ID))
 	return true
 }
 

@@ -24,7 +24,7 @@ type cluster struct {
 	stop  func()
 
 	mu   sync.Mutex // guards dead, fail
-	dead map[shoal.ID]bool
+	dead map[shoal.NodeID]bool
 	fail map[string]bool // images whose tasks fail
 }
 
@@ -36,7 +36,7 @@ func newCluster(nodes int) (*cluster, error) {
 		cancel()
 		return nil, err
 	}
-	c := &cluster{store: s, dead: map[shoal.ID]bool{}, fail: map[string]bool{}}
+	c := &cluster{store: s, dead: map[shoal.NodeID]bool{}, fail: map[string]bool{}}
 	var running sync.WaitGroup
 	c.stop = func() {
 		cancel()
@@ -49,12 +49,12 @@ func newCluster(nodes int) (*cluster, error) {
 		running.Go(func() { _ = run(ctx) })
 	}
 	changes := store.Changes{Puts: []store.Object{
-		&shoal.Cluster{Meta: shoal.Meta{ID: "cluster"}, Spec: shoal.ClusterSpec{Name: shoal.ClusterName, TaskHistoryLimit: 5}},
-		&shoal.Network{Meta: shoal.Meta{ID: "ingress"}, Spec: shoal.NetworkSpec{Name: "ingress", Driver: shoal.DriverOverlay, Ingress: true}},
+		&shoal.Cluster{ID: "cluster", Spec: shoal.ClusterSpec{Name: shoal.ClusterName, TaskHistoryLimit: 5}},
+		&shoal.Network{ID: "ingress", Spec: shoal.NetworkSpec{Name: "ingress", Driver: shoal.DriverOverlay, Ingress: true}},
 	}}
 	for i := range nodes {
 		changes.Put(&shoal.Node{
-			Meta: shoal.Meta{ID: fmt.Sprint("n", i+1)}, Role: shoal.RoleWorker,
+			ID: shoal.NodeID(fmt.Sprint("n", i+1)), Role: shoal.RoleWorker,
 			Spec:        shoal.NodeSpec{Availability: shoal.AvailabilityActive},
 			Status:      shoal.NodeStatus{State: shoal.NodeReady},
 			Description: shoal.NodeDescription{Hostname: fmt.Sprint("n", i+1), Resources: shoal.Resources{NanoCPUs: 4e9, MemoryBytes: 8 << 30}},
@@ -137,20 +137,20 @@ func edit[T any, P interface {
 	}
 }
 
-func (c *cluster) editService(id shoal.ID, change func(*shoal.Service)) error {
+func (c *cluster) editService(id shoal.ServiceID, change func(*shoal.Service)) error {
 	return edit(c, func(v store.View) *shoal.Service { return v.Service(id) }, func(s *shoal.Service) {
 		change(s)
 		s.SpecVersion++
 	})
 }
 
-func (c *cluster) editNode(id shoal.ID, change func(*shoal.Node)) error {
+func (c *cluster) editNode(id shoal.NodeID, change func(*shoal.Node)) error {
 	return edit(c, func(v store.View) *shoal.Node { return v.Node(id) }, change)
 }
 
 func (c *cluster) create(t interface{ Fatal(...any) }, s *shoal.Service) {
 	if s.ID == "" {
-		s.ID = s.Spec.Name
+		s.ID = shoal.ServiceID(s.Spec.Name)
 	}
 	if _, err := c.store.Commit(context.Background(), store.Changes{Puts: []store.Object{s}}); err != nil {
 		t.Fatal(err)
@@ -188,7 +188,7 @@ func replicated(name string, n uint64) *shoal.Service {
 	}}
 }
 
-func running(v store.View, service shoal.ID) []*shoal.Task {
+func running(v store.View, service shoal.ServiceID) []*shoal.Task {
 	var all []*shoal.Task
 	for _, t := range v.TasksOfService(service) {
 		if t.DesiredState == shoal.TaskRunning && t.Status.State == shoal.TaskRunning {
@@ -198,7 +198,7 @@ func running(v store.View, service shoal.ID) []*shoal.Task {
 	return all
 }
 
-func runs(service shoal.ID, n int) func(store.View) string {
+func runs(service shoal.ServiceID, n int) func(store.View) string {
 	return func(v store.View) string {
 		live := 0
 		for _, t := range v.TasksOfService(service) {
@@ -219,7 +219,7 @@ func TestServiceLife(t *testing.T) {
 	web.Spec.Endpoint = &shoal.EndpointSpec{Ports: []shoal.Port{{Protocol: shoal.TCP, Target: 80, Published: 8080, Mode: shoal.PublishIngress}}}
 	c.create(t, web)
 	c.eventually(t, runs("web", 4))
-	perNode := map[shoal.ID]int{}
+	perNode := map[shoal.NodeID]int{}
 	for _, task := range running(c.store.View(), "web") {
 		perNode[task.NodeID]++
 		if len(task.Networks) != 1 || task.Networks[0].NetworkID != "ingress" {
@@ -274,7 +274,7 @@ func TestNodeDownAndDrain(t *testing.T) {
 	c.eventually(t, func(v store.View) string {
 		for _, task := range running(v, "web") {
 			if task.NodeID != "n3" {
-				return "a task on " + task.NodeID
+				return string("a task on " + task.NodeID)
 			}
 		}
 		return runs("web", 6)(v)
@@ -402,7 +402,7 @@ func TestConverges(t *testing.T) {
 					s := replicated(name, n)
 					s.Spec.Endpoint = &shoal.EndpointSpec{Ports: []shoal.Port{{Protocol: shoal.TCP, Target: 80, Mode: shoal.PublishIngress}}}
 					c.create(rt, s)
-				} else if err := c.editService(name, func(s *shoal.Service) {
+				} else if err := c.editService(shoal.ServiceID(name), func(s *shoal.Service) {
 					s.Spec.Mode.Replicated = &shoal.Replicated{Replicas: &n}
 				}); err != nil {
 					rt.Fatal(err)
@@ -410,7 +410,7 @@ func TestConverges(t *testing.T) {
 				want[name] = n
 			case 2:
 				node := rapid.SampledFrom([]string{"n1", "n2"}).Draw(rt, "node")
-				if err := c.editNode(node, func(n *shoal.Node) {
+				if err := c.editNode(shoal.NodeID(node), func(n *shoal.Node) {
 					if n.Spec.Availability == shoal.AvailabilityDrain {
 						n.Spec.Availability = shoal.AvailabilityActive
 					} else {
@@ -421,7 +421,7 @@ func TestConverges(t *testing.T) {
 				}
 			case 3:
 				node := rapid.SampledFrom([]string{"n1", "n2"}).Draw(rt, "node")
-				if err := c.editNode(node, func(n *shoal.Node) {
+				if err := c.editNode(shoal.NodeID(node), func(n *shoal.Node) {
 					if n.Status.State == shoal.NodeDown {
 						n.Status.State = shoal.NodeReady
 					} else {
@@ -433,7 +433,7 @@ func TestConverges(t *testing.T) {
 			}
 		}
 		for name, n := range want {
-			c.eventually(rt, runs(name, int(n)))
+			c.eventually(rt, runs(shoal.ServiceID(name), int(n)))
 		}
 		for _, batch := range sub.Take() {
 			checkInvariants(rt, batch.View)
@@ -443,9 +443,9 @@ func TestConverges(t *testing.T) {
 
 func checkInvariants(t interface{ Fatalf(string, ...any) }, v store.View) {
 	owner := map[string]string{}
-	own := func(addr, who string) {
-		p, err := netip.ParsePrefix(addr)
-		if err != nil {
+	own := func(addr netip.Prefix, who string) {
+		p := addr
+		if !p.IsValid() {
 			t.Fatalf("%s has address %q", who, addr)
 		}
 		if other, taken := owner[p.Addr().String()]; taken {
@@ -453,13 +453,13 @@ func checkInvariants(t interface{ Fatalf(string, ...any) }, v store.View) {
 		}
 		owner[p.Addr().String()] = who
 	}
-	slots := map[string]shoal.ID{}
+	slots := map[string]shoal.TaskID{}
 	for _, task := range v.Tasks() {
 		if task.Status.State.Ended() {
 			continue
 		}
 		for _, at := range task.Networks {
-			own(at.Addresses[0], "task "+task.ID)
+			own(at.Addresses[0], "task "+string(task.ID))
 		}
 		if task.DesiredState == shoal.TaskRunning {
 			slot := fmt.Sprint(task.ServiceID, ".", task.Slot)
@@ -471,12 +471,12 @@ func checkInvariants(t interface{ Fatalf(string, ...any) }, v store.View) {
 	}
 	for _, s := range v.Services() {
 		for _, vip := range s.Endpoint.VIPs {
-			own(vip.Addr, "service "+s.ID)
+			own(vip.Addr, "service "+string(s.ID))
 		}
 	}
 	for _, n := range v.Nodes() {
-		if n.IngressAddr != "" {
-			own(n.IngressAddr, "node "+n.ID)
+		if n.IngressAddr.IsValid() {
+			own(n.IngressAddr, "node "+string(n.ID))
 		}
 	}
 }

@@ -1,7 +1,6 @@
 package reconcile
 
 import (
-	"github.com/shoal-dev/shoal/internal/shoal"
 	"github.com/shoal-dev/shoal/internal/store"
 )
 
@@ -13,7 +12,7 @@ type draft struct {
 
 type objectKey struct {
 	kind store.Kind
-	id   shoal.ID
+	id   string
 }
 
 type object struct {
@@ -33,7 +32,7 @@ func (d *draft) add(c store.Changes) {
 }
 
 func (d *draft) set(o object) {
-	key := objectKey{store.KindOf(o.value), o.value.Head().ID}
+	key := objectKey{store.KindOf(o.value), o.value.ObjectID()}
 	if _, ok := d.objects[key]; !ok {
 		d.order = append(d.order, key)
 	}
@@ -57,11 +56,11 @@ func (d *draft) changes(fence uint64) store.Changes {
 func differences(before store.View, c store.Changes) []store.Change {
 	all := make([]store.Change, 0, len(c.Puts)+len(c.Deletes))
 	for _, o := range c.Puts {
-		kind, id := store.KindOf(o), o.Head().ID
+		kind, id := store.KindOf(o), o.ObjectID()
 		all = append(all, store.Change{Kind: kind, ID: id, Old: before.Get(kind, id), New: o})
 	}
 	for _, o := range c.Deletes {
-		kind, id := store.KindOf(o), o.Head().ID
+		kind, id := store.KindOf(o), o.ObjectID()
 		all = append(all, store.Change{Kind: kind, ID: id, Old: before.Get(kind, id)})
 	}
 	return all

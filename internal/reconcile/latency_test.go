@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/netip"
 	"testing"
 
 	"github.com/shoal-dev/shoal/internal/allocator"
@@ -22,12 +23,12 @@ func BenchmarkCreateToAssigned(b *testing.B) {
 		b.Run(fmt.Sprint(replicas), func(b *testing.B) {
 			s := realStore(b)
 			changes := store.Changes{Puts: []store.Object{
-				&shoal.Network{Meta: shoal.Meta{ID: "ingress"}, Spec: shoal.NetworkSpec{Name: "ingress", Driver: shoal.DriverOverlay, Ingress: true}},
-				&shoal.Network{Meta: shoal.Meta{ID: "net"}, Spec: shoal.NetworkSpec{Name: "net", Driver: shoal.DriverOverlay, IPAM: []shoal.Subnet{{Subnet: "10.64.0.0/12"}}}},
+				&shoal.Network{ID: "ingress", Spec: shoal.NetworkSpec{Name: "ingress", Driver: shoal.DriverOverlay, Ingress: true}},
+				&shoal.Network{ID: "net", Spec: shoal.NetworkSpec{Name: "net", Driver: shoal.DriverOverlay, IPAM: []shoal.Subnet{{Subnet: netip.MustParsePrefix("10.64.0.0/12")}}}},
 			}}
 			for i := range 3 {
 				changes.Put(&shoal.Node{
-					Meta: shoal.Meta{ID: fmt.Sprint("n", i)}, Spec: shoal.NodeSpec{Availability: shoal.AvailabilityActive}, Status: shoal.NodeStatus{State: shoal.NodeReady},
+					ID: shoal.NodeID(fmt.Sprint("n", i)), Spec: shoal.NodeSpec{Availability: shoal.AvailabilityActive}, Status: shoal.NodeStatus{State: shoal.NodeReady},
 				})
 			}
 			if _, err := s.Commit(b.Context(), changes); err != nil {
@@ -37,7 +38,7 @@ func BenchmarkCreateToAssigned(b *testing.B) {
 			defer sub.Close()
 			for n := 0; b.Loop(); n++ {
 				web := replicated(fmt.Sprint("web", n), replicas)
-				web.ID = web.Spec.Name
+				web.ID = shoal.ServiceID(web.Spec.Name)
 				web.Spec.Task.Networks = []shoal.NetworkAttachmentSpec{{Target: "net"}}
 				if _, err := s.Commit(b.Context(), store.Changes{Puts: []store.Object{web}}); err != nil {
 					b.Fatal(err)
@@ -52,7 +53,7 @@ func BenchmarkCreateToAssigned(b *testing.B) {
 	}
 }
 
-func assigned(v store.View, service shoal.ID) int {
+func assigned(v store.View, service shoal.ServiceID) int {
 	count := 0
 	for _, t := range v.TasksOfService(service) {
 		if t.Status.State == shoal.TaskAssigned && t.NodeID != "" && len(t.Networks) == 1 {

@@ -10,9 +10,12 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/shoal-dev/shoal/internal/shoal"
 	"github.com/shoal-dev/shoal/internal/store"
 )
+
+// Key names what a controller reconciles at a time: for most of them the ID of an object of one kind. Only the controller itself
+// gives it a meaning.
+type Key string
 
 // Controller brings one aspect of the cluster's state to what it should be. It is a value without clock, I/O or goroutines:
 // all it knows is the view.
@@ -20,11 +23,11 @@ type Controller interface {
 	// Name is for logs.
 	Name() string
 	// All is every key there is, for the start of a leadership.
-	All(v store.View) []shoal.ID
+	All(v store.View) []Key
 	// Concerned is the keys whose result may be another one after a change; v is the state after it.
-	Concerned(v store.View, c store.Change) []shoal.ID
+	Concerned(v store.View, c store.Change) []Key
 	// Reconcile returns what to change for a key. It must return nothing when called again with its changes applied.
-	Reconcile(v store.View, key shoal.ID) (store.Changes, error)
+	Reconcile(v store.View, key Key) (store.Changes, error)
 }
 
 // Leadership tells whether this node leads; the channel is closed when that may have changed.

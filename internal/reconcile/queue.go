@@ -3,36 +3,35 @@ package reconcile
 import (
 	"time"
 
-	"github.com/shoal-dev/shoal/internal/shoal"
 	"github.com/shoal-dev/shoal/internal/store"
 )
 
 // item is one controller's key.
 type item struct {
 	controller Controller
-	key        shoal.ID
+	key        Key
 }
 
 // queue holds each item at most once, in order of arrival, the work of earlier controllers first. It is not safe for
 // concurrent use.
 type queue struct {
 	controllers []Controller
-	waiting     [][]shoal.ID // by controller
-	queued      []map[shoal.ID]bool
+	waiting     [][]Key // by controller
+	queued      []map[Key]bool
 	due         map[item]time.Time
 	failures    map[item]int
 }
 
 func newQueue(controllers []Controller) *queue {
 	q := &queue{controllers: controllers, due: map[item]time.Time{}, failures: map[item]int{}}
-	q.waiting = make([][]shoal.ID, len(controllers))
+	q.waiting = make([][]Key, len(controllers))
 	for range controllers {
-		q.queued = append(q.queued, map[shoal.ID]bool{})
+		q.queued = append(q.queued, map[Key]bool{})
 	}
 	return q
 }
 
-func (q *queue) add(i int, key shoal.ID) {
+func (q *queue) add(i int, key Key) {
 	if !q.queued[i][key] {
 		q.queued[i][key] = true
 		q.waiting[i] = append(q.waiting[i], key)

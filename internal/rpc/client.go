@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"strconv"
 	"time"
 
@@ -129,12 +130,13 @@ func (c *Client) ReadLogs(ctx context.Context, query shoal.LogQuery, each func(s
 	}
 }
 
-func hostOf(addr string) string {
-	host, _, err := net.SplitHostPort(addr)
+// hostOf is the IP address of one end of a connection.
+func hostOf(addr net.Addr) netip.Addr {
+	addrPort, err := netip.ParseAddrPort(addr.String())
 	if err != nil {
-		return addr
+		return netip.Addr{} // a connection in memory or on a Unix socket
 	}
-	return host
+	return addrPort.Addr()
 }
 
 // WithPort adds the default port to an address without one.

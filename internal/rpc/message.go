@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"net/netip"
 	"time"
 
 	"github.com/shoal-dev/shoal/internal/shoal"
@@ -17,23 +18,23 @@ type (
 		Token        string
 		CSR          []byte
 		Availability shoal.Availability
-		// AdvertiseAddr and DataAddr are IP addresses; empty ones are taken from the connection.
-		AdvertiseAddr string
-		DataAddr      string
+		// AdvertiseAddr and DataAddr are where the node wants to be reached; those that are not valid are taken from the connection.
+		AdvertiseAddr netip.Addr
+		DataAddr      netip.Addr
 		Hostname      string
 	}
 	// RenewRequest asks for another certificate on the strength of the one shown.
 	RenewRequest struct{ CSR []byte }
 	// CertificateReply admits a node.
 	CertificateReply struct {
-		NodeID    shoal.ID
-		ClusterID shoal.ID
+		NodeID    shoal.NodeID
+		ClusterID shoal.ClusterID
 		Role      shoal.NodeRole
 		Cert      []byte
 		Root      []byte
 		Managers  []string // "host:2377"
 		// Addr is the address that the manager knows the node by.
-		Addr string
+		Addr netip.Addr
 	}
 
 	// MemberRequest asks to take part in the store.
@@ -44,7 +45,7 @@ type (
 	// MemberReply says whom to start with.
 	MemberReply struct {
 		// PeerURLs is those of all members, the new one included, by node.
-		PeerURLs map[shoal.ID]string
+		PeerURLs map[shoal.NodeID]string
 		// Key seals secrets in the store.
 		Key []byte
 	}
@@ -59,17 +60,17 @@ type (
 		Network     string
 		ContainerID string
 		Name        string
-		Address     string
+		Address     netip.Addr // not valid: any
 		Aliases     []string
 	}
 	// AttachReply grants it.
 	AttachReply struct {
-		TaskID  shoal.ID
+		TaskID  shoal.TaskID
 		Network shoal.TaskNetwork
 		Name    string
 	}
 	// DetachRequest takes an attachment back.
-	DetachRequest struct{ TaskID shoal.ID }
+	DetachRequest struct{ TaskID shoal.TaskID }
 	// DetachReply answers DetachRequest.
 	DetachReply struct{}
 )
@@ -85,15 +86,15 @@ type AgentMessage struct {
 // Hello opens a session.
 type Hello struct {
 	Description shoal.NodeDescription
-	// DataAddr is where the node's VXLAN packets go; empty for the address it calls from.
-	DataAddr string
+	// DataAddr is where the node's VXLAN packets go; not valid for the address it calls from.
+	DataAddr netip.Addr
 	// ProbePort is where the node answers liveness probes.
 	ProbePort uint16
 }
 
 // StatusReport is a task's status as its agent sees it.
 type StatusReport struct {
-	TaskID shoal.ID
+	TaskID shoal.TaskID
 	Status shoal.TaskStatus
 }
 
@@ -106,8 +107,8 @@ type ManagerMessage struct {
 	// Table is the node's endpoint table, or what changed of it since the last one sent on this session.
 	Table *shoal.TableDelta `json:",omitempty"`
 	// Drained lists tasks of this node that no node's balancers use any more: they may be stopped.
-	Drained []shoal.ID  `json:",omitempty"`
-	Logs    *LogRequest `json:",omitempty"`
+	Drained []shoal.TaskID `json:",omitempty"`
+	Logs    *LogRequest    `json:",omitempty"`
 	// StopLogs ends a subscription.
 	StopLogs string `json:",omitempty"`
 	// Open asks for a tunnel to the node's API, under this name.
@@ -138,7 +139,7 @@ type Tasks struct {
 	// Full means that tasks not listed are no longer assigned.
 	Full    bool
 	Put     []shoal.Task   `json:",omitempty"`
-	Removed []shoal.ID     `json:",omitempty"`
+	Removed []shoal.TaskID `json:",omitempty"`
 	Secrets []shoal.Secret `json:",omitempty"`
 	Configs []shoal.Config `json:",omitempty"`
 }

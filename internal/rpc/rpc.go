@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -32,10 +33,10 @@ func (jsonCodec) Unmarshal(data []byte, v any) error { return json.Unmarshal(dat
 
 // Caller is who is at the other end of a call. NodeID is empty for a node that has yet to join.
 type Caller struct {
-	NodeID shoal.ID
+	NodeID shoal.NodeID
 	Role   shoal.NodeRole
-	// Addr is the IP address it calls from.
-	Addr string
+	// Addr is the IP address it calls from; not valid on connections that are not of IP.
+	Addr netip.Addr
 }
 
 // CallerOf reads the caller from a handler's context.
@@ -44,13 +45,13 @@ func CallerOf(ctx context.Context) Caller {
 	if !ok {
 		return Caller{}
 	}
-	caller := Caller{Addr: hostOf(p.Addr.String())}
+	caller := Caller{Addr: hostOf(p.Addr)}
 	info, ok := p.AuthInfo.(credentials.TLSInfo)
 	if !ok || len(info.State.VerifiedChains) == 0 {
 		return caller
 	}
 	cert := info.State.VerifiedChains[0][0]
-	caller.NodeID, caller.Role = cert.Subject.CommonName, ca.RoleOf(cert)
+	caller.NodeID, caller.Role = shoal.NodeID(cert.Subject.CommonName), ca.RoleOf(cert)
 	return caller
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -93,7 +94,7 @@ func TestWhoMayCallWhat(t *testing.T) {
 	}
 	defer func() { _ = node.Close() }()
 	reply, err := node.Renew(t.Context(), &rpc.RenewRequest{})
-	if err != nil || reply.NodeID != "node" || reply.Role != shoal.RoleManager || reply.Addr != "127.0.0.1" {
+	if err != nil || reply.NodeID != "node" || reply.Role != shoal.RoleManager || reply.Addr != netip.MustParseAddr("127.0.0.1") {
 		t.Errorf("a node is known as %+v, %v", reply, err)
 	}
 	if err := node.Leave(t.Context()); err == nil || err.Error() != "rpc error: code = PermissionDenied desc = not now" {
@@ -109,7 +110,7 @@ func TestLinesArriveInOrderAndThenTheError(t *testing.T) {
 	}
 	defer func() { _ = node.Close() }()
 	lines := 0
-	query := shoal.LogQuery{TaskIDs: []shoal.ID{"t"}, Tail: 3}
+	query := shoal.LogQuery{TaskIDs: []shoal.TaskID{"t"}, Tail: 3}
 	err = node.ReadLogs(t.Context(), query, func(l shoal.LogLine) error {
 		if l.TaskID != "t" || string(l.Data) != "line\n" {
 			t.Errorf("line %+v", l)

@@ -13,9 +13,9 @@ import (
 // Frame is a piece of a connection to a node's API that is carried over the node protocol. The first one says which: an agent
 // names the tunnel that it was asked for, a manager the node that the leader is to reach for it.
 type Frame struct {
-	Tunnel string   `json:",omitempty"`
-	Node   shoal.ID `json:",omitempty"`
-	Data   []byte   `json:",omitempty"`
+	Tunnel string       `json:",omitempty"`
+	Node   shoal.NodeID `json:",omitempty"`
+	Data   []byte       `json:",omitempty"`
 	// End says that nothing more comes in this direction.
 	End bool `json:",omitempty"`
 }
@@ -119,7 +119,7 @@ func (c *Client) Tunnel(ctx context.Context, id string) (*Tunnel, error) {
 }
 
 // Reach asks the leader for a connection to a node's API.
-func (c *Client) Reach(ctx context.Context, node shoal.ID) (*Tunnel, error) {
+func (c *Client) Reach(ctx context.Context, node shoal.NodeID) (*Tunnel, error) {
 	t, err := c.tunnel(ctx, "Reach", &Frame{Node: node})
 	if err != nil {
 		return nil, err

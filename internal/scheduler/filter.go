@@ -20,7 +20,7 @@ type filter struct {
 
 // demand is what tasks of one spec ask of a host.
 type demand struct {
-	service     shoal.ID
+	service     shoal.ServiceID
 	filters     []filter
 	preferences []string
 	// class is equal for demands with the same lasting filters and preferences.

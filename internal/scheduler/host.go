@@ -8,7 +8,7 @@ import (
 type host struct {
 	node      *shoal.Node
 	tasks     int
-	ofService map[shoal.ID]int
+	ofService map[shoal.ServiceID]int
 	nanoCPUs  int64
 	memory    int64
 	generic   map[string]int64

@@ -15,12 +15,12 @@ const maxPools = 32
 // view by the objects that differ. Of a node that is not there only the tasks are known.
 type index struct {
 	mark      store.Mark
-	hosts     map[shoal.ID]*host
-	tasks     map[shoal.ID]*shoal.Task // as counted on their hosts
-	ofService map[shoal.ID]map[*host]bool
+	hosts     map[shoal.NodeID]*host
+	tasks     map[shoal.TaskID]*shoal.Task // as counted on their hosts
+	ofService map[shoal.ServiceID]map[*host]bool
 	pools     map[string]*pool
 	runs      uint64
-	own       []shoal.ID // tasks placed since mark: whether the placement was committed is for the next view to tell
+	own       []shoal.TaskID // tasks placed since mark: whether the placement was committed is for the next view to tell
 }
 
 // follow brings the index to a view.
@@ -34,9 +34,9 @@ func (x *index) follow(v store.View) {
 	for _, r := range refs {
 		switch r.Kind {
 		case store.KindNode:
-			x.setNode(r.ID, v.Node(r.ID))
+			x.setNode(shoal.NodeID(r.ID), v.Node(shoal.NodeID(r.ID)))
 		case store.KindTask:
-			x.setTask(r.ID, v.Task(r.ID))
+			x.setTask(shoal.TaskID(r.ID), v.Task(shoal.TaskID(r.ID)))
 		default:
 		}
 	}
@@ -48,7 +48,7 @@ func (x *index) follow(v store.View) {
 
 func (x *index) rebuild(v store.View) {
 	*x = index{
-		mark: v.Mark(), hosts: map[shoal.ID]*host{}, tasks: map[shoal.ID]*shoal.Task{}, ofService: map[shoal.ID]map[*host]bool{},
+		mark: v.Mark(), hosts: map[shoal.NodeID]*host{}, tasks: map[shoal.TaskID]*shoal.Task{}, ofService: map[shoal.ServiceID]map[*host]bool{},
 		pools: map[string]*pool{},
 	}
 	for _, n := range v.Nodes() {
@@ -59,17 +59,17 @@ func (x *index) rebuild(v store.View) {
 	}
 }
 
-func (x *index) host(id shoal.ID) *host {
+func (x *index) host(id shoal.NodeID) *host {
 	h := x.hosts[id]
 	if h == nil {
-		h = &host{ofService: map[shoal.ID]int{}}
+		h = &host{ofService: map[shoal.ServiceID]int{}}
 		x.hosts[id] = h
 	}
 	return h
 }
 
 // setNode tells of a node as it is now, nil if it is gone.
-func (x *index) setNode(id shoal.ID, n *shoal.Node) {
+func (x *index) setNode(id shoal.NodeID, n *shoal.Node) {
 	h := x.host(id)
 	was := h.node
 	h.node = n
@@ -89,7 +89,7 @@ func (x *index) setNode(id shoal.ID, n *shoal.Node) {
 }
 
 // setTask tells of a task as it is now, nil if it is gone.
-func (x *index) setTask(id shoal.ID, t *shoal.Task) {
+func (x *index) setTask(id shoal.TaskID, t *shoal.Task) {
 	if was := x.tasks[id]; was != nil {
 		if was == t {
 			return

@@ -9,19 +9,20 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/shoal-dev/shoal/internal/reconcile"
 	"github.com/shoal-dev/shoal/internal/shoal"
 	"github.com/shoal-dev/shoal/internal/store"
 	"github.com/shoal-dev/shoal/internal/store/storetest"
 )
 
 // plainly is what the scheduler should do, without an index: every task looks at every host.
-func plainly(v store.View) (where map[shoal.ID]shoal.ID, why map[shoal.ID]string) {
+func plainly(v store.View) (where map[shoal.TaskID]shoal.NodeID, why map[shoal.TaskID]string) {
 	hosts := hostsOf(v)
 	waiting := slices.DeleteFunc(v.UnassignedTasks(), func(t *shoal.Task) bool { return !pending(t) })
 	slices.SortFunc(waiting, func(a, b *shoal.Task) int {
 		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ServiceID, b.ServiceID), cmp.Compare(a.Slot, b.Slot), cmp.Compare(a.ID, b.ID))
 	})
-	where, why = map[shoal.ID]shoal.ID{}, map[shoal.ID]string{}
+	where, why = map[shoal.TaskID]shoal.NodeID{}, map[shoal.TaskID]string{}
 	for _, t := range waiting {
 		d := demandOf(v, t)
 		candidates := hosts
@@ -30,11 +31,11 @@ func plainly(v store.View) (where map[shoal.ID]shoal.ID, why map[shoal.ID]string
 		}
 		fit := slices.DeleteFunc(slices.Clone(candidates), func(h *host) bool { return d.refusal(h) >= 0 })
 		if len(fit) == 0 {
-			why[t.ID] = d.explanation(candidates)
+			why[shoal.TaskID(reconcile.Key(t.ID))] = d.explanation(candidates)
 			continue
 		}
 		h := spread(fit, d)
-		where[t.ID] = h.node.ID
+		where[t.ID] = shoal.NodeID(reconcile.Key(h.node.ID))
 		h.count(t, 1)
 	}
 	return where, why
@@ -75,8 +76,8 @@ func spread(hosts []*host, d *demand) *host {
 // world draws nodes, services and changes of them.
 type world struct {
 	*rapid.T
-	specs map[shoal.ID]shoal.TaskSpec
-	ports map[shoal.ID][]shoal.Port
+	specs map[shoal.ServiceID]shoal.TaskSpec
+	ports map[shoal.ServiceID][]shoal.Port
 	tasks int
 }
 
@@ -93,7 +94,7 @@ func (w *world) node() *shoal.Node {
 	return n
 }
 
-func (w *world) spec(service shoal.ID) shoal.TaskSpec {
+func (w *world) spec(service shoal.ServiceID) shoal.TaskSpec {
 	if spec, known := w.specs[service]; known {
 		return spec
 	}
@@ -119,10 +120,10 @@ func (w *world) spec(service shoal.ID) shoal.TaskSpec {
 func (w *world) task() *shoal.Task {
 	w.tasks++
 	service := rapid.SampledFrom([]string{"a", "b", "c", "d"}).Draw(w.T, "service")
-	t := task(uint64(w.tasks), w.spec(service))
-	t.ServiceID, t.Ports = service, w.ports[service]
+	t := task(uint64(w.tasks), w.spec(shoal.ServiceID(service)))
+	t.ServiceID, t.Ports = shoal.ServiceID(service), w.ports[shoal.ServiceID(service)]
 	if rapid.IntRange(0, 5).Draw(w.T, "global") == 0 {
-		t.Slot, t.NodeID = 0, fmt.Sprint("n", rapid.IntRange(1, 7).Draw(w.T, "preset"))
+		t.Slot, t.NodeID = 0, shoal.NodeID(fmt.Sprint("n", rapid.IntRange(1, 7).Draw(w.T, "preset")))
 	}
 	return t
 }
@@ -159,7 +160,7 @@ func (w *world) change(v store.View) store.Changes {
 func TestIndexDecidesAsThePlainDefinition(t *testing.T) {
 	s := storetest.Open(t, store.NewMemory())
 	rapid.Check(t, func(rt *rapid.T) {
-		w := &world{T: rt, specs: map[shoal.ID]shoal.TaskSpec{}, ports: map[shoal.ID][]shoal.Port{}}
+		w := &world{T: rt, specs: map[shoal.ServiceID]shoal.TaskSpec{}, ports: map[shoal.ServiceID][]shoal.Port{}}
 		scheduler := New(Config{})
 		views := []store.View{s.View()}
 		for range rapid.IntRange(1, 25).Draw(rt, "steps") {
@@ -182,7 +183,7 @@ func TestIndexDecidesAsThePlainDefinition(t *testing.T) {
 				}
 			}
 			for id, want := range why {
-				if got := after.Task(id); got.Status.Err != want || got.Status.State != shoal.TaskPending {
+				if got := after.Task(shoal.TaskID(id)); got.Status.Err != want || got.Status.State != shoal.TaskPending {
 					rt.Fatalf("task %s of %s is %s: %q, not %q", id, got.ServiceID, got.Status.State, got.Status.Err, want)
 				}
 			}

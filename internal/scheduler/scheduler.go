@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/shoal-dev/shoal/internal/reconcile"
 	"github.com/shoal-dev/shoal/internal/shoal"
 	"github.com/shoal-dev/shoal/internal/store"
 )
@@ -25,16 +26,16 @@ type Scheduler struct {
 // New makes a scheduler.
 func New(Config) *Scheduler { return &Scheduler{} }
 
-const everything shoal.ID = "pending"
+const everything reconcile.Key = "pending"
 
 // Name implements reconcile.Controller.
 func (s *Scheduler) Name() string { return "scheduler" }
 
 // All implements reconcile.Controller.
-func (s *Scheduler) All(store.View) []shoal.ID { return []shoal.ID{everything} }
+func (s *Scheduler) All(store.View) []reconcile.Key { return []reconcile.Key{everything} }
 
 // Concerned implements reconcile.Controller.
-func (s *Scheduler) Concerned(v store.View, c store.Change) []shoal.ID {
+func (s *Scheduler) Concerned(v store.View, c store.Change) []reconcile.Key {
 	switch c.Kind {
 	case store.KindTask:
 		if c.New == nil {
@@ -75,7 +76,7 @@ func counts(t *shoal.Task) bool {
 }
 
 // Reconcile implements reconcile.Controller.
-func (s *Scheduler) Reconcile(v store.View, _ shoal.ID) (store.Changes, error) {
+func (s *Scheduler) Reconcile(v store.View, _ reconcile.Key) (store.Changes, error) {
 	var changes store.Changes
 	waiting := slices.DeleteFunc(v.UnassignedTasks(), func(t *shoal.Task) bool { return !pending(t) })
 	if len(waiting) == 0 {
@@ -141,7 +142,7 @@ func (s *Scheduler) spreadLocked(v store.View, tasks []*shoal.Task, d *demand, c
 	}
 }
 
-func assigned(v store.View, t *shoal.Task, node shoal.ID, message string) *shoal.Task {
+func assigned(v store.View, t *shoal.Task, node shoal.NodeID, message string) *shoal.Task {
 	next := *t
 	next.NodeID = node
 	next.Status.State, next.Status.Message, next.Status.Err = shoal.TaskAssigned, message, ""

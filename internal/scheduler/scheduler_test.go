@@ -11,7 +11,7 @@ import (
 
 func node(id string, labels map[string]string) *shoal.Node {
 	return &shoal.Node{
-		Meta: shoal.Meta{ID: id}, Role: shoal.RoleWorker, Spec: shoal.NodeSpec{Availability: shoal.AvailabilityActive, Labels: labels},
+		ID: shoal.NodeID(id), Role: shoal.RoleWorker, Spec: shoal.NodeSpec{Availability: shoal.AvailabilityActive, Labels: labels},
 		Status: shoal.NodeStatus{State: shoal.NodeReady},
 		Description: shoal.NodeDescription{
 			Hostname: id, Platform: shoal.Platform{OS: "linux", Architecture: "x86_64"}, Resources: shoal.Resources{NanoCPUs: 2e9, MemoryBytes: 1 << 30},
@@ -21,7 +21,7 @@ func node(id string, labels map[string]string) *shoal.Node {
 
 func task(slot uint64, spec shoal.TaskSpec) *shoal.Task {
 	return &shoal.Task{
-		Meta: shoal.Meta{ID: fmt.Sprint("t", slot)}, ServiceID: "s", Slot: slot, Spec: spec, DesiredState: shoal.TaskRunning,
+		ID: shoal.TaskID(fmt.Sprint("t", slot)), ServiceID: "s", Slot: slot, Spec: spec, DesiredState: shoal.TaskRunning,
 		Status: shoal.TaskStatus{State: shoal.TaskPending},
 	}
 }
@@ -80,7 +80,7 @@ func TestSpreadsOverLabelsFirst(t *testing.T) {
 	}
 	v := schedule(t, objects...)
 	for id, want := range map[string]int{"a1": 1, "a2": 1, "b1": 2} {
-		if got := len(v.TasksOnNode(id)); got != want {
+		if got := len(v.TasksOnNode(shoal.NodeID(id))); got != want {
 			t.Errorf("%d tasks on %s, want %d", got, id, want)
 		}
 	}

@@ -1,12 +1,16 @@
 package shoal
 
-import "time"
+import (
+	"net/netip"
+	"time"
+)
 
 // ClusterName is the one cluster object's name.
 const ClusterName = "default"
 
 // Cluster is the settings and the trust of the whole. Spec is written by the API, the rest by membership.
 type Cluster struct {
+	ID ClusterID
 	Meta
 	Spec ClusterSpec
 	// RootCA is certificates (PEM); RootKey signs them and is sealed before it is stored.
@@ -19,7 +23,7 @@ type Cluster struct {
 	// Rotation is set while the nodes are on their way to another root.
 	Rotation *RootRotation
 	// DefaultAddrPool and SubnetSize are what overlay subnets are cut from.
-	DefaultAddrPool []string
+	DefaultAddrPool []netip.Prefix
 	SubnetSize      uint32
 	DataPathPort    uint32
 	// TunnelSecret goes into every key that two nodes agree on to encrypt overlay traffic. It is made anew from time to time and
@@ -80,33 +84,3 @@ const (
 	// DefaultDataPathPort is VXLAN's.
 	DefaultDataPathPort = 4789
 )
-
-// Secret is a small piece of data for tasks; Data and Previous are sealed before they are stored.
-type Secret struct {
-	Meta
-	Name   string
-	Labels map[string]string
-	Data   []byte
-	// Generation is how often Data has been replaced, and Previous what it replaced last: tasks refer to a generation.
-	Generation uint64 `json:",omitempty"`
-	Previous   []byte `json:",omitempty"`
-	Driver     *Driver
-	Templating *Driver
-}
-
-// Config is a Secret that is not secret.
-type Config Secret
-
-// DataOf is the data of a generation; of one that is not kept any more, that of the newest.
-func (s *Secret) DataOf(generation uint64) []byte {
-	if s.Previous != nil && generation+1 == s.Generation {
-		return s.Previous
-	}
-	return s.Data
-}
-
-// Replace begins another generation.
-func (s *Secret) Replace(data []byte) {
-	s.Data, s.Previous = data, s.Data
-	s.Generation++
-}

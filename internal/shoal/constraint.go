@@ -56,9 +56,8 @@ func (c Constraint) SatisfiedBy(n *Node) bool {
 	return known && strings.EqualFold(value, c.Value) != c.Not
 }
 
-func (c Constraint) matchIP(addr string) bool {
-	ip, err := netip.ParseAddr(addr)
-	if err != nil {
+func (c Constraint) matchIP(ip netip.Addr) bool {
+	if !ip.IsValid() {
 		return c.Not
 	}
 	if want, err := netip.ParseAddr(c.Value); err == nil {
@@ -76,7 +75,7 @@ func NodeAttribute(n *Node, key string) (string, bool) {
 	lower := strings.ToLower(key)
 	switch lower {
 	case "node.id":
-		return n.ID, true
+		return string(n.ID), true
 	case "node.hostname":
 		return n.Description.Hostname, true
 	case "node.role":
@@ -86,7 +85,7 @@ func NodeAttribute(n *Node, key string) (string, bool) {
 	case "node.platform.arch":
 		return n.Description.Platform.Architecture, true
 	case "node.ip":
-		return n.Status.Addr, true
+		return TextOf(n.Status.Addr), true
 	}
 	const node, engine = "node.labels.", "engine.labels."
 	switch {

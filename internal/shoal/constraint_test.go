@@ -1,10 +1,13 @@
 package shoal
 
-import "testing"
+import (
+	"net/netip"
+	"testing"
+)
 
 func TestConstraints(t *testing.T) {
 	n := &Node{
-		Meta: Meta{ID: "abc"}, Role: RoleManager, Spec: NodeSpec{Labels: map[string]string{"disk": "SSD"}}, Status: NodeStatus{Addr: "10.0.0.5"},
+		ID: "abc", Role: RoleManager, Spec: NodeSpec{Labels: map[string]string{"disk": "SSD"}}, Status: NodeStatus{Addr: netip.MustParseAddr("10.0.0.5")},
 		Description: NodeDescription{Hostname: "n1", Platform: Platform{OS: "linux", Architecture: "x86_64"}, EngineLabels: map[string]string{"os": "debian"}},
 	}
 	for text, want := range map[string]bool{

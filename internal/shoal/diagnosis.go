@@ -4,7 +4,7 @@ import "time"
 
 // Diagnosis is what a node finds when it looks at its own networking.
 type Diagnosis struct {
-	NodeID   ID
+	NodeID   NodeID
 	Hostname string
 	// Problems are in words; there are none on a healthy node.
 	Problems []string
@@ -20,7 +20,7 @@ type Diagnosis struct {
 
 // PeerDiagnosis is how another node is reached.
 type PeerDiagnosis struct {
-	NodeID   ID
+	NodeID   NodeID
 	Hostname string
 	Addr     string // of the data path
 	// RoundTrip is of one probe; 0 if there was no answer.

@@ -17,19 +17,19 @@ const (
 type Table struct {
 	// Version grows with every push of a manager's session; agents report the one they have applied.
 	Version      uint64
-	NodeID       ID // whose table this is
+	NodeID       NodeID // whose table this is
 	DataPathPort uint16
 	// TunnelSecret is the cluster's, for nodes on an encrypted network.
 	TunnelSecret []byte
-	Networks     map[ID]Network
-	Peers        map[ID]Peer
-	Services     map[ID]ServiceEntry
-	Endpoints    map[string]Endpoint // by Endpoint.Key
+	Networks     map[NetworkID]Network
+	Peers        map[NodeID]Peer
+	Services     map[ServiceID]ServiceEntry
+	Endpoints    map[EndpointKey]Endpoint // by Endpoint.Key
 }
 
 // Peer is a node as the data plane sees it. The table's own node is among them.
 type Peer struct {
-	NodeID   ID
+	NodeID   NodeID
 	Hostname string
 	// DataAddr is where VXLAN packets go.
 	DataAddr netip.Addr
@@ -47,18 +47,18 @@ type Peer struct {
 
 // ServiceEntry is a service as balancers and resolvers see it.
 type ServiceEntry struct {
-	ID   ID
+	ID   ServiceID
 	Name string
 	Mode ResolutionMode
 	// Stack is the stack that the service belongs to, if any: its names win among services of the same stack.
 	Stack string
 	// VIPs and VIPs6 are by network. A dnsrr service has none.
-	VIPs  map[ID]netip.Prefix
-	VIPs6 map[ID]netip.Prefix
+	VIPs  map[NetworkID]netip.Prefix
+	VIPs6 map[NetworkID]netip.Prefix
 	// Ports is the ports published on the routing mesh.
 	Ports []MeshPort
 	// Aliases is further names, by network.
-	Aliases map[ID][]string
+	Aliases map[NetworkID][]string
 }
 
 // MeshPort is a port published on the routing mesh, and who may use it where.
@@ -79,11 +79,11 @@ type PublishRule struct {
 
 // Endpoint is a task (or an attached container) on one network.
 type Endpoint struct {
-	TaskID      ID
-	NetworkID   ID
-	NodeID      ID
-	ServiceID   ID     // empty for an attached container
-	Name        string // the task's or container's full name
+	TaskID      TaskID
+	NetworkID   NetworkID
+	NodeID      NodeID
+	ServiceID   ServiceID // empty for an attached container
+	Name        string    // the task's or container's full name
 	ContainerID string
 	Slot        uint64
 	Addr        netip.Prefix
@@ -93,5 +93,10 @@ type Endpoint struct {
 	Aliases     []string
 }
 
-// Key identifies an endpoint in a table.
-func (e Endpoint) Key() string { return e.TaskID + "/" + e.NetworkID }
+// EndpointKey identifies an endpoint in a Table: "taskID/networkID".
+type EndpointKey string
+
+// Key is the endpoint's key in a table.
+func (e Endpoint) Key() EndpointKey {
+	return EndpointKey(string(e.TaskID) + "/" + string(e.NetworkID))
+}

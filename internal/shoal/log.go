@@ -4,7 +4,7 @@ import "time"
 
 // LogQuery asks for the logs of tasks.
 type LogQuery struct {
-	TaskIDs []ID
+	TaskIDs []TaskID
 	Follow  bool
 	Tail    int // lines per task; -1: all
 	Since   time.Time
@@ -14,8 +14,8 @@ type LogQuery struct {
 
 // LogLine is a piece of a task's output, as a rule one line with its newline.
 type LogLine struct {
-	TaskID ID
-	NodeID ID
+	TaskID TaskID
+	NodeID NodeID
 	Time   time.Time
 	Stderr bool              `json:",omitempty"`
 	Data   []byte            `json:",omitempty"`

@@ -1,5 +1,7 @@
 package shoal
 
+import "net/netip"
+
 // Network drivers.
 const (
 	DriverBridge  = "bridge"
@@ -27,6 +29,7 @@ const (
 // Network is a network, of the cluster (overlay) or of one node (the rest). Spec is written by the API; VNI and IPAM of
 // cluster networks by the allocator, which may add subnets while the network is in use.
 type Network struct {
+	ID   NetworkID
 	Meta // ID is 25 characters for cluster networks, 64 hex digits for local ones
 	Spec NetworkSpec
 	// VNI tells overlay networks apart on the wire; 0 until allocated.
@@ -56,12 +59,13 @@ type NetworkSpec struct {
 	ConfigOnly  bool
 }
 
-// Subnet is a range of addresses; empty fields are filled in by who allocates.
+// Subnet is a range of addresses of a network. In a spec, fields that are not valid are left to whoever allocates.
 type Subnet struct {
-	Subnet  string // "10.0.1.0/24"
-	Range   string // the part addresses are taken from
-	Gateway string // "10.0.1.1"
-	Aux     map[string]string
+	Subnet  netip.Prefix // 10.0.1.0/24
+	Range   netip.Prefix // the part of Subnet that endpoints get their addresses from; not valid: all of it
+	Gateway netip.Addr   // 10.0.1.1
+	// Aux is addresses of Subnet that no endpoint may get, by the name that the user gave them.
+	Aux map[string]netip.Addr
 }
 
 // MTU option of bridge and overlay networks.
@@ -72,7 +76,7 @@ const OptionEncrypted = "encrypted"
 
 // TunnelRange is what nodes' addresses for encrypted traffic are taken from: a range for use between the machines of one operator
 // (RFC 2544), which no host on the internet has. Only nodes see them, never containers.
-const TunnelRange = "198.18.0.0/15"
+func TunnelRange() netip.Prefix { return netip.PrefixFrom(netip.AddrFrom4([4]byte{198, 18}), 15) }
 
 // Encrypted tells whether the network's traffic between nodes must be encrypted.
 func (n *Network) Encrypted() bool {

@@ -1,5 +1,7 @@
 package shoal
 
+import "net/netip"
+
 // NodeRole is what a node is in the cluster.
 type NodeRole string
 
@@ -30,6 +32,7 @@ const (
 // Node is a machine of the cluster. Spec is written by the API; Role, Status, Manager and certificates by membership;
 // Description by the dispatcher on the agent's word; IngressAddr and TunnelAddr by the allocator.
 type Node struct {
+	ID NodeID
 	Meta
 	Spec NodeSpec
 	// SpecOver is the Version that the last change of Spec was made to: who has read a later one has read that Spec.
@@ -39,14 +42,16 @@ type Node struct {
 	Status      NodeStatus
 	Manager     *ManagerStatus
 	// DataAddr is where the node's VXLAN packets go; the advertise address unless --data-path-addr says otherwise.
-	DataAddr string
+	DataAddr netip.Addr
 	// ProbePort is where the node answers liveness probes (UDP).
 	ProbePort uint16
-	// IngressAddr and IngressAddr6 are the node's own addresses on the ingress network ("10.0.0.2/24").
-	IngressAddr  string
-	IngressAddr6 string
-	// TunnelAddr is the node's address among those that encrypted traffic travels between, in TunnelRange.
-	TunnelAddr string
+	// IngressAddr and IngressAddr6 are the node's own addresses on the ingress network, with the length of the subnet's prefix
+	// (10.0.0.2/24); not valid until they are allocated.
+	IngressAddr  netip.Prefix
+	IngressAddr6 netip.Prefix
+	// TunnelAddr is the node's address among those that encrypted traffic travels between, in TunnelRange; not valid until
+	// allocated.
+	TunnelAddr netip.Addr
 }
 
 // NodeSpec is what the user can change of a node.
@@ -69,9 +74,9 @@ type NodeDescription struct {
 	Plugins   []Plugin
 	TLS       TLSInfo
 	// Routes is the subnets that the node's host reaches outside of shoal; networks must not overlap them.
-	Routes []string
+	Routes []netip.Prefix
 	// Addrs6 are the IPv6 addresses of the node's host that reach beyond its own links.
-	Addrs6 []string
+	Addrs6 []netip.Addr
 }
 
 // Plugin is something a node can do: {Network, overlay}, {Log, json-file}, {Volume, local}.
@@ -88,7 +93,7 @@ type TLSInfo struct {
 type NodeStatus struct {
 	State   NodeState
 	Message string
-	Addr    string
+	Addr    netip.Addr
 }
 
 // ManagerStatus is the part of a node that is a manager.

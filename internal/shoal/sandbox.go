@@ -18,8 +18,8 @@ type SandboxSpec struct {
 	ExtraHosts []string // "name:IP"
 	Links      []string // "container:alias", on the default bridge
 	// TaskID and ServiceID are set for a task's container.
-	TaskID    ID
-	ServiceID ID
+	TaskID    TaskID
+	ServiceID ServiceID
 	// IngressAddr and IngressAddr6 are the task's addresses on the ingress network, when a port of it is published on the mesh.
 	IngressAddr  netip.Prefix
 	IngressAddr6 netip.Prefix
@@ -61,7 +61,7 @@ type Sandbox struct {
 // EndpointInfo is an endpoint as `docker container inspect` shows it.
 type EndpointInfo struct {
 	Network    string // name
-	NetworkID  string
+	NetworkID  NetworkID
 	EndpointID string // 64 hex digits
 	Interface  string // in the container
 	Addr       netip.Prefix

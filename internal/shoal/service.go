@@ -1,10 +1,14 @@
 package shoal
 
-import "time"
+import (
+	"net/netip"
+	"time"
+)
 
 // Service is a wish: run this task template so many times and keep it so. Spec is written by the API, Endpoint by the
 // allocator, UpdateStatus and JobStatus by the orchestrator.
 type Service struct {
+	ID ServiceID
 	Meta
 	Spec ServiceSpec
 	// SpecVersion grows by one whenever the spec changes; tasks carry the one they were made from.
@@ -75,7 +79,7 @@ func (s *ServiceSpec) AttachedNetworks() []NetworkAttachmentSpec {
 
 // NetworkAttachmentSpec asks for an endpoint on a network. Target is a network ID once the API has resolved it.
 type NetworkAttachmentSpec struct {
-	Target     string
+	Target     NetworkID
 	Aliases    []string
 	DriverOpts map[string]string
 }
@@ -181,11 +185,11 @@ type ServiceEndpoint struct {
 	VIPs  []VIP
 }
 
-// VIP is the one address (per family) of a service on a network, with the length of the subnet's prefix ("10.0.1.2/24").
+// VIP is the one address (per family) of a service on a network, with the length of the subnet's prefix (10.0.1.2/24).
 type VIP struct {
-	NetworkID ID
-	Addr      string
-	Addr6     string // empty on a network without IPv6
+	NetworkID NetworkID
+	Addr      netip.Prefix
+	Addr6     netip.Prefix // not valid on a network without IPv6
 }
 
 // HasIngressPort tells whether any port of the service is published on the routing mesh.

@@ -9,17 +9,17 @@ import (
 type TableDelta struct {
 	Full             bool
 	Version          uint64
-	NodeID           ID
+	NodeID           NodeID
 	DataPathPort     uint16
-	TunnelSecret     []byte              `json:",omitempty"`
-	Networks         map[ID]Network      `json:",omitempty"`
-	Peers            map[ID]Peer         `json:",omitempty"`
-	Services         map[ID]ServiceEntry `json:",omitempty"`
-	Endpoints        map[string]Endpoint `json:",omitempty"`
-	RemovedNetworks  []ID                `json:",omitempty"`
-	RemovedPeers     []ID                `json:",omitempty"`
-	RemovedServices  []ID                `json:",omitempty"`
-	RemovedEndpoints []string            `json:",omitempty"`
+	TunnelSecret     []byte                     `json:",omitempty"`
+	Networks         map[NetworkID]Network      `json:",omitempty"`
+	Peers            map[NodeID]Peer            `json:",omitempty"`
+	Services         map[ServiceID]ServiceEntry `json:",omitempty"`
+	Endpoints        map[EndpointKey]Endpoint   `json:",omitempty"`
+	RemovedNetworks  []NetworkID                `json:",omitempty"`
+	RemovedPeers     []NodeID                   `json:",omitempty"`
+	RemovedServices  []ServiceID                `json:",omitempty"`
+	RemovedEndpoints []EndpointKey              `json:",omitempty"`
 }
 
 // Difference is what turns old into now.
@@ -32,11 +32,11 @@ func Difference(old, now Table) TableDelta {
 	return d
 }
 
-func difference[V any](old, now map[string]V) (put map[string]V, removed []string) {
+func difference[K comparable, V any](old, now map[K]V) (put map[K]V, removed []K) {
 	for key, v := range now {
 		if before, ok := old[key]; !ok || !reflect.DeepEqual(before, v) {
 			if put == nil {
-				put = map[string]V{}
+				put = map[K]V{}
 			}
 			put[key] = v
 		}
@@ -58,7 +58,7 @@ func (d *TableDelta) Empty() bool {
 // ApplyTo brings the table to what it is after the delta. Unlike other tables, this one must be the caller's alone.
 func (d *TableDelta) ApplyTo(t *Table) {
 	if d.Full || t.Endpoints == nil {
-		*t = Table{Networks: map[ID]Network{}, Peers: map[ID]Peer{}, Services: map[ID]ServiceEntry{}, Endpoints: map[string]Endpoint{}}
+		*t = Table{Networks: map[NetworkID]Network{}, Peers: map[NodeID]Peer{}, Services: map[ServiceID]ServiceEntry{}, Endpoints: map[EndpointKey]Endpoint{}}
 	}
 	t.Version, t.NodeID, t.DataPathPort, t.TunnelSecret = d.Version, d.NodeID, d.DataPathPort, d.TunnelSecret
 	change(t.Networks, d.Networks, d.RemovedNetworks)
@@ -67,7 +67,7 @@ func (d *TableDelta) ApplyTo(t *Table) {
 	change(t.Endpoints, d.Endpoints, d.RemovedEndpoints)
 }
 
-func change[V any](m, put map[string]V, removed []string) {
+func change[K comparable, V any](m, put map[K]V, removed []K) {
 	for _, key := range removed {
 		delete(m, key)
 	}
@@ -88,12 +88,12 @@ func (d *TableDelta) Then(next *TableDelta) *TableDelta {
 }
 
 // follow joins two changes. What was removed and put again is in both lists: removal comes first.
-func follow[V any](put map[string]V, removed []string, then map[string]V, gone []string) (map[string]V, []string) {
+func follow[K comparable, V any](put map[K]V, removed []K, then map[K]V, gone []K) (map[K]V, []K) {
 	for _, key := range gone {
 		delete(put, key)
 	}
 	if put == nil {
-		put = map[string]V{}
+		put = map[K]V{}
 	}
 	maps.Copy(put, then)
 	return put, append(removed, gone...)

@@ -12,14 +12,14 @@ import (
 func TestDeltas(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		draw := func(version uint64) Table {
-			now := Table{Version: version, NodeID: "n", Networks: map[ID]Network{}, Peers: map[ID]Peer{}, Services: map[ID]ServiceEntry{}, Endpoints: map[string]Endpoint{}}
+			now := Table{Version: version, NodeID: "n", Networks: map[NetworkID]Network{}, Peers: map[NodeID]Peer{}, Services: map[ServiceID]ServiceEntry{}, Endpoints: map[EndpointKey]Endpoint{}}
 			for i := range 4 {
 				key := fmt.Sprint(i)
 				if v := rapid.IntRange(0, 3).Draw(t, "endpoint"); v > 0 {
-					now.Endpoints[key] = Endpoint{Slot: uint64(v)}
+					now.Endpoints[EndpointKey(key)] = Endpoint{Slot: uint64(v)}
 				}
 				if v := rapid.IntRange(0, 2).Draw(t, "service"); v > 0 {
-					now.Services[key] = ServiceEntry{Ports: make([]MeshPort, v)}
+					now.Services[ServiceID(key)] = ServiceEntry{Ports: make([]MeshPort, v)}
 				}
 			}
 			return now

@@ -59,12 +59,13 @@ func (s TaskState) Ended() bool { return s > TaskRunning }
 // Ports by the allocator, NodeID by the scheduler, Status by the dispatcher on the agent's word (before there is a
 // node, by the controller that moved or could not move the task on).
 type Task struct {
+	ID TaskID
 	Meta
-	ServiceID   ID // empty for a plain container attached to an overlay network
+	ServiceID   ServiceID // empty for a plain container attached to an overlay network
 	ServiceName string
 	Labels      map[string]string // the service's
 	Slot        uint64            // 0 for global tasks
-	NodeID      ID
+	NodeID      NodeID
 	Spec        TaskSpec
 	SpecVersion uint64
 	// EndpointSpec is the service's at the time the task was made.
@@ -113,21 +114,19 @@ type ContainerStatus struct {
 
 // TaskNetwork is a task's endpoint on one network: its addresses with the subnets' prefix lengths, IPv4 first.
 type TaskNetwork struct {
-	NetworkID ID
+	NetworkID NetworkID
 	// VNI is the network's: a task may outlive the network while it shuts down, and none may get its number meanwhile.
 	VNI       uint32
-	Addresses []string
+	Addresses []netip.Prefix
 	Aliases   []string
 }
 
-// Prefixes is the endpoint's address of each family; one that it does not have is invalid.
+// Prefixes is the IPv4 and the IPv6 address of the task on the network; one that it does not have is not valid.
 func (n TaskNetwork) Prefixes() (ip4, ip6 netip.Prefix) {
-	for _, text := range n.Addresses {
-		switch p, err := netip.ParsePrefix(text); {
-		case err != nil:
-		case p.Addr().Is4():
+	for _, p := range n.Addresses {
+		if p.Addr().Is4() {
 			ip4 = p
-		default:
+		} else if p.IsValid() {
 			ip6 = p
 		}
 	}
@@ -141,11 +140,11 @@ func (t *Task) Wanted() bool { return t.DesiredState <= TaskComplete }
 func (t *Task) Name() string {
 	switch {
 	case t.ServiceID == "":
-		return t.ID
+		return string(t.ID)
 	case t.Slot > 0:
 		return fmt.Sprintf("%s.%d.%s", t.ServiceName, t.Slot, t.ID)
 	default:
-		return t.ServiceName + "." + t.NodeID + "." + t.ID
+		return t.ServiceName + "." + string(t.NodeID) + "." + string(t.ID)
 	}
 }
 
@@ -168,8 +167,8 @@ type TaskSpec struct {
 type AttachmentSpec struct {
 	ContainerID   string
 	ContainerName string
-	// Address is one that the user asked for; empty for any.
-	Address string
+	// Address is one that the user asked for; not valid for any.
+	Address netip.Addr
 }
 
 // Driver names a driver and its options.
@@ -258,8 +257,8 @@ type ContainerSpec struct {
 	Healthcheck     *Healthcheck
 	Hosts           []string // "IP name…", as in hosts(5)
 	DNS             *DNSConfig
-	Secrets         []FileReference
-	Configs         []FileReference
+	Secrets         []SecretReference
+	Configs         []ConfigReference
 	Sysctls         map[string]string
 	CapabilityAdd   []string
 	CapabilityDrop  []string
@@ -329,7 +328,11 @@ type Healthcheck struct {
 }
 
 // DNSConfig is a container's resolver configuration.
-type DNSConfig struct{ Nameservers, Search, Options []string }
+type DNSConfig struct {
+	Nameservers []netip.Addr
+	Search      []string
+	Options     []string
+}
 
 // Ulimit is one resource limit of a container's processes.
 type Ulimit struct {
@@ -337,9 +340,17 @@ type Ulimit struct {
 	Soft, Hard int64
 }
 
+type (
+	// SecretReference puts a secret into a container as a file.
+	SecretReference = FileReference[SecretID]
+	// ConfigReference puts a config into a container as a file.
+	ConfigReference = FileReference[ConfigID]
+)
+
 // FileReference puts a secret or config into a container as a file.
-type FileReference struct {
-	ID, Name string // of the secret or config
+type FileReference[ID SecretID | ConfigID] struct {
+	ID       ID
+	Name     string // of the secret or config
 	Target   string // file name; empty for a config that is used by the runtime only
 	UID, GID string
 	Mode     uint32

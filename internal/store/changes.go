@@ -6,8 +6,6 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
-
-	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
 // Changes is what to write in one transaction: all of it or nothing.
@@ -43,18 +41,18 @@ func (c *Changes) Requeue(t time.Time) {
 func (c *Changes) Merge(other Changes) {
 	type ref struct {
 		kind Kind
-		id   shoal.ID
+		id   string
 	}
 	later := map[ref]bool{}
 	for _, o := range other.Puts {
-		later[ref{KindOf(o), o.Head().ID}] = true
+		later[ref{KindOf(o), o.ObjectID()}] = true
 	}
 	for _, o := range other.Deletes {
-		later[ref{KindOf(o), o.Head().ID}] = true
+		later[ref{KindOf(o), o.ObjectID()}] = true
 	}
 	keep := c.Puts[:0:0]
 	for _, o := range c.Puts {
-		if !later[ref{KindOf(o), o.Head().ID}] {
+		if !later[ref{KindOf(o), o.ObjectID()}] {
 			keep = append(keep, o)
 		}
 	}
@@ -80,7 +78,7 @@ func (leaderlessError) Unwrap() error { return errdefs.ErrUnavailable }
 // ConflictError says that an object has changed since it was read, or that its name is taken. Nothing was written.
 type ConflictError struct {
 	Kind Kind
-	ID   shoal.ID
+	ID   string
 	// Name is set when the name is in use by another object; ID is then empty.
 	Name string
 }

@@ -38,7 +38,7 @@ func newCodec(key []byte) (*codec, error) {
 	return &codec{aead}, nil
 }
 
-func keyOf(k Kind, id shoal.ID) string     { return Prefix + string(k) + "/" + id }
+func keyOf(k Kind, id string) string       { return Prefix + string(k) + "/" + id }
 func nameKeyOf(k Kind, name string) string { return Prefix + "name/" + string(k) + "/" + name }
 func parseKey(key string) (Kind, string, bool) {
 	kind, id, ok := strings.Cut(strings.TrimPrefix(key, Prefix), "/")
@@ -83,7 +83,7 @@ func secretTextsOf(o Object) []*string {
 // encode may overwrite fields of o, which must be the codec's own copy.
 func (c *codec) encode(o Object) ([]byte, error) {
 	if c.aead != nil {
-		bound := []byte(keyOf(KindOf(o), o.Head().ID))
+		bound := []byte(keyOf(KindOf(o), o.ObjectID()))
 		for _, field := range secretsOf(o) {
 			if *field != nil {
 				*field = c.aead.Seal(nil, nil /* the AEAD draws a random one */, *field, bound) // #nosec G407

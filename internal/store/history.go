@@ -3,14 +3,12 @@ package store
 import (
 	"slices"
 	"sync"
-
-	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
 // Ref names a stored object.
 type Ref struct {
 	Kind Kind
-	ID   shoal.ID
+	ID   string
 }
 
 // maxHistory is about how many changed objects a store remembers.
@@ -76,7 +74,7 @@ func (d *draft) with(c Changes) *draft {
 	next := &draft{parent: d, refs: make([]Ref, 0, len(c.Puts)+len(c.Deletes))}
 	for _, list := range [][]Object{c.Puts, c.Deletes} {
 		for _, o := range list {
-			next.refs = append(next.refs, Ref{KindOf(o), o.Head().ID})
+			next.refs = append(next.refs, Ref{KindOf(o), o.ObjectID()})
 		}
 	}
 	return next

@@ -20,7 +20,7 @@ func TestChangedSince(t *testing.T) {
 			var c store.Changes
 			for range rapid.IntRange(1, 3).Draw(rt, "edits") {
 				serial++
-				task := &shoal.Task{Meta: shoal.Meta{ID: fmt.Sprint("t", rapid.IntRange(1, 9).Draw(rt, "task"))}, Slot: serial}
+				task := &shoal.Task{ID: shoal.TaskID(fmt.Sprint("t", rapid.IntRange(1, 9).Draw(rt, "task"))), Slot: serial}
 				old := v.Task(task.ID)
 				if old != nil {
 					task.Version = old.Version
@@ -59,13 +59,13 @@ func checkDifference(t *rapid.T, a, b store.View) {
 	if !known {
 		t.Fatal("so short a history is not known")
 	}
-	told := map[shoal.ID]bool{}
+	told := map[string]bool{}
 	for _, r := range refs {
 		told[r.ID] = true
 	}
 	for i := 1; i <= 9; i++ {
 		id := fmt.Sprint("t", i)
-		if a.Task(id) != b.Task(id) && !told[id] {
+		if a.Task(shoal.TaskID(id)) != b.Task(shoal.TaskID(id)) && !told[id] {
 			t.Fatalf("%s differs and is not told of", id)
 		}
 	}
@@ -83,8 +83,8 @@ func TestHistoryForgets(t *testing.T) {
 		var c store.Changes
 		for i := range 2000 {
 			id := fmt.Sprint("t", i)
-			task := &shoal.Task{Meta: shoal.Meta{ID: id}}
-			if old := last.Task(id); old != nil {
+			task := &shoal.Task{ID: shoal.TaskID(id)}
+			if old := last.Task(shoal.TaskID(id)); old != nil {
 				task.Version = old.Version
 			}
 			c.Put(task)

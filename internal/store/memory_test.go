@@ -15,7 +15,7 @@ func TestMemory(t *testing.T) {
 func TestWithLeavesTheViewAlone(t *testing.T) {
 	s := storetest.Open(t, store.NewMemory())
 	v := s.View()
-	w := v.With(store.Changes{Puts: []store.Object{&shoal.Node{Meta: shoal.Meta{ID: "n"}}}})
+	w := v.With(store.Changes{Puts: []store.Object{&shoal.Node{ID: "n"}}})
 	if v.Node("n") != nil || w.Node("n") == nil || s.View().Node("n") != nil {
 		t.Fatal("With changed more than its result")
 	}
@@ -24,7 +24,7 @@ func TestWithLeavesTheViewAlone(t *testing.T) {
 func TestPrefix(t *testing.T) {
 	s := storetest.Open(t, store.NewMemory())
 	v := s.View().With(store.Changes{Puts: []store.Object{
-		&shoal.Node{Meta: shoal.Meta{ID: "abc"}}, &shoal.Node{Meta: shoal.Meta{ID: "abd"}}, &shoal.Node{Meta: shoal.Meta{ID: "b"}},
+		&shoal.Node{ID: "abc"}, &shoal.Node{ID: "abd"}, &shoal.Node{ID: "b"},
 	}})
 	for prefix, want := range map[string]int{"": 3, "a": 2, "ab": 2, "abc": 1, "x": 0} {
 		if got := len(v.NodesByPrefix(prefix)); got != want {

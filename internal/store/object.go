@@ -21,6 +21,9 @@ const (
 
 // Object is a stored object: a pointer to a shoal.Cluster, Config, Network, Node, Secret, Service or Task.
 type Object interface {
+	// ObjectID is the object's ID as text.
+	ObjectID() string
+	// Head is the part that the store sets.
 	Head() *shoal.Meta
 }
 

@@ -67,7 +67,7 @@ func newDB() (*memdb.MemDB, error) {
 	for _, k := range []Kind{KindCluster, KindConfig, KindNetwork, KindNode, KindSecret, KindService, KindTask} {
 		table := &memdb.TableSchema{Name: string(k), Indexes: map[string]*memdb.IndexSchema{
 			indexID: {Name: indexID, Unique: true, Indexer: index{func(o Object) ([]byte, bool) {
-				return text(o.Head().ID), o.Head().ID != ""
+				return text(o.ObjectID()), o.ObjectID() != ""
 			}}},
 		}}
 		add := func(name string, key func(o Object) ([]byte, bool)) {
@@ -94,15 +94,15 @@ func newDB() (*memdb.MemDB, error) {
 func addTaskIndexes(add func(string, func(Object) ([]byte, bool))) {
 	add(indexService, func(o Object) ([]byte, bool) {
 		t := o.(*shoal.Task)
-		return text(t.ServiceID), t.ServiceID != ""
+		return text(string(t.ServiceID)), t.ServiceID != ""
 	})
 	add(indexNode, func(o Object) ([]byte, bool) {
 		t := o.(*shoal.Task)
-		return text(t.NodeID), t.NodeID != ""
+		return text(string(t.NodeID)), t.NodeID != ""
 	})
 	add(indexSlot, func(o Object) ([]byte, bool) {
 		t := o.(*shoal.Task)
-		return binary.BigEndian.AppendUint64(text(t.ServiceID), t.Slot), t.ServiceID != "" && t.Slot != 0
+		return binary.BigEndian.AppendUint64(text(string(t.ServiceID)), t.Slot), t.ServiceID != "" && t.Slot != 0
 	})
 	add(indexUnassigned, func(o Object) ([]byte, bool) {
 		t := o.(*shoal.Task)
@@ -118,7 +118,7 @@ func mustInsert(txn *memdb.Txn, o Object) {
 }
 
 func mustDelete(txn *memdb.Txn, o Object) {
-	if _, err := txn.DeleteAll(string(KindOf(o)), indexID, o.Head().ID); err != nil {
+	if _, err := txn.DeleteAll(string(KindOf(o)), indexID, o.ObjectID()); err != nil {
 		panic("store: delete " + string(KindOf(o)) + ": " + err.Error())
 	}
 }

@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-memdb"
-
-	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
 // Config is what a Store is made of.
@@ -166,7 +164,7 @@ func (s *Store) ops(c Changes) ([]Op, error) {
 		kind := KindOf(o)
 		o = clone(o)
 		meta := o.Head()
-		if kind == "" || meta.ID == "" {
+		if kind == "" || o.ObjectID() == "" {
 			return nil, fmt.Errorf("put %T without a kind or ID", o)
 		}
 		meta.UpdatedAt = s.cfg.Now().UTC()
@@ -174,22 +172,22 @@ func (s *Store) ops(c Changes) ([]Op, error) {
 			meta.CreatedAt = meta.UpdatedAt
 		}
 		name, oldName := nameOf(o), ""
-		if old := view.Get(kind, meta.ID); old != nil && meta.Version != 0 {
+		if old := view.Get(kind, o.ObjectID()); old != nil && meta.Version != 0 {
 			oldName = nameOf(old)
 		}
 		version := meta.Version
 		value, err := s.codec.encode(o)
 		if err != nil {
-			return nil, fmt.Errorf("encode %s %s: %w", kind, meta.ID, err)
+			return nil, fmt.Errorf("encode %s %s: %w", kind, o.ObjectID(), err)
 		}
-		ops = append(ops, Op{Key: keyOf(kind, meta.ID), Value: value, If: version})
+		ops = append(ops, Op{Key: keyOf(kind, o.ObjectID()), Value: value, If: version})
 		if name != oldName {
-			ops = append(ops, nameOps(kind, meta.ID, name, oldName)...)
+			ops = append(ops, nameOps(kind, o.ObjectID(), name, oldName)...)
 		}
 	}
 	for _, o := range c.Deletes {
 		meta := o.Head()
-		ops = append(ops, Op{Key: keyOf(KindOf(o), meta.ID), If: meta.Version})
+		ops = append(ops, Op{Key: keyOf(KindOf(o), o.ObjectID()), If: meta.Version})
 		if name := nameOf(o); name != "" {
 			ops = append(ops, Op{Key: nameKeyOf(KindOf(o), name), If: AnyRevision})
 		}
@@ -197,7 +195,7 @@ func (s *Store) ops(c Changes) ([]Op, error) {
 	return ops, nil
 }
 
-func nameOps(kind Kind, id shoal.ID, name, oldName string) []Op {
+func nameOps(kind Kind, id string, name, oldName string) []Op {
 	var ops []Op
 	if oldName != "" {
 		ops = append(ops, Op{Key: nameKeyOf(kind, oldName), If: AnyRevision})

@@ -62,8 +62,8 @@ func (v View) Cluster() *shoal.Cluster {
 	return nil
 }
 
-func (v View) Service(id shoal.ID) *shoal.Service {
-	return first[*shoal.Service](v, KindService, indexID, id)
+func (v View) Service(id shoal.ServiceID) *shoal.Service {
+	return first[*shoal.Service](v, KindService, indexID, string(id))
 }
 
 func (v View) ServiceByName(name string) *shoal.Service {
@@ -81,7 +81,9 @@ func (v View) DependentServices() []*shoal.Service {
 	return list[*shoal.Service](v, KindService, indexDependent, true)
 }
 
-func (v View) Task(id shoal.ID) *shoal.Task { return first[*shoal.Task](v, KindTask, indexID, id) }
+func (v View) Task(id shoal.TaskID) *shoal.Task {
+	return first[*shoal.Task](v, KindTask, indexID, string(id))
+}
 
 func (v View) Tasks() []*shoal.Task { return list[*shoal.Task](v, KindTask, indexID) }
 
@@ -89,12 +91,12 @@ func (v View) TasksByPrefix(id string) []*shoal.Task {
 	return list[*shoal.Task](v, KindTask, indexIDPrefix, id)
 }
 
-func (v View) TasksOfService(id shoal.ID) []*shoal.Task {
-	return list[*shoal.Task](v, KindTask, indexService, id)
+func (v View) TasksOfService(id shoal.ServiceID) []*shoal.Task {
+	return list[*shoal.Task](v, KindTask, indexService, string(id))
 }
 
-func (v View) TasksOnNode(id shoal.ID) []*shoal.Task {
-	return list[*shoal.Task](v, KindTask, indexNode, id)
+func (v View) TasksOnNode(id shoal.NodeID) []*shoal.Task {
+	return list[*shoal.Task](v, KindTask, indexNode, string(id))
 }
 
 // UnassignedTasks is the tasks whose observed state is below Assigned.
@@ -103,11 +105,13 @@ func (v View) UnassignedTasks() []*shoal.Task {
 }
 
 // TasksOfSlot is the tasks, past and present, of one slot of a replicated service.
-func (v View) TasksOfSlot(service shoal.ID, slot uint64) []*shoal.Task {
-	return list[*shoal.Task](v, KindTask, indexSlot, service, slot)
+func (v View) TasksOfSlot(service shoal.ServiceID, slot uint64) []*shoal.Task {
+	return list[*shoal.Task](v, KindTask, indexSlot, string(service), slot)
 }
 
-func (v View) Node(id shoal.ID) *shoal.Node { return first[*shoal.Node](v, KindNode, indexID, id) }
+func (v View) Node(id shoal.NodeID) *shoal.Node {
+	return first[*shoal.Node](v, KindNode, indexID, string(id))
+}
 
 func (v View) Nodes() []*shoal.Node { return list[*shoal.Node](v, KindNode, indexID) }
 
@@ -120,8 +124,8 @@ func (v View) NodesByName(name string) []*shoal.Node {
 	return list[*shoal.Node](v, KindNode, indexName, name)
 }
 
-func (v View) Network(id shoal.ID) *shoal.Network {
-	return first[*shoal.Network](v, KindNetwork, indexID, id)
+func (v View) Network(id shoal.NetworkID) *shoal.Network {
+	return first[*shoal.Network](v, KindNetwork, indexID, string(id))
 }
 
 func (v View) NetworkByName(name string) *shoal.Network {
@@ -144,8 +148,8 @@ func (v View) IngressNetwork() *shoal.Network {
 	return nil
 }
 
-func (v View) Secret(id shoal.ID) *shoal.Secret {
-	return first[*shoal.Secret](v, KindSecret, indexID, id)
+func (v View) Secret(id shoal.SecretID) *shoal.Secret {
+	return first[*shoal.Secret](v, KindSecret, indexID, string(id))
 }
 
 func (v View) SecretByName(name string) *shoal.Secret {
@@ -158,8 +162,8 @@ func (v View) SecretsByPrefix(id string) []*shoal.Secret {
 	return list[*shoal.Secret](v, KindSecret, indexIDPrefix, id)
 }
 
-func (v View) Config(id shoal.ID) *shoal.Config {
-	return first[*shoal.Config](v, KindConfig, indexID, id)
+func (v View) Config(id shoal.ConfigID) *shoal.Config {
+	return first[*shoal.Config](v, KindConfig, indexID, string(id))
 }
 
 func (v View) ConfigByName(name string) *shoal.Config {
@@ -173,7 +177,7 @@ func (v View) ConfigsByPrefix(id string) []*shoal.Config {
 }
 
 // Get is the object of a kind with an ID, nil if there is none.
-func (v View) Get(k Kind, id shoal.ID) Object { return first[Object](v, k, indexID, id) }
+func (v View) Get(k Kind, id string) Object { return first[Object](v, k, indexID, id) }
 
 // List is all objects of a kind.
 func (v View) List(k Kind) []Object { return list[Object](v, k, indexID) }

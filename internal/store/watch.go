@@ -4,14 +4,12 @@ import (
 	"context"
 	"fmt"
 	"sync"
-
-	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
 // Change is one object before and after; Old is nil for a new object, New for a deleted one.
 type Change struct {
 	Kind     Kind
-	ID       shoal.ID
+	ID       string
 	Old, New Object
 }
 
@@ -152,7 +150,7 @@ func (s *Store) load(ctx context.Context) error {
 	}
 	for _, k := range []Kind{KindCluster, KindConfig, KindNetwork, KindNode, KindSecret, KindService, KindTask} {
 		for _, o := range view.List(k) {
-			if key := keyOf(k, o.Head().ID); !loaded[key] {
+			if key := keyOf(k, o.ObjectID()); !loaded[key] {
 				changed = append(changed, Record{Key: key, Rev: rev})
 			}
 		}

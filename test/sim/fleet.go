@@ -20,9 +20,9 @@ type fleet struct {
 	store *store.Store
 	rng   *rand.Rand
 	sub   *store.Subscription
-	due   map[time.Time][]shoal.ID // tasks whose agents act then
-	dead  map[shoal.ID]time.Time   // nodes, and since when
-	bad   map[string]bool          // images that fail
+	due   map[time.Time][]shoal.TaskID // tasks whose agents act then
+	dead  map[shoal.NodeID]time.Time   // nodes, and since when
+	bad   map[string]bool              // images that fail
 	check func([]store.Change) error
 
 	nodes, services int
@@ -33,7 +33,7 @@ func newFleet(s *store.Store, seed uint64, check func([]store.Change) error) *fl
 	return &fleet{
 		nodes: len(view.Nodes()), services: len(view.Services()),
 		store: s, rng: rand.New(rand.NewPCG(seed, seed)), sub: sub, check: check,
-		due: map[time.Time][]shoal.ID{}, dead: map[shoal.ID]time.Time{}, bad: map[string]bool{},
+		due: map[time.Time][]shoal.TaskID{}, dead: map[shoal.NodeID]time.Time{}, bad: map[string]bool{},
 	}
 }
 
@@ -67,14 +67,14 @@ func (f *fleet) beat(ctx context.Context) error {
 }
 
 // soon has a task's agent act within two seconds.
-func (f *fleet) soon(now time.Time, id shoal.ID) {
+func (f *fleet) soon(now time.Time, id shoal.TaskID) {
 	at := now.Add(tick * time.Duration(1+f.rng.IntN(20)))
 	f.due[at] = append(f.due[at], id)
 }
 
-func (f *fleet) reports(v store.View, tasks []shoal.ID) store.Changes {
+func (f *fleet) reports(v store.View, tasks []shoal.TaskID) store.Changes {
 	var c store.Changes
-	seen := map[shoal.ID]bool{}
+	seen := map[shoal.TaskID]bool{}
 	for _, id := range tasks {
 		t := v.Task(id)
 		if t == nil || seen[id] || f.gone(t.NodeID) {
@@ -95,7 +95,7 @@ func (f *fleet) reports(v store.View, tasks []shoal.ID) store.Changes {
 	return c
 }
 
-func (f *fleet) gone(node shoal.ID) bool {
+func (f *fleet) gone(node shoal.NodeID) bool {
 	_, dead := f.dead[node]
 	return dead
 }
@@ -106,7 +106,7 @@ func (f *fleet) write(ctx context.Context, change func(store.View) store.Changes
 }
 
 // revive brings a node back, without the containers that it had.
-func (f *fleet) revive(ctx context.Context, id shoal.ID) error {
+func (f *fleet) revive(ctx context.Context, id shoal.NodeID) error {
 	delete(f.dead, id)
 	return f.write(ctx, func(v store.View) store.Changes {
 		var c store.Changes
@@ -134,12 +134,14 @@ func (f *fleet) crash(ctx context.Context) error {
 	})
 }
 
-func (f *fleet) anyNode() shoal.ID { return fmt.Sprint("n", 1+f.rng.IntN(f.nodes)) }
+func (f *fleet) anyNode() shoal.NodeID { return shoal.NodeID(fmt.Sprint("n", 1+f.rng.IntN(f.nodes))) }
 
-func (f *fleet) anyService() shoal.ID { return fmt.Sprint("s", f.rng.IntN(f.services)) }
+func (f *fleet) anyService() shoal.ServiceID {
+	return shoal.ServiceID(fmt.Sprint("s", f.rng.IntN(f.services)))
+}
 
 // drain changes a node's availability.
-func (f *fleet) drain(ctx context.Context, id shoal.ID, to shoal.Availability) error {
+func (f *fleet) drain(ctx context.Context, id shoal.NodeID, to shoal.Availability) error {
 	return f.write(ctx, func(v store.View) store.Changes {
 		next := *v.Node(id)
 		next.Spec.Availability = to
@@ -148,7 +150,7 @@ func (f *fleet) drain(ctx context.Context, id shoal.ID, to shoal.Availability) e
 }
 
 // deploy gives a service another image, as the API does.
-func (f *fleet) deploy(ctx context.Context, id shoal.ID, image string) error {
+func (f *fleet) deploy(ctx context.Context, id shoal.ServiceID, image string) error {
 	return f.write(ctx, func(v store.View) store.Changes {
 		next := *v.Service(id)
 		previous := next.Spec

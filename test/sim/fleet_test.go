@@ -67,14 +67,14 @@ func TestFleet(t *testing.T) {
 
 func fleetState() store.Changes {
 	var c store.Changes
-	c.Put(&shoal.Cluster{Meta: shoal.Meta{ID: "cluster"}, Spec: shoal.ClusterSpec{Name: shoal.ClusterName, TaskHistoryLimit: 2}})
+	c.Put(&shoal.Cluster{ID: "cluster", Spec: shoal.ClusterSpec{Name: shoal.ClusterName, TaskHistoryLimit: 2}})
 	for i := range fleetNodes {
 		c.Put(newNode(i + 1))
 	}
 	for i := range fleetServices {
 		replicas := uint64(fleetReplicas)
 		order := []shoal.UpdateOrder{shoal.StopFirst, shoal.StartFirst}[i%2]
-		c.Put(&shoal.Service{Meta: shoal.Meta{ID: fmt.Sprint("s", i)}, Spec: shoal.ServiceSpec{
+		c.Put(&shoal.Service{ID: shoal.ServiceID(fmt.Sprint("s", i)), Spec: shoal.ServiceSpec{
 			Name: fmt.Sprint("s", i), Mode: shoal.ServiceMode{Replicated: &shoal.Replicated{Replicas: &replicas}},
 			Task: shoal.TaskSpec{Container: &shoal.ContainerSpec{Image: "good"}},
 			Update: &shoal.UpdateConfig{
@@ -165,13 +165,13 @@ func (f *fleet) strike(ctx context.Context) error {
 func (f *fleet) mend(ctx context.Context) error {
 	for i := range fleetNodes {
 		id := fmt.Sprint("n", i+1)
-		if f.gone(id) {
-			if err := f.revive(ctx, id); err != nil {
+		if f.gone(shoal.NodeID(id)) {
+			if err := f.revive(ctx, shoal.NodeID(id)); err != nil {
 				return err
 			}
 		}
-		if f.store.View().Node(id).Spec.Availability != shoal.AvailabilityActive {
-			if err := f.drain(ctx, id, shoal.AvailabilityActive); err != nil {
+		if f.store.View().Node(shoal.NodeID(id)).Spec.Availability != shoal.AvailabilityActive {
+			if err := f.drain(ctx, shoal.NodeID(id), shoal.AvailabilityActive); err != nil {
 				return err
 			}
 		}

@@ -37,13 +37,13 @@ func (w *world) settle(t *rapid.T, look func()) {
 }
 
 func (w *world) editNode(i int, edit func(*shoal.Node)) {
-	next := *w.view.Node(fmt.Sprint("n", i))
+	next := *w.view.Node(shoal.NodeID(fmt.Sprint("n", i)))
 	edit(&next)
 	w.put(&next)
 }
 
-func (w *world) running(service shoal.ID) map[shoal.ID]int {
-	on := map[shoal.ID]int{}
+func (w *world) running(service shoal.ServiceID) map[shoal.NodeID]int {
+	on := map[shoal.NodeID]int{}
 	for _, t := range w.view.TasksOfService(service) {
 		if up(t) {
 			on[t.NodeID]++
@@ -52,7 +52,7 @@ func (w *world) running(service shoal.ID) map[shoal.ID]int {
 	return on
 }
 
-func sum(counts map[shoal.ID]int) int {
+func sum(counts map[shoal.NodeID]int) int {
 	n := 0
 	for _, c := range counts {
 		n += c
@@ -90,7 +90,7 @@ func TestRebalance(t *testing.T) {
 		if byZone {
 			spec.Task.Placement.Preferences = []shoal.PlacementPreference{{SpreadOver: "node.labels.zone"}}
 		}
-		w.put(&shoal.Service{Meta: shoal.Meta{ID: "web"}, Spec: spec})
+		w.put(&shoal.Service{ID: "web", Spec: spec})
 		w.settle(rt, func() {})
 		if n := len(w.view.TasksOfService("web")); n != int(replicas) {
 			rt.Fatalf("%d tasks were made where %d are even", n, replicas)
@@ -144,7 +144,7 @@ func TestDrainKeepsTheMinimum(t *testing.T) {
 		} else {
 			spec.Labels = map[string]string{shoal.LabelDrainMinAvailable: fmt.Sprint(least)}
 		}
-		w.put(&shoal.Service{Meta: shoal.Meta{ID: "web"}, Spec: spec})
+		w.put(&shoal.Service{ID: "web", Spec: spec})
 		w.settle(rt, func() {})
 		drained := rapid.IntRange(1, 3).Draw(rt, "drained")
 		for i := range drained {
@@ -157,7 +157,7 @@ func TestDrainKeepsTheMinimum(t *testing.T) {
 		})
 		on := w.running("web")
 		for i := range drained {
-			if on[fmt.Sprint("n", i+1)] > 0 {
+			if on[shoal.NodeID(fmt.Sprint("n", i+1))] > 0 {
 				rt.Fatalf("tasks are left on a drained node: %v", on)
 			}
 		}

@@ -29,11 +29,11 @@ func (p *play) tasks() []*shoal.Task {
 }
 
 func (p *play) service() *shoal.Service {
-	return p.view.Service(rapid.SampledFrom([]string{"web", "all", "job"}).Draw(p.T, "service"))
+	return p.view.Service(shoal.ServiceID(rapid.SampledFrom([]string{"web", "all", "job"}).Draw(p.T, "service")))
 }
 
 func (p *play) node() *shoal.Node {
-	n := *p.view.Node(fmt.Sprint("n", rapid.IntRange(1, 4).Draw(p.T, "node")))
+	n := *p.view.Node(shoal.NodeID(fmt.Sprint("n", rapid.IntRange(1, 4).Draw(p.T, "node"))))
 	return &n
 }
 
@@ -52,7 +52,7 @@ func (p *play) create() {
 		if !mode.IsJob() {
 			spec.Update, spec.Rollback = update, update
 		}
-		p.put(&shoal.Service{Meta: shoal.Meta{ID: name}, Spec: spec})
+		p.put(&shoal.Service{ID: shoal.ServiceID(name), Spec: spec})
 	}
 }
 
@@ -219,7 +219,7 @@ func fitFor(n *shoal.Node, t *shoal.Task) bool {
 // converge ends all faults, asks for a good spec and lets time pass.
 func (p *play) converge() {
 	for i := range 4 {
-		n := *p.view.Node(fmt.Sprint("n", i+1))
+		n := *p.view.Node(shoal.NodeID(fmt.Sprint("n", i+1)))
 		n.Status.State, n.Spec = shoal.NodeReady, shoal.NodeSpec{Availability: shoal.AvailabilityActive}
 		p.put(&n)
 	}

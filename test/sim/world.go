@@ -25,13 +25,13 @@ type world struct {
 func newWorld(empty store.View, nodes int) *world {
 	ids := 0
 	w := &world{now: time.Unix(1e9, 0).UTC(), view: empty, controllers: []reconcile.Controller{
-		orchestrator.New(orchestrator.Config{NewID: func() shoal.ID {
+		orchestrator.New(orchestrator.Config{NewID: func() shoal.TaskID {
 			ids++
-			return fmt.Sprintf("t%05d", ids)
+			return shoal.TaskID(fmt.Sprintf("t%05d", ids))
 		}}),
 		allocator.New(allocator.Config{}), scheduler.New(scheduler.Config{}),
 	}}
-	w.put(&shoal.Cluster{Meta: shoal.Meta{ID: "cluster"}, Spec: shoal.ClusterSpec{Name: shoal.ClusterName, TaskHistoryLimit: 3}})
+	w.put(&shoal.Cluster{ID: "cluster", Spec: shoal.ClusterSpec{Name: shoal.ClusterName, TaskHistoryLimit: 3}})
 	for i := range nodes {
 		w.put(newNode(i + 1))
 	}
@@ -40,7 +40,7 @@ func newWorld(empty store.View, nodes int) *world {
 
 func newNode(i int) *shoal.Node {
 	return &shoal.Node{
-		Meta: shoal.Meta{ID: fmt.Sprint("n", i)}, Role: shoal.RoleWorker,
+		ID: shoal.NodeID(fmt.Sprint("n", i)), Role: shoal.RoleWorker,
 		Spec:        shoal.NodeSpec{Availability: shoal.AvailabilityActive, Labels: map[string]string{}},
 		Status:      shoal.NodeStatus{State: shoal.NodeReady},
 		Description: shoal.NodeDescription{Hostname: fmt.Sprint("n", i), Resources: shoal.Resources{NanoCPUs: 64e9, MemoryBytes: 64 << 30}},

@@ -70,7 +70,7 @@ func TestMembersComeAndGo(t *testing.T) {
 		t.Fatal("leads without an epoch")
 	}
 	s := storetest.Open(t, first)
-	if _, err := s.Commit(t.Context(), store.Changes{Puts: []store.Object{&shoal.Node{Meta: shoal.Meta{ID: "x"}}}}); err != nil {
+	if _, err := s.Commit(t.Context(), store.Changes{Puts: []store.Object{&shoal.Node{ID: "x"}}}); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -88,7 +88,7 @@ func TestMembersComeAndGo(t *testing.T) {
 	if other.View().Node("x") == nil {
 		t.Fatal("new member lacks what was written before")
 	}
-	if _, err := other.Commit(ctx, store.Changes{Puts: []store.Object{&shoal.Node{Meta: shoal.Meta{ID: "y"}}}}); err != nil {
+	if _, err := other.Commit(ctx, store.Changes{Puts: []store.Object{&shoal.Node{ID: "y"}}}); err != nil {
 		t.Fatal(err)
 	}
 	members, err := first.Members(ctx)
@@ -103,7 +103,7 @@ func TestMembersComeAndGo(t *testing.T) {
 	case <-ctx.Done():
 		t.Fatal("a removed member goes on")
 	}
-	if _, err := s.Commit(ctx, store.Changes{Puts: []store.Object{&shoal.Node{Meta: shoal.Meta{ID: "z"}}}}); err != nil {
+	if _, err := s.Commit(ctx, store.Changes{Puts: []store.Object{&shoal.Node{ID: "z"}}}); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -21,7 +21,7 @@ func peerTLS(t *testing.T, root *ca.Root, role shoal.NodeRole) *etcd.TLS {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cert, err := root.Sign(csr, shoal.NewID(), "cluster", role, time.Hour)
+	cert, err := root.Sign(csr, shoal.NewID[shoal.NodeID](), "cluster", role, time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +64,7 @@ func TestPeersTrustManagersOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := storetest.Open(t, second)
-	if _, err := s.Commit(ctx, store.Changes{Puts: []store.Object{&shoal.Node{Meta: shoal.Meta{ID: "x"}}}}); err != nil {
+	if _, err := s.Commit(ctx, store.Changes{Puts: []store.Object{&shoal.Node{ID: "x"}}}); err != nil {
 		t.Fatal(err)
 	}
 	if s.View().Leader() != first.ID() {

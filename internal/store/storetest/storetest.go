@@ -41,7 +41,7 @@ func Open(t *testing.T, backend store.Backend) *store.Store {
 }
 
 func service(name string) *shoal.Service {
-	return &shoal.Service{Meta: shoal.Meta{ID: shoal.NewID()}, Spec: shoal.ServiceSpec{Name: name}}
+	return &shoal.Service{ID: shoal.NewID[shoal.ServiceID](), Spec: shoal.ServiceSpec{Name: name}}
 }
 
 func commit(t *testing.T, s *store.Store, c store.Changes) uint64 {
@@ -143,8 +143,8 @@ func watch(t *testing.T, b store.Backend) {
 
 func sealed(t *testing.T, b store.Backend) {
 	s := Open(t, b)
-	secret := &shoal.Secret{Meta: shoal.Meta{ID: shoal.NewID()}, Name: "s", Data: []byte("plaintext-here")}
-	cluster := &shoal.Cluster{Meta: shoal.Meta{ID: shoal.NewID()}, TunnelSecret: []byte("plaintext-here")}
+	secret := &shoal.Secret{ID: shoal.NewID[shoal.SecretID](), Name: "s", Data: []byte("plaintext-here")}
+	cluster := &shoal.Cluster{ID: shoal.NewID[shoal.ClusterID](), TunnelSecret: []byte("plaintext-here")}
 	commit(t, s, store.Changes{Puts: []store.Object{secret, cluster}})
 	if got := s.View().Cluster(); string(got.TunnelSecret) != "plaintext-here" {
 		t.Fatalf("secret of encrypted traffic came back as %q", got.TunnelSecret)
@@ -192,7 +192,7 @@ func large(t *testing.T, b store.Backend) {
 	s := Open(t, b)
 	var c store.Changes
 	for range 3000 {
-		c.Put(&shoal.Task{Meta: shoal.Meta{ID: shoal.NewID()}, ServiceID: "s", Slot: 1})
+		c.Put(&shoal.Task{ID: shoal.NewID[shoal.TaskID](), ServiceID: "s", Slot: 1})
 	}
 	commit(t, s, c)
 	if n := len(s.View().TasksOfSlot("s", 1)); n != 3000 {

@@ -32,7 +32,7 @@ const sealedID = "sealedid"
 func (s *bench) seal() {
 	s.Helper()
 	s.table.TunnelSecret = make([]byte, 32)
-	s.table.Networks[sealedID] = shoal.Network{Meta: shoal.Meta{ID: sealedID}, VNI: 4098, IPAM: []shoal.Subnet{{Subnet: "10.0.2.0/24"}},
+	s.table.Networks[sealedID] = shoal.Network{ID: sealedID, VNI: 4098, IPAM: []shoal.Subnet{{Subnet: "10.0.2.0/24"}},
 		Spec: shoal.NetworkSpec{Name: "sealed", Driver: "overlay", Options: map[string]string{shoal.OptionEncrypted: ""}}}
 	for i, n := range s.nodes {
 		peer := s.table.Peers[fmt.Sprint("n", i)]

@@ -33,10 +33,10 @@ const ingressID, overlayID = "ingressid", "overlayid"
 
 func newBench(b *testing.B) *bench {
 	s := &bench{B: b, underlay: netnstest.NewUnderlay(b), client: netnstest.New(b)}
-	s.table = shoal.Table{DataPathPort: 4789, Peers: map[string]shoal.Peer{}, Services: map[string]shoal.ServiceEntry{}, Endpoints: map[string]shoal.Endpoint{},
-		Networks: map[string]shoal.Network{
-			ingressID: {Meta: shoal.Meta{ID: ingressID}, VNI: 4096, Spec: shoal.NetworkSpec{Name: "ingress", Ingress: true, Driver: "overlay"}, IPAM: []shoal.Subnet{{Subnet: "10.0.0.0/24"}}},
-			overlayID: {Meta: shoal.Meta{ID: overlayID}, VNI: 4097, Spec: shoal.NetworkSpec{Name: "net", Driver: "overlay"}, IPAM: []shoal.Subnet{{Subnet: "10.0.1.0/24"}}},
+	s.table = shoal.Table{DataPathPort: 4789, Peers: map[shoal.NodeID]shoal.Peer{}, Services: map[shoal.ServiceID]shoal.ServiceEntry{}, Endpoints: map[shoal.EndpointKey]shoal.Endpoint{},
+		Networks: map[shoal.NetworkID]shoal.Network{
+			ingressID: {ID: ingressID, VNI: 4096, Spec: shoal.NetworkSpec{Name: "ingress", Ingress: true, Driver: "overlay"}, IPAM: []shoal.Subnet{{Subnet: "10.0.0.0/24"}}},
+			overlayID: {ID: overlayID, VNI: 4097, Spec: shoal.NetworkSpec{Name: "net", Driver: "overlay"}, IPAM: []shoal.Subnet{{Subnet: "10.0.1.0/24"}}},
 		}}
 	s.cgroup = netnstest.JoinCgroup(b)
 	for i := range 2 {
@@ -93,13 +93,13 @@ func (s *bench) task(service string, node int, last byte, published uint16) func
 	s.Helper()
 	inNet, onMesh := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 1, last}), 24), netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, last}), 24)
 	s.table.Services[service] = shoal.ServiceEntry{ID: service, Name: service,
-		VIPs: map[string]netip.Prefix{overlayID: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 1, 100 + last}), 24)},
+		VIPs: map[shoal.NetworkID]netip.Prefix{overlayID: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 1, 100 + last}), 24)},
 		Ports: []shoal.MeshPort{
 			{Port: shoal.Port{Protocol: shoal.TCP, Target: 80, Published: published}},
 			{Port: shoal.Port{Protocol: shoal.TCP, Target: sinkPort, Published: published + sinkOffset}},
 			{Port: shoal.Port{Protocol: shoal.UDP, Target: sinkPort, Published: published + sinkOffset}},
 		}}
-	for network, addr := range map[string]netip.Prefix{overlayID: inNet, ingressID: onMesh} {
+	for network, addr := range map[shoal.NetworkID]netip.Prefix{overlayID: inNet, ingressID: onMesh} {
 		e := shoal.Endpoint{TaskID: service, NetworkID: network, NodeID: fmt.Sprint("n", node), ServiceID: service, Name: service, Addr: addr,
 			MAC: dataplane.MAC(addr.Addr()), State: shoal.EndpointReady}
 		s.table.Endpoints[e.Key()] = e

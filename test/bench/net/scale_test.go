@@ -19,7 +19,7 @@ func crowdAddr(service, n int) netip.Prefix {
 	return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 100, byte(i >> 8), byte(i)}), 16)
 }
 
-func crowdEndpoint(service, task int, network shoal.ID) shoal.Endpoint {
+func crowdEndpoint(service, task int, network shoal.NetworkID) shoal.Endpoint {
 	addr := crowdAddr(service, task)
 	if network == ingressID {
 		addr = netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 101, addr.Addr().As4()[2], addr.Addr().As4()[3]}), 16)
@@ -32,8 +32,8 @@ func crowdEndpoint(service, task int, network shoal.ID) shoal.Endpoint {
 func (s *bench) crowd(services, tasks int) {
 	for i := range services {
 		id := fmt.Sprint("c", i)
-		entry := shoal.ServiceEntry{ID: id, Name: id, VIPs: map[string]netip.Prefix{overlayID: crowdAddr(i, 3)}}
-		networks := []shoal.ID{overlayID}
+		entry := shoal.ServiceEntry{ID: id, Name: id, VIPs: map[shoal.NetworkID]netip.Prefix{overlayID: crowdAddr(i, 3)}}
+		networks := []shoal.NetworkID{overlayID}
 		if i%10 == 0 {
 			entry.Ports = []shoal.MeshPort{{Port: shoal.Port{Protocol: shoal.TCP, Target: 80, Published: uint16(20_000 + i)}}}
 			networks = append(networks, ingressID)
@@ -86,8 +86,8 @@ func (s *bench) changes(count int) (more, less []time.Duration) {
 	delta := shoal.TableDelta{NodeID: "n0", DataPathPort: s.table.DataPathPort, Version: s.table.Version}
 	for i := range count {
 		delta.Version++
-		delta.Endpoints, delta.RemovedEndpoints = map[string]shoal.Endpoint{}, nil
-		for _, network := range []shoal.ID{overlayID, ingressID} {
+		delta.Endpoints, delta.RemovedEndpoints = map[shoal.EndpointKey]shoal.Endpoint{}, nil
+		for _, network := range []shoal.NetworkID{overlayID, ingressID} {
 			e := crowdEndpoint(10, 2, network)
 			if i%2 == 0 {
 				delta.RemovedEndpoints = append(delta.RemovedEndpoints, e.Key())
