@@ -48,25 +48,25 @@ func dependsOn(v store.View, s *shoal.Service, on shoal.ServiceID, seen map[shoa
 	return false
 }
 
-// waits tells whether the service must not start yet: nothing of it runs, and something that it depends on is not ready. Of
-// services that depend on each other in a circle none waits for another.
-func (p *plan) waits() bool {
+// waitsForDependencies tells whether the service must not start yet: none of its tasks runs, and a service it depends on is not
+// ready. Services that depend on each other in a circle do not wait for each other.
+func (p *plan) waitsForDependencies() bool {
 	for _, t := range p.tasks {
 		if t.Status.State == shoal.TaskRunning {
 			return false
 		}
 	}
 	for _, d := range dependencies(p.view, p.service) {
-		if !serves(p.view, d) && !dependsOn(p.view, d, p.service.ID, map[shoal.ServiceID]bool{}) {
+		if !isReadyForDependents(p.view, d) && !dependsOn(p.view, d, p.service.ID, map[shoal.ServiceID]bool{}) {
 			return true
 		}
 	}
 	return false
 }
 
-// serves tells whether others may rely on a service: a task of it runs, or the present run of a job is complete. One that
-// wants no tasks is not waited for.
-func serves(v store.View, s *shoal.Service) bool {
+// isReadyForDependents tells whether services that depend on this one may start: a task of it runs, or, for a job, its present
+// iteration is complete. A service with no replicas is always ready.
+func isReadyForDependents(v store.View, s *shoal.Service) bool {
 	tasks := v.TasksOfService(s.ID)
 	switch {
 	case s.Spec.Mode.IsJob():
@@ -78,7 +78,7 @@ func serves(v store.View, s *shoal.Service) bool {
 	}
 }
 
-// complete tells whether the present run of a job has nothing left to do.
+// complete tells whether all tasks of a job's present iteration have completed.
 func complete(s *shoal.Service, tasks []*shoal.Task) bool {
 	need, done := uint64(1), uint64(0)
 	if mode := s.Spec.Mode.ReplicatedJob; mode != nil {
@@ -96,7 +96,7 @@ func complete(s *shoal.Service, tasks []*shoal.Task) bool {
 	return done >= need
 }
 
-// dependents is the services that wait for one.
+// dependents is the services that depend on the one with this ID.
 func dependents(v store.View, id shoal.ServiceID) []reconcile.Key {
 	var keys []reconcile.Key
 	for _, s := range v.DependentServices() {

@@ -6,19 +6,19 @@ import (
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
-// orphanAfter is how long a node may be gone before its tasks are given up for lost.
+// orphanAfter is how long a node may be Down before its tasks become Orphaned, as in Docker Swarm.
 const orphanAfter = 24 * time.Hour
 
-// forget deletes the tasks that nobody needs: those to be removed once nothing of them runs, and all but the newest of a
-// place's history. Tasks of a node that no longer exists are declared orphans, as are those of one gone for a day.
-func (p *plan) forget() {
+// removeOld deletes tasks that are no longer needed: those with desired state Remove once they have stopped, and all but the
+// newest ones of each slot's history. Tasks on a node that was removed, or has been Down for a day, become Orphaned.
+func (p *plan) removeOld() {
 	for _, t := range p.sorted() {
 		switch {
-		case t.DesiredState == shoal.TaskRemove && p.gone(t):
+		case t.DesiredState == shoal.TaskRemove && p.stopped(t):
 			p.remove(t)
 		case !wanted(t) && t.Status.State < shoal.TaskAssigned:
-			p.remove(t) // never had a node: there is nothing to tell of it
-		case t.NodeID != "" && !t.Status.State.Ended() && p.lost(t):
+			p.remove(t) // it never had a node, so there is no history to show
+		case t.NodeID != "" && !t.Status.State.Ended() && p.nodeLost(t):
 			next := *t
 			next.Status.State, next.Status.Timestamp = shoal.TaskOrphaned, p.now
 			next.Status.Message = "task was orphaned: its node is gone"
@@ -36,13 +36,13 @@ func (p *plan) forget() {
 		keep = max(keep, int(min(*r.MaxAttempts, 1000))+1) // #nosec G115 -- bounded
 	}
 	if p.updating() {
-		keep = max(keep, 2) // what a task took the place of tells that it is the update's
+		keep = max(keep, 2) // a task counts as part of the update only if its predecessor is still known: see progress.replaces
 	}
-	all := p.places()
-	for _, key := range orderPlaces(all) {
+	all := p.slots()
+	for _, key := range sortedSlots(all) {
 		excess := len(all[key]) - max(keep, 1)
 		for _, t := range all[key] {
-			if excess > 0 && !wanted(t) && p.gone(t) && !p.counts(t) {
+			if excess > 0 && !wanted(t) && p.stopped(t) && !p.countsForJob(t) {
 				p.remove(t)
 				excess--
 			}
@@ -50,14 +50,14 @@ func (p *plan) forget() {
 	}
 }
 
-// counts tells whether a job still needs a task's result.
-func (p *plan) counts(t *shoal.Task) bool {
+// countsForJob tells whether a task is one of the completions of a job's present iteration, which must not be forgotten.
+func (p *plan) countsForJob(t *shoal.Task) bool {
 	return p.service.JobStatus != nil && t.JobIteration != nil && *t.JobIteration == p.service.JobStatus.Iteration &&
 		t.Status.State == shoal.TaskComplete
 }
 
-// lost tells whether a task will never be heard of again.
-func (p *plan) lost(t *shoal.Task) bool {
+// nodeLost tells whether a task's node was removed or has been Down for so long that no status will come from it.
+func (p *plan) nodeLost(t *shoal.Task) bool {
 	node := p.view.Node(t.NodeID)
 	if node == nil {
 		return true

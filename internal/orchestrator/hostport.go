@@ -7,41 +7,42 @@ import (
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
-// portConflict tells why a replacement cannot start before the tasks that it replaces: no node that may run it has the
-// host-mode ports free. It is empty when one has.
-func (p *plan) portConflict(at progress) string {
+// hostPortConflict says why a replacement cannot start before the tasks it replaces stop: the host-mode ports are in use on every
+// node that may run it. It is empty if there is a node with free ports.
+func (p *plan) hostPortConflict(at progress) string {
 	port := p.hostPort()
 	if port == nil || len(at.old) == 0 {
 		return ""
 	}
 	for _, n := range p.eligible() {
-		if (at.key.node == "" || at.key.node == n.ID) && takesTasks(n) && !p.portTaken(n) {
+		if (at.key.node == "" || at.key.node == n.ID) && takesTasks(n) && !p.hostPortTaken(n) {
 			return ""
 		}
 	}
 	return fmt.Sprintf("host-mode port %d/%s is in use on every node that could run it", port.Published, port.Protocol)
 }
 
-// hostPort is the first of the service's ports that a node can give to one task only, nil if there is none.
+// hostPort is the first host-mode port of the service with a fixed number, which only one task per node can have; nil if there
+// is none.
 func (p *plan) hostPort() *shoal.Port {
 	if p.service.Spec.Endpoint == nil {
 		return nil
 	}
 	ports := p.service.Spec.Endpoint.Ports
-	if i := slices.IndexFunc(ports, onHost); i >= 0 {
+	if i := slices.IndexFunc(ports, isHostPort); i >= 0 {
 		return &ports[i]
 	}
 	return nil
 }
 
-func onHost(port shoal.Port) bool { return port.Mode == shoal.PublishHost && port.Published != 0 }
+func isHostPort(port shoal.Port) bool { return port.Mode == shoal.PublishHost && port.Published != 0 }
 
-// portTaken tells whether a task on a node has one of the service's host-mode ports.
-func (p *plan) portTaken(n *shoal.Node) bool {
+// hostPortTaken tells whether a task on a node has one of the service's host-mode ports.
+func (p *plan) hostPortTaken(n *shoal.Node) bool {
 	return slices.ContainsFunc(p.view.TasksOnNode(n.ID), func(t *shoal.Task) bool {
 		return !t.Status.State.Ended() && slices.ContainsFunc(t.Ports, func(has shoal.Port) bool {
-			return onHost(has) && slices.ContainsFunc(p.service.Spec.Endpoint.Ports, func(want shoal.Port) bool {
-				return onHost(want) && want.Published == has.Published && want.Protocol == has.Protocol
+			return isHostPort(has) && slices.ContainsFunc(p.service.Spec.Endpoint.Ports, func(want shoal.Port) bool {
+				return isHostPort(want) && want.Published == has.Published && want.Protocol == has.Protocol
 			})
 		})
 	})

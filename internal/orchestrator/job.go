@@ -6,8 +6,8 @@ import (
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
-// job runs tasks until enough of them have completed. Every change of the spec begins a new run, whose number is the
-// spec's version.
+// job runs tasks until enough of them have completed. Every change of the spec begins a new iteration, numbered by the spec's
+// version.
 func (p *plan) job() {
 	if p.service.JobStatus == nil || p.service.JobStatus.Iteration != p.service.SpecVersion {
 		next := *p.service
@@ -19,13 +19,13 @@ func (p *plan) job() {
 			p.desire(t, shoal.TaskRemove)
 		}
 	}
-	all := p.places()
+	all := p.slots()
 	for key, tasks := range all {
 		all[key] = slices.DeleteFunc(tasks, func(t *shoal.Task) bool { return t.DesiredState == shoal.TaskRemove })
 	}
 	if p.service.Spec.Mode.GlobalJob != nil {
 		for _, node := range p.eligible() {
-			p.jobPlace(place{node: node.ID}, all, true)
+			p.jobSlot(slotKey{node: node.ID}, all, true)
 		}
 		return
 	}
@@ -33,7 +33,7 @@ func (p *plan) job() {
 	total, concurrent := completions(mode)
 	active := uint64(0)
 	for slot := uint64(1); slot <= total; slot++ {
-		if p.jobPlace(place{slot: slot}, all, active < concurrent) {
+		if p.jobSlot(slotKey{slot: slot}, all, active < concurrent) {
 			active++
 		}
 	}
@@ -55,8 +55,9 @@ func completions(mode *shoal.ReplicatedJob) (total, concurrent uint64) {
 	return total, concurrent
 }
 
-// jobPlace looks after one task of a job, which it may create; it tells whether the task is under way.
-func (p *plan) jobPlace(key place, all map[place][]*shoal.Task, may bool) bool {
+// jobSlot looks after one slot of a job and tells whether a task in it has yet to complete. It creates that task only if may is
+// true.
+func (p *plan) jobSlot(key slotKey, all map[slotKey][]*shoal.Task, may bool) bool {
 	tasks := all[key]
 	for _, t := range tasks {
 		if t.Status.State == shoal.TaskComplete {
@@ -66,7 +67,7 @@ func (p *plan) jobPlace(key place, all map[place][]*shoal.Task, may bool) bool {
 	if p.restart(tasks) {
 		return true
 	}
-	if now := p.current(p.asPlanned(tasks)); len(now) > 0 {
+	if now := p.current(p.planned(tasks)); len(now) > 0 {
 		return slices.ContainsFunc(now, func(t *shoal.Task) bool { return !t.Status.State.Ended() })
 	}
 	if may {

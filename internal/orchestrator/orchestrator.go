@@ -120,23 +120,23 @@ func (o *Orchestrator) Reconcile(v store.View, key reconcile.Key) (store.Changes
 		for _, t := range p.sorted() {
 			p.desire(t, shoal.TaskRemove)
 		}
-		p.forget()
+		p.removeOld()
 		return p.result(), nil
 	}
 	spec := p.service.SpecVersion
-	p.reckon()
+	p.reconcileTasks()
 	if p.service.SpecVersion != spec { // rolled back
-		p.reckon()
+		p.reconcileTasks()
 	}
-	p.release()
-	p.forget()
+	p.startWaiting()
+	p.removeOld()
 	return p.result(), nil
 }
 
-// reckon makes the tasks what the service's spec asks for.
-func (p *plan) reckon() {
+// reconcileTasks makes the tasks what the service's spec asks for, by the mode of the service.
+func (p *plan) reconcileTasks() {
 	p.constraints, _ = shoal.ParseConstraints(constraintsOf(p.service)) // the API has refused bad ones
-	p.giveUpUnfit()
+	p.shutDownUnplaceable()
 	switch {
 	case p.service.Spec.Mode.IsJob():
 		p.job()
@@ -147,7 +147,7 @@ func (p *plan) reckon() {
 	}
 }
 
-// result is the changes without the puts of tasks that were removed after all.
+// result is the planned changes, without the puts of tasks that the plan later removed.
 func (p *plan) result() store.Changes {
 	p.changes.Puts = slices.DeleteFunc(p.changes.Puts, func(o store.Object) bool { return o == nil })
 	p.changes.Deletes = p.deletes
@@ -177,7 +177,7 @@ func constraintsOf(s *shoal.Service) []string {
 	return s.Spec.Task.Placement.Constraints
 }
 
-// plan is the reckoning for one service: its tasks as they will be, and the changes that make them so.
+// plan is the working state of one Reconcile call: the service's tasks as they are to be, and the changes that lead there.
 type plan struct {
 	view        store.View
 	now         time.Time
@@ -187,7 +187,7 @@ type plan struct {
 	tasks       map[shoal.TaskID]*shoal.Task
 	changes     store.Changes
 	deletes     []store.Object
-	written     map[string]int // where in changes.Puts an object is
+	written     map[string]int // index in changes.Puts by object ID
 }
 
 // sorted is the tasks, oldest first.
@@ -225,7 +225,7 @@ func (p *plan) write(o store.Object) {
 	p.changes.Put(o)
 }
 
-// desire moves a task's desired state on; it never moves back.
+// desire sets a task's desired state, if it comes after the present one: desired states never go back.
 func (p *plan) desire(t *shoal.Task, state shoal.TaskState) {
 	if t.DesiredState >= state {
 		return
@@ -235,9 +235,10 @@ func (p *plan) desire(t *shoal.Task, state shoal.TaskState) {
 	p.put(&next)
 }
 
-// create adds a task for a slot, or for a node when the slot is 0. While its service waits for others it waits in Ready.
+// create adds a task for a slot, or for a node if the slot is 0. While the service waits for its dependencies the task's desired
+// state is Ready, whatever is asked for.
 func (p *plan) create(slot uint64, node shoal.NodeID, desired shoal.TaskState, notBefore time.Time) *shoal.Task {
-	if p.waits() {
+	if p.waitsForDependencies() {
 		desired = shoal.TaskReady
 	}
 	t := &shoal.Task{
@@ -269,8 +270,8 @@ func wantedSpec(s *shoal.Service) shoal.TaskSpec {
 	return spec
 }
 
-// dirty tells whether a task is not what the service's spec now asks for. New rules of placement do not disturb a task whose
-// node satisfies them.
+// dirty tells whether a task differs from what the service's spec asks for. A change of placement alone does not make a task
+// dirty if its node satisfies the new constraints.
 func (p *plan) dirty(t *shoal.Task) bool {
 	same, placed := compare(p.service, t)
 	if same && !placed {
@@ -286,7 +287,7 @@ func Stale(s *shoal.Service, t *shoal.Task) bool {
 	return !same
 }
 
-// compare tells whether a task is what the service asks for, and whether its rules of placement are too.
+// compare tells whether a task is what the service asks for, placement aside, and whether its placement is.
 func compare(s *shoal.Service, t *shoal.Task) (same, placed bool) {
 	if t.SpecVersion == s.SpecVersion {
 		return true, true
@@ -320,8 +321,8 @@ func (p *plan) satisfies(n *shoal.Node) bool {
 // wanted tells whether a task is one of those meant to run.
 func wanted(t *shoal.Task) bool { return t.DesiredState <= shoal.TaskComplete }
 
-// gone tells whether nothing of the task runs any more, or nothing that could ever tell so.
-func (p *plan) gone(t *shoal.Task) bool {
+// stopped tells whether the task has ended, never started, or is on a node that is Down or removed and so cannot report its end.
+func (p *plan) stopped(t *shoal.Task) bool {
 	if t.Status.State.Ended() || t.NodeID == "" {
 		return true
 	}
@@ -332,20 +333,21 @@ func (p *plan) gone(t *shoal.Task) bool {
 	return node == nil || node.Status.State == shoal.NodeDown
 }
 
-// giveUpUnfit shuts down the tasks whose node cannot or must not run them any more.
-func (p *plan) giveUpUnfit() {
+// shutDownUnplaceable shuts down the tasks whose node cannot or must not run them any more.
+func (p *plan) shutDownUnplaceable() {
 	for _, t := range p.sorted() {
 		if !wanted(t) || t.NodeID == "" || t.Status.State.Ended() {
 			continue
 		}
 		node := p.view.Node(t.NodeID)
-		if node == nil || node.Status.State == shoal.NodeDown || !p.satisfiesOwn(t, node) || (p.draining(node.ID) && !p.lingers(t)) {
+		if node == nil || node.Status.State == shoal.NodeDown || !p.satisfiesOwn(t, node) || (p.draining(node.ID) && !p.waitsForReplacement(t)) {
 			p.desire(t, shoal.TaskShutdown)
 		}
 	}
 }
 
-// satisfiesOwn checks a node against the constraints that the task was made with: those of a newer spec are the update's affair.
+// satisfiesOwn checks a node against the constraints that the task was created with. Constraints of a newer spec are enforced by
+// the rolling update instead.
 func (p *plan) satisfiesOwn(t *shoal.Task, n *shoal.Node) bool {
 	if t.SpecVersion == p.service.SpecVersion {
 		return p.satisfies(n)

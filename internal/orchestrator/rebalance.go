@@ -16,16 +16,17 @@ func rebalances(s *shoal.Service) bool {
 	return s.Spec.Labels[shoal.LabelRebalance] == "true" && s.Spec.Mode.Replicated != nil
 }
 
-// rebalance moves tasks from crowded nodes to empty ones, if the service asks for it: the replacement is made for the empty
-// node and takes over when it runs. It waits until everything runs and has been quiet for a while.
+// rebalance moves tasks from full nodes to emptier ones, if the service asks for it (shoal.LabelRebalance). The replacement is
+// created for the emptier node, and the old task stops once it runs: see finishMoves. No move begins until all slots have a
+// running task and the cool-down is over.
 func (p *plan) rebalance() {
-	if !rebalances(p.service) || p.updating() || p.halted() {
+	if !rebalances(p.service) || p.updating() || p.paused() {
 		return
 	}
-	b := &balance{plan: p, onNode: map[shoal.NodeID][]*shoal.Task{}}
+	b := &distribution{plan: p, onNode: map[shoal.NodeID][]*shoal.Task{}}
 	moving := 0
-	all := p.places()
-	for _, key := range orderPlaces(all) {
+	all := p.slots()
+	for _, key := range sortedSlots(all) {
 		now := p.current(all[key])
 		if len(now) == 0 {
 			continue
@@ -39,7 +40,7 @@ func (p *plan) rebalance() {
 		newest := now[len(now)-1]
 		b.onNode[newest.NodeID] = append(b.onNode[newest.NodeID], newest)
 	}
-	if quiet := p.quietFrom(); moving == 0 && quiet.After(p.now) {
+	if quiet := p.cooldownEnds(); moving == 0 && quiet.After(p.now) {
 		p.changes.Requeue(quiet)
 		return
 	}
@@ -55,8 +56,8 @@ func (p *plan) rebalance() {
 	}
 }
 
-// quietFrom is when the cool-down after the last thing that happened to the service is over.
-func (p *plan) quietFrom() time.Time {
+// cooldownEnds is when the cool-down is over. It begins anew whenever a task of the service is created or starts to run.
+func (p *plan) cooldownEnds() time.Time {
 	cooldown := defaultCooldown
 	if d, err := time.ParseDuration(p.service.Spec.Labels[shoal.LabelRebalanceCooldown]); err == nil && d >= 0 {
 		cooldown = d
@@ -87,13 +88,13 @@ func preferencesOf(s *shoal.Service) []shoal.PlacementPreference {
 	return s.Spec.Task.Placement.Preferences
 }
 
-// balance is where the service's tasks are, or will be when all moves are over.
-type balance struct {
+// distribution is the service's tasks by node, as it will be once all moves are done.
+type distribution struct {
 	*plan
 	onNode map[shoal.NodeID][]*shoal.Task
 }
 
-func (b *balance) load(nodes []*shoal.Node) int {
+func (b *distribution) load(nodes []*shoal.Node) int {
 	n := 0
 	for _, node := range nodes {
 		n += len(b.onNode[node.ID])
@@ -101,12 +102,12 @@ func (b *balance) load(nodes []*shoal.Node) int {
 	return n
 }
 
-// move picks a task that runs and the node where it should, nil if that would not make the distribution more even: over the
-// values of the first preference, else of the next, else over nodes. It takes two tasks more than there to move one: so
-// every move lessens the unevenness for good, and no two undo each other.
-func (b *balance) move(nodes []*shoal.Node, preferences []shoal.PlacementPreference) (*shoal.Task, *shoal.Node) {
+// move picks a running task and the node it should run on instead; both are nil if no move would make the distribution more even.
+// It evens out over the values of the first spread preference, then of the next, and finally over nodes. A task is moved only
+// where the difference is at least two tasks, so every move makes the distribution more even and no two moves undo each other.
+func (b *distribution) move(nodes []*shoal.Node, preferences []shoal.PlacementPreference) (*shoal.Task, *shoal.Node) {
 	if len(preferences) == 0 {
-		return b.between(nodes, nodes)
+		return b.moveBetween(nodes, nodes)
 	}
 	branches := map[string][]*shoal.Node{}
 	for _, n := range nodes {
@@ -120,7 +121,7 @@ func (b *balance) move(nodes []*shoal.Node, preferences []shoal.PlacementPrefere
 	byLoad := func(x, y string) int { return cmp.Compare(b.load(branches[x]), b.load(branches[y])) }
 	heavy, light := branches[slices.MaxFunc(values, byLoad)], branches[slices.MinFunc(values, byLoad)]
 	if b.load(heavy)-b.load(light) >= 2 {
-		if t, to := b.pick(heavy), b.emptiest(light); t != nil && to != nil {
+		if t, to := b.taskToMove(heavy), b.leastLoaded(light); t != nil && to != nil {
 			return t, to
 		}
 	}
@@ -132,23 +133,23 @@ func (b *balance) move(nodes []*shoal.Node, preferences []shoal.PlacementPrefere
 	return nil, nil
 }
 
-// between picks a move between single nodes.
-func (b *balance) between(from, to []*shoal.Node) (*shoal.Task, *shoal.Node) {
-	target := b.emptiest(to)
+// moveBetween picks a task on one of the nodes from, and a node of to with at least two tasks less; both are nil if there is none.
+func (b *distribution) moveBetween(from, to []*shoal.Node) (*shoal.Task, *shoal.Node) {
+	target := b.leastLoaded(to)
 	if target == nil {
 		return nil, nil
 	}
 	crowded := slices.DeleteFunc(slices.Clone(from), func(n *shoal.Node) bool {
 		return len(b.onNode[n.ID])-len(b.onNode[target.ID]) < 2
 	})
-	if t := b.pick(crowded); t != nil {
+	if t := b.taskToMove(crowded); t != nil {
 		return t, target
 	}
 	return nil, nil
 }
 
-// pick is the youngest running task of the fullest node that has one, nil if none has.
-func (b *balance) pick(nodes []*shoal.Node) *shoal.Task {
+// taskToMove is the newest running task of the node with the most tasks; nil if no node has a running one.
+func (b *distribution) taskToMove(nodes []*shoal.Node) *shoal.Task {
 	var best *shoal.Task
 	most := 0
 	for _, n := range nodes {
@@ -160,11 +161,11 @@ func (b *balance) pick(nodes []*shoal.Node) *shoal.Task {
 	return best
 }
 
-// emptiest is the node with the fewest tasks of the service among those that have room for one, nil if none has.
-func (b *balance) emptiest(nodes []*shoal.Node) *shoal.Node {
+// leastLoaded is the node with the fewest tasks of the service among those that have room for one, nil if none has.
+func (b *distribution) leastLoaded(nodes []*shoal.Node) *shoal.Node {
 	sorted := slices.Clone(nodes)
 	slices.SortStableFunc(sorted, func(x, y *shoal.Node) int { return cmp.Compare(len(b.onNode[x.ID]), len(b.onNode[y.ID])) })
-	if i := slices.IndexFunc(sorted, b.room); i >= 0 {
+	if i := slices.IndexFunc(sorted, b.fits); i >= 0 {
 		return sorted[i]
 	}
 	return nil

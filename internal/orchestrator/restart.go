@@ -16,9 +16,9 @@ const (
 	firstBackoff = 100 * time.Millisecond
 )
 
-// restart replaces the wanted tasks of a place that have ended, as their restart policy says. The replacement waits in
-// desired state Ready until the delay is over; release moves it on. It tells whether there is one.
-func (p *plan) restart(tasks []*shoal.Task) (replaced bool) {
+// restart replaces the wanted tasks of a slot that have ended, if their restart policy says so, and tells whether there is a
+// replacement. One that must wait for the restart delay has the desired state Ready until startWaiting changes it.
+func (p *plan) restart(tasks []*shoal.Task) (hasReplacement bool) {
 	for _, t := range tasks {
 		t = p.tasks[t.ID]
 		if t == nil || !wanted(t) || !t.Status.State.Ended() {
@@ -26,22 +26,22 @@ func (p *plan) restart(tasks []*shoal.Task) (replaced bool) {
 		}
 		again := p.restartable(t, tasks)
 		p.desire(t, shoal.TaskShutdown)
-		if !again || replaced || p.replaced(t, tasks) {
+		if !again || hasReplacement || p.hasReplacement(t, tasks) {
 			continue
 		}
-		if pause := p.pause(t, tasks); pause > 0 {
-			p.create(t.Slot, globalNode(t), shoal.TaskReady, p.now.Add(pause))
+		if restartPause := p.restartPause(t, tasks); restartPause > 0 {
+			p.create(t.Slot, nodeOfGlobal(t), shoal.TaskReady, p.now.Add(restartPause))
 		} else {
-			p.create(t.Slot, globalNode(t), p.runState(), p.now)
+			p.create(t.Slot, nodeOfGlobal(t), p.runState(), p.now)
 		}
-		replaced = true
+		hasReplacement = true
 	}
-	return replaced
+	return hasReplacement
 }
 
-// pause is how long the replacement of an ended task waits: the policy's delay, or twice what the task itself waited if that is
-// more and the task crashed.
-func (p *plan) pause(t *shoal.Task, tasks []*shoal.Task) time.Duration {
+// restartPause is how long the replacement of an ended task waits: the policy's delay. After a crash it is at least twice what
+// the crashed task itself had waited, up to maxBackoff (exponential backoff).
+func (p *plan) restartPause(t *shoal.Task, tasks []*shoal.Task) time.Duration {
 	delay := restartDelay(p.service.Spec.Task.Restart)
 	if !crashed(t) {
 		return delay
@@ -58,17 +58,17 @@ func crashed(t *shoal.Task) bool {
 	return (t.Status.State == shoal.TaskFailed || t.Status.State == shoal.TaskRejected) && failedWithin(t, healthyAfter)
 }
 
-// globalNode is the node that a replacement must run on: its predecessor's for global tasks, none for slots.
-func globalNode(t *shoal.Task) shoal.NodeID {
+// nodeOfGlobal is the node that a replacement must run on: for tasks of global services that of the predecessor, else none.
+func nodeOfGlobal(t *shoal.Task) shoal.NodeID {
 	if t.Slot != 0 {
 		return ""
 	}
 	return t.NodeID
 }
 
-// replaced tells whether another task of the place takes over from an ended one, as during a start-first update: for a task
-// made as the spec asks, one of an older spec does not.
-func (p *plan) replaced(t *shoal.Task, tasks []*shoal.Task) bool {
+// hasReplacement tells whether another task of the slot already replaces an ended one, as during a start-first update. A task of
+// an older spec does not replace one of the present spec.
+func (p *plan) hasReplacement(t *shoal.Task, tasks []*shoal.Task) bool {
 	return slices.ContainsFunc(tasks, func(other *shoal.Task) bool {
 		now := p.tasks[other.ID]
 		return other.ID != t.ID && now != nil && wanted(now) && !now.Status.State.Ended() && (p.dirty(t) || !p.dirty(now))
@@ -82,7 +82,7 @@ func restartDelay(r *shoal.RestartPolicy) time.Duration {
 	return *r.Delay
 }
 
-// restartable tells whether the policy wants an ended task replaced; tasks is the place's.
+// restartable tells whether the restart policy wants an ended task replaced; tasks are all tasks of its slot.
 func (p *plan) restartable(t *shoal.Task, tasks []*shoal.Task) bool {
 	policy := p.service.Spec.Task.Restart
 	if policy == nil {
@@ -100,11 +100,11 @@ func (p *plan) restartable(t *shoal.Task, tasks []*shoal.Task) bool {
 	if policy.MaxAttempts == nil || *policy.MaxAttempts == 0 {
 		return true
 	}
-	// Every task of this spec in the place is one attempt; the first of them was no restart.
+	// Every task of this spec in the slot counts as one attempt, except the first, which was no restart.
 	var attempts uint64
 	first := true
 	for _, other := range tasks {
-		if other.SpecVersion != t.SpecVersion || !samePlaceRun(other, t) {
+		if other.SpecVersion != t.SpecVersion || !sameJobRun(other, t) {
 			continue
 		}
 		if first {
@@ -118,21 +118,21 @@ func (p *plan) restartable(t *shoal.Task, tasks []*shoal.Task) bool {
 	return attempts < *policy.MaxAttempts
 }
 
-func samePlaceRun(a, b *shoal.Task) bool {
+func sameJobRun(a, b *shoal.Task) bool {
 	if a.JobIteration == nil || b.JobIteration == nil {
 		return a.JobIteration == b.JobIteration
 	}
 	return *a.JobIteration == *b.JobIteration
 }
 
-// release moves tasks that wait in Ready on to Running (or Complete, for jobs) when their delay is over and what they replace
-// has stopped.
-func (p *plan) release() {
-	if p.waits() {
+// startWaiting changes the desired state of tasks from Ready to Running (for jobs: to Complete) once their restart delay is over
+// and the tasks they replace have stopped.
+func (p *plan) startWaiting() {
+	if p.waitsForDependencies() {
 		return
 	}
-	all := p.places()
-	for _, key := range orderPlaces(all) {
+	all := p.slots()
+	for _, key := range sortedSlots(all) {
 		for _, t := range all[key] {
 			if t.DesiredState != shoal.TaskReady || t.Status.State.Ended() {
 				continue
@@ -141,16 +141,16 @@ func (p *plan) release() {
 				p.changes.Requeue(t.NotBefore)
 				continue
 			}
-			if p.predecessorsGone(t, all[key]) {
+			if p.predecessorsStopped(t, all[key]) {
 				p.desire(t, p.runState())
 			}
 		}
 	}
 }
 
-func (p *plan) predecessorsGone(t *shoal.Task, tasks []*shoal.Task) bool {
+func (p *plan) predecessorsStopped(t *shoal.Task, tasks []*shoal.Task) bool {
 	for _, other := range tasks {
-		if other.ID != t.ID && !wanted(other) && olderFirst(other, t) < 0 && !p.gone(other) {
+		if other.ID != t.ID && !wanted(other) && olderFirst(other, t) < 0 && !p.stopped(other) {
 			return false
 		}
 	}

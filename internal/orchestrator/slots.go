@@ -8,30 +8,31 @@ import (
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
-// place is where one task at a time is wanted: a slot of a replicated service or a node of a global one.
-type place struct {
+// slotKey identifies a slot, in which one task at a time is wanted: by its number in a replicated service, by its node in a
+// global one.
+type slotKey struct {
 	slot uint64
 	node shoal.NodeID
 }
 
-func placeOf(t *shoal.Task) place {
+func slotKeyOf(t *shoal.Task) slotKey {
 	if t.Slot != 0 {
-		return place{slot: t.Slot}
+		return slotKey{slot: t.Slot}
 	}
-	return place{node: t.NodeID}
+	return slotKey{node: t.NodeID}
 }
 
-// places groups the tasks by place, oldest first in each.
-func (p *plan) places() map[place][]*shoal.Task {
-	all := map[place][]*shoal.Task{}
+// slots groups the tasks by slot, oldest first in each.
+func (p *plan) slots() map[slotKey][]*shoal.Task {
+	all := map[slotKey][]*shoal.Task{}
 	for _, t := range p.sorted() {
-		all[placeOf(t)] = append(all[placeOf(t)], t)
+		all[slotKeyOf(t)] = append(all[slotKeyOf(t)], t)
 	}
 	return all
 }
 
-// asPlanned is tasks as they are by now.
-func (p *plan) asPlanned(tasks []*shoal.Task) []*shoal.Task {
+// planned is the tasks as this plan has changed them, without those it removes.
+func (p *plan) planned(tasks []*shoal.Task) []*shoal.Task {
 	now := make([]*shoal.Task, 0, len(tasks))
 	for _, t := range tasks {
 		if planned := p.tasks[t.ID]; planned != nil {
@@ -41,20 +42,20 @@ func (p *plan) asPlanned(tasks []*shoal.Task) []*shoal.Task {
 	return now
 }
 
-// orderPlaces lists places in a fixed order.
-func orderPlaces(places map[place][]*shoal.Task) []place {
-	keys := make([]place, 0, len(places))
-	for k := range places {
+// sortedSlots lists the slots in a fixed order, so that the same view always gives the same changes.
+func sortedSlots(slots map[slotKey][]*shoal.Task) []slotKey {
+	keys := make([]slotKey, 0, len(slots))
+	for k := range slots {
 		keys = append(keys, k)
 	}
-	slices.SortFunc(keys, func(a, b place) int {
+	slices.SortFunc(keys, func(a, b slotKey) int {
 		return cmp.Or(cmp.Compare(a.slot, b.slot), cmp.Compare(a.node, b.node))
 	})
 	return keys
 }
 
-// current is the tasks of a place that are wanted. When none is and the last one ended for good, as its restart policy says,
-// it is that one: the place is taken, not free.
+// current is the tasks of a slot that are wanted. When none is and the restart policy does not let the last one be restarted, it
+// is that last one: the slot stays occupied and must not be filled again.
 func (p *plan) current(tasks []*shoal.Task) []*shoal.Task {
 	var now []*shoal.Task
 	for _, t := range tasks {
@@ -75,10 +76,10 @@ func (p *plan) current(tasks []*shoal.Task) []*shoal.Task {
 
 // replicated brings the number of slots to that of the replicas, after ended tasks have been replaced.
 func (p *plan) replicated() {
-	p.settleMoves()
-	var taken []place
-	all := p.places()
-	for _, key := range orderPlaces(all) {
+	p.finishMoves()
+	var taken []slotKey
+	all := p.slots()
+	for _, key := range sortedSlots(all) {
 		if len(p.current(all[key])) == 0 {
 			continue
 		}
@@ -95,24 +96,24 @@ func (p *plan) replicated() {
 		taken = p.grow(all, taken, want)
 	}
 	p.update(taken)
-	p.evict()
+	p.evacuate()
 	p.rebalance()
 }
 
-// grow fills the lowest free slots. A slot whose task was lost with its node is among them, so its replacement has no delay.
-// It returns all slots in use.
-func (p *plan) grow(all map[place][]*shoal.Task, taken []place, want int) []place {
+// grow creates tasks in the lowest free slots and returns all slots in use. A slot whose task was lost with its node counts as
+// free, so that its replacement does not wait for the restart delay.
+func (p *plan) grow(all map[slotKey][]*shoal.Task, taken []slotKey, want int) []slotKey {
 	used := map[uint64]bool{}
 	for _, key := range taken {
 		used[key.slot] = true
 	}
 	fill := func(slot uint64) {
 		used[slot] = true
-		taken = append(taken, place{slot: slot})
+		taken = append(taken, slotKey{slot: slot})
 		p.create(slot, "", shoal.TaskRunning, p.now)
 	}
 	// Slots that had a wanted task until now come first, so that a replacement takes the number of what it replaces.
-	for _, key := range orderPlaces(all) {
+	for _, key := range sortedSlots(all) {
 		tasks := all[key]
 		if len(taken) < want && !used[key.slot] && tasks[len(tasks)-1].DesiredState == shoal.TaskShutdown {
 			fill(key.slot)
@@ -128,10 +129,10 @@ func (p *plan) grow(all map[place][]*shoal.Task, taken []place, want int) []plac
 
 // shrink removes slots until want are left: first those that do not run, then those on the nodes with the most running tasks
 // of the service.
-func (p *plan) shrink(all map[place][]*shoal.Task, taken []place, want int) []place {
-	slices.SortFunc(taken, func(a, b place) int { return cmp.Compare(a.slot, b.slot) })
+func (p *plan) shrink(all map[slotKey][]*shoal.Task, taken []slotKey, want int) []slotKey {
+	slices.SortFunc(taken, func(a, b slotKey) int { return cmp.Compare(a.slot, b.slot) })
 	// The first running task on a node ranks 1, the second 2: to go down the ranks is to take from the fullest nodes.
-	rank := map[place]int{}
+	rank := map[slotKey]int{}
 	onNode := map[shoal.NodeID]int{}
 	for _, key := range taken {
 		rank[key] = math.MaxInt
@@ -142,7 +143,7 @@ func (p *plan) shrink(all map[place][]*shoal.Task, taken []place, want int) []pl
 			}
 		}
 	}
-	slices.SortStableFunc(taken, func(a, b place) int { return cmp.Compare(rank[a], rank[b]) })
+	slices.SortStableFunc(taken, func(a, b slotKey) int { return cmp.Compare(rank[a], rank[b]) })
 	for _, key := range taken[want:] {
 		for _, t := range all[key] {
 			p.desire(t, shoal.TaskRemove)
@@ -153,16 +154,16 @@ func (p *plan) shrink(all map[place][]*shoal.Task, taken []place, want int) []pl
 
 // global keeps one task on every eligible node.
 func (p *plan) global() {
-	p.settleMoves()
-	all := p.places()
-	var taken []place
+	p.finishMoves()
+	all := p.slots()
+	var taken []slotKey
 	for _, t := range p.sorted() {
 		if node := p.view.Node(t.NodeID); wanted(t) && node != nil && !p.satisfies(node) {
 			p.desire(t, shoal.TaskShutdown)
 		}
 	}
 	for _, node := range p.eligible() {
-		key := place{node: node.ID}
+		key := slotKey{node: node.ID}
 		if len(p.current(all[key])) > 0 {
 			taken = append(taken, key)
 			p.restart(all[key])

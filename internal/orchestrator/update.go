@@ -8,30 +8,31 @@ import (
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
-// maxParallelism is more tasks than any update replaces at once.
+// maxParallelism bounds how many tasks an update replaces at once, so that the number fits an int.
 const maxParallelism = 1 << 20
 
 // defaultMonitor is how long a new task is watched for failure, unless the update says otherwise.
 const defaultMonitor = 5 * time.Second
 
-// progress is where a place stands in an update.
+// progress is the state of one slot in an update.
 type progress struct {
-	key place
-	// old and fresh are the tasks that the place has now: those that differ from the spec, and those that do not.
+	key slotKey
+	// old and fresh are the slot's current tasks: those that differ from the spec, and those that do not.
 	old, fresh []*shoal.Task
-	// first is the first task made as the spec now asks: its fate is that of the place's update, whatever is restarted later.
+	// first is the first task in the slot that was made from the present spec. The update of the slot succeeds or fails with it;
+	// later restarts do not count.
 	first *shoal.Task
-	// replaces tells whether first took the place of another.
+	// replaces tells whether there was an older task in the slot that first replaced.
 	replaces bool
 }
 
-// update replaces tasks of an older spec, as many at a time as the service's UpdateConfig allows. All it needs to know of
-// its own progress is in the tasks and in UpdateStatus.
-func (p *plan) update(taken []place) {
-	all := p.places()
+// update replaces tasks of an older spec, as many at a time as the service's UpdateConfig allows. It keeps no state of its own:
+// its progress is derived from the tasks and UpdateStatus.
+func (p *plan) update(taken []slotKey) {
+	all := p.slots()
 	cfg := p.updateConfig()
 	var stale, rest []progress
-	busy := 0
+	inProgress := 0
 	for _, key := range taken {
 		at := p.progress(key, all[key])
 		if len(at.old) > 0 && running(at.fresh) {
@@ -45,11 +46,11 @@ func (p *plan) update(taken []place) {
 			continue
 		}
 		rest = append(rest, at)
-		if p.busy(at, cfg.Delay) {
-			busy++
+		if p.inProgress(at, cfg.Delay) {
+			inProgress++
 		}
 	}
-	if p.halted() || (len(stale) == 0 && !p.updating()) {
+	if p.paused() || (len(stale) == 0 && !p.updating()) {
 		return
 	}
 	if !p.updating() {
@@ -59,30 +60,32 @@ func (p *plan) update(taken []place) {
 		return
 	}
 	if len(stale) == 0 {
-		if busy == 0 {
+		if inProgress == 0 {
 			p.finish(rest, cfg.Monitor)
 		}
 		return
 	}
 	free := len(stale)
 	if cfg.Parallelism > 0 {
-		free = max(0, int(min(cfg.Parallelism, maxParallelism))-busy)
+		free = max(0, int(min(cfg.Parallelism, maxParallelism))-inProgress)
 	}
-	// What does not run costs nothing to replace; and an update that takes over from another must not stop more than its share.
-	slices.SortStableFunc(stale, func(a, b progress) int { return cmp.Compare(one(running(a.old)), one(running(b.old))) })
+	// Slots without a running task come first: replacing them takes nothing away from users. It also keeps an update that
+	// interrupts another one from stopping more running tasks than its own parallelism.
+	slices.SortStableFunc(stale, func(a, b progress) int { return cmp.Compare(oneIf(running(a.old)), oneIf(running(b.old))) })
 	for _, at := range stale[:min(free, len(stale))] {
-		p.renew(at, cfg.Order)
+		p.replace(at, cfg.Order)
 	}
 }
 
-func one(b bool) int {
+// oneIf is 1 if b is true, else 0: false sorts before true.
+func oneIf(b bool) int {
 	if b {
 		return 1
 	}
 	return 0
 }
 
-func (p *plan) progress(key place, tasks []*shoal.Task) progress {
+func (p *plan) progress(key slotKey, tasks []*shoal.Task) progress {
 	at := progress{key: key}
 	for _, t := range p.current(tasks) {
 		if p.dirty(t) {
@@ -119,8 +122,8 @@ func ranSince(t *shoal.Task) *time.Time {
 	}
 }
 
-// busy tells whether the replacement at a place is under way, or came to its end less than the delay ago.
-func (p *plan) busy(at progress, delay time.Duration) bool {
+// inProgress tells whether the replacement in a slot is under way, or was done less than the update's delay ago.
+func (p *plan) inProgress(at progress, delay time.Duration) bool {
 	if at.first == nil || !at.replaces {
 		return false
 	}
@@ -147,12 +150,12 @@ func (p *plan) updating() bool {
 	return p.service.UpdateStatus != nil && (p.service.UpdateStatus.State == shoal.UpdateUpdating || p.rollingBack())
 }
 
-func (p *plan) halted() bool {
+func (p *plan) paused() bool {
 	s := p.service.UpdateStatus
 	return s != nil && (s.State == shoal.UpdatePaused || s.State == shoal.UpdateRollbackPaused)
 }
 
-// updateConfig is the one in force, with Docker's defaults.
+// updateConfig is the update or rollback configuration in force, with Docker's defaults filled in.
 func (p *plan) updateConfig() shoal.UpdateConfig {
 	given := p.service.Spec.Update
 	if p.rollingBack() {
@@ -174,14 +177,15 @@ func (p *plan) updateConfig() shoal.UpdateConfig {
 	return cfg
 }
 
-// renew replaces the tasks of one place.
-func (p *plan) renew(at progress, order shoal.UpdateOrder) {
+// replace replaces the tasks of one slot, in the update's order. A replacement that could not start first because of a
+// host-mode port starts after its predecessor has stopped, and says so in its status.
+func (p *plan) replace(at progress, order shoal.UpdateOrder) {
 	conflict := ""
 	if order == shoal.StartFirst {
-		conflict = p.portConflict(at)
+		conflict = p.hostPortConflict(at)
 	}
 	if order == shoal.StartFirst && conflict == "" {
-		p.keepOne(at.old)
+		p.keepOneOf(at.old)
 		p.create(at.key.slot, at.key.node, shoal.TaskRunning, p.now)
 		return
 	}
@@ -194,8 +198,9 @@ func (p *plan) renew(at progress, order shoal.UpdateOrder) {
 	}
 }
 
-// keepOne leaves one of several tasks that an interrupted start-first update left in a place, one that runs if any does.
-func (p *plan) keepOne(tasks []*shoal.Task) {
+// keepOneOf shuts down all but one of the tasks that an interrupted start-first update has left in a slot. It keeps one that
+// runs, if any does.
+func (p *plan) keepOneOf(tasks []*shoal.Task) {
 	keep := max(0, slices.IndexFunc(tasks, func(t *shoal.Task) bool { return t.Status.State == shoal.TaskRunning }))
 	for i, t := range tasks {
 		if i != keep {
@@ -204,26 +209,26 @@ func (p *plan) keepOne(tasks []*shoal.Task) {
 	}
 }
 
-// checkFailures counts the places whose new task has failed within the monitoring period, and acts when they are too many. It
-// tells whether the update goes no further.
-func (p *plan) checkFailures(places []progress, total int, cfg shoal.UpdateConfig) bool {
+// checkFailures counts the slots whose new task has failed within the monitoring period. If their share exceeds the maximum, it
+// pauses the update or rolls it back, and returns true.
+func (p *plan) checkFailures(slots []progress, total int, cfg shoal.UpdateConfig) bool {
 	if cfg.FailureAction == shoal.ContinueOnFailure {
 		return false
 	}
 	failed := 0
-	var culprit *shoal.Task
-	for _, at := range places {
+	var lastFailed *shoal.Task
+	for _, at := range slots {
 		if t := at.first; t != nil && t.SpecVersion == p.service.SpecVersion && failedItself(t) && failedWithin(t, cfg.Monitor) {
 			failed++
-			if culprit == nil || t.Status.Timestamp.After(culprit.Status.Timestamp) {
-				culprit = t
+			if lastFailed == nil || t.Status.Timestamp.After(lastFailed.Status.Timestamp) {
+				lastFailed = t
 			}
 		}
 	}
 	if failed == 0 || float32(failed)/float32(total) <= cfg.MaxFailureRatio {
 		return false
 	}
-	p.fail(cfg.FailureAction, "due to failure or early termination of task "+string(culprit.ID))
+	p.fail(cfg.FailureAction, "due to failure or early termination of task "+string(lastFailed.ID))
 	return true
 }
 
@@ -256,14 +261,14 @@ func failedItself(t *shoal.Task) bool {
 	}
 }
 
-// failedWithin tells whether an ended task ran no longer than so.
+// failedWithin tells whether an ended task ran no longer than the limit.
 func failedWithin(t *shoal.Task, limit time.Duration) bool {
 	return t.RunningSince.IsZero() || t.Status.Timestamp.Sub(t.RunningSince) <= limit
 }
 
 // finish declares the update complete once each new task has run for the monitoring period or has failed.
-func (p *plan) finish(places []progress, monitor time.Duration) {
-	for _, at := range places {
+func (p *plan) finish(slots []progress, monitor time.Duration) {
+	for _, at := range slots {
 		if at.first == nil || at.first.SpecVersion != p.service.SpecVersion || at.first.Status.State.Ended() {
 			continue
 		}

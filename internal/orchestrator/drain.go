@@ -7,12 +7,13 @@ import (
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
-// settleMoves ends what moves between nodes: a place has a task that runs and, next to it, a newer one made of the same spec that
-// is to take over. When the newer runs the older goes. When the older has ended and the newer has no node yet, the newer
-// goes, if it was made for one node only: any other may be had sooner.
-func (p *plan) settleMoves() {
-	all := p.places()
-	for _, key := range orderPlaces(all) {
+// finishMoves completes moves between nodes. While a task moves, its slot has two tasks of the same spec: one that runs, and a
+// newer one that replaces it. As soon as the newer one runs, the older one is shut down. If the older one ends before the newer
+// one has been assigned, and the newer one may only run on one particular node, the newer one is shut down instead: a new
+// replacement that may run anywhere will start sooner.
+func (p *plan) finishMoves() {
+	all := p.slots()
+	for _, key := range sortedSlots(all) {
 		now := slices.DeleteFunc(p.current(all[key]), p.dirty)
 		if len(now) == 0 {
 			continue
@@ -29,14 +30,14 @@ func (p *plan) settleMoves() {
 	}
 }
 
-// lingers tells whether a task on a node that is being drained runs on until another has taken over, or until the minimum
-// of the service allows it to stop: see evict.
-func (p *plan) lingers(t *shoal.Task) bool {
-	return p.service.Spec.Mode.Replicated != nil && t.Status.State == shoal.TaskRunning && p.gentle()
+// waitsForReplacement tells whether a task on a node that is being drained keeps running until its replacement runs, or until
+// the minimum of the service allows it to stop: see evacuate.
+func (p *plan) waitsForReplacement(t *shoal.Task) bool {
+	return p.service.Spec.Mode.Replicated != nil && t.Status.State == shoal.TaskRunning && p.drainsGracefully()
 }
 
-// gentle tells whether the service is to be drained with care.
-func (p *plan) gentle() bool {
+// drainsGracefully tells whether the service asks for more than Docker's behaviour, which stops all tasks of a drained node at once.
+func (p *plan) drainsGracefully() bool {
 	return p.updateConfig().Order == shoal.StartFirst || p.minAvailable() > 0
 }
 
@@ -48,18 +49,18 @@ func (p *plan) minAvailable() int {
 	return min(n, int(p.service.Spec.Replicas()))
 }
 
-// evict moves tasks off nodes that are being drained. Start-first services get the replacement first; others stop as many as the
-// minimum leaves, and get the replacement first for the rest.
-func (p *plan) evict() {
-	all := p.places()
+// evacuate moves tasks off nodes that are being drained. With update order start-first every replacement starts before its
+// predecessor stops. Otherwise as many tasks stop at once as the service's minimum allows, and only the rest start first.
+func (p *plan) evacuate() {
+	all := p.slots()
 	var leaving []*shoal.Task
 	available := 0
-	for _, key := range orderPlaces(all) {
+	for _, key := range sortedSlots(all) {
 		now := p.current(all[key])
 		if running(now) {
 			available++
 		}
-		if len(now) == 1 && wanted(now[0]) && p.lingers(now[0]) && p.draining(now[0].NodeID) {
+		if len(now) == 1 && wanted(now[0]) && p.waitsForReplacement(now[0]) && p.draining(now[0].NodeID) {
 			leaving = append(leaving, now[0])
 		}
 	}
@@ -78,9 +79,9 @@ func (p *plan) draining(node shoal.NodeID) bool {
 	return n != nil && n.Spec.Availability == shoal.AvailabilityDrain
 }
 
-// room tells whether a node could run one more task of the service, as far as its tasks tell.
-func (p *plan) room(n *shoal.Node) bool {
-	if p.hostPort() != nil && p.portTaken(n) {
+// fits tells whether a node has the host-mode ports, CPU and memory for one more task of the service.
+func (p *plan) fits(n *shoal.Node) bool {
+	if p.hostPort() != nil && p.hostPortTaken(n) {
 		return false
 	}
 	need := reserved(&p.service.Spec.Task)
