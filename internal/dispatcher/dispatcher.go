@@ -35,7 +35,7 @@ type Config struct {
 // Leadership tells whether this manager leads; the channel is closed when that may have changed. LeaderID is the store member
 // that leads as far as this one knows.
 type Leadership interface {
-	Leader() (epoch uint64, leads bool, turned <-chan struct{})
+	Leader() (epoch uint64, leads bool, leadershipChanged <-chan struct{})
 	LeaderID() string
 }
 
@@ -53,20 +53,21 @@ type Dispatcher struct {
 
 	mu       sync.Mutex // guards all below
 	sessions map[shoal.NodeID]*session
-	statuses map[shoal.TaskID]report // not yet written
-	drains   map[shoal.TaskID]drain  // tasks on their way out of all balancers
+	statuses map[shoal.TaskID]report // reported by agents, not yet written to the store
+	drains   map[shoal.TaskID]drain  // running tasks that are to stop once no balancer uses them
 	logs     map[string]*subscription
-	tunnels  map[string]*awaited
+	tunnels  map[string]*pendingTunnel
 
-	wakeIntake chan struct{} // capacity 1
+	wakeStatusWriter chan struct{} // capacity 1
 }
 
+// report is a task's status and the node that reported it.
 type report struct {
 	node   shoal.NodeID
 	status shoal.TaskStatus
 }
 
-// drain is a task that no balancer may use from a version on.
+// drain is a running task that is to stop. In every table from this version on its endpoints are marked as draining.
 type drain struct {
 	node    shoal.NodeID
 	version uint64
@@ -75,13 +76,13 @@ type drain struct {
 // New makes a dispatcher.
 func New(cfg Config) *Dispatcher {
 	return &Dispatcher{
-		cfg:        cfg,
-		sessions:   map[shoal.NodeID]*session{},
-		statuses:   map[shoal.TaskID]report{},
-		drains:     map[shoal.TaskID]drain{},
-		logs:       map[string]*subscription{},
-		tunnels:    map[string]*awaited{},
-		wakeIntake: make(chan struct{}, 1),
+		cfg:              cfg,
+		sessions:         map[shoal.NodeID]*session{},
+		statuses:         map[shoal.TaskID]report{},
+		drains:           map[shoal.TaskID]drain{},
+		logs:             map[string]*subscription{},
+		tunnels:          map[string]*pendingTunnel{},
+		wakeStatusWriter: make(chan struct{}, 1),
 	}
 }
 
@@ -89,17 +90,17 @@ func New(cfg Config) *Dispatcher {
 func (d *Dispatcher) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return d.follow(ctx) })
-	group.Go(func() error { return d.intake(ctx) })
+	group.Go(func() error { return d.writeStatuses(ctx) })
 	return group.Wait()
 }
 
-// follow tells the sessions which changes concern them.
+// follow marks in every session what a change of the store has made out of date for its node, and wakes it.
 func (d *Dispatcher) follow(ctx context.Context) error {
 	view, sub := d.cfg.Store.Subscribe()
 	defer sub.Close()
 	d.mu.Lock()
 	for _, t := range view.Tasks() {
-		d.watchDrainLocked(t, view.Revision())
+		d.beginDrainLocked(t, view.Revision())
 	}
 	d.mu.Unlock()
 	for {
@@ -110,7 +111,7 @@ func (d *Dispatcher) follow(ctx context.Context) error {
 		d.mu.Lock()
 		for _, b := range batches {
 			for _, c := range b.Changes {
-				d.noteLocked(c, b.View.Revision())
+				d.markChangeLocked(c, b.View.Revision())
 			}
 		}
 		for _, s := range d.sessions {
@@ -120,8 +121,8 @@ func (d *Dispatcher) follow(ctx context.Context) error {
 	}
 }
 
-// noteLocked marks what a change makes necessary.
-func (d *Dispatcher) noteLocked(c store.Change, rev uint64) {
+// markChangeLocked marks in the sessions what one change has made out of date.
+func (d *Dispatcher) markChangeLocked(c store.Change, rev uint64) {
 	switch c.Kind {
 	case store.KindTask:
 		old, _ := c.Old.(*shoal.Task)
@@ -131,27 +132,27 @@ func (d *Dispatcher) noteLocked(c store.Change, rev uint64) {
 				continue
 			}
 			if s := d.sessions[t.NodeID]; s != nil {
-				s.tasks[t.ID] = true
+				s.dirtyTasks[t.ID] = true
 			}
 		}
 		if now == nil {
 			delete(d.drains, shoal.TaskID(c.ID))
 		} else {
-			d.watchDrainLocked(now, rev)
+			d.beginDrainLocked(now, rev)
 		}
 		if networked(old) || networked(now) {
-			d.touchTaskLocked(shoal.TaskID(c.ID), old, now)
+			d.markTaskDirtyLocked(shoal.TaskID(c.ID), old, now)
 		}
 	case store.KindService:
 		for _, s := range d.sessions {
-			s.touched.services[shoal.ServiceID(c.ID)] = true
+			s.dirty.services[shoal.ServiceID(c.ID)] = true
 		}
 	case store.KindNetwork:
-		d.touchAllLocked()
+		d.markAllDirtyLocked()
 	case store.KindNode, store.KindCluster:
-		d.touchAllLocked()
+		d.markAllDirtyLocked()
 		for _, s := range d.sessions {
-			s.greet = true
+			s.welcomeDirty = true
 		}
 	case store.KindSecret, store.KindConfig:
 		// They reach a node with the tasks that use them.
@@ -171,14 +172,14 @@ func (d *Dispatcher) Session(stream rpc.SessionServer) error {
 	if first.Hello == nil {
 		return shoal.InvalidArgument("a session begins with hello")
 	}
-	_, leads, turned := d.cfg.Leadership.Leader()
+	_, leads, leadershipChanged := d.cfg.Leadership.Leader()
 	if !leads {
 		return stream.Send(&rpc.ManagerMessage{Redirect: &rpc.Redirect{Leader: d.leaderAddr()}})
 	}
 	if err := d.describe(ctx, caller, first.Hello); err != nil {
 		return err
 	}
-	s := newSession(d, caller.NodeID, stream, turned)
+	s := newSession(d, caller.NodeID, stream, leadershipChanged)
 	d.add(s)
 	defer d.remove(s)
 	if err := d.cfg.Verdicts.Up(ctx, caller.NodeID, caller.Addr); err != nil {
@@ -187,7 +188,7 @@ func (d *Dispatcher) Session(stream rpc.SessionServer) error {
 	return s.run(ctx)
 }
 
-// leaderAddr is where the leader serves the node protocol; empty if that is not known.
+// leaderAddr is where the leader serves the node protocol ("host:port"); empty if that is not known.
 func (d *Dispatcher) leaderAddr() string {
 	id := d.cfg.Leadership.LeaderID()
 	for _, n := range d.cfg.Store.View().Nodes() {
@@ -223,7 +224,7 @@ func (d *Dispatcher) add(s *session) {
 		old.replace()
 	}
 	d.sessions[s.node] = s
-	d.checkDrainsLocked()
+	d.finishDrainsLocked()
 }
 
 func (d *Dispatcher) remove(s *session) {
@@ -232,26 +233,27 @@ func (d *Dispatcher) remove(s *session) {
 	if current {
 		delete(d.sessions, s.node)
 	}
-	d.checkDrainsLocked()
+	d.finishDrainsLocked()
 	if current {
 		for _, sub := range d.logs {
-			sub.lose(s.node)
+			sub.nodeLost(s.node)
 		}
 	}
-	heard := s.heard
+	lastHeard := s.lastHeard
 	d.mu.Unlock()
 	if current {
-		d.cfg.Verdicts.Lost(s.node, heard)
+		d.cfg.Verdicts.Lost(s.node, lastHeard)
 	}
 }
 
-// intake writes reported statuses: while one commit is under way, any number of reports become the next one.
-func (d *Dispatcher) intake(ctx context.Context) error {
+// writeStatuses writes the reported statuses to the store. Reports that arrive while a commit is under way are collected and
+// written by the next one, whatever their number.
+func (d *Dispatcher) writeStatuses(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-d.wakeIntake:
+		case <-d.wakeStatusWriter:
 		}
 		d.mu.Lock()
 		reports := d.statuses
@@ -263,14 +265,14 @@ func (d *Dispatcher) intake(ctx context.Context) error {
 				return ctx.Err()
 			}
 			d.cfg.Log.Error("write task statuses", "err", err)
-			d.putBack(reports)
-			time.AfterFunc(time.Second, func() { wake(d.wakeIntake) })
+			d.requeue(reports)
+			time.AfterFunc(time.Second, func() { wake(d.wakeStatusWriter) })
 		}
 	}
 }
 
-// putBack keeps reports that could not be written for the next try, unless newer ones have come.
-func (d *Dispatcher) putBack(reports map[shoal.TaskID]report) {
+// requeue keeps reports that could not be written for the next try, unless there are newer ones of the same task.
+func (d *Dispatcher) requeue(reports map[shoal.TaskID]report) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for id, r := range reports {
@@ -280,7 +282,8 @@ func (d *Dispatcher) putBack(reports map[shoal.TaskID]report) {
 	}
 }
 
-// statusChanges is what the reports change. Invariant: a task's observed state never goes back.
+// statusChanges is what the reports change in the store. A report of a node that the task is not assigned to is ignored.
+// Invariant: a task's observed state never goes back.
 func statusChanges(view store.View, reports map[shoal.TaskID]report) store.Changes {
 	var changes store.Changes
 	for id, r := range reports {

@@ -84,17 +84,17 @@ func asNode(ctx context.Context, id shoal.NodeID) context.Context {
 // agent is the other end of a session.
 type agent struct {
 	grpc.ServerStream
-	ctx    context.Context
-	say    chan *rpc.AgentMessage
-	heard  chan *rpc.ManagerMessage
-	ended  chan error
-	hangUp context.CancelFunc
+	ctx       context.Context
+	say       chan *rpc.AgentMessage
+	lastHeard chan *rpc.ManagerMessage
+	ended     chan error
+	hangUp    context.CancelFunc
 }
 
 func (a *agent) Context() context.Context { return a.ctx }
 
 func (a *agent) Send(m *rpc.ManagerMessage) error {
-	a.heard <- m
+	a.lastHeard <- m
 	return nil
 }
 
@@ -111,7 +111,7 @@ func (a *agent) Recv() (*rpc.AgentMessage, error) {
 func (b *bench) connect(id shoal.NodeID) *agent {
 	ctx, hangUp := context.WithCancel(asNode(context.Background(), id))
 	a := &agent{
-		ctx: ctx, hangUp: hangUp, say: make(chan *rpc.AgentMessage, 100), heard: make(chan *rpc.ManagerMessage, 1000),
+		ctx: ctx, hangUp: hangUp, say: make(chan *rpc.AgentMessage, 100), lastHeard: make(chan *rpc.ManagerMessage, 1000),
 		ended: make(chan error, 1),
 	}
 	a.say <- &rpc.AgentMessage{Hello: &rpc.Hello{}}
@@ -126,7 +126,7 @@ func (a *agent) news() (all []*rpc.ManagerMessage) {
 	synctest.Wait()
 	for {
 		select {
-		case m := <-a.heard:
+		case m := <-a.lastHeard:
 			all = append(all, m)
 		default:
 			return all
@@ -238,9 +238,9 @@ func TestATaskIsDrainedWhenEveryNodeHasLetGo(t *testing.T) {
 		b.put(&stopping)
 		versions := map[shoal.NodeID]uint64{}
 		for id, a := range nodes {
-			told, table := a.drained()
-			if len(told) != 0 {
-				t.Errorf("%s is told of %v before anyone has let go", id, told)
+			announced, table := a.drained()
+			if len(announced) != 0 {
+				t.Errorf("%s is told of %v before anyone has let go", id, announced)
 			}
 			versions[id] = table
 		}
@@ -248,12 +248,12 @@ func TestATaskIsDrainedWhenEveryNodeHasLetGo(t *testing.T) {
 			t.Fatalf("tables went out: %v", versions)
 		}
 		nodes["a"].say <- &rpc.AgentMessage{Applied: versions["a"]}
-		if told, _ := nodes["a"].drained(); len(told) != 0 {
+		if announced, _ := nodes["a"].drained(); len(announced) != 0 {
 			t.Error("told although b has not let go")
 		}
 		nodes["b"].say <- &rpc.AgentMessage{Applied: versions["b"]}
-		if told, _ := nodes["a"].drained(); !slices.Equal(told, []shoal.TaskID{"t1"}) {
-			t.Errorf("told of %v, want t1", told)
+		if announced, _ := nodes["a"].drained(); !slices.Equal(announced, []shoal.TaskID{"t1"}) {
+			t.Errorf("told of %v, want t1", announced)
 		}
 	})
 }
@@ -271,8 +271,8 @@ func TestANodeThatIsGoneIsNotWaitedFor(t *testing.T) {
 		_, table := one.drained()
 		one.say <- &rpc.AgentMessage{Applied: table}
 		other.hangUp()
-		if told, _ := one.drained(); !slices.Equal(told, []shoal.TaskID{"t1"}) {
-			t.Errorf("told of %v, want t1", told)
+		if announced, _ := one.drained(); !slices.Equal(announced, []shoal.TaskID{"t1"}) {
+			t.Errorf("told of %v, want t1", announced)
 		}
 	})
 }

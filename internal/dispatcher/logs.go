@@ -11,15 +11,15 @@ import (
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
-// subscription is somebody's wish for the logs of some tasks.
+// subscription is one request for the logs of tasks, which may be on several nodes.
 type subscription struct {
 	lines chan shoal.LogLine
 	done  chan struct{} // closed when nobody reads lines any more
 
-	mu      sync.Mutex            // guards waiting
-	waiting map[shoal.NodeID]bool // nodes that have not finished
-	lost    chan shoal.NodeID     // nodes that will not finish; has room for all
-	ended   chan struct{}         // closed when no node is waited for
+	mu        sync.Mutex            // guards waiting
+	waiting   map[shoal.NodeID]bool // nodes that still send lines
+	lostNodes chan shoal.NodeID     // nodes that will send no more although they have not finished; has room for all
+	ended     chan struct{}         // closed when waiting is empty
 }
 
 // Logs calls each for every line of the tasks' logs that the query asks for, until they end or ctx does. A node that cannot be asked,
@@ -34,13 +34,13 @@ func (d *Dispatcher) Logs(ctx context.Context, query shoal.LogQuery, each func(s
 	}
 	req := rpc.LogRequest{ID: shoal.NewID[string](), Query: query}
 	sub := &subscription{lines: make(chan shoal.LogLine), done: make(chan struct{}), waiting: map[shoal.NodeID]bool{},
-		lost: make(chan shoal.NodeID, len(byNode)), ended: make(chan struct{})}
+		lostNodes: make(chan shoal.NodeID, len(byNode)), ended: make(chan struct{})}
 	d.subscribe(req, sub, byNode)
 	defer d.unsubscribe(req.ID, sub, byNode)
 	missing := func(node shoal.NodeID) error {
-		name := node
+		name := string(node)
 		if n := view.Node(node); n != nil && n.Description.Hostname != "" {
-			name = shoal.NodeID(n.Description.Hostname)
+			name = n.Description.Hostname
 		}
 		return each(shoal.LogLine{NodeID: node, Err: fmt.Sprintf("node %s is not available", name)})
 	}
@@ -51,11 +51,11 @@ func (d *Dispatcher) Logs(ctx context.Context, query shoal.LogQuery, each func(s
 			err = ctx.Err()
 		case m := <-sub.lines:
 			err = each(m)
-		case node := <-sub.lost:
+		case node := <-sub.lostNodes:
 			err = missing(node)
 		case <-sub.ended:
-			close(sub.lost) // nobody is left to send to it
-			for node := range sub.lost {
+			close(sub.lostNodes) // nobody is left to send to it
+			for node := range sub.lostNodes {
 				err = errors.Join(err, missing(node))
 			}
 			return err
@@ -74,7 +74,7 @@ func (d *Dispatcher) ReadLogs(req *rpc.LogRequest, stream rpc.LineServer) error 
 	return d.Logs(stream.Context(), req.Query, func(line shoal.LogLine) error { return stream.Send(&line) })
 }
 
-// subscribe asks the nodes; those that cannot be asked are lost.
+// subscribe asks the nodes for the lines of their tasks. Nodes without a session count as lost.
 func (d *Dispatcher) subscribe(req rpc.LogRequest, sub *subscription, byNode map[shoal.NodeID][]shoal.TaskID) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -82,13 +82,13 @@ func (d *Dispatcher) subscribe(req rpc.LogRequest, sub *subscription, byNode map
 	for node, tasks := range byNode {
 		s := d.sessions[node]
 		if s == nil {
-			sub.lost <- node
+			sub.lostNodes <- node
 			continue
 		}
 		sub.waiting[node] = true
 		r := req
 		r.Query.TaskIDs = tasks
-		s.asides = append(s.asides, rpc.ManagerMessage{Logs: &r})
+		s.controlMessages = append(s.controlMessages, rpc.ManagerMessage{Logs: &r})
 		wake(s.wake)
 	}
 	if len(sub.waiting) == 0 {
@@ -103,7 +103,7 @@ func (d *Dispatcher) unsubscribe(id string, sub *subscription, byNode map[shoal.
 	delete(d.logs, id)
 	for node := range byNode {
 		if s := d.sessions[node]; s != nil {
-			s.asides = append(s.asides, rpc.ManagerMessage{StopLogs: id})
+			s.controlMessages = append(s.controlMessages, rpc.ManagerMessage{StopLogs: id})
 			wake(s.wake)
 		}
 	}
@@ -129,7 +129,7 @@ func (d *Dispatcher) PublishLogs(stream rpc.LogServer) error {
 			return stream.SendAndClose(&rpc.LogReply{})
 		}
 		if err != nil {
-			sub.lose(node)
+			sub.nodeLost(node)
 			return err
 		}
 		if m.Line == nil {
@@ -144,24 +144,24 @@ func (d *Dispatcher) PublishLogs(stream rpc.LogServer) error {
 	}
 }
 
-// finished notes that a node has nothing more to say.
+// finished records that a node has sent all its lines.
 func (s *subscription) finished(node shoal.NodeID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.leaveLocked(node)
+	s.removeLocked(node)
 }
 
-// lose notes that a node will not finish.
-func (s *subscription) lose(node shoal.NodeID) {
+// nodeLost records that a node will send no more lines although it has not finished.
+func (s *subscription) nodeLost(node shoal.NodeID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.waiting[node] {
-		s.lost <- node
-		s.leaveLocked(node)
+		s.lostNodes <- node
+		s.removeLocked(node)
 	}
 }
 
-func (s *subscription) leaveLocked(node shoal.NodeID) {
+func (s *subscription) removeLocked(node shoal.NodeID) {
 	if !s.waiting[node] {
 		return
 	}

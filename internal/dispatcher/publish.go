@@ -6,8 +6,9 @@ import (
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
-// meshPorts is the service's ports on the routing mesh with their rules. Rules belong to the spec, ports to the allocator, who may
-// not have come to the newest spec yet: a port that the spec no longer asks for has no rule and is left out, lest it stands open.
+// meshPorts is the service's ports on the routing mesh with their rules. The rules come from the spec, the ports from the
+// allocator, which may not have handled the newest spec yet. A port that the spec no longer asks for is therefore left out:
+// without its rule it would be open to everybody.
 func meshPorts(s *shoal.Service) []shoal.MeshPort {
 	if s.Spec.Endpoint == nil {
 		return nil
@@ -15,12 +16,12 @@ func meshPorts(s *shoal.Service) []shoal.MeshPort {
 	asked := s.Spec.Endpoint.Ports
 	rules, err := shoal.PublishRules(s.Spec.Labels, asked)
 	if err != nil {
-		return nil // the API lets no wrong rule in
+		return nil // cannot happen: the API refuses a spec with invalid rules
 	}
 	var out []shoal.MeshPort
 	for _, p := range s.Endpoint.Ports {
 		chosen := p
-		chosen.Published = 0 // a number of the allocator's choice
+		chosen.Published = 0 // the form that the spec has if it left the choice to the allocator
 		if p.Mode == shoal.PublishIngress && (slices.Contains(asked, p) || slices.Contains(asked, chosen)) {
 			out = append(out, shoal.MeshPort{Port: p, Rule: rules[p]})
 		}

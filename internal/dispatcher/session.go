@@ -13,48 +13,49 @@ import (
 	"github.com/shoal-dev/shoal/internal/store"
 )
 
-// session is one agent's connection. The fields below sent are guarded by Dispatcher.mu; sent and version belong to the sender.
+// session is one agent's connection. Fields from dirtyTasks on are guarded by Dispatcher.mu. Those from sent to fullTasks belong to
+// the goroutine that sends.
 type session struct {
-	d      *Dispatcher
-	node   shoal.NodeID
-	stream rpc.SessionServer
-	wake   chan struct{}   // capacity 1
-	gone   chan struct{}   // closed when another session takes its place
-	turned <-chan struct{} // closed when this manager may lead no more
+	d                 *Dispatcher
+	node              shoal.NodeID
+	stream            rpc.SessionServer
+	wake              chan struct{}   // capacity 1
+	replaced          chan struct{}   // closed when another session takes its place
+	leadershipChanged <-chan struct{} // closed when this manager may lead no more
 
-	sent       shoal.Table  // its maps are the session's own and change
-	welcome    *rpc.Welcome // sent
-	knownTasks map[shoal.TaskID]bool
-	fullTasks  bool // sent
+	sent      shoal.Table           // the table as the agent has it; its maps are the session's own
+	welcome   *rpc.Welcome          // the last one sent; nil before the first
+	sentTasks map[shoal.TaskID]bool // tasks that the agent knows
+	fullTasks bool                  // whether the full list of tasks has been sent
 
-	tasks   map[shoal.TaskID]bool // changed since they were last sent
-	touched touched               // what the table is made from and may have changed
-	greet   bool                  // the welcome may have changed
-	pulse   bool                  // the agent has spoken and waits for a sign of life
-	drained []shoal.TaskID        // to be told
-	told    map[shoal.TaskID]bool // drained tasks that it has been told of
-	asides  []rpc.ManagerMessage  // requests that are no part of the state
-	heard   time.Time
-	// sentVersion is the newest table sent, applied the newest that the agent has applied, and settled the newest revision
-	// that was found to need no table at all.
-	sentVersion, applied, settled uint64
+	dirtyTasks      map[shoal.TaskID]bool // tasks of the node that have changed since they were last sent
+	dirty           dirtySet              // what may have changed of the node's table since it was last sent
+	welcomeDirty    bool                  // what the last welcome said may have changed
+	heartbeatDue    bool                  // the agent has sent a message and expects an answer, even an empty one
+	drained         []shoal.TaskID        // drained tasks that the agent has yet to be told of
+	announced       map[shoal.TaskID]bool // drained tasks that the agent has been told of, or will be with drained
+	controlMessages []rpc.ManagerMessage  // requests for logs and tunnels, to be sent once
+	lastHeard       time.Time             // when the last message of the agent arrived
+	// sentVersion is the version of the newest table sent, and applied that of the newest one the agent has applied. Up to the
+	// revision unaffectedUpTo nothing has changed for the node since sentVersion.
+	sentVersion, applied, unaffectedUpTo uint64
 }
 
-func newSession(d *Dispatcher, node shoal.NodeID, stream rpc.SessionServer, turned <-chan struct{}) *session {
+func newSession(d *Dispatcher, node shoal.NodeID, stream rpc.SessionServer, leadershipChanged <-chan struct{}) *session {
 	s := &session{
-		d: d, node: node, stream: stream, turned: turned,
-		wake: make(chan struct{}, 1), gone: make(chan struct{}),
-		knownTasks: map[shoal.TaskID]bool{}, tasks: map[shoal.TaskID]bool{}, told: map[shoal.TaskID]bool{},
-		touched: newTouched(), greet: true, heard: time.Now(),
+		d: d, node: node, stream: stream, leadershipChanged: leadershipChanged,
+		wake: make(chan struct{}, 1), replaced: make(chan struct{}),
+		sentTasks: map[shoal.TaskID]bool{}, dirtyTasks: map[shoal.TaskID]bool{}, announced: map[shoal.TaskID]bool{},
+		dirty: newDirtySet(), welcomeDirty: true, lastHeard: time.Now(),
 	}
-	s.touched.all = true
+	s.dirty.all = true
 	wake(s.wake)
 	return s
 }
 
 // replace ends the session; the caller holds Dispatcher.mu.
 func (s *session) replace() {
-	close(s.gone)
+	close(s.replaced)
 }
 
 // run serves the session until it breaks, falls silent or is replaced.
@@ -77,23 +78,23 @@ func (s *session) run(ctx context.Context) error {
 			}
 		}
 	}()
-	group.Go(func() error { return s.listen(ctx, received, broken) })
+	group.Go(func() error { return s.receive(ctx, received, broken) })
 	group.Go(func() error { return s.send(ctx) })
 	return group.Wait()
 }
 
-func (s *session) listen(ctx context.Context, received <-chan *rpc.AgentMessage, broken <-chan error) error {
+func (s *session) receive(ctx context.Context, received <-chan *rpc.AgentMessage, broken <-chan error) error {
 	for {
-		silence := Silence(s.d.cfg.Store.View())
+		silence := HeartbeatTimeout(s.d.cfg.Store.View())
 		timer := time.NewTimer(silence)
 		select {
 		case <-ctx.Done():
 			timer.Stop()
 			return ctx.Err()
-		case <-s.gone:
+		case <-s.replaced:
 			timer.Stop()
 			return errReplaced
-		case <-s.turned:
+		case <-s.leadershipChanged:
 			timer.Stop()
 			return errDeposed
 		case err := <-broken:
@@ -103,39 +104,39 @@ func (s *session) listen(ctx context.Context, received <-chan *rpc.AgentMessage,
 			return errSilent(s.node, silence)
 		case msg := <-received:
 			timer.Stop()
-			s.take(msg)
+			s.handle(msg)
 		}
 	}
 }
 
-// Silence is how long a node may say nothing before it counts as lost: half the cluster's heartbeat period.
-func Silence(view store.View) time.Duration {
+// HeartbeatTimeout is how long a node may say nothing before it counts as lost: half the cluster's heartbeat period.
+func HeartbeatTimeout(view store.View) time.Duration {
 	if c := view.Cluster(); c != nil && c.Spec.HeartbeatPeriod > 0 {
 		return c.Spec.HeartbeatPeriod / 2
 	}
 	return shoal.DefaultHeartbeatPeriod / 2
 }
 
-func (s *session) take(msg *rpc.AgentMessage) {
+func (s *session) handle(msg *rpc.AgentMessage) {
 	d := s.d
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	s.heard = time.Now()
-	s.pulse = true
+	s.lastHeard = time.Now()
+	s.heartbeatDue = true
 	wake(s.wake)
 	for _, r := range msg.Statuses {
 		d.statuses[r.TaskID] = report{s.node, r.Status}
 	}
 	if len(msg.Statuses) > 0 {
-		wake(d.wakeIntake)
+		wake(d.wakeStatusWriter)
 	}
 	if msg.Applied > s.applied {
 		s.applied = msg.Applied
-		d.checkDrainsLocked()
+		d.finishDrainsLocked()
 	}
 }
 
-// send tells the agent what has changed for it, whenever something has.
+// send sends the agent whatever has changed for its node, each time the session is woken.
 func (s *session) send(ctx context.Context) error {
 	for {
 		select {
@@ -151,37 +152,37 @@ func (s *session) send(ctx context.Context) error {
 	}
 }
 
-// outbox builds what is to be said, from the newest view.
+// outbox builds the messages that are due, from the newest view, and clears the marks they were due for.
 func (s *session) outbox() []*rpc.ManagerMessage {
 	d := s.d
 	d.mu.Lock()
-	changed, touched, greet, pulse := s.tasks, s.touched, s.greet, s.pulse
-	drained, asides := s.drained, s.asides
-	s.tasks, s.touched, s.greet, s.pulse, s.drained, s.asides = map[shoal.TaskID]bool{}, newTouched(), false, false, nil, nil
+	changed, dirty, welcomeDirty, heartbeatDue := s.dirtyTasks, s.dirty, s.welcomeDirty, s.heartbeatDue
+	drained, controlMessages := s.drained, s.controlMessages
+	s.dirtyTasks, s.dirty, s.welcomeDirty, s.heartbeatDue, s.drained, s.controlMessages = map[shoal.TaskID]bool{}, newDirtySet(), false, false, nil, nil
 	d.mu.Unlock()
-	view := d.cfg.Store.View() // read after the marks were taken: it shows at least what they stand for
+	view := d.cfg.Store.View() // read after the marks were cleared, so that it shows every change they stand for
 
 	msg := &rpc.ManagerMessage{Drained: drained}
-	if greet {
+	if welcomeDirty {
 		msg.Welcome = s.nextWelcome(view)
 	}
-	if !touched.empty() {
-		msg.Table = s.nextTable(view, touched)
+	if !dirty.empty() {
+		msg.Table = s.nextTable(view, dirty)
 	}
 	msg.Tasks = s.nextTasks(view, changed)
 	var out []*rpc.ManagerMessage
-	if pulse || msg.Welcome != nil || msg.Table != nil || msg.Tasks != nil || len(msg.Drained) > 0 {
+	if heartbeatDue || msg.Welcome != nil || msg.Table != nil || msg.Tasks != nil || len(msg.Drained) > 0 {
 		out = append(out, msg)
 	}
-	for i := range asides {
-		out = append(out, &asides[i])
+	for i := range controlMessages {
+		out = append(out, &controlMessages[i])
 	}
 	return out
 }
 
-// nextWelcome is what the node must know of the managers; nil if it knows it already.
+// nextWelcome is the welcome message to send; nil if the last one still holds.
 func (s *session) nextWelcome(view store.View) *rpc.Welcome {
-	now := &rpc.Welcome{Heartbeat: Silence(view), Managers: s.d.cfg.Managers(view), Role: roleOf(view, s.node)}
+	now := &rpc.Welcome{Heartbeat: HeartbeatTimeout(view), Managers: s.d.cfg.Managers(view), Role: roleOf(view, s.node)}
 	now.Trust, now.Issuer = s.d.cfg.Trust(view)
 	if reflect.DeepEqual(now, s.welcome) {
 		return nil
@@ -190,8 +191,8 @@ func (s *session) nextWelcome(view store.View) *rpc.Welcome {
 	return now
 }
 
-// roleOf is what a node is meant to be. One that is to be a worker stays a manager until it has been taken out of the store's
-// members: those may need its vote for just that.
+// roleOf is the role that the node is to take now. A manager that is demoted stays one until the store's members have removed
+// it: they may need its vote to do so.
 func roleOf(view store.View, node shoal.NodeID) shoal.NodeRole {
 	n := view.Node(node)
 	switch {
@@ -203,14 +204,14 @@ func roleOf(view store.View, node shoal.NodeID) shoal.NodeRole {
 	return n.Spec.Role
 }
 
-// nextTable is the delta from the table last sent; nil if there is none.
-func (s *session) nextTable(view store.View, touched touched) *shoal.TableDelta {
-	delta := tableDelta(&s.sent, view, s.node, touched)
+// nextTable is the delta from the table last sent; nil if nothing has changed for the node.
+func (s *session) nextTable(view store.View, dirty dirtySet) *shoal.TableDelta {
+	delta := tableDelta(&s.sent, view, s.node, dirty)
 	s.d.mu.Lock()
 	defer s.d.mu.Unlock()
 	if delta.Empty() && delta.DataPathPort == s.sent.DataPathPort && bytes.Equal(delta.TunnelSecret, s.sent.TunnelSecret) {
-		s.settled = delta.Version
-		s.d.checkDrainsLocked()
+		s.unaffectedUpTo = delta.Version
+		s.d.finishDrainsLocked()
 		return nil
 	}
 	delta.ApplyTo(&s.sent)
@@ -218,7 +219,7 @@ func (s *session) nextTable(view store.View, touched touched) *shoal.TableDelta 
 	return &delta
 }
 
-// nextTasks is the node's tasks at first, then those that have changed.
+// nextTasks is the assignments to send: all of them at first, then those that have changed; nil if there are none.
 func (s *session) nextTasks(view store.View, changed map[shoal.TaskID]bool) *rpc.Tasks {
 	msg := &rpc.Tasks{Full: !s.fullTasks}
 	if !s.fullTasks {
@@ -234,14 +235,14 @@ func (s *session) nextTasks(view store.View, changed map[shoal.TaskID]bool) *rpc
 		t := view.Task(id)
 		if t != nil && t.NodeID == s.node && t.Status.State >= shoal.TaskAssigned {
 			msg.Put = append(msg.Put, *t)
-			s.knownTasks[id] = true
+			s.sentTasks[id] = true
 			refs.add(t)
-		} else if s.knownTasks[id] {
+		} else if s.sentTasks[id] {
 			s.d.mu.Lock()
-			delete(s.told, id)
+			delete(s.announced, id)
 			s.d.mu.Unlock()
 			msg.Removed = append(msg.Removed, id)
-			delete(s.knownTasks, id)
+			delete(s.sentTasks, id)
 		}
 	}
 	refs.fill(view, msg)

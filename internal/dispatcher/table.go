@@ -13,7 +13,8 @@ const defaultProbePort = 7946
 // stackLabel of a service names the stack that it was deployed with.
 const stackLabel = "com.docker.stack.namespace"
 
-// TableOf is what a node must know of the cluster's networks. It takes part in those of its tasks, and in ingress.
+// TableOf is the table of a node: the networks that its tasks are on and the ingress network, with their endpoints, services and
+// peers.
 func TableOf(view store.View, node shoal.NodeID) shoal.Table {
 	t := shoal.Table{
 		Version:      view.Revision(),
@@ -54,7 +55,7 @@ func addNetworks(view store.View, t *shoal.Table) {
 		}
 	}
 	for id, n := range t.Networks {
-		n.Meta = shoal.Meta{CreatedAt: n.CreatedAt} // versions of what does not concern the node are not sent
+		n.Meta = shoal.Meta{CreatedAt: n.CreatedAt} // without Version and UpdatedAt, which change more often than what concerns the node
 		t.Networks[id] = n
 	}
 }
@@ -69,7 +70,7 @@ func addTunnelSecret(view store.View, t *shoal.Table) {
 	}
 }
 
-// addPeers tells also which nodes are ready.
+// addPeers adds all nodes whose address is known, and returns which nodes are Ready.
 func addPeers(view store.View, t *shoal.Table) map[shoal.NodeID]bool {
 	ready := map[shoal.NodeID]bool{}
 	for _, n := range view.Nodes() {
@@ -122,7 +123,7 @@ func addEndpoints(t *shoal.Table, task *shoal.Task, nodeReady bool) {
 	}
 }
 
-// endpointState derives what a balancer may do with a task from where the task is and is meant to be.
+// endpointState derives what balancers may do with a task from its desired and observed state.
 func endpointState(task *shoal.Task, nodeReady bool) shoal.EndpointState {
 	switch {
 	case !task.Wanted() || task.Status.Leaving || task.Status.Unready || !nodeReady:

@@ -14,7 +14,7 @@ import (
 
 // Leadership tells whether this manager leads, in which epoch; the channel is closed when that may have changed.
 type Leadership interface {
-	Leader() (epoch uint64, leads bool, turned <-chan struct{})
+	Leader() (epoch uint64, leads bool, leadershipChanged <-chan struct{})
 }
 
 // Verdicts decides which nodes are Ready and which are Down. It judges while this manager leads, because then every node's
@@ -67,15 +67,15 @@ func (v *Verdicts) Lost(id shoal.NodeID, lastHeard time.Time) {
 // Run judges whenever this manager leads, until ctx ends.
 func (v *Verdicts) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
-		epoch, leads, turned := v.leadership.Leader()
+		epoch, leads, leadershipChanged := v.leadership.Leader()
 		if leads {
 			v.begin()
-			v.watch(ctx, epoch, turned)
+			v.watch(ctx, epoch, leadershipChanged)
 			continue
 		}
 		select {
 		case <-ctx.Done():
-		case <-turned:
+		case <-leadershipChanged:
 		}
 	}
 	return ctx.Err()
@@ -96,7 +96,7 @@ func (v *Verdicts) begin() {
 }
 
 // watch declares nodes down when their time has come, until another manager leads or ctx ends.
-func (v *Verdicts) watch(ctx context.Context, epoch uint64, turned <-chan struct{}) {
+func (v *Verdicts) watch(ctx context.Context, epoch uint64, leadershipChanged <-chan struct{}) {
 	for {
 		due, next := v.due()
 		for _, id := range due {
@@ -116,7 +116,7 @@ func (v *Verdicts) watch(ctx context.Context, epoch uint64, turned <-chan struct
 		select {
 		case <-ctx.Done():
 			return
-		case <-turned:
+		case <-leadershipChanged:
 			return
 		case <-v.wake:
 		case <-timer:

@@ -32,7 +32,7 @@ type Controller interface {
 
 // Leadership tells whether this node leads; the channel is closed when that may have changed.
 type Leadership interface {
-	Leader() (epoch uint64, leads bool, turned <-chan struct{})
+	Leader() (epoch uint64, leads bool, leadershipChanged <-chan struct{})
 }
 
 // Config is what a Loop is made of.
@@ -69,28 +69,28 @@ func New(cfg Config) *Loop {
 // Run runs the controllers whenever this node leads, until ctx ends.
 func (l *Loop) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
-		epoch, leads, turned := l.cfg.Leadership.Leader()
+		epoch, leads, leadershipChanged := l.cfg.Leadership.Leader()
 		if !leads {
 			select {
 			case <-ctx.Done():
-			case <-turned:
+			case <-leadershipChanged:
 			}
 			continue
 		}
 		l.cfg.Log.Info("controllers start", "epoch", epoch)
-		if err := l.lead(ctx, epoch, turned); err != nil && ctx.Err() == nil {
+		if err := l.lead(ctx, epoch, leadershipChanged); err != nil && ctx.Err() == nil {
 			l.cfg.Log.Warn("controllers stop", "epoch", epoch, "err", err)
 		}
 		select { // a fenced epoch must not spin until the news of it arrives
 		case <-ctx.Done():
-		case <-turned:
+		case <-leadershipChanged:
 		}
 	}
 	return ctx.Err()
 }
 
 // lead runs the controllers during one epoch.
-func (l *Loop) lead(ctx context.Context, epoch uint64, turned <-chan struct{}) error {
+func (l *Loop) lead(ctx context.Context, epoch uint64, leadershipChanged <-chan struct{}) error {
 	// What earlier leaders wrote has a smaller revision than the epoch.
 	if err := l.cfg.Store.Wait(ctx, epoch); err != nil {
 		return err
@@ -114,7 +114,7 @@ func (l *Loop) lead(ctx context.Context, epoch uint64, turned <-chan struct{}) e
 			select {
 			case <-ctx.Done():
 				return ctx.Err()
-			case <-turned:
+			case <-leadershipChanged:
 				return errors.New("leadership has ended")
 			case <-sub.Wake():
 			case <-q.timer():
@@ -127,7 +127,7 @@ func (l *Loop) lead(ctx context.Context, epoch uint64, turned <-chan struct{}) e
 		}
 		own = rev
 		select {
-		case <-turned:
+		case <-leadershipChanged:
 			return errors.New("leadership has ended")
 		default:
 		}

@@ -15,7 +15,7 @@ type Memory struct {
 	forgot  uint64 // history begins after this revision
 	moved   chan struct{}
 	leads   bool
-	turned  chan struct{}
+	leadershipChanged  chan struct{}
 }
 
 type revision struct {
@@ -25,7 +25,7 @@ type revision struct {
 
 // NewMemory returns an empty backend that leads: see Resign.
 func NewMemory() *Memory {
-	m := &Memory{records: map[string]Record{}, moved: make(chan struct{}), turned: make(chan struct{})}
+	m := &Memory{records: map[string]Record{}, moved: make(chan struct{}), leadershipChanged: make(chan struct{})}
 	m.Campaign()
 	return m
 }
@@ -121,13 +121,13 @@ func (m *Memory) Resign() {
 
 func (m *Memory) turnLocked(leads bool) {
 	m.leads = leads
-	close(m.turned)
-	m.turned = make(chan struct{})
+	close(m.leadershipChanged)
+	m.leadershipChanged = make(chan struct{})
 }
 
 // Leader tells whether this backend leads, in which epoch, and when that may change.
-func (m *Memory) Leader() (epoch uint64, leads bool, turned <-chan struct{}) {
+func (m *Memory) Leader() (epoch uint64, leads bool, leadershipChanged <-chan struct{}) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.records[EpochKey].Rev, m.leads, m.turned
+	return m.records[EpochKey].Rev, m.leads, m.leadershipChanged
 }

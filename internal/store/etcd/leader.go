@@ -10,10 +10,10 @@ import (
 
 // Leader tells whether this member leads, in which epoch (a fence for store.Changes), and gives a channel that is closed
 // when that changes. Only a member that is raft's leader and has written the epoch key leads.
-func (m *Member) Leader() (epoch uint64, leads bool, turned <-chan struct{}) {
+func (m *Member) Leader() (epoch uint64, leads bool, leadershipChanged <-chan struct{}) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.epoch, m.leads, m.turned
+	return m.epoch, m.leads, m.leadershipChanged
 }
 
 // LeaderID is the member that raft follows, in hex as in Members; "0" if there is none.
@@ -87,6 +87,6 @@ func (m *Member) turn(epoch uint64, leads bool) {
 		return
 	}
 	m.epoch, m.leads = epoch, leads
-	close(m.turned)
-	m.turned = make(chan struct{})
+	close(m.leadershipChanged)
+	m.leadershipChanged = make(chan struct{})
 }

@@ -66,7 +66,7 @@ type Member struct {
 	mu     sync.Mutex // guards epoch, leads, turned
 	epoch  uint64
 	leads  bool
-	turned chan struct{} // closed when leadership changes
+	leadershipChanged chan struct{} // closed when leadership changes
 }
 
 // Start starts the member and waits until it takes part in the cluster, or ctx ends. Close stops it.
@@ -95,7 +95,7 @@ func Start(ctx context.Context, cfg Config) (*Member, error) {
 		server.Close()
 		return nil, fmt.Errorf("start etcd: %w", ctx.Err())
 	}
-	return &Member{log: cfg.Log, server: server, client: v3client.New(server.Server), turned: make(chan struct{})}, nil
+	return &Member{log: cfg.Log, server: server, client: v3client.New(server.Server), leadershipChanged: make(chan struct{})}, nil
 }
 
 // learning is closed when the member is a learner that knows a leader.

@@ -52,12 +52,12 @@ func lead(t *testing.T, m *etcd.Member) uint64 {
 	})
 	deadline := time.After(20 * time.Second)
 	for {
-		epoch, leads, turned := m.Leader()
+		epoch, leads, leadershipChanged := m.Leader()
 		if leads {
 			return epoch
 		}
 		select {
-		case <-turned:
+		case <-leadershipChanged:
 		case <-deadline:
 			t.Fatal("no leader")
 		}
@@ -125,14 +125,14 @@ func TestALeaderWithoutAMajorityKnowsIt(t *testing.T) {
 	if err := first.Promote(ctx, second.ID()); err != nil {
 		t.Fatal(err)
 	}
-	_, leads, turned := first.Leader()
+	_, leads, leadershipChanged := first.Leader()
 	if !leads {
 		t.Fatal("the first member does not lead")
 	}
 	second.Close()
 	begin := time.Now()
 	select {
-	case <-turned:
+	case <-leadershipChanged:
 		t.Logf("after %v", time.Since(begin))
 	case <-ctx.Done():
 		t.Fatal("it leads on")

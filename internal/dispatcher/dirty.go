@@ -8,37 +8,37 @@ import (
 )
 
 // touched is what may have changed of what a node's table is made from, since it was last sent.
-type touched struct {
+type dirtySet struct {
 	tasks    map[shoal.TaskID]bool
 	services map[shoal.ServiceID]bool
 	own      bool // a task of the node is among them: it may take part in other networks now
 	all      bool // anything may have changed
 }
 
-func newTouched() touched {
-	return touched{tasks: map[shoal.TaskID]bool{}, services: map[shoal.ServiceID]bool{}}
+func newDirtySet() dirtySet {
+	return dirtySet{tasks: map[shoal.TaskID]bool{}, services: map[shoal.ServiceID]bool{}}
 }
 
-func (t touched) empty() bool { return !t.all && len(t.tasks)+len(t.services) == 0 }
+func (s dirtySet) empty() bool { return !s.all && len(s.tasks)+len(s.services) == 0 }
 
-// touchTaskLocked marks a task that has changed in all sessions.
-func (d *Dispatcher) touchTaskLocked(id shoal.TaskID, old, now *shoal.Task) {
+// markTaskDirtyLocked marks a task that has changed in all sessions.
+func (d *Dispatcher) markTaskDirtyLocked(id shoal.TaskID, old, now *shoal.Task) {
 	for node, s := range d.sessions {
-		s.touched.tasks[id] = true
-		s.touched.own = s.touched.own || old != nil && old.NodeID == node || now != nil && now.NodeID == node
+		s.dirty.tasks[id] = true
+		s.dirty.own = s.dirty.own || old != nil && old.NodeID == node || now != nil && now.NodeID == node
 	}
 }
 
-func (d *Dispatcher) touchAllLocked() {
+func (d *Dispatcher) markAllDirtyLocked() {
 	for _, s := range d.sessions {
-		s.touched.all = true
+		s.dirty.all = true
 	}
 }
 
 // tableDelta turns the table last sent to a node into TableOf the view. As long as the node takes part in the same networks, it looks
 // only at what was touched.
-func tableDelta(sent *shoal.Table, view store.View, node shoal.NodeID, touched touched) shoal.TableDelta {
-	if touched.all || touched.own && !sameNetworks(sent, view, node) {
+func tableDelta(sent *shoal.Table, view store.View, node shoal.NodeID, dirty dirtySet) shoal.TableDelta {
+	if dirty.all || dirty.own && !sameNetworks(sent, view, node) {
 		delta := shoal.Difference(*sent, TableOf(view, node))
 		delta.Full = sent.Version == 0
 		return delta
@@ -46,7 +46,7 @@ func tableDelta(sent *shoal.Table, view store.View, node shoal.NodeID, touched t
 	before := shoal.Table{Services: map[shoal.ServiceID]shoal.ServiceEntry{}, Endpoints: map[shoal.EndpointKey]shoal.Endpoint{}}
 	now := shoal.Table{Version: view.Revision(), NodeID: node, DataPathPort: sent.DataPathPort, TunnelSecret: sent.TunnelSecret, Networks: sent.Networks,
 		Services: map[shoal.ServiceID]shoal.ServiceEntry{}, Endpoints: map[shoal.EndpointKey]shoal.Endpoint{}}
-	for id := range touched.tasks {
+	for id := range dirty.tasks {
 		if task := view.Task(id); task != nil {
 			host := view.Node(task.NodeID)
 			addEndpoints(&now, task, host != nil && host.Ready())
@@ -58,7 +58,7 @@ func tableDelta(sent *shoal.Table, view store.View, node shoal.NodeID, touched t
 			}
 		}
 	}
-	for id := range touched.services {
+	for id := range dirty.services {
 		if s := view.Service(id); s != nil {
 			addService(&now, s)
 		}

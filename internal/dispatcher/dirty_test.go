@@ -74,14 +74,14 @@ func TestDeltasFollowTheStore(t *testing.T) {
 				change.New = o
 				view = view.With(store.Changes{Puts: []store.Object{o}})
 			}
-			d.noteLocked(change, view.Revision())
+			d.markChangeLocked(change, view.Revision())
 			if rapid.Bool().Draw(rt, "more at once") {
 				continue
 			}
-			if delta := s.nextTable(view, s.touched); delta != nil {
+			if delta := s.nextTable(view, s.dirty); delta != nil {
 				delta.ApplyTo(&agent)
 			}
-			s.touched = newTouched()
+			s.dirty = newDirtySet()
 			want := TableOf(view, "n1")
 			if agent.Version = want.Version; !reflect.DeepEqual(agent, want) {
 				rt.Fatalf("after %s %s: the agent has\n%+v, want\n%+v", change.Kind, change.ID, agent, want)
