@@ -22,14 +22,15 @@ type Config struct {
 	Dial func(addr string) (*rpc.Client, error)
 	// Managers is where to look for one at first.
 	Managers []string
-	// Welcomed is told what the leader says of the managers and the node, at the start of a session and whenever it changes.
+	// Welcomed is called with the leader's welcome message at the start of every session and whenever it changes.
 	Welcomed func(rpc.Welcome)
 	// Describe tells of the node.
 	Describe  func() shoal.NodeDescription
 	DataAddr  netip.Addr // optional
 	ProbePort uint16
 	Runtime   Runtime
-	// ApplyTable gives what has changed of the table to the network and returns when the kernel has it. It may be given the same again.
+	// ApplyTable applies a delta of the endpoint table and returns when the kernel has it. It must be idempotent: after an error it
+	// is called again, with the same delta merged with later ones.
 	ApplyTable func(context.Context, *shoal.TableDelta) error
 	// DialAPI connects to the node's own API.
 	DialAPI func(context.Context) (net.Conn, error)
@@ -38,7 +39,7 @@ type Config struct {
 // Runtime runs the containers of tasks. The engine of the node is one; tests have another.
 type Runtime interface {
 	// Tasks lists the tasks that there are containers of.
-	Tasks(ctx context.Context) ([]Found, error)
+	Tasks(ctx context.Context) ([]TaskContainer, error)
 	// Prepare fetches the image and makes the container. Its errors are reasons to reject the task.
 	Prepare(ctx context.Context, task *shoal.Task, deps Dependencies) (containerID string, err error)
 	// Start starts a prepared container.
@@ -57,15 +58,15 @@ type Runtime interface {
 	Logs(ctx context.Context, containerID string, query shoal.LogQuery, each func(shoal.LogLine) error) error
 }
 
-// Dependencies is what a task refers to, sent along with it or with the table.
+// Dependencies is the objects that tasks refer to by ID. Secrets and configs are sent with the tasks, networks with the table.
 type Dependencies struct {
 	Secrets  map[shoal.SecretID]shoal.Secret
 	Configs  map[shoal.ConfigID]shoal.Config
 	Networks map[shoal.NetworkID]shoal.Network
 }
 
-// Found is a container of a task.
-type Found struct {
+// TaskContainer is a container of a task.
+type TaskContainer struct {
 	TaskID      shoal.TaskID
 	ContainerID string
 	Running     bool
@@ -90,16 +91,16 @@ type Agent struct {
 	mu       sync.Mutex // guards all below
 	runners  map[shoal.TaskID]*runner
 	deps     Dependencies
-	reports  map[shoal.TaskID]shoal.TaskStatus // latest, not yet sent
-	applied  uint64                            // latest, not yet sent
+	reports  map[shoal.TaskID]shoal.TaskStatus // newest status of each task that has not been sent yet
+	applied  uint64                            // version of the newest table applied and not yet reported; 0 for none
 	managers []string
-	session  *rpc.Client   // of the session that is up
+	session  *rpc.Client   // connection of the present session; nil without one
 	changed  chan struct{} // closed and replaced when session changes
 	logs     map[string]context.CancelFunc
 	table    *shoal.TableDelta                 // not yet applied; nil for nothing
 	networks map[shoal.NetworkID]shoal.Network // replaced, not changed
 
-	reopen    chan struct{} // capacity 1: the session is to begin anew
+	reopen    chan struct{} // capacity 1: the session is to be closed and opened again
 	wakeSend  chan struct{} // capacity 1: there is something to send
 	wakeTable chan struct{} // capacity 1: there is a table to apply
 	tasks     sync.WaitGroup
@@ -175,10 +176,10 @@ func (a *Agent) setSession(client *rpc.Client) {
 	a.changed = make(chan struct{})
 }
 
-// Reopen begins the session anew: what Describe says has changed.
+// Reopen closes the session and opens another, so that the managers get the node's new description.
 func (a *Agent) Reopen() { wake(a.reopen) }
 
-// report queues a task's status for sending: the latest, whichever of several reports comes last.
+// report queues a task's newest status for sending, whatever the order in which concurrent reports arrive here.
 func (a *Agent) report(r *runner) {
 	a.mu.Lock()
 	a.reports[r.current().ID] = r.lastStatus()

@@ -20,13 +20,13 @@ import (
 type fakeRuntime struct {
 	agent.Runtime
 	mu      sync.Mutex // guards all below
-	found   []agent.Found
+	found   []agent.TaskContainer
 	running map[string]chan struct{} // closed when it ends
 	starts  int
 	removed []string
 }
 
-func (f *fakeRuntime) Tasks(context.Context) ([]agent.Found, error) {
+func (f *fakeRuntime) Tasks(context.Context) ([]agent.TaskContainer, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.found, nil
@@ -137,7 +137,7 @@ func (s *session) welcome(heartbeat time.Duration, tasks ...shoal.Task) {
 	s.say(&rpc.ManagerMessage{Welcome: &rpc.Welcome{Heartbeat: heartbeat}, Tasks: &rpc.Tasks{Full: true, Put: tasks}})
 }
 
-// await reads until a task is reported in a state. States must never go back on the way.
+// awaitChange reads until a task is reported in a state. States must never go back on the way.
 func (s *session) await(task shoal.TaskID, state shoal.TaskState) {
 	s.t.Helper()
 	var last shoal.TaskState
@@ -247,8 +247,8 @@ func TestTasksOutliveTheSessionThatAssignedThem(t *testing.T) {
 	second.await("t1", shoal.TaskShutdown)
 }
 
-func TestAFullAssignmentRemovesGhosts(t *testing.T) {
-	runtime := &fakeRuntime{running: map[string]chan struct{}{}, found: []agent.Found{{TaskID: "ghost", ContainerID: "container-ghost"}}}
+func TestAFullAssignmentRemovesStrayContainers(t *testing.T) {
+	runtime := &fakeRuntime{running: map[string]chan struct{}{}, found: []agent.TaskContainer{{TaskID: "ghost", ContainerID: "container-ghost"}}}
 	managers := start(t, runtime, 1)
 	first := managers[0].next(t)
 	first.welcome(patient, newTask("t1"), newTask("t2"))

@@ -43,11 +43,11 @@ type NodeFacts struct {
 }
 
 // Tasks implements Runtime.
-func (e *Engine) Tasks(context.Context) ([]Found, error) {
-	var found []Found
+func (e *Engine) Tasks(context.Context) ([]TaskContainer, error) {
+	var found []TaskContainer
 	for _, info := range e.Containers.List(map[string]string{labelTaskID: ""}) {
 		s := info.State
-		found = append(found, Found{
+		found = append(found, TaskContainer{
 			TaskID: shoal.TaskID(info.Labels[labelTaskID]), ContainerID: info.ID, PID: s.PID,
 			Running: s.Status == container.Running || s.Status == container.Paused,
 			Started: !s.StartedAt.IsZero(),

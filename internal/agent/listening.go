@@ -13,13 +13,13 @@ import (
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
-// listenLimit bounds the wait for a started task to listen. One that never does runs all the same: it may well serve in other ways.
-const listenLimit = 3 * time.Second
+// listenTimeout bounds the wait for a started task to listen. A task that does not listen by then is treated as running all the
+// same: it may serve by UDP, or not serve at all.
+const listenTimeout = 3 * time.Second
 
-// awaitListeners returns when the task listens, in the network namespace of its process: on every published TCP port, and, if
-// others may call it over a network, on at least one of the ports that its image exposes. A balancer that sent connections
-// there earlier would have them refused. The kernel tells nobody of a listen(2), so the tables are read again and again, at
-// growing intervals.
+// awaitListeners waits until the task listens, in the network namespace of process pid, on every published TCP port and, if it is
+// on a network, on at least one port that its image exposes. Balancers must not use it earlier, because connections would be
+// refused. The kernel has no event for listen(2), so /proc/PID/net/tcp is read at growing intervals.
 func awaitListeners(ctx context.Context, pid int, task *shoal.Task, exposed []uint16) {
 	published := publishedTCP(task)
 	if len(task.Networks) == 0 {
@@ -28,7 +28,7 @@ func awaitListeners(ctx context.Context, pid int, task *shoal.Task, exposed []ui
 	if len(published)+len(exposed) == 0 || pid == 0 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, listenLimit)
+	ctx, cancel := context.WithTimeout(ctx, listenTimeout)
 	defer cancel()
 	const first, longest = 2 * time.Millisecond, 50 * time.Millisecond
 	for pause := first; ; pause = min(2*pause, longest) {
@@ -65,8 +65,8 @@ func publishedTCP(task *shoal.Task) []uint16 {
 	return ports
 }
 
-// listeners is the TCP ports that are listened on in a process's network namespace, by proc_net_tcp(5), those on loopback
-// addresses left out.
+// listeners is the TCP ports in state LISTEN in a process's network namespace, without those on IPv4 loopback addresses. See
+// proc_net_tcp(5).
 func listeners(pid int) map[uint16]bool {
 	open := map[uint16]bool{}
 	for _, table := range []string{"tcp", "tcp6"} {

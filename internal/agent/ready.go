@@ -29,9 +29,9 @@ func (r *runner) readyCheck() *shoal.ReadyCheck {
 	return check
 }
 
-// watchReady checks the container again and again until ctx ends. The first success makes the task run; from then on it leaves
-// the balancers after so many failures in a row and comes back with the next success.
-func (r *runner) watchReady(ctx context.Context, container string, check shoal.ReadyCheck) {
+// watchReadiness checks the container periodically until ctx ends. The first success makes the task Running. After check.Failures
+// failures in a row the task becomes unready, so that balancers drop it, until the next success.
+func (r *runner) watchReadiness(ctx context.Context, container string, check shoal.ReadyCheck) {
 	failures := 0
 	for {
 		err := r.probe(ctx, container, check)
@@ -48,16 +48,16 @@ func (r *runner) watchReady(ctx context.Context, container string, check shoal.R
 			pause = min(pause, firstReadyInterval)
 		}
 		if err == nil || failures >= check.Failures {
-			r.setReady(err)
+			r.reportReadiness(err)
 		}
-		if !rest(ctx, pause) {
+		if !sleep(ctx, pause) {
 			return
 		}
 	}
 }
 
-// rest waits, and tells whether ctx has not ended meanwhile.
-func rest(ctx context.Context, pause time.Duration) bool {
+// sleep waits for the pause; it returns false if ctx ends first.
+func sleep(ctx context.Context, pause time.Duration) bool {
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	select {
@@ -74,15 +74,16 @@ func (r *runner) probe(ctx context.Context, container string, check shoal.ReadyC
 	return r.agent.cfg.Runtime.Probe(ctx, container, check)
 }
 
-// setReady reports what a check found, if it is news.
-func (r *runner) setReady(failure error) {
-	if r.noteReady(failure) {
+// reportReadiness reports the result of a check if it changes the task's status. failure is nil if the task is ready.
+func (r *runner) reportReadiness(failure error) {
+	if r.recordReadiness(failure) {
 		r.agent.report(r)
 	}
 }
 
-// noteReady records what a check found and tells whether it is news. Of a task that is to stop, or has ended, nothing is.
-func (r *runner) noteReady(failure error) bool {
+// recordReadiness records the result of a check and tells whether it changed the status. For a task that is to stop or has ended
+// nothing changes.
+func (r *runner) recordReadiness(failure error) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	unready, reason := failure != nil, ""
@@ -94,7 +95,7 @@ func (r *runner) noteReady(failure error) bool {
 	case !r.task.Wanted():
 		return false
 	case s.State == shoal.TaskStarting && !unready:
-		r.enterLocked(shoal.TaskRunning, "started", nil)
+		r.setStatusLocked(shoal.TaskRunning, "started", nil)
 	case s.State == shoal.TaskStarting && s.Err != reason:
 		s.Err = reason
 	case s.State == shoal.TaskRunning && s.Unready != unready:
@@ -127,7 +128,7 @@ func (e *Engine) Probe(ctx context.Context, id string, check shoal.ReadyCheck) e
 	return probeHTTP(ctx, check, dial)
 }
 
-// probeHTTP takes any answer below 400 for a yes. It follows no redirect: that may lead anywhere.
+// probeHTTP succeeds on any status below 400. Redirects are not followed, because they may lead away from the task.
 func probeHTTP(ctx context.Context, check shoal.ReadyCheck, dial func(context.Context, netip.AddrPort) (net.Conn, error)) error {
 	client := http.Client{
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -147,7 +148,7 @@ func probeHTTP(ctx context.Context, check shoal.ReadyCheck, dial func(context.Co
 	}
 	defer func() { _ = resp.Body.Close() }()
 	const enough = 4096
-	_, _ = io.CopyN(io.Discard, resp.Body, enough) // so that the server is not cut off in a short answer
+	_, _ = io.CopyN(io.Discard, resp.Body, enough) // reads short answers to the end, so that the server sees no reset connection
 	if resp.StatusCode >= http.StatusBadRequest {
 		return fmt.Errorf("GET %s: %s", check.Path, resp.Status)
 	}

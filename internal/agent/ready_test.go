@@ -38,7 +38,7 @@ func TestReadinessFollowsTheChecks(t *testing.T) {
 		r := &runner{agent: a, task: &shoal.Task{DesiredState: shoal.TaskRunning}, status: shoal.TaskStatus{State: shoal.TaskStarting}}
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		go r.watchReady(ctx, "c", shoal.ReadyCheck{Interval: time.Second, Timeout: time.Minute, Failures: 2})
+		go r.watchReadiness(ctx, "c", shoal.ReadyCheck{Interval: time.Second, Timeout: time.Minute, Failures: 2})
 		refused := errors.New("connection refused")
 		var since time.Time
 		for i, step := range []struct {
@@ -70,7 +70,7 @@ func TestReadinessFollowsTheChecks(t *testing.T) {
 		if got := r.lastStatus(); got.Timestamp != since {
 			t.Error("the task seems to have come to run anew")
 		}
-		r.redirect(&shoal.Task{DesiredState: shoal.TaskShutdown})
+		r.setTask(&shoal.Task{DesiredState: shoal.TaskShutdown})
 		runtime.failure <- refused
 		runtime.failure <- refused
 		synctest.Wait()

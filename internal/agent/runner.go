@@ -12,36 +12,38 @@ import (
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
-// drainLimit bounds the wait for every balancer to let go of a task before it is stopped.
-const drainLimit = 5 * time.Second
+// drainTimeout bounds the wait for all balancers to drop a task before it is stopped.
+const drainTimeout = 5 * time.Second
 
 // runner takes one task through its states.
 type runner struct {
 	agent *Agent
-	found *Found // the container of an earlier life of the daemon
+	found *TaskContainer // the container of an earlier life of the daemon
 
 	mu     sync.Mutex // guards task, status
 	task   *shoal.Task
 	status shoal.TaskStatus
 
-	unused chan struct{} // closed by letGo once no balancer uses the task
-	once   sync.Once     // of letGo
-	wake   chan struct{} // capacity 1: desired state changed
-	forget context.CancelCauseFunc
+	drained     chan struct{} // closed by markDrained once no balancer uses the task
+	drainedOnce sync.Once
+	wake        chan struct{} // capacity 1: desired state changed
+	unassign    context.CancelCauseFunc
 }
 
-// errForgotten ends a runner whose task is assigned no longer. One that ends for another reason leaves its container alone.
-var errForgotten = errors.New("task is no longer assigned")
+// errUnassigned is the cause with which a runner is cancelled when its task is no longer assigned: then its container is removed.
+// A runner that ends for another reason, such as the end of the daemon, leaves the container running.
+var errUnassigned = errors.New("task is no longer assigned")
 
-// assign starts, redirects and forgets tasks as the manager says. Containers of tasks that a full assignment does not name are removed.
+// assign starts, updates and ends runners as the manager's assignment says. A full assignment also removes the containers of tasks
+// that it does not list.
 func (a *Agent) assign(ctx context.Context, tasks *rpc.Tasks) error {
-	var found map[shoal.TaskID]*Found
+	var found map[shoal.TaskID]*TaskContainer
 	if tasks.Full {
 		list, err := a.cfg.Runtime.Tasks(ctx)
 		if err != nil {
 			return fmt.Errorf("list containers of tasks: %w", err)
 		}
-		found = make(map[shoal.TaskID]*Found, len(list))
+		found = make(map[shoal.TaskID]*TaskContainer, len(list))
 		for i := range list {
 			found[list[i].TaskID] = &list[i]
 		}
@@ -54,26 +56,26 @@ func (a *Agent) assign(ctx context.Context, tasks *rpc.Tasks) error {
 		task := &tasks.Put[i]
 		named[task.ID] = true
 		if task.Spec.Attachment != nil {
-			continue // an address for a plain container: nothing to run
+			continue // an address for a plain container, which the agent does not run
 		}
 		if r, ok := a.runners[task.ID]; ok {
-			r.redirect(task)
+			r.setTask(task)
 			continue
 		}
 		a.startRunnerLocked(ctx, task, found[task.ID])
 	}
 	for _, id := range tasks.Removed {
-		a.forgetLocked(id)
+		a.unassignLocked(id)
 	}
 	if tasks.Full {
 		for id := range a.runners {
 			if !named[id] {
-				a.forgetLocked(id)
+				a.unassignLocked(id)
 			}
 		}
 		for id, f := range found {
 			if !named[id] {
-				a.removeGhost(ctx, f)
+				a.removeStray(ctx, f)
 			}
 		}
 	}
@@ -81,7 +83,7 @@ func (a *Agent) assign(ctx context.Context, tasks *rpc.Tasks) error {
 	return nil
 }
 
-// dropDependenciesLocked forgets the secrets and configs of tasks that are here no more.
+// dropDependenciesLocked removes secrets and configs that no task of the node refers to any more.
 func (a *Agent) dropDependenciesLocked() {
 	secrets, configs := map[shoal.SecretID]bool{}, map[shoal.ConfigID]bool{}
 	for _, r := range a.runners {
@@ -107,52 +109,52 @@ func (a *Agent) keepDependenciesLocked(tasks *rpc.Tasks) {
 	}
 }
 
-func (a *Agent) startRunnerLocked(ctx context.Context, task *shoal.Task, found *Found) {
+func (a *Agent) startRunnerLocked(ctx context.Context, task *shoal.Task, found *TaskContainer) {
 	if found == nil && task.Status.State.Ended() {
-		return // ended and cleaned up in an earlier life
+		return // it ended and was cleaned up before the daemon was restarted
 	}
-	assigned, forget := context.WithCancelCause(ctx)
-	r := &runner{agent: a, found: found, task: task, status: task.Status, forget: forget,
-		unused: make(chan struct{}), wake: make(chan struct{}, 1)}
+	assigned, unassign := context.WithCancelCause(ctx)
+	r := &runner{agent: a, found: found, task: task, status: task.Status, unassign: unassign,
+		drained: make(chan struct{}), wake: make(chan struct{}, 1)}
 	a.runners[task.ID] = r
 	a.tasks.Go(func() {
 		r.run(assigned)
-		if errors.Is(context.Cause(assigned), errForgotten) {
+		if errors.Is(context.Cause(assigned), errUnassigned) {
 			r.cleanUp(ctx)
 		}
 	})
 }
 
-// forgetLocked ends a task that is assigned no longer and removes its container.
-func (a *Agent) forgetLocked(id shoal.TaskID) {
+// unassignLocked ends the runner of a task that is no longer assigned; the runner stops and removes the container.
+func (a *Agent) unassignLocked(id shoal.TaskID) {
 	if r, ok := a.runners[id]; ok {
 		delete(a.runners, id)
 		delete(a.reports, id)
-		r.forget(errForgotten)
+		r.unassign(errUnassigned)
 	}
 }
 
-func (a *Agent) removeGhost(ctx context.Context, f *Found) {
+func (a *Agent) removeStray(ctx context.Context, f *TaskContainer) {
 	a.tasks.Go(func() {
 		a.cfg.Log.Info("remove container of a task that is not assigned", "task", f.TaskID, "container", f.ContainerID)
 		a.remove(ctx, f.ContainerID)
 	})
 }
 
-func (a *Agent) drained(ids []shoal.TaskID) {
+func (a *Agent) handleDrained(ids []shoal.TaskID) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, id := range ids {
 		if r, ok := a.runners[id]; ok {
-			r.letGo()
+			r.markDrained()
 		}
 	}
 }
 
-// letGo notes that no balancer uses the task any more.
-func (r *runner) letGo() { r.once.Do(func() { close(r.unused) }) }
+// markDrained records that no balancer uses the task any more.
+func (r *runner) markDrained() { r.drainedOnce.Do(func() { close(r.drained) }) }
 
-func (r *runner) redirect(task *shoal.Task) {
+func (r *runner) setTask(task *shoal.Task) {
 	r.mu.Lock()
 	r.task = task
 	r.mu.Unlock()
@@ -173,10 +175,10 @@ func (r *runner) current() *shoal.Task {
 
 func (r *runner) stopping() bool { return !r.current().Wanted() }
 
-// enter records and reports a state.
-func (r *runner) enter(state shoal.TaskState, message string, err error, container *shoal.ContainerStatus) {
+// setStatus records a new state and reports it. err and container may be nil; without container the last one is kept.
+func (r *runner) setStatus(state shoal.TaskState, message string, err error, container *shoal.ContainerStatus) {
 	r.mu.Lock()
-	r.enterLocked(state, message, container)
+	r.setStatusLocked(state, message, container)
 	if err != nil {
 		r.status.Err = err.Error()
 	}
@@ -184,7 +186,7 @@ func (r *runner) enter(state shoal.TaskState, message string, err error, contain
 	r.agent.report(r)
 }
 
-func (r *runner) enterLocked(state shoal.TaskState, message string, container *shoal.ContainerStatus) {
+func (r *runner) setStatusLocked(state shoal.TaskState, message string, container *shoal.ContainerStatus) {
 	if container == nil {
 		container = r.status.Container
 	}
@@ -194,35 +196,36 @@ func (r *runner) enterLocked(state shoal.TaskState, message string, container *s
 	}
 }
 
-// run takes the task from wherever it is to its end, and waits there to be forgotten.
+// run takes the task from its present state to its end, and then waits until it is unassigned or the daemon ends.
 func (r *runner) run(ctx context.Context) {
-	container, ok := r.prepared(ctx)
-	if ok && r.started(ctx, container) {
+	container, ok := r.prepare(ctx)
+	if ok && r.start(ctx, container) {
 		r.supervise(ctx, container)
 	}
 	<-ctx.Done()
 }
 
-// prepared makes the container, or finds the one of an earlier life.
-func (r *runner) prepared(ctx context.Context) (container string, ok bool) {
+// prepare creates the task's container, unless there is one from before a restart of the daemon. ok is false if the task is not to
+// go on; its status has then been reported.
+func (r *runner) prepare(ctx context.Context) (container string, ok bool) {
 	if r.found != nil {
 		return r.found.ContainerID, true
 	}
 	if r.stopping() {
-		r.enter(shoal.TaskShutdown, "shutdown", nil, nil)
+		r.setStatus(shoal.TaskShutdown, "shutdown", nil, nil)
 		return "", false
 	}
-	r.enter(shoal.TaskPreparing, "preparing", nil, nil)
+	r.setStatus(shoal.TaskPreparing, "preparing", nil, nil)
 	container, err := r.agent.cfg.Runtime.Prepare(ctx, r.current(), r.agent.dependencies())
 	switch {
 	case ctx.Err() != nil:
 		return "", false
 	case err != nil:
-		r.enter(shoal.TaskRejected, "preparing", err, nil)
+		r.setStatus(shoal.TaskRejected, "preparing", err, nil)
 		return "", false
 	}
 	r.mu.Lock()
-	r.found = &Found{TaskID: r.task.ID, ContainerID: container}
+	r.found = &TaskContainer{TaskID: r.task.ID, ContainerID: container}
 	r.mu.Unlock()
 	return container, true
 }
@@ -233,43 +236,44 @@ func (a *Agent) dependencies() Dependencies {
 	return Dependencies{Secrets: maps.Clone(a.deps.Secrets), Configs: maps.Clone(a.deps.Configs), Networks: a.networks}
 }
 
-// started starts the container when the task is wanted running, and returns when it runs and is healthy.
-func (r *runner) started(ctx context.Context, container string) bool {
+// start starts the container once the desired state is Running, and returns true when it is healthy, or is to stop before that.
+func (r *runner) start(ctx context.Context, container string) bool {
 	info := &shoal.ContainerStatus{ContainerID: container}
 	if r.found.Started {
 		info.PID = r.found.PID
 		if !r.found.Running {
-			r.ended(r.found.Exit, info)
+			r.reportExit(r.found.Exit, info)
 			return false
 		}
 	} else {
 		for r.current().DesiredState < shoal.TaskRunning {
 			if r.lastStatus().State < shoal.TaskReady {
-				r.enter(shoal.TaskReady, "prepared", nil, info)
+				r.setStatus(shoal.TaskReady, "prepared", nil, info)
 			}
-			if !r.await(ctx) {
+			if !r.awaitChange(ctx) {
 				return false
 			}
 		}
 		if r.stopping() {
-			r.enter(shoal.TaskShutdown, "shutdown", nil, info)
+			r.setStatus(shoal.TaskShutdown, "shutdown", nil, info)
 			return false
 		}
-		r.enter(shoal.TaskStarting, "starting", nil, info)
+		r.setStatus(shoal.TaskStarting, "starting", nil, info)
 		pid, err := r.agent.cfg.Runtime.Start(ctx, container)
 		if err != nil {
 			if ctx.Err() == nil {
-				r.enter(shoal.TaskFailed, "starting", fmt.Errorf("starting container failed: %w", err), info)
+				r.setStatus(shoal.TaskFailed, "starting", fmt.Errorf("starting container failed: %w", err), info)
 			}
 			return false
 		}
 		info = &shoal.ContainerStatus{ContainerID: container, PID: pid}
 	}
-	return r.healthy(ctx, container, info)
+	return r.awaitHealthy(ctx, container, info)
 }
 
-// healthy holds a started task back until its health check agrees or it is told to stop.
-func (r *runner) healthy(ctx context.Context, container string, info *shoal.ContainerStatus) bool {
+// awaitHealthy waits until a started task passes its health check, fails it, or is to stop. Only a task that has passed is reported
+// as Running. It returns false only when ctx has ended.
+func (r *runner) awaitHealthy(ctx context.Context, container string, info *shoal.ContainerStatus) bool {
 	checked, stop := context.WithCancel(ctx)
 	defer stop()
 	result := make(chan error, 1)
@@ -281,9 +285,9 @@ func (r *runner) healthy(ctx context.Context, container string, info *shoal.Cont
 		case err := <-result:
 			switch {
 			case err == nil && r.readyCheck() == nil:
-				r.enter(shoal.TaskRunning, "started", nil, info)
-			case err != nil || r.lastStatus().State < shoal.TaskRunning: // else it ran in an earlier life of the daemon
-				r.enter(shoal.TaskStarting, "starting", nil, info) // supervise tells how it goes on
+				r.setStatus(shoal.TaskRunning, "started", nil, info)
+			case err != nil || r.lastStatus().State < shoal.TaskRunning: // not if it already ran before a restart of the daemon
+				r.setStatus(shoal.TaskStarting, "starting", nil, info) // supervise reports the failure, or readiness
 			}
 			return true
 		case <-r.wake:
@@ -294,7 +298,8 @@ func (r *runner) healthy(ctx context.Context, container string, info *shoal.Cont
 	}
 }
 
-// supervise waits for the container's end, or ends it when the task is wanted no longer.
+// supervise waits for the container's end and reports it. When the task is to stop, it waits until no balancer uses the task (at
+// most drainTimeout) and then stops the container.
 func (r *runner) supervise(ctx context.Context, container string) {
 	waited, stopWaiting := context.WithCancel(ctx)
 	defer stopWaiting()
@@ -308,18 +313,18 @@ func (r *runner) supervise(ctx context.Context, container string) {
 		end <- outcome{exit, err}
 	}()
 	if check := r.readyCheck(); check != nil {
-		r.agent.tasks.Go(func() { r.watchReady(waited, container, *check) })
+		r.agent.tasks.Go(func() { r.watchReadiness(waited, container, *check) })
 	}
 	var unused <-chan struct{}
 	var limit <-chan time.Time
 	for {
 		if r.stopping() {
 			if r.lastStatus().State < shoal.TaskRunning {
-				r.letGo() // none ever used it
+				r.markDrained() // balancers only use running tasks
 			}
-			unused = r.unused
+			unused = r.drained
 			if limit == nil {
-				limit = time.After(drainLimit)
+				limit = time.After(drainTimeout)
 			}
 		}
 		select {
@@ -328,7 +333,7 @@ func (r *runner) supervise(ctx context.Context, container string) {
 		case o := <-end:
 			if o.err != nil {
 				if ctx.Err() == nil {
-					r.enter(shoal.TaskFailed, "failed", o.err, nil)
+					r.setStatus(shoal.TaskFailed, "failed", o.err, nil)
 				}
 				return
 			}
@@ -337,15 +342,15 @@ func (r *runner) supervise(ctx context.Context, container string) {
 					r.agent.cfg.Log.Error("stop unhealthy container", "container", container, "err", err)
 				}
 			}
-			r.ended(o.exit, nil)
+			r.reportExit(o.exit, nil)
 			return
 		case <-r.wake:
 		case <-unused:
 			r.stop(ctx, container)
 			return
 		case <-limit:
-			r.agent.cfg.Log.Warn("stop a task although some node may still balance to it", "task", r.current().ID)
-			r.letGo()
+			r.agent.cfg.Log.Warn("not all nodes have confirmed in time that they send a task no more connections; it is stopped, and requests to it may fail", "task", r.current().ID)
+			r.markDrained()
 		}
 	}
 }
@@ -355,12 +360,12 @@ func (r *runner) stop(ctx context.Context, container string) {
 		r.agent.cfg.Log.Error("stop container", "container", container, "err", err)
 	}
 	if ctx.Err() == nil {
-		r.enter(shoal.TaskShutdown, "shutdown", nil, nil)
+		r.setStatus(shoal.TaskShutdown, "shutdown", nil, nil)
 	}
 }
 
-// ended reports a container that ended by itself.
-func (r *runner) ended(exit Exit, info *shoal.ContainerStatus) {
+// reportExit reports the state that follows from how a container ended by itself, in Docker's words.
+func (r *runner) reportExit(exit Exit, info *shoal.ContainerStatus) {
 	r.mu.Lock()
 	if info == nil && r.status.Container != nil {
 		c := *r.status.Container
@@ -372,18 +377,18 @@ func (r *runner) ended(exit Exit, info *shoal.ContainerStatus) {
 	}
 	switch {
 	case exit.Unhealthy:
-		r.enter(shoal.TaskFailed, "started", fmt.Errorf("task: non-zero exit (%d): dockerexec: unhealthy container", exit.Code), info)
+		r.setStatus(shoal.TaskFailed, "started", fmt.Errorf("task: non-zero exit (%d): dockerexec: unhealthy container", exit.Code), info)
 	case exit.Code == 0 && exit.Err == "":
-		r.enter(shoal.TaskComplete, "finished", nil, info)
+		r.setStatus(shoal.TaskComplete, "finished", nil, info)
 	case exit.Err != "":
-		r.enter(shoal.TaskFailed, "started", fmt.Errorf("task: non-zero exit (%d): %s", exit.Code, exit.Err), info)
+		r.setStatus(shoal.TaskFailed, "started", fmt.Errorf("task: non-zero exit (%d): %s", exit.Code, exit.Err), info)
 	default:
-		r.enter(shoal.TaskFailed, "started", fmt.Errorf("task: non-zero exit (%d)", exit.Code), info)
+		r.setStatus(shoal.TaskFailed, "started", fmt.Errorf("task: non-zero exit (%d)", exit.Code), info)
 	}
 }
 
-// await waits for a change of the task.
-func (r *runner) await(ctx context.Context) bool {
+// awaitChange waits until the task has been updated; it returns false if ctx ends first.
+func (r *runner) awaitChange(ctx context.Context) bool {
 	select {
 	case <-ctx.Done():
 		return false
@@ -392,7 +397,7 @@ func (r *runner) await(ctx context.Context) bool {
 	}
 }
 
-// cleanUp removes the container of a forgotten task.
+// cleanUp stops and removes the container of a task that is no longer assigned.
 func (r *runner) cleanUp(ctx context.Context) {
 	r.mu.Lock()
 	found := r.found
@@ -406,7 +411,7 @@ func (r *runner) cleanUp(ctx context.Context) {
 	r.agent.remove(ctx, found.ContainerID)
 }
 
-// remove removes a container, however often it has to try: nobody will ask for it again.
+// remove removes a container. It retries until that succeeds or ctx ends, because no later assignment will mention the container.
 func (a *Agent) remove(ctx context.Context, container string) {
 	const first, longest = time.Second, time.Minute
 	for pause := first; ; pause = min(2*pause, longest) {
@@ -415,7 +420,7 @@ func (a *Agent) remove(ctx context.Context, container string) {
 			return
 		}
 		a.cfg.Log.Error("remove container of a task", "container", container, "again in", pause, "err", err)
-		if !rest(ctx, pause) {
+		if !sleep(ctx, pause) {
 			return
 		}
 	}

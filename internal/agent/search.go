@@ -5,36 +5,37 @@ import (
 	"time"
 )
 
-// search is how an agent looks for the leader: it goes where a manager sends it, and else from one manager to the next.
+// search decides which manager an agent tries next when it looks for the leader: the one it was redirected to, or else one after
+// the other.
 type search struct {
-	turn   int
-	leader string // where the last manager has sent us
-	pause  time.Duration
-	dead   string // the manager that could not be reached last
-	died   time.Time
+	nextIndex        int
+	leader           string // where the last manager has sent us
+	pause            time.Duration
+	unreachable      string // the manager that could not be reached last
+	unreachableSince time.Time
 }
 
 const (
 	firstPause, longestPause = 25 * time.Millisecond, 400 * time.Millisecond
-	// deadFor is how long no redirection leads back to a manager that could not be reached.
-	deadFor = 2 * time.Second
+	// unreachableFor is how long no redirection leads back to a manager that could not be reached.
+	unreachableFor = 2 * time.Second
 )
 
-// redirected is the end of a session that a manager which does not lead has refused.
-type redirected struct{ leader string }
+// redirectError says that a manager refused a session because it does not lead.
+type redirectError struct{ leader string }
 
-func (r *redirected) Error() string {
+func (r *redirectError) Error() string {
 	if r.leader == "" {
 		return "the manager does not lead and knows of no leader"
 	}
 	return "the manager says that " + r.leader + " leads"
 }
 
-// brokenError wraps the end of a session that had begun.
-type brokenError struct{ err error }
+// endedError wraps the error with which an open session ended.
+type endedError struct{ err error }
 
-func (b *brokenError) Error() string { return b.err.Error() }
-func (b *brokenError) Unwrap() error { return b.err }
+func (b *endedError) Error() string { return b.err.Error() }
+func (b *endedError) Unwrap() error { return b.err }
 
 // next is the manager to try.
 func (s *search) next(managers []string) string {
@@ -42,16 +43,16 @@ func (s *search) next(managers []string) string {
 		s.leader = ""
 		return leader
 	}
-	manager := managers[s.turn%len(managers)]
-	s.turn++
+	manager := managers[s.nextIndex%len(managers)]
+	s.nextIndex++
 	return manager
 }
 
-// failed learns from an attempt and tells how long to wait before the next.
+// failed records the outcome of an attempt and returns how long to wait before the next one.
 func (s *search) failed(manager string, err error, now time.Time) time.Duration {
-	if sent, ok := errors.AsType[*redirected](err); ok {
-		if sent.leader != "" && (sent.leader != s.dead || now.Sub(s.died) > deadFor) && sent.leader != manager {
-			s.leader = sent.leader
+	if redirect, ok := errors.AsType[*redirectError](err); ok {
+		if redirect.leader != "" && (redirect.leader != s.unreachable || now.Sub(s.unreachableSince) > unreachableFor) && redirect.leader != manager {
+			s.leader = redirect.leader
 			if s.pause == 0 {
 				s.pause = firstPause
 				return 0
@@ -68,14 +69,14 @@ func (s *search) failed(manager string, err error, now time.Time) time.Duration 
 	return s.pause
 }
 
-// lost learns from a manager that did not answer, or has answered until now.
+// lost records that a manager did not answer, or that the session with it has ended.
 func (s *search) lost(manager string, err error, now time.Time) {
 	if errors.Is(err, errReopened) || errors.Is(err, errNewHeartbeat) {
 		s.leader, s.pause = manager, 0
 		return
 	}
-	s.dead, s.died = manager, now
-	if _, ok := errors.AsType[*brokenError](err); ok {
-		s.pause, s.turn = 0, 1 // the list begins with the manager that has just been lost
+	s.unreachable, s.unreachableSince = manager, now
+	if _, ok := errors.AsType[*endedError](err); ok {
+		s.pause, s.nextIndex = 0, 1 // the first of the list is the leader, whose session has just ended
 	}
 }

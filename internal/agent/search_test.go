@@ -17,21 +17,21 @@ func TestTheSearchForALeader(t *testing.T) {
 	}
 	for name, steps := range map[string][]step{
 		"a follower shows the way": {
-			{0, "m1", &redirected{"m3"}, true}, {0, "m3", nil, false},
+			{0, "m1", &redirectError{"m3"}, true}, {0, "m3", nil, false},
 		},
 		"one after the other": {
 			{0, "m1", refused, false}, {0, "m2", refused, false}, {0, "m3", refused, false}, {0, "m1", nil, false},
 		},
 		"the leader dies": {
-			{0, "m1", &brokenError{refused}, false}, {0, "m2", &redirected{"m1"}, false}, // m2 has not noticed yet
-			{time.Second, "m3", &redirected{""}, false}, {time.Second, "m1", refused, false},
-			{time.Second, "m2", &redirected{"m3"}, false}, {time.Second, "m3", nil, false},
+			{0, "m1", &endedError{refused}, false}, {0, "m2", &redirectError{"m1"}, false}, // m2 has not noticed yet
+			{time.Second, "m3", &redirectError{""}, false}, {time.Second, "m1", refused, false},
+			{time.Second, "m2", &redirectError{"m3"}, false}, {time.Second, "m3", nil, false},
 		},
 		"the same leader is back later": {
-			{0, "m1", &brokenError{refused}, false}, {3 * time.Second, "m2", &redirected{"m1"}, false}, {3 * time.Second, "m1", nil, false},
+			{0, "m1", &endedError{refused}, false}, {3 * time.Second, "m2", &redirectError{"m1"}, false}, {3 * time.Second, "m1", nil, false},
 		},
 		"news of itself go to the same manager": {
-			{0, "m1", &redirected{"m2"}, true}, {0, "m2", &brokenError{errReopened}, false}, {0, "m2", nil, false},
+			{0, "m1", &redirectError{"m2"}, true}, {0, "m2", &endedError{errReopened}, false}, {0, "m2", nil, false},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -13,11 +13,11 @@ import (
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
-// heartbeatsPerPeriod is how often an agent speaks up within the silence that its manager bears.
+// heartbeatsPerPeriod is how many messages an agent sends, at least, within the manager's heartbeat timeout.
 const heartbeatsPerPeriod = 5
 
-// openLimit bounds the wait for a manager's first word.
-const openLimit = 2 * time.Second
+// handshakeTimeout bounds the wait for a manager's first message.
+const handshakeTimeout = 2 * time.Second
 
 // runSession holds one session from hello to its end. The error is a *redirected when the manager does not lead, and a
 // *brokenError when the session had begun.
@@ -27,20 +27,20 @@ func (a *Agent) runSession(ctx context.Context, manager string) error {
 		return err
 	}
 	defer func() { _ = client.Close() }()
-	life := ctx // tasks outlive the session that assigned them
+	daemonCtx := ctx // tasks outlive the session that assigned them
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
-	silence := time.AfterFunc(openLimit, func() { end(errSilent) })
-	defer silence.Stop()
+	silenceTimer := time.AfterFunc(handshakeTimeout, func() { end(errSilent) })
+	defer silenceTimer.Stop()
 	stream, first, err := a.open(ctx, client)
-	if sent, ok := errors.AsType[*redirected](err); ok {
-		return sent
+	if redirect, ok := errors.AsType[*redirectError](err); ok {
+		return redirect
 	}
 	if err != nil {
 		return fmt.Errorf("open session with %s: %w", manager, causeOf(ctx, err))
 	}
 	heartbeat := first.Welcome.Heartbeat
-	silence.Stop()
+	silenceTimer.Stop()
 	a.welcome(first.Welcome)
 	a.reportAll()
 	a.setSession(client)
@@ -60,13 +60,13 @@ func (a *Agent) runSession(ctx context.Context, manager string) error {
 	})
 	group.Go(func() error {
 		for msg := first; ; {
-			if err := a.receive(life, ctx, client, msg); err != nil {
+			if err := a.receive(daemonCtx, ctx, client, msg); err != nil {
 				return err
 			}
 			if msg.Welcome != nil && msg.Welcome.Heartbeat != heartbeat {
 				return errNewHeartbeat
 			}
-			silence.Reset(heartbeat) // only the wait counts, not the work
+			silenceTimer.Reset(heartbeat) // counts the time waiting for a message, not the time spent handling one
 			var err error
 			if msg, err = stream.Recv(); err != nil {
 				if errors.Is(err, io.EOF) {
@@ -74,12 +74,12 @@ func (a *Agent) runSession(ctx context.Context, manager string) error {
 				}
 				return fmt.Errorf("receive from %s: %w", manager, causeOf(ctx, err))
 			}
-			silence.Stop()
+			silenceTimer.Stop()
 		}
 	})
 	err = group.Wait()
 	a.stopLogs("")
-	return &brokenError{err}
+	return &endedError{err}
 }
 
 // open says hello and waits for the answer.
@@ -89,26 +89,26 @@ func (a *Agent) open(ctx context.Context, client *rpc.Client) (rpc.SessionClient
 		return nil, nil, err
 	}
 	select {
-	case <-a.reopen: // it does begin anew
+	case <-a.reopen: // this session is new already
 	default:
 	}
 	hello := &rpc.Hello{Description: a.cfg.Describe(), DataAddr: a.cfg.DataAddr, ProbePort: a.cfg.ProbePort}
 	if err := stream.Send(&rpc.AgentMessage{Hello: hello}); err != nil && !errors.Is(err, io.EOF) {
-		return nil, nil, err // the reason of an EOF is what Recv gives
+		return nil, nil, err // after io.EOF, Recv returns the stream's real error
 	}
 	first, err := stream.Recv()
 	switch {
 	case err != nil:
 		return nil, nil, err
 	case first.Redirect != nil:
-		return nil, nil, &redirected{first.Redirect.Leader}
+		return nil, nil, &redirectError{first.Redirect.Leader}
 	case first.Welcome == nil:
 		return nil, nil, errNoWelcome
 	}
 	return stream, first, nil
 }
 
-// causeOf is why a context was cancelled, if that is what err tells of.
+// causeOf is why ctx was cancelled; err if it was not.
 func causeOf(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
@@ -118,12 +118,12 @@ func causeOf(ctx context.Context, err error) error {
 
 var (
 	errNoWelcome    = errors.New("the manager has sent no welcome")
-	errSilent       = errors.New("the manager is silent")
-	errReopened     = errors.New("the node has news of itself")
-	errNewHeartbeat = errors.New("the cluster has another heartbeat period now")
+	errSilent       = errors.New("no message from the manager within the heartbeat timeout")
+	errReopened     = errors.New("the node's description has changed")
+	errNewHeartbeat = errors.New("the cluster's heartbeat period has changed")
 )
 
-// reportAll queues what is known of every task: the manager of a new session may have missed any of it.
+// reportAll queues the status of every task, because the manager of a new session may have missed earlier reports.
 func (a *Agent) reportAll() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -151,7 +151,7 @@ func (a *Agent) send(ctx context.Context, stream rpc.SessionClient, heartbeat ti
 	}
 }
 
-// outbox takes all that waits to be said.
+// outbox builds the next message from everything queued; with nothing queued it is a heartbeat.
 func (a *Agent) outbox() *rpc.AgentMessage {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -173,7 +173,7 @@ func (a *Agent) welcome(w *rpc.Welcome) {
 	a.cfg.Welcomed(*w)
 }
 
-func (a *Agent) receive(life, session context.Context, client *rpc.Client, msg *rpc.ManagerMessage) error {
+func (a *Agent) receive(daemonCtx, session context.Context, client *rpc.Client, msg *rpc.ManagerMessage) error {
 	if msg.Welcome != nil {
 		a.welcome(msg.Welcome)
 	}
@@ -181,12 +181,12 @@ func (a *Agent) receive(life, session context.Context, client *rpc.Client, msg *
 		a.setTable(msg.Table)
 	}
 	if msg.Tasks != nil {
-		if err := a.assign(life, msg.Tasks); err != nil {
+		if err := a.assign(daemonCtx, msg.Tasks); err != nil {
 			return err
 		}
 	}
 	if len(msg.Drained) > 0 {
-		a.drained(msg.Drained)
+		a.handleDrained(msg.Drained)
 	}
 	if msg.Logs != nil {
 		a.startLogs(session, client, *msg.Logs)

@@ -115,7 +115,7 @@ func securityOptions(p *shoal.Privileges) []string {
 	return out
 }
 
-// sandbox is the task's wishes towards the network.
+// sandbox is the networking that the task asks for.
 func sandbox(task *shoal.Task, deps Dependencies) (shoal.SandboxSpec, error) {
 	s := shoal.SandboxSpec{TaskID: task.ID, ServiceID: task.ServiceID, Mode: "bridge", ExtraHosts: extraHosts(task.Spec.Container.Hosts)}
 	if dns := task.Spec.Container.DNS; dns != nil {

@@ -8,16 +8,16 @@ import (
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
-// setTable takes a delta in; applyTables gives it to the network.
+// setTable queues a delta for applyTables.
 func (a *Agent) setTable(delta *shoal.TableDelta) {
 	a.mu.Lock()
 	a.setNetworksLocked(delta)
-	a.table = joined(a.table, delta)
+	a.table = merged(a.table, delta)
 	a.mu.Unlock()
 	wake(a.wakeTable)
 }
 
-// setNetworksLocked keeps the table's networks, for those who want to know about them.
+// setNetworksLocked keeps a copy of the table's networks, which tasks refer to: see Dependencies.
 func (a *Agent) setNetworksLocked(delta *shoal.TableDelta) {
 	if !delta.Full && len(delta.Networks)+len(delta.RemovedNetworks) == 0 {
 		return
@@ -33,8 +33,8 @@ func (a *Agent) setNetworksLocked(delta *shoal.TableDelta) {
 	a.networks = now
 }
 
-// joined is two deltas in one; either may be nil.
-func joined(first, next *shoal.TableDelta) *shoal.TableDelta {
+// merged is one delta with the effect of two; either may be nil.
+func merged(first, next *shoal.TableDelta) *shoal.TableDelta {
 	switch {
 	case first == nil:
 		return next
@@ -44,8 +44,8 @@ func joined(first, next *shoal.TableDelta) *shoal.TableDelta {
 	return first.Then(next)
 }
 
-// applyTables gives what has changed of the table to the network, one delta at a time: while one is being applied, any number of
-// further ones become the next. One that cannot be applied is tried again, together with what has come since.
+// applyTables applies queued deltas until ctx ends, one at a time. Deltas that arrive meanwhile are merged into the next one. A
+// delta that could not be applied is tried again with exponential backoff, merged with those that arrived since.
 func (a *Agent) applyTables(ctx context.Context) {
 	const firstPause, longestPause = 100 * time.Millisecond, 5 * time.Second
 	pause := firstPause
@@ -68,7 +68,7 @@ func (a *Agent) applyTables(ctx context.Context) {
 			}
 			a.cfg.Log.Error("apply endpoint table", "version", delta.Version, "err", err)
 			a.mu.Lock()
-			a.table = joined(delta, a.table)
+			a.table = merged(delta, a.table)
 			a.mu.Unlock()
 			time.AfterFunc(pause, func() { wake(a.wakeTable) })
 			pause = min(2*pause, longestPause)

@@ -7,23 +7,23 @@ import (
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
-// withdrawLimit bounds how long somebody who ends a container by hand is kept waiting.
-const withdrawLimit = time.Second
+// withdrawTimeout bounds how long a user who stops a task's container by hand is kept waiting.
+const withdrawTimeout = time.Second
 
-// Withdraw takes the running task of a container out of every balancer, because somebody is about to end it by hand. It returns
-// when that is done or has taken too long, and at once if the container is of no such task.
+// Withdraw takes a running task out of all balancers, because a user is about to stop its container by hand. It returns when that
+// is done, after withdrawTimeout, or at once if the container does not belong to a running task.
 func (a *Agent) Withdraw(ctx context.Context, container string) {
 	r := a.runnerOf(container)
 	if r == nil || !r.withdraw() {
 		return
 	}
-	limit := time.NewTimer(withdrawLimit)
+	limit := time.NewTimer(withdrawTimeout)
 	defer limit.Stop()
 	select {
-	case <-r.unused:
+	case <-r.drained:
 	case <-ctx.Done():
 	case <-limit.C:
-		a.cfg.Log.Warn("a container ends although some node may still balance to it", "container", container)
+		a.cfg.Log.Warn("not all nodes have confirmed in time that they send a container no more connections; it is ended by hand now, and requests to it may fail", "container", container)
 	}
 }
 
@@ -39,7 +39,7 @@ func (a *Agent) runnerOf(container string) *runner {
 	return nil
 }
 
-// withdraw reports that the task leaves, and tells whether it ran at all.
+// withdraw reports that the task is leaving; it returns false if the task does not run.
 func (r *runner) withdraw() bool {
 	r.mu.Lock()
 	if r.status.State != shoal.TaskRunning {

@@ -7,11 +7,11 @@ import (
 	"github.com/shoal-dev/shoal/internal/store"
 )
 
-// touched is what may have changed of what a node's table is made from, since it was last sent.
+// dirtySet is what may have changed of a node's table since it was last sent.
 type dirtySet struct {
 	tasks    map[shoal.TaskID]bool
 	services map[shoal.ServiceID]bool
-	own      bool // a task of the node is among them: it may take part in other networks now
+	own      bool // a task on the node itself is among them, so the node may have joined or left networks
 	all      bool // anything may have changed
 }
 
