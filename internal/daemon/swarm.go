@@ -103,7 +103,7 @@ func (h *swarmHost) Forget(ctx context.Context) error {
 type attacher struct{ d *Daemon }
 
 // Attach implements network.Attacher.
-func (a attacher) Attach(ctx context.Context, network, containerID string, addr netip.Addr, aliases []string) (shoal.TaskNetwork, shoal.TaskID, error) {
+func (a attacher) Attach(ctx context.Context, network, containerID string, addr netip.Addr, aliases []string) (shoal.TaskNetwork, shoal.ID, error) {
 	client, err := a.d.members.Client(ctx)
 	if err != nil {
 		return shoal.TaskNetwork{}, "", err
@@ -123,7 +123,7 @@ func (a attacher) Attach(ctx context.Context, network, containerID string, addr 
 }
 
 // Detach implements network.Attacher.
-func (a attacher) Detach(ctx context.Context, task shoal.TaskID) error {
+func (a attacher) Detach(ctx context.Context, task shoal.ID) error {
 	client, err := a.d.members.Client(ctx)
 	if err != nil {
 		return err
@@ -161,8 +161,8 @@ func (d *Daemon) taskLogs(ctx context.Context, query shoal.LogQuery, each func(s
 	return leader.ReadLogs(ctx, query, each)
 }
 
-// reach connects to the API of a node, through the leader.
-func (d *Daemon) reach(ctx context.Context, node shoal.NodeID) (api.Tunnel, error) {
+// dialNode connects to the API of a node, through the leader.
+func (d *Daemon) dialNode(ctx context.Context, node shoal.ID) (api.Tunnel, error) {
 	m, leads, err := d.leading()
 	if err != nil {
 		return nil, err

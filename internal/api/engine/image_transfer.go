@@ -1,0 +1,137 @@
+package engine
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/distribution/reference"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/moby/moby/api/types/jsonstream"
+	"github.com/shoal-dev/shoal/internal/api/server"
+	"github.com/shoal-dev/shoal/internal/image"
+)
+
+// progressWriter sends progress lines as Docker's JSON stream.
+func progressWriter(w http.ResponseWriter) func(image.Progress) {
+	w.Header().Set("Content-Type", "application/json")
+	enc := json.NewEncoder(server.NewFlushWriter(w))
+	return func(p image.Progress) {
+		m := jsonstream.Message{ID: p.ID, Status: p.Status}
+		if p.Total > 0 {
+			m.Progress = &jsonstream.Progress{Current: p.Current, Total: p.Total}
+		}
+		_ = enc.Encode(m)
+	}
+}
+
+// writeStreamError ends a stream of progress, whose status has been sent already, with an error, in both of the forms that clients
+// read.
+func writeStreamError(w http.ResponseWriter, err error) {
+	_ = json.NewEncoder(server.NewFlushWriter(w)).Encode(map[string]any{"errorDetail": map[string]string{"message": err.Error()}, "error": err.Error()})
+}
+
+// fromAPIRegistryAuth reads the credentials that a client sends along; there are none if they cannot be read.
+func fromAPIRegistryAuth(r *http.Request) image.Auth {
+	auth := struct{ Username, Password, IdentityToken string }{}
+	if data, err := base64.URLEncoding.DecodeString(r.Header.Get("X-Registry-Auth")); err == nil {
+		_ = json.Unmarshal(data, &auth)
+	}
+	return image.Auth{Username: auth.Username, Password: auth.Password, IdentityToken: auth.IdentityToken}
+}
+
+// create pulls an image, or imports one from an archive of a file system.
+func (a *images) create(w http.ResponseWriter, r *http.Request) error {
+	if source := r.FormValue("fromSrc"); source != "" {
+		return a.importArchive(w, r, source)
+	}
+	ref := r.FormValue("fromImage")
+	if tag := r.FormValue("tag"); tag != "" {
+		if strings.Contains(tag, ":") {
+			ref += "@" + tag
+		} else {
+			ref += ":" + tag
+		}
+	}
+	if _, err := reference.ParseDockerRef(ref); err != nil {
+		return server.BadRequest("invalid reference format")
+	}
+	started := false
+	progress := progressWriter(w)
+	_, err := a.store.Pull(r.Context(), ref, fromAPIRegistryAuth(r), func(p image.Progress) { started = true; progress(p) })
+	if err != nil && started {
+		writeStreamError(w, err)
+		return nil
+	}
+	return err
+}
+
+func (a *images) importArchive(w http.ResponseWriter, r *http.Request, source string) error {
+	if source != "-" {
+		return server.BadRequest("import from a URL is not supported")
+	}
+	ref := r.FormValue("repo")
+	if tag := r.FormValue("tag"); tag != "" && ref != "" {
+		ref += ":" + tag
+	}
+	config := v1.Config{}
+	if err := applyChanges(&config, r.Form["changes"]); err != nil {
+		return err
+	}
+	img, err := a.store.Import(r.Context(), r.Body, ref, r.FormValue("message"), config)
+	if err != nil {
+		return err
+	}
+	progressWriter(w)(image.Progress{Status: img.ID})
+	return nil
+}
+
+func (a *images) load(w http.ResponseWriter, r *http.Request) error {
+	loaded, err := a.store.Load(r.Context(), r.Body)
+	if err != nil {
+		return err
+	}
+	_, _ = io.Copy(io.Discard, r.Body)
+	w.Header().Set("Content-Type", "application/json")
+	enc := json.NewEncoder(w)
+	for _, img := range loaded {
+		text := fmt.Sprintf("Loaded image ID: %s\n", img.ID)
+		if tags := img.RepoTags(); len(tags) > 0 {
+			text = fmt.Sprintf("Loaded image: %s\n", tags[0])
+		}
+		_ = enc.Encode(jsonstream.Message{Stream: text})
+	}
+	return nil
+}
+
+func (a *images) save(w http.ResponseWriter, r *http.Request) error {
+	_ = r.ParseForm()
+	return a.export(w, r, r.Form["names"])
+}
+
+func (a *images) export(w http.ResponseWriter, r *http.Request, names []string) error {
+	for _, n := range names {
+		if _, err := a.store.Get(r.Context(), n); err != nil {
+			return err
+		}
+	}
+	w.Header().Set("Content-Type", "application/x-tar")
+	return a.store.Save(r.Context(), names, w)
+}
+
+func (a *images) push(w http.ResponseWriter, r *http.Request, name string) error {
+	if tag := r.FormValue("tag"); tag != "" {
+		name += ":" + tag
+	}
+	started := false
+	progress := progressWriter(w)
+	err := a.store.Push(r.Context(), name, fromAPIRegistryAuth(r), func(p image.Progress) { started = true; progress(p) })
+	if err != nil && started {
+		writeStreamError(w, err)
+		return nil
+	}
+	return err
+}
