@@ -49,9 +49,9 @@ type Cluster struct {
 }
 
 // Test runs a test on a new cluster, in a bubble of its own.
-func Test(t *testing.T, cfg Config, test func(c *Cluster)) {
+func Test(t *testing.T, cfg Config, test func(t *testing.T, c *Cluster)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) { test(newCluster(t, cfg)) })
+	synctest.Test(t, func(t *testing.T) { test(t, newCluster(t, cfg)) })
 }
 
 func newCluster(t *testing.T, cfg Config) *Cluster {
@@ -78,6 +78,9 @@ func newCluster(t *testing.T, cfg Config) *Cluster {
 func (c *Cluster) found(cfg Config) {
 	c.t.Helper()
 	first := c.machines[0]
+	if cfg.Spec.TaskHistoryLimit == 0 {
+		cfg.Spec.TaskHistoryLimit = shoal.DefaultTaskHistoryLimit
+	}
 	_, err := first.running().members.Init(c.t.Context(), membership.InitRequest{
 		ListenAddr: first.Addr.String(), AdvertiseAddr: first.Addr.String(), Spec: cfg.Spec,
 	})
@@ -141,9 +144,6 @@ func (b *buffer) String() string {
 	return b.text.String()
 }
 
-// T is the test.
-func (c *Cluster) T() *testing.T { return c.t }
-
 // Context bounds a request of a patient user.
 func (c *Cluster) context() (context.Context, context.CancelFunc) {
 	const patience = time.Minute
@@ -181,10 +181,8 @@ func (c *Cluster) leader() *Machine {
 	var leader *Machine
 	var newest uint64
 	for _, m := range c.machines {
-		if d := m.running(); d != nil && m.Leads() {
-			if epoch, _, _ := d.replicaNow().Leader(); epoch > newest {
-				leader, newest = m, epoch
-			}
+		if epoch := m.Epoch(); m.Leads() && epoch > newest {
+			leader, newest = m, epoch
 		}
 	}
 	return leader

@@ -110,7 +110,7 @@ func (d *daemon) kill() {
 	close(d.dead)
 	d.mu.Lock()
 	if d.replica != nil {
-		d.replica.Close()
+		d.replica.die()
 	}
 	d.mu.Unlock()
 	d.endpoint.close()
@@ -179,12 +179,29 @@ func (m *Machine) Leads() bool {
 	return ok && manager.Leads()
 }
 
+// Epoch is that of the machine's leadership; 0 if it does not lead.
+func (m *Machine) Epoch() uint64 {
+	d := m.running()
+	if d == nil || d.replicaNow() == nil {
+		return 0
+	}
+	epoch, _, _ := d.replicaNow().Leader()
+	return epoch
+}
+
 // Info is what `docker info` says of the machine's place; the zero value while no daemon runs.
 func (m *Machine) Info() membership.Info {
 	if d := m.running(); d != nil {
 		return d.members.Info()
 	}
 	return membership.Info{}
+}
+
+// SecretsSent tells whether any secret has reached the machine's agent.
+func (m *Machine) SecretsSent() bool {
+	m.containers.mu.Lock()
+	defer m.containers.mu.Unlock()
+	return m.containers.secretsSent
 }
 
 // Containers is the containers on the machine.

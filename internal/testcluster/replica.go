@@ -138,10 +138,10 @@ func (l *replicatedLog) connectedLocked(s *seat) bool {
 }
 
 // tick is a member's heartbeat: it follows the leader, gives up leadership without a majority, and stands for election.
-func (l *replicatedLog) tick(s *seat) {
+func (l *replicatedLog) tick(s *seat, r *replica) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if s.holder == nil {
+	if s.holder != r {
 		return
 	}
 	if l.connectedLocked(s) {
@@ -337,7 +337,7 @@ func (r *replica) beat() {
 	ticker := time.NewTicker(heartbeat)
 	defer ticker.Stop()
 	for {
-		r.log.tick(r.seat)
+		r.log.tick(r.seat, r)
 		if r.expelled() {
 			r.Close()
 		}
@@ -354,7 +354,7 @@ func (r *replica) expelled() bool {
 	l := r.log
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return r.seat.removed && l.leader != nil && l.reachLocked(r.seat, l.leader)
+	return r.seat.removed && r.seat.holder == r && l.leader != nil && l.reachLocked(r.seat, l.leader)
 }
 
 // await waits until a condition on the log holds, as seen from this member.
@@ -362,7 +362,7 @@ func (r *replica) await(ctx context.Context, holds func() bool) error {
 	const look = 10 * time.Millisecond
 	for {
 		r.log.mu.Lock()
-		ok := holds()
+		ok := r.seat.holder == r && holds()
 		changed := r.seat.committed
 		r.log.mu.Unlock()
 		if ok {
@@ -390,7 +390,7 @@ func (r *replica) ask(ctx context.Context, do func() error) error {
 		}
 		l := r.log
 		l.mu.Lock()
-		if l.connectedLocked(r.seat) {
+		if r.seat.holder == r && l.connectedLocked(r.seat) {
 			err := do()
 			l.mu.Unlock()
 			return err
@@ -664,12 +664,17 @@ func (r *replica) Remove(ctx context.Context, id string) error {
 // Done implements swarm.Member.
 func (r *replica) Done() <-chan struct{} { return r.done }
 
-// Close implements swarm.Member. Without its process the seat takes no part in anything.
-func (r *replica) Close() {
+// die is the end of the process, of which the process itself is not told: nothing it asks for is answered any more.
+func (r *replica) die() {
 	r.log.mu.Lock()
+	defer r.log.mu.Unlock()
 	if r.seat.holder == r {
 		r.seat.holder, r.seat.follows = nil, nil
 	}
-	r.log.mu.Unlock()
+}
+
+// Close implements swarm.Member. Without its process the seat takes no part in anything.
+func (r *replica) Close() {
+	r.die()
 	r.stop()
 }

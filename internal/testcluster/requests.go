@@ -2,9 +2,11 @@ package testcluster
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"reflect"
 	"strconv"
+	"time"
 
 	"github.com/shoal-dev/shoal/internal/daemon/swarm"
 	"github.com/shoal-dev/shoal/internal/membership"
@@ -47,21 +49,26 @@ func (c *Cluster) image(task *shoal.Task) Image { return c.imageNamed(task.Spec.
 // Join makes a machine part of the cluster.
 func (c *Cluster) Join(name string, role shoal.NodeRole) {
 	c.t.Helper()
-	tokens, remotes := c.View().Cluster().Tokens, membership.Managers(c.View())
-	token := tokens.Worker
+	token := c.View().Cluster().Tokens.Worker
 	if role == shoal.RoleManager {
-		token = tokens.Manager
+		token = c.View().Cluster().Tokens.Manager
 	}
+	if err := c.TryJoin(name, token); err != nil {
+		c.t.Fatalf("%s joins as a %s: %v", name, role, err)
+	}
+}
+
+// TryJoin makes a machine part of the cluster that a token belongs to.
+func (c *Cluster) TryJoin(name, token string) error {
+	c.t.Helper()
 	m := c.Machine(name)
 	ctx, cancel := c.context()
 	defer cancel()
 	err := m.running().members.Join(ctx, membership.JoinRequest{
-		ListenAddr: m.Addr.String(), AdvertiseAddr: m.Addr.String(), Remotes: remotes, Token: token,
+		ListenAddr: m.Addr.String(), AdvertiseAddr: m.Addr.String(), Remotes: membership.Managers(c.View()), Token: token,
 	})
-	if err != nil {
-		c.t.Fatalf("%s joins as a %s: %v", name, role, err)
-	}
 	m.nodeID = m.Info().NodeID
+	return err
 }
 
 // Leave makes a machine leave the cluster of its own will; managers too.
@@ -217,4 +224,29 @@ func (c *Cluster) SessionAt(manager, as string) (*rpc.ManagerMessage, error) {
 		return nil, err
 	}
 	return session.Recv()
+}
+
+// WriteThroughout makes configs by way of whichever daemon the machine has, one after the other with a pause, from now until do has
+// returned. It gives the names of those that were acknowledged.
+func (c *Cluster) WriteThroughout(manager string, pause time.Duration, do func()) []string {
+	c.t.Helper()
+	m := c.Machine(manager)
+	ctx, cancel := context.WithCancel(c.t.Context())
+	result := make(chan []string)
+	go func() {
+		var acknowledged []string
+		for n := 0; ctx.Err() == nil; n++ {
+			config := &shoal.Config{Meta: shoal.Meta{ID: shoal.NewID()}, Name: fmt.Sprint("config", n)}
+			if db := m.Store(); db != nil {
+				if _, err := db.Commit(ctx, store.Changes{Puts: []store.Object{config}}); err == nil {
+					acknowledged = append(acknowledged, config.Name)
+				}
+			}
+			time.Sleep(pause)
+		}
+		result <- acknowledged
+	}()
+	do()
+	cancel()
+	return <-result
 }
