@@ -72,7 +72,13 @@ func (d *daemon) start() error {
 
 // startMember implements swarm.Config.StartMember.
 func (d *daemon) startMember(ctx context.Context, cfg membership.ManagerConfig) (swarm.Member, error) {
-	r, err := d.machine.cluster.replicated.start(ctx, cfg)
+	peerURL, err := cfg.State.PeerURL()
+	if err != nil {
+		return nil, err
+	}
+	r, err := d.machine.cluster.replicated.start(ctx, memberConfig{
+		name: cfg.Identity.NodeID(), dir: filepath.Join(cfg.Dir, membership.StoreDir), peerURL: peerURL, join: cfg.Join != nil,
+	})
 	if err != nil {
 		return nil, err
 	}

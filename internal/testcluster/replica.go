@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/shoal-dev/shoal/internal/daemon/swarm"
-	"github.com/shoal-dev/shoal/internal/membership"
 	"github.com/shoal-dev/shoal/internal/store"
 )
 
@@ -265,19 +264,23 @@ type replica struct {
 
 var errMemberStopped = errors.New("the store member has stopped")
 
+// memberConfig is what a store member starts with.
+type memberConfig struct {
+	name    string // the node's ID
+	dir     string // the store's folder
+	peerURL string
+	join    bool // a seat has been made for it
+}
+
 // start takes the seat that the store's folder tells of, the one that was made for the node, or founds the log.
-func (l *replicatedLog) start(ctx context.Context, cfg membership.ManagerConfig) (*replica, error) {
-	peerURL, err := cfg.State.PeerURL()
-	if err != nil {
-		return nil, err
-	}
+func (l *replicatedLog) start(ctx context.Context, cfg memberConfig) (*replica, error) {
 	l.mu.Lock()
-	s, err := l.claimLocked(filepath.Join(cfg.Dir, membership.StoreDir, memberFile), peerURL, cfg.Join != nil)
+	s, err := l.claimLocked(filepath.Join(cfg.dir, memberFile), cfg.peerURL, cfg.join)
 	if err != nil {
 		l.mu.Unlock()
 		return nil, err
 	}
-	r := l.holdLocked(s, string(cfg.Identity.NodeID()))
+	r := l.holdLocked(s, cfg.name)
 	l.mu.Unlock()
 	if err := r.await(ctx, func() bool { return l.connectedLocked(s) && s.applied == l.rev }); err != nil {
 		r.Close()

@@ -33,7 +33,7 @@ type Member interface {
 	Run(ctx context.Context) error
 	// Done is closed when the member has stopped, be it by Close or because it was removed.
 	Done() <-chan struct{}
-	// Close stops the member; its data stays.
+	// Close stops the member, once; its data stays.
 	Close()
 }
 
