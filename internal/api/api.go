@@ -46,9 +46,9 @@ type Config struct {
 	// Logs finds the logs of tasks wherever they run.
 	Logs cluster.LogSource
 	// Dial connects to the API of another node of the cluster.
-	Dial func(ctx context.Context, node shoal.ID) (Tunnel, error)
+	Dial func(ctx context.Context, node shoal.NodeID) (Tunnel, error)
 	// CheckPorts refuses published ports that a service other than self has.
-	CheckPorts func(v store.View, self shoal.ID, spec *shoal.EndpointSpec) error
+	CheckPorts func(v store.View, self shoal.ServiceID, spec *shoal.EndpointSpec) error
 	// Exhausted is how the addresses of a network are used if no task can get one any more, and nil otherwise.
 	Exhausted func(v store.View, n *shoal.Network) []shoal.SubnetUsage
 	// Outdated tells whether an update of its service replaces a task.

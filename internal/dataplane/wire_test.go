@@ -148,7 +148,7 @@ func TestEncryptionFailsClosed(t *testing.T) {
 		}},
 		{"interface removed and its addresses led elsewhere", func(f *fleet) {
 			f.kill(0)
-			via := &netlink.Route{Dst: ipnet(netip.MustParsePrefix(shoal.TunnelRange)), Gw: node(1).AsSlice()}
+			via := &netlink.Route{Dst: ipnet(shoal.TunnelRange()), Gw: node(1).AsSlice()}
 			if err := f.planes[0].node.RouteReplace(via); err != nil {
 				f.Fatal(err)
 			}
@@ -368,7 +368,7 @@ func TestTheWireOutlivesThePlaneAndEndsWithItsUse(t *testing.T) {
 	if _, err := next.node.LinkByName(wireDevice); err == nil {
 		t.Error("the interface is left")
 	}
-	routes, err := next.node.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Dst: ipnet(netip.MustParsePrefix(shoal.TunnelRange))}, netlink.RT_FILTER_DST)
+	routes, err := next.node.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Dst: ipnet(shoal.TunnelRange())}, netlink.RT_FILTER_DST)
 	if err != nil || len(routes) > 0 {
 		t.Errorf("routes are left: %v, %v", routes, err)
 	}

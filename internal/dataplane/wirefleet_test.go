@@ -67,7 +67,7 @@ func (f *fleet) config(i int) *Config {
 		{Name: "eth0", Overlay: "net", Addr: netip.PrefixFrom(task(i), 24), MAC: MAC(task(i))}}}}}
 	if f.wired {
 		vtep, o.Local = onWire, onWire(i)
-		c.Wire = &Wire{Addr: onWire(i), Range: netip.MustParsePrefix(shoal.TunnelRange), MTU: 1440, Config: wireguard.Config{Key: f.keys[i], Port: 4790}}
+		c.Wire = &Wire{Addr: onWire(i), Range: shoal.TunnelRange(), MTU: 1440, Config: wireguard.Config{Key: f.keys[i], Port: 4790}}
 	}
 	for j := range f.keys {
 		if j == i {

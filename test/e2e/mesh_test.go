@@ -44,14 +44,14 @@ func TestTheMeshAnswersOnEveryNode(t *testing.T) {
 func (c *cluster) spreadEvenly(service string, requests int) {
 	c.t.Helper()
 	tasks := c.rows(c.n1, "service", "ps", service, "--filter", "desired-state=running", "-q", "--no-trunc")
-	fresh, err := c.AddHost("c"+shoal.NewID()[:6], 101+len(c.fresh))
+	fresh, err := c.AddHost("c"+shoal.NewID[string]()[:6], 101+len(c.fresh))
 	if err != nil {
 		c.t.Fatal(err)
 	}
 	c.fresh = append(c.fresh, fresh)
 	client := httpFrom(fresh)
 	for _, n := range c.Nodes() {
-		marker := "/spread-" + shoal.NewID()
+		marker := "/spread-" + shoal.NewID[string]()
 		for range requests {
 			resp, err := client.Get("http://" + n.Addr + ":8080" + marker)
 			if err != nil {

@@ -162,7 +162,7 @@ func TestNoCallThroughAVIPFailsWhileTasksComeAndGo(t *testing.T) {
 	calls.Wait()
 	// The programs that balance are the node's own: 30 calls of one container are spread evenly.
 	c.ok(c.n1, "service", "scale", "web=3")
-	marker := "/call-" + shoal.NewID()
+	marker := "/call-" + shoal.NewID[string]()
 	caller := c.ok(c.n2, "ps", "-q", "--filter", "label=com.docker.swarm.service.name=caller")
 	c.docker(c.n2, "exec", caller, "sh", "-c", "for i in $(seq 30); do wget -qO/dev/null http://web"+marker+"; done") // 404 is its exit code
 	for _, task := range c.rows(c.n1, "service", "ps", "web", "--filter", "desired-state=running", "-q", "--no-trunc") {

@@ -29,7 +29,7 @@ type Config struct {
 	Logs      LogSource
 	Forwarder *Forwarder
 	// CheckPorts refuses published ports that a service other than self has.
-	CheckPorts func(v store.View, self shoal.ID, spec *shoal.EndpointSpec) error
+	CheckPorts func(v store.View, self shoal.ServiceID, spec *shoal.EndpointSpec) error
 	// Outdated tells whether an update of its service replaces a task.
 	Outdated func(*shoal.Service, *shoal.Task) bool
 	// Diagnose looks at this node's networking.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"reflect"
 	"strconv"
 	"strings"
@@ -15,7 +16,6 @@ import (
 
 	"github.com/moby/moby/api/types/swarm"
 
-	"github.com/shoal-dev/shoal/internal/api/convert"
 	"github.com/shoal-dev/shoal/internal/api/server"
 	"github.com/shoal-dev/shoal/internal/shoal"
 	"github.com/shoal-dev/shoal/internal/store"
@@ -26,7 +26,7 @@ type fakeState struct{ store *store.Store }
 func (c fakeState) Store() (*store.Store, error) { return c.store, nil }
 
 // newRouter serves the swarm's objects over a store in memory; ports are refused as the test says.
-func newRouter(t testing.TB, checkPorts func(store.View, shoal.ID, *shoal.EndpointSpec) error) (*server.Router, *store.Store) {
+func newRouter(t testing.TB, checkPorts func(store.View, shoal.ServiceID, *shoal.EndpointSpec) error) (*server.Router, *store.Store) {
 	t.Helper()
 	db, err := store.Open(t.Context(), store.Config{Backend: store.NewMemory()})
 	if err != nil {
@@ -40,7 +40,7 @@ func newRouter(t testing.TB, checkPorts func(store.View, shoal.ID, *shoal.Endpoi
 		<-done //nolint:errcheck // ended by cancel
 	})
 	if checkPorts == nil {
-		checkPorts = func(store.View, shoal.ID, *shoal.EndpointSpec) error { return nil }
+		checkPorts = func(store.View, shoal.ServiceID, *shoal.EndpointSpec) error { return nil }
 	}
 	rt := server.NewRouter(slog.New(slog.DiscardHandler))
 	state := fakeState{db}
@@ -94,7 +94,7 @@ func TestServiceLife(t *testing.T) {
 		text != "rpc error: code = Unknown desc = update out of sequence" {
 		t.Fatal(code, text)
 	}
-	s := db.View().Service(created.ID)
+	s := db.View().Service(shoal.ServiceID(created.ID))
 	if s.Spec.Replicas() != 3 || s.PreviousSpec.Replicas() != 1 || s.SpecVersion != 1 {
 		t.Fatalf("after update: %+v", s)
 	}
@@ -102,7 +102,7 @@ func TestServiceLife(t *testing.T) {
 	if code, text := call(t, rt, "POST", "/services/web/update?rollback=previous&version="+version, plain+"}", nil); code != http.StatusOK {
 		t.Fatal(code, text)
 	}
-	if s := db.View().Service(created.ID); s.Spec.Replicas() != 1 || s.UpdateStatus.State != shoal.UpdateRollbackStarted {
+	if s := db.View().Service(shoal.ServiceID(created.ID)); s.Spec.Replicas() != 1 || s.UpdateStatus.State != shoal.UpdateRollbackStarted {
 		t.Fatalf("after rollback: %+v", s)
 	}
 	var list []swarm.Service
@@ -194,7 +194,7 @@ func fill(v reflect.Value, depth int) {
 		fill(v.Elem(), depth+1)
 	case reflect.Struct:
 		if v.Type().PkgPath() == "net/netip" {
-			v.Set(reflect.ValueOf(convert.Addr("192.0.2.1")))
+			v.Set(reflect.ValueOf(netip.MustParseAddr("192.0.2.1")))
 			return
 		}
 		for _, field := range v.Fields() {

@@ -8,20 +8,17 @@ import (
 )
 
 // newConfigs serves /configs.
-func newConfigs(state StateSource) *dataObjects {
-	return &dataObjects{
+func newConfigs(state StateSource) *dataObjects[shoal.ConfigID] {
+	return &dataObjects[shoal.ConfigID]{
 		state: state, kind: "config", maxSize: maxConfigSize,
-		all: func(v store.View) []*shoal.Secret {
-			return convert.List(v.Configs(), func(c *shoal.Config) *shoal.Secret { return (*shoal.Secret)(c) })
-		},
-		object:     func(s *shoal.Secret) store.Object { return (*shoal.Config)(s) },
-		toAPI:      func(s *shoal.Secret) any { return toAPIConfig(s) },
-		references: func(c *shoal.ContainerSpec) *[]shoal.FileReference { return &c.Configs },
+		all:        store.View.Configs,
+		toAPI:      func(s *shoal.Config) any { return toAPIConfig(s) },
+		references: func(c *shoal.ContainerSpec) *[]shoal.ConfigReference { return &c.Configs },
 	}
 }
 
-func toAPIConfig(s *shoal.Secret) swarm.Config {
-	return swarm.Config{ID: s.ID, Meta: toAPIMeta(s.Meta), Spec: swarm.ConfigSpec{
+func toAPIConfig(s *shoal.Config) swarm.Config {
+	return swarm.Config{ID: string(s.ID), Meta: toAPIMeta(s.Meta), Spec: swarm.ConfigSpec{
 		Annotations: swarm.Annotations{Name: s.Name, Labels: convert.NonNil(s.Labels)}, Data: s.Data, Templating: convert.ToAPIDriver(s.Templating),
 	}}
 }

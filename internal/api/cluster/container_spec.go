@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"net/netip"
 	"os"
 	"slices"
 	"strconv"
@@ -36,7 +35,7 @@ func toAPIContainerSpec(c *shoal.ContainerSpec) *swarm.ContainerSpec {
 		}
 	}
 	if d := c.DNS; d != nil {
-		out.DNSConfig = &swarm.DNSConfig{Nameservers: convert.List(d.Nameservers, convert.Addr), Search: d.Search, Options: d.Options}
+		out.DNSConfig = &swarm.DNSConfig{Nameservers: d.Nameservers, Search: d.Search, Options: d.Options}
 	}
 	return out
 }
@@ -72,12 +71,12 @@ func fromAPIContainerSpec(c *swarm.ContainerSpec) (*shoal.ContainerSpec, error) 
 		if s.File == nil {
 			return nil, server.BadRequest("invalid SecretReference %s, no target specified", s.SecretName)
 		}
-		out.Secrets = append(out.Secrets, shoal.FileReference{
-			ID: s.SecretID, Name: s.SecretName, Target: s.File.Name, UID: s.File.UID, GID: s.File.GID, Mode: uint32(s.File.Mode),
+		out.Secrets = append(out.Secrets, shoal.SecretReference{
+			ID: shoal.SecretID(s.SecretID), Name: s.SecretName, Target: s.File.Name, UID: s.File.UID, GID: s.File.GID, Mode: uint32(s.File.Mode),
 		})
 	}
 	for _, s := range c.Configs {
-		ref := shoal.FileReference{ID: s.ConfigID, Name: s.ConfigName, Runtime: s.Runtime != nil}
+		ref := shoal.ConfigReference{ID: shoal.ConfigID(s.ConfigID), Name: s.ConfigName, Runtime: s.Runtime != nil}
 		if s.File != nil {
 			ref.Target, ref.UID, ref.GID, ref.Mode = s.File.Name, s.File.UID, s.File.GID, uint32(s.File.Mode)
 		} else if s.Runtime == nil {
@@ -91,19 +90,19 @@ func fromAPIContainerSpec(c *swarm.ContainerSpec) (*shoal.ContainerSpec, error) 
 		}
 	}
 	if d := c.DNSConfig; d != nil {
-		out.DNS = &shoal.DNSConfig{Nameservers: convert.List(d.Nameservers, netip.Addr.String), Search: d.Search, Options: d.Options}
+		out.DNS = &shoal.DNSConfig{Nameservers: d.Nameservers, Search: d.Search, Options: d.Options}
 	}
 	return out, nil
 }
 
-func toAPISecretReference(r shoal.FileReference) *swarm.SecretReference {
-	return &swarm.SecretReference{SecretID: r.ID, SecretName: r.Name, File: &swarm.SecretReferenceFileTarget{
+func toAPISecretReference(r shoal.SecretReference) *swarm.SecretReference {
+	return &swarm.SecretReference{SecretID: string(r.ID), SecretName: r.Name, File: &swarm.SecretReferenceFileTarget{
 		Name: r.Target, UID: r.UID, GID: r.GID, Mode: os.FileMode(r.Mode),
 	}}
 }
 
-func toAPIConfigReference(r shoal.FileReference) *swarm.ConfigReference {
-	out := &swarm.ConfigReference{ConfigID: r.ID, ConfigName: r.Name}
+func toAPIConfigReference(r shoal.ConfigReference) *swarm.ConfigReference {
+	out := &swarm.ConfigReference{ConfigID: string(r.ID), ConfigName: r.Name}
 	if r.Runtime {
 		out.Runtime = &swarm.ConfigReferenceRuntimeTarget{}
 	} else {

@@ -43,23 +43,28 @@ func validateMounts(c *shoal.ContainerSpec) error {
 
 // validateFiles refuses references to secrets and configs that cannot be mounted as files.
 func validateFiles(c *shoal.ContainerSpec) error {
-	for kind, refs := range map[string][]shoal.FileReference{"secret": c.Secrets, "config": c.Configs} {
-		names := map[string]string{} // by target
-		for _, ref := range refs {
-			if ref.Runtime {
-				continue
-			}
-			if ref.Target == "" {
-				return shoal.InvalidArgument("malformed %s reference", kind)
-			}
-			if other, taken := names[ref.Target]; taken {
-				return shoal.InvalidArgument("%s references '%s' and '%s' have a conflicting target: '%s'", kind, other, ref.Name, ref.Target)
-			}
-			names[ref.Target] = ref.Name
-			for _, id := range []string{ref.UID, ref.GID} {
-				if _, err := strconv.ParseUint(id, 10, 31); err != nil && id != "" {
-					return shoal.InvalidArgument("%s reference '%s': %q is no numeric user or group", kind, ref.Name, id)
-				}
+	if err := validateReferences("secret", c.Secrets); err != nil {
+		return err
+	}
+	return validateReferences("config", c.Configs)
+}
+
+func validateReferences[ID shoal.SecretID | shoal.ConfigID](kind string, refs []shoal.FileReference[ID]) error {
+	names := map[string]string{} // by target
+	for _, ref := range refs {
+		if ref.Runtime {
+			continue
+		}
+		if ref.Target == "" {
+			return shoal.InvalidArgument("malformed %s reference", kind)
+		}
+		if other, taken := names[ref.Target]; taken {
+			return shoal.InvalidArgument("%s references '%s' and '%s' have a conflicting target: '%s'", kind, other, ref.Name, ref.Target)
+		}
+		names[ref.Target] = ref.Name
+		for _, id := range []string{ref.UID, ref.GID} {
+			if _, err := strconv.ParseUint(id, 10, 31); err != nil && id != "" {
+				return shoal.InvalidArgument("%s reference '%s': %q is no numeric user or group", kind, ref.Name, id)
 			}
 		}
 	}

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"bytes"
+	"cmp"
 	"net/http"
 	"regexp"
 	"slices"
@@ -32,21 +33,18 @@ func validateObjectName(name string) error {
 	return nil
 }
 
-// dataObjects serves /secrets or /configs, which differ in little but their name. A config is handled as the secret that it is
-// in all but type.
-type dataObjects struct {
+// dataObjects serves /secrets or /configs, which differ in little but their name.
+type dataObjects[ID shoal.SecretID | shoal.ConfigID] struct {
 	state   StateSource
 	kind    string // "secret" or "config"
 	maxSize int    // bytes of data
-	all     func(store.View) []*shoal.Secret
-	// object is what the store keeps: the secret, or the config.
-	object func(*shoal.Secret) store.Object
-	toAPI  func(*shoal.Secret) any
+	all     func(store.View) []*shoal.FileObject[ID]
+	toAPI   func(*shoal.FileObject[ID]) any
 	// references is a container's list of references to objects of this kind.
-	references func(*shoal.ContainerSpec) *[]shoal.FileReference
+	references func(*shoal.ContainerSpec) *[]shoal.FileReference[ID]
 }
 
-func (s *dataObjects) Register(rt *server.Router) {
+func (s *dataObjects[ID]) Register(rt *server.Router) {
 	path := "/" + s.kind + "s"
 	rt.Handle("GET "+path, s.list)
 	rt.Handle("POST "+path+"/create", s.create)
@@ -56,26 +54,26 @@ func (s *dataObjects) Register(rt *server.Router) {
 }
 
 // find looks an object up as users name it.
-func (s *dataObjects) find(v store.View, ref string) (*shoal.Secret, error) {
-	matching := func(match func(*shoal.Secret) bool) []*shoal.Secret {
-		return slices.DeleteFunc(s.all(v), func(o *shoal.Secret) bool { return !match(o) })
+func (s *dataObjects[ID]) find(v store.View, ref string) (*shoal.FileObject[ID], error) {
+	matching := func(match func(*shoal.FileObject[ID]) bool) []*shoal.FileObject[ID] {
+		return slices.DeleteFunc(s.all(v), func(o *shoal.FileObject[ID]) bool { return !match(o) })
 	}
 	return lookup(s.kind, ref,
-		func(id shoal.ID) *shoal.Secret {
-			for _, o := range matching(func(o *shoal.Secret) bool { return o.ID == id }) {
+		func(id ID) *shoal.FileObject[ID] {
+			for _, o := range matching(func(o *shoal.FileObject[ID]) bool { return o.ID == id }) {
 				return o
 			}
 			return nil
 		},
-		func(name string) []*shoal.Secret {
-			return matching(func(o *shoal.Secret) bool { return o.Name == name })
+		func(name string) []*shoal.FileObject[ID] {
+			return matching(func(o *shoal.FileObject[ID]) bool { return o.Name == name })
 		},
-		func(prefix string) []*shoal.Secret {
-			return matching(func(o *shoal.Secret) bool { return strings.HasPrefix(o.ID, prefix) })
+		func(prefix string) []*shoal.FileObject[ID] {
+			return matching(func(o *shoal.FileObject[ID]) bool { return strings.HasPrefix(string(o.ID), prefix) })
 		})
 }
 
-func (s *dataObjects) list(w http.ResponseWriter, r *http.Request) error {
+func (s *dataObjects[ID]) list(w http.ResponseWriter, r *http.Request) error {
 	db, err := s.state.Store()
 	if err != nil {
 		return err
@@ -85,17 +83,17 @@ func (s *dataObjects) list(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	found := s.all(db.View())
-	slices.SortFunc(found, func(a, b *shoal.Secret) int { return strings.Compare(a.ID, b.ID) })
+	slices.SortFunc(found, func(a, b *shoal.FileObject[ID]) int { return cmp.Compare(a.ID, b.ID) })
 	out := []any{}
 	for _, o := range found {
-		if f.Prefix("id", o.ID) && f.LabelsNamed("label", o.Labels) && f.Prefix("name", o.Name) && f.Equal("names", o.Name) {
+		if f.Prefix("id", string(o.ID)) && f.LabelsNamed("label", o.Labels) && f.Prefix("name", o.Name) && f.Equal("names", o.Name) {
 			out = append(out, s.toAPI(o))
 		}
 	}
 	return server.WriteJSON(w, http.StatusOK, out)
 }
 
-func (s *dataObjects) inspect(w http.ResponseWriter, r *http.Request) error {
+func (s *dataObjects[ID]) inspect(w http.ResponseWriter, r *http.Request) error {
 	db, err := s.state.Store()
 	if err != nil {
 		return err
@@ -107,14 +105,14 @@ func (s *dataObjects) inspect(w http.ResponseWriter, r *http.Request) error {
 	return server.WriteJSON(w, http.StatusOK, s.toAPI(o))
 }
 
-func (s *dataObjects) validateData(data []byte) error {
+func (s *dataObjects[ID]) validateData(data []byte) error {
 	if len(data) == 0 || len(data) >= s.maxSize {
 		return shoal.InvalidArgument("%s data must be larger than 0 and less than %d bytes", s.kind, s.maxSize)
 	}
 	return nil
 }
 
-func (s *dataObjects) create(w http.ResponseWriter, r *http.Request) error {
+func (s *dataObjects[ID]) create(w http.ResponseWriter, r *http.Request) error {
 	db, err := s.state.Store()
 	if err != nil {
 		return err
@@ -131,21 +129,21 @@ func (s *dataObjects) create(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 	}
-	o := &shoal.Secret{
-		Meta: shoal.Meta{ID: shoal.NewID()}, Name: spec.Name, Labels: spec.Labels, Data: spec.Data,
+	o := &shoal.FileObject[ID]{
+		ID: shoal.NewID[ID](), Name: spec.Name, Labels: spec.Labels, Data: spec.Data,
 		Driver: convert.FromAPIDriver(spec.Driver), Templating: convert.FromAPIDriver(spec.Templating),
 	}
-	_, err = db.Commit(r.Context(), store.Changes{Puts: []store.Object{s.object(o)}})
+	_, err = db.Commit(r.Context(), store.Changes{Puts: []store.Object{o}})
 	if store.IsNameTaken(err) {
 		return shoal.AlreadyExists("%s %s already exists", s.kind, spec.Name)
 	}
 	if err != nil {
 		return err
 	}
-	return server.WriteJSON(w, http.StatusCreated, swarm.SecretCreateResponse{ID: o.ID})
+	return server.WriteJSON(w, http.StatusCreated, swarm.SecretCreateResponse{ID: string(o.ID)})
 }
 
-func (s *dataObjects) update(_ http.ResponseWriter, r *http.Request) error {
+func (s *dataObjects[ID]) update(_ http.ResponseWriter, r *http.Request) error {
 	db, err := s.state.Store()
 	if err != nil {
 		return err
@@ -177,7 +175,7 @@ func (s *dataObjects) update(_ http.ResponseWriter, r *http.Request) error {
 				return changes, err
 			}
 		}
-		changes.Put(s.object(&next))
+		changes.Put(&next)
 		return changes, nil
 	})
 }
@@ -187,7 +185,7 @@ func errOnlyLabels() error { return shoal.InvalidArgument("only updates to Label
 // replaceData changes the data of an object, which Docker never allows. It does only if all services that use the object have
 // asked, by a label, to follow: their tasks are replaced as in an update of the service itself, and a rollback of the service
 // brings the old data back.
-func (s *dataObjects) replaceData(v store.View, o *shoal.Secret, data []byte, changes *store.Changes) error {
+func (s *dataObjects[ID]) replaceData(v store.View, o *shoal.FileObject[ID], data []byte, changes *store.Changes) error {
 	users := s.users(v, o.ID)
 	if len(users) == 0 {
 		return errOnlyLabels()
@@ -211,7 +209,7 @@ func (s *dataObjects) replaceData(v store.View, o *shoal.Secret, data []byte, ch
 }
 
 // withGeneration is the container with references to the present generation of an object's data.
-func (s *dataObjects) withGeneration(o *shoal.Secret, c *shoal.ContainerSpec) *shoal.ContainerSpec {
+func (s *dataObjects[ID]) withGeneration(o *shoal.FileObject[ID], c *shoal.ContainerSpec) *shoal.ContainerSpec {
 	next := *c
 	refs := s.references(&next)
 	*refs = slices.Clone(*refs)
@@ -223,7 +221,7 @@ func (s *dataObjects) withGeneration(o *shoal.Secret, c *shoal.ContainerSpec) *s
 	return &next
 }
 
-func (s *dataObjects) remove(w http.ResponseWriter, r *http.Request) error {
+func (s *dataObjects[ID]) remove(w http.ResponseWriter, r *http.Request) error {
 	db, err := s.state.Store()
 	if err != nil {
 		return err
@@ -236,7 +234,7 @@ func (s *dataObjects) remove(w http.ResponseWriter, r *http.Request) error {
 		if err := s.validateUnused(v, o); err != nil {
 			return store.Changes{}, err
 		}
-		return store.Changes{Deletes: []store.Object{s.object(o)}}, nil
+		return store.Changes{Deletes: []store.Object{o}}, nil
 	})
 	if err == nil {
 		w.WriteHeader(http.StatusNoContent)
@@ -245,17 +243,17 @@ func (s *dataObjects) remove(w http.ResponseWriter, r *http.Request) error {
 }
 
 // users is the services that refer to an object, sorted by name.
-func (s *dataObjects) users(v store.View, id shoal.ID) []*shoal.Service {
+func (s *dataObjects[ID]) users(v store.View, id ID) []*shoal.Service {
 	users := slices.DeleteFunc(v.Services(), func(service *shoal.Service) bool {
 		c := service.Spec.Task.Container
-		return c == nil || !slices.ContainsFunc(*s.references(c), func(ref shoal.FileReference) bool { return ref.ID == id })
+		return c == nil || !slices.ContainsFunc(*s.references(c), func(ref shoal.FileReference[ID]) bool { return ref.ID == id })
 	})
 	slices.SortFunc(users, func(a, b *shoal.Service) int { return strings.Compare(a.Spec.Name, b.Spec.Name) })
 	return users
 }
 
 // validateUnused refuses to remove an object that services refer to.
-func (s *dataObjects) validateUnused(v store.View, o *shoal.Secret) error {
+func (s *dataObjects[ID]) validateUnused(v store.View, o *shoal.FileObject[ID]) error {
 	users := convert.List(s.users(v, o.ID), func(service *shoal.Service) string { return service.Spec.Name })
 	if len(users) == 0 {
 		return nil

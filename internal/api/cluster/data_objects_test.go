@@ -51,18 +51,18 @@ func TestFollowersOfASecretRoll(t *testing.T) {
 			}
 			s := db.View().ServiceByName("follows")
 			generation := func(spec *shoal.ServiceSpec) uint64 {
-				c := spec.Task.Container
-				return append(c.Secrets, c.Configs...)[0].Generation
+				if c := spec.Task.Container; len(c.Secrets) > 0 {
+					return c.Secrets[0].Generation
+				}
+				return spec.Task.Container.Configs[0].Generation
 			}
 			if generation(&s.Spec) != 1 || generation(s.PreviousSpec) != 0 || s.SpecVersion != 1 {
 				t.Errorf("the service: %+v", s)
 			}
-			o := db.View().Secret(created.ID)
 			if kind == "Config" {
-				o = (*shoal.Secret)(db.View().Config(created.ID))
-			}
-			if string(o.DataOf(0)) != "one" || string(o.DataOf(1)) != "two" || o.Labels["k"] != "v" {
-				t.Errorf("%+v", o)
+				testReplaced(t, db.View().Config(shoal.ConfigID(created.ID)))
+			} else {
+				testReplaced(t, db.View().Secret(shoal.SecretID(created.ID)))
 			}
 			if code, text := update(""); code != 200 { // only labels
 				t.Errorf("%d %s", code, text)
@@ -71,5 +71,13 @@ func TestFollowersOfASecretRoll(t *testing.T) {
 				t.Errorf("new labels alone made the service roll: %+v", now)
 			}
 		})
+	}
+}
+
+// testReplaced checks that an object has both generations of its data, and its labels.
+func testReplaced[ID shoal.SecretID | shoal.ConfigID](t *testing.T, o *shoal.FileObject[ID]) {
+	t.Helper()
+	if string(o.DataOf(0)) != "one" || string(o.DataOf(1)) != "two" || o.Labels["k"] != "v" {
+		t.Errorf("%+v", o)
 	}
 }

@@ -58,7 +58,7 @@ func (d *doctor) serve(w http.ResponseWriter, r *http.Request) error {
 }
 
 // ask gets the diagnosis of another node.
-func (d *doctor) ask(ctx context.Context, node shoal.ID) (shoal.Diagnosis, error) {
+func (d *doctor) ask(ctx context.Context, node shoal.NodeID) (shoal.Diagnosis, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://shoal/shoal/doctor", http.NoBody)
 	if err != nil {
 		return shoal.Diagnosis{}, err

@@ -37,7 +37,7 @@ type ForwarderConfig struct {
 	// here.
 	IsLocal func(container string) bool
 	// Dial connects to the API of another node of the cluster.
-	Dial func(ctx context.Context, node shoal.ID) (Tunnel, error)
+	Dial func(ctx context.Context, node shoal.NodeID) (Tunnel, error)
 }
 
 // Forwarder forwards requests for a container that runs on another node to the API of that node, so that a manager can be asked
@@ -46,12 +46,12 @@ type Forwarder struct {
 	ForwarderConfig
 
 	mu    sync.Mutex // guards execs
-	execs map[string]shoal.ID
+	execs map[string]shoal.NodeID
 }
 
 // NewForwarder returns a forwarder that knows of no execs yet.
 func NewForwarder(c ForwarderConfig) *Forwarder {
-	return &Forwarder{ForwarderConfig: c, execs: map[string]shoal.ID{}}
+	return &Forwarder{ForwarderConfig: c, execs: map[string]shoal.NodeID{}}
 }
 
 // forwardedHeader marks a request that another node has forwarded. It is not forwarded again, so that two nodes that disagree
@@ -81,7 +81,7 @@ func (m *Forwarder) Handler(next http.Handler) http.Handler {
 	})
 }
 
-func (m *Forwarder) forward(w http.ResponseWriter, r *http.Request, node shoal.ID, createsExec bool) error {
+func (m *Forwarder) forward(w http.ResponseWriter, r *http.Request, node shoal.NodeID, createsExec bool) error {
 	switch {
 	case strings.EqualFold(r.Header.Get("Upgrade"), "tcp"):
 		return m.upgrade(w, r, node)
@@ -93,7 +93,7 @@ func (m *Forwarder) forward(w http.ResponseWriter, r *http.Request, node shoal.I
 }
 
 // nodeOf is the other node that a container or exec is on. It is empty if this node is to serve the request.
-func (m *Forwarder) nodeOf(kind, ref string) shoal.ID {
+func (m *Forwarder) nodeOf(kind, ref string) shoal.NodeID {
 	if kind == "exec" {
 		m.mu.Lock()
 		defer m.mu.Unlock()
@@ -112,7 +112,7 @@ func (m *Forwarder) nodeOf(kind, ref string) shoal.ID {
 // minIDPrefix is how many digits of its ID are needed to name a container of another node.
 const minIDPrefix = 8
 
-func nodeOfContainer(v store.View, ref string) shoal.ID {
+func nodeOfContainer(v store.View, ref string) shoal.NodeID {
 	ref = strings.TrimPrefix(ref, "/")
 	for _, t := range v.Tasks() {
 		c := t.Status.Container
@@ -136,7 +136,7 @@ func outgoing(r *http.Request) *http.Request {
 }
 
 // roundTrip forwards a request and copies its answer, piece by piece as it comes: logs and statistics go on for long.
-func (m *Forwarder) roundTrip(w http.ResponseWriter, r *http.Request, node shoal.ID) error {
+func (m *Forwarder) roundTrip(w http.ResponseWriter, r *http.Request, node shoal.NodeID) error {
 	resp, release, err := m.ask(r, node)
 	if err != nil {
 		return err
@@ -152,7 +152,7 @@ func (m *Forwarder) roundTrip(w http.ResponseWriter, r *http.Request, node shoal
 }
 
 // ask sends a request to a node. Without an error, release must be called when the answer has been read.
-func (m *Forwarder) ask(r *http.Request, node shoal.ID) (resp *http.Response, release func(), err error) {
+func (m *Forwarder) ask(r *http.Request, node shoal.NodeID) (resp *http.Response, release func(), err error) {
 	tunnel, err := m.Dial(r.Context(), node)
 	if err != nil {
 		return nil, nil, err
@@ -175,7 +175,7 @@ func (m *Forwarder) ask(r *http.Request, node shoal.ID) (resp *http.Response, re
 }
 
 // execCreate forwards the creation of an exec and remembers its node, to which requests for the exec have to go.
-func (m *Forwarder) execCreate(w http.ResponseWriter, r *http.Request, node shoal.ID) error {
+func (m *Forwarder) execCreate(w http.ResponseWriter, r *http.Request, node shoal.NodeID) error {
 	resp, release, err := m.ask(r, node)
 	if err != nil {
 		return err
@@ -198,7 +198,7 @@ func (m *Forwarder) execCreate(w http.ResponseWriter, r *http.Request, node shoa
 // maxExecs bounds how many execs of other nodes are remembered. When there are more, all are forgotten and can no longer be found.
 const maxExecs = 10_000
 
-func (m *Forwarder) remember(exec string, node shoal.ID) {
+func (m *Forwarder) remember(exec string, node shoal.NodeID) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if len(m.execs) >= maxExecs {
@@ -208,7 +208,7 @@ func (m *Forwarder) remember(exec string, node shoal.ID) {
 }
 
 // upgrade forwards a connection that leaves HTTP, as those of attach and exec do: after the request, it only copies bytes.
-func (m *Forwarder) upgrade(w http.ResponseWriter, r *http.Request, node shoal.ID) error {
+func (m *Forwarder) upgrade(w http.ResponseWriter, r *http.Request, node shoal.NodeID) error {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, server.MaxBodySize))
 	if err != nil {
 		return server.BadRequest("read request: %v", err)

@@ -27,8 +27,8 @@ type logFollower struct {
 
 	mu      sync.Mutex // guards all below; held while write is called, so that lines do not mix
 	write   func(shoal.LogLine) error
-	tasks   map[shoal.ID]*followedTask // nil before the first pass
-	outages map[shoal.ID]*outage       // by node; "" is the leader
+	tasks   map[shoal.TaskID]*followedTask // nil before the first pass
+	outages map[shoal.NodeID]*outage       // by node; "" is the leader
 }
 
 // followedTask is how far the log of a task has been read.
@@ -43,7 +43,7 @@ type followedTask struct {
 // logRequest is one request to the source, for several tasks.
 type logRequest struct {
 	query shoal.LogQuery
-	ended map[shoal.ID]bool // tasks that had ended before the request
+	ended map[shoal.TaskID]bool // tasks that had ended before the request
 }
 
 // outage is the time during which a node, or the leader, cannot be asked.
@@ -54,7 +54,7 @@ type outage struct {
 
 func newLogFollower(source LogSource, from logSelection, query shoal.LogQuery, write func(shoal.LogLine) error) *logFollower {
 	return &logFollower{
-		source: source, from: from, query: query, write: write, wake: make(chan struct{}, 1), outages: map[shoal.ID]*outage{},
+		source: source, from: from, query: query, write: write, wake: make(chan struct{}, 1), outages: map[shoal.NodeID]*outage{},
 	}
 }
 
@@ -115,7 +115,7 @@ func (f *logFollower) next(v store.View, now time.Time) (requests []*logRequest,
 	defer f.mu.Unlock()
 	first := f.tasks == nil
 	if first {
-		f.tasks = map[shoal.ID]*followedTask{}
+		f.tasks = map[shoal.TaskID]*followedTask{}
 	}
 	initial, late, resumed := f.newRequest(), f.newRequest(), f.newRequest()
 	late.query.Tail, resumed.query.Tail = -1, -1
@@ -148,7 +148,7 @@ func (f *logFollower) next(v store.View, now time.Time) (requests []*logRequest,
 }
 
 func (f *logFollower) newRequest() *logRequest {
-	req := &logRequest{query: f.query, ended: map[shoal.ID]bool{}}
+	req := &logRequest{query: f.query, ended: map[shoal.TaskID]bool{}}
 	req.query.TaskIDs = nil
 	return req
 }
@@ -218,7 +218,7 @@ func (f *logFollower) receive(req *logRequest, m shoal.LogLine) error {
 }
 
 // retryNodeLocked has the tasks of a node that was lost during a request asked for again.
-func (f *logFollower) retryNodeLocked(req *logRequest, node shoal.ID) {
+func (f *logFollower) retryNodeLocked(req *logRequest, node shoal.NodeID) {
 	v := f.from.store.View()
 	for _, id := range req.query.TaskIDs {
 		if t := v.Task(id); t != nil && t.NodeID == node && f.tasks[id].request == req {
@@ -229,7 +229,7 @@ func (f *logFollower) retryNodeLocked(req *logRequest, node shoal.ID) {
 }
 
 // warnLocked writes a warning about a node, or the leader, that stays unreachable, once in each outage.
-func (f *logFollower) warnLocked(node shoal.ID, m shoal.LogLine) error {
+func (f *logFollower) warnLocked(node shoal.NodeID, m shoal.LogLine) error {
 	o := f.outages[node]
 	if o == nil {
 		o = &outage{since: time.Now()}

@@ -53,7 +53,7 @@ func (s *flaky) setDown(down bool) {
 	s.down = down
 }
 
-func (s *flaky) print(task shoal.ID, n int) {
+func (s *flaky) print(task shoal.TaskID, n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.lines = append(s.lines, shoal.LogLine{TaskID: task, NodeID: "n", Time: time.Unix(int64(n), 0), Data: fmt.Appendf(nil, "%s%d", task, n)})
@@ -68,7 +68,7 @@ func TestFollowedLogsLoseAndDoubleNothing(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		task := func(id shoal.ID) *shoal.Task {
+		task := func(id shoal.TaskID) *shoal.Task {
 			return &shoal.Task{ID: id, ServiceID: "s", NodeID: "n",
 				Status: shoal.TaskStatus{State: shoal.TaskRunning, Container: &shoal.ContainerStatus{ContainerID: "c"}}}
 		}

@@ -50,7 +50,7 @@ func (n *Networks) Create(ctx context.Context, spec shoal.NetworkSpec, local []s
 	if err := validateOverlay(spec); err != nil {
 		return "", err
 	}
-	net := shoal.Network{Meta: shoal.Meta{ID: shoal.NewID(), CreatedAt: time.Now().UTC()}, Spec: spec}
+	net := shoal.Network{ID: shoal.NewID[shoal.NetworkID](), Meta: shoal.Meta{CreatedAt: time.Now().UTC()}, Spec: spec}
 	net.UpdatedAt = net.CreatedAt
 	err = db.Update(ctx, func(v store.View) (store.Changes, error) {
 		var changes store.Changes
@@ -60,7 +60,7 @@ func (n *Networks) Create(ctx context.Context, spec shoal.NetworkSpec, local []s
 		changes.Put(&net)
 		return changes, nil
 	})
-	return net.ID, err
+	return string(net.ID), err
 }
 
 // Remove deletes a network of the cluster that no service and no attached container uses.
@@ -71,7 +71,7 @@ func (n *Networks) Remove(ctx context.Context, id string) error {
 	}
 	return db.Update(ctx, func(v store.View) (store.Changes, error) {
 		var changes store.Changes
-		net := v.Network(id)
+		net := v.Network(shoal.NetworkID(id))
 		if net == nil {
 			return changes, server.Errorf(http.StatusNotFound, "network %s not found", id)
 		}
@@ -91,7 +91,7 @@ func (n *Networks) Status(id string) *network.Status {
 		return nil
 	}
 	view := db.View()
-	net := view.Network(id)
+	net := view.Network(shoal.NetworkID(id))
 	if net == nil {
 		return nil
 	}
@@ -153,8 +153,8 @@ func validateUnique(v store.View, local []shoal.Network, net *shoal.Network) err
 func subnets(net *shoal.Network) []netip.Prefix {
 	var out []netip.Prefix
 	for _, s := range slices.Concat(net.IPAM, net.Spec.IPAM) {
-		if p, err := netip.ParsePrefix(s.Subnet); err == nil {
-			out = append(out, p)
+		if s.Subnet.IsValid() {
+			out = append(out, s.Subnet)
 		}
 	}
 	return out
@@ -184,7 +184,7 @@ func validateUnused(v store.View, net *shoal.Network) error {
 // toAPINetwork is a network as it stands within a task.
 func toAPINetwork(n *shoal.Network) swarm.Network {
 	out := swarm.Network{
-		ID: n.ID, Meta: toAPIMeta(n.Meta),
+		ID: string(n.ID), Meta: toAPIMeta(n.Meta),
 		Spec: swarm.NetworkSpec{
 			Annotations:         swarm.Annotations{Name: n.Spec.Name, Labels: convert.NonNil(n.Spec.Labels)},
 			DriverConfiguration: &swarm.Driver{Options: n.Spec.Options},
@@ -202,9 +202,5 @@ func toAPINetwork(n *shoal.Network) swarm.Network {
 }
 
 func toAPIIPAMConfig(s shoal.Subnet) swarm.IPAMConfig {
-	out := swarm.IPAMConfig{Subnet: convert.Prefix(s.Subnet), Range: convert.Prefix(s.Range)}
-	if gateway, err := netip.ParseAddr(s.Gateway); err == nil {
-		out.Gateway = gateway
-	}
-	return out
+	return swarm.IPAMConfig{Subnet: s.Subnet, Range: s.Range, Gateway: s.Gateway}
 }

@@ -35,10 +35,10 @@ func (s *nodes) list(w http.ResponseWriter, r *http.Request) error {
 	}
 	view := db.View()
 	found := view.Nodes()
-	slices.SortFunc(found, func(a, b *shoal.Node) int { return strings.Compare(a.ID, b.ID) })
+	slices.SortFunc(found, func(a, b *shoal.Node) int { return strings.Compare(string(a.ID), string(b.ID)) })
 	out := []swarm.Node{}
 	for _, n := range found {
-		if f.Prefix("id", n.ID) && f.LabelsNamed("label", n.Description.EngineLabels) && f.LabelsNamed("node.label", n.Spec.Labels) &&
+		if f.Prefix("id", string(n.ID)) && f.LabelsNamed("label", n.Description.EngineLabels) && f.LabelsNamed("node.label", n.Spec.Labels) &&
 			f.Equal("membership", "accepted") && f.Equal("role", string(n.Role)) &&
 			f.Prefix("name", n.Description.Hostname) {
 			out = append(out, toAPINode(view, n))
@@ -161,7 +161,7 @@ func fromAPINodeSpec(req swarm.NodeSpec) (shoal.NodeSpec, error) {
 func toAPINode(v store.View, n *shoal.Node) swarm.Node {
 	d := n.Description
 	out := swarm.Node{
-		ID: n.ID, Meta: toAPIMeta(n.Meta),
+		ID: string(n.ID), Meta: toAPIMeta(n.Meta),
 		Spec: swarm.NodeSpec{
 			Annotations: swarm.Annotations{Name: n.Spec.Name, Labels: convert.NonNil(n.Spec.Labels)},
 			Role:        swarm.NodeRole(n.Spec.Role), Availability: swarm.NodeAvailability(n.Spec.Availability),
@@ -178,7 +178,7 @@ func toAPINode(v store.View, n *shoal.Node) swarm.Node {
 			},
 			TLSInfo: toAPITLSInfo(d.TLS),
 		},
-		Status: swarm.NodeStatus{State: swarm.NodeState(n.Status.State), Message: n.Status.Message, Addr: n.Status.Addr},
+		Status: swarm.NodeStatus{State: swarm.NodeState(n.Status.State), Message: n.Status.Message, Addr: shoal.TextOf(n.Status.Addr)},
 	}
 	if m := n.Manager; m != nil {
 		out.ManagerStatus = &swarm.ManagerStatus{

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/shoal-dev/shoal/internal/allocator"
+	"github.com/shoal-dev/shoal/internal/reconcile"
 	"github.com/shoal-dev/shoal/internal/shoal"
 	"github.com/shoal-dev/shoal/internal/store"
 )
@@ -24,7 +25,7 @@ func FuzzPublish(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, ports, labels string) {
 		rt, db := newRouter(t, allocator.CheckPorts)
-		ingress := &shoal.Network{Meta: shoal.Meta{ID: "ingress"}, Spec: shoal.NetworkSpec{Name: "ingress", Ingress: true}}
+		ingress := &shoal.Network{ID: "ingress", Spec: shoal.NetworkSpec{Name: "ingress", Ingress: true}}
 		if _, err := db.Commit(t.Context(), store.Changes{Puts: []store.Object{ingress}}); err != nil {
 			t.Fatal(err)
 		}
@@ -47,7 +48,7 @@ func FuzzPublish(f *testing.F) {
 		if _, err := shoal.PublishRules(s.Spec.Labels, asked); err != nil {
 			t.Fatal("let in:", err)
 		}
-		changes, err := allocator.New(allocator.Config{}).Reconcile(db.View(), "service/"+s.ID)
+		changes, err := allocator.New(allocator.Config{}).Reconcile(db.View(), reconcile.Key("service/"+s.ID))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -9,6 +9,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/allocator"
 	"github.com/shoal-dev/shoal/internal/api/server"
 	"github.com/shoal-dev/shoal/internal/orchestrator"
+	"github.com/shoal-dev/shoal/internal/reconcile"
 	"github.com/shoal-dev/shoal/internal/shoal"
 	"github.com/shoal-dev/shoal/internal/store"
 )
@@ -106,12 +107,12 @@ func plan(t *testing.T, db *store.Store) {
 		if s.Spec.Replicas() > 100 || s.Spec.Mode.ReplicatedJob != nil { // slow, not wrong
 			continue
 		}
-		changes, err := orchestrator.New(orchestrator.Config{}).Reconcile(db.View(), s.ID)
+		changes, err := orchestrator.New(orchestrator.Config{}).Reconcile(db.View(), reconcile.Key(s.ID))
 		if err != nil {
 			t.Fatal(err)
 		}
 		v := db.View().With(changes)
-		if changes, err = allocator.New(allocator.Config{}).Reconcile(v, "service/"+s.ID); err != nil {
+		if changes, err = allocator.New(allocator.Config{}).Reconcile(v, reconcile.Key("service/"+s.ID)); err != nil {
 			t.Fatal(err)
 		}
 		v = v.With(changes)

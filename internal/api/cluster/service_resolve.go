@@ -44,7 +44,7 @@ func resolveNetworks(v store.View, asked []shoal.NetworkAttachmentSpec) ([]shoal
 		case shoal.DriverHost, shoal.DriverBridge, "none":
 			continue
 		}
-		n, err := findNetwork(v, a.Target)
+		n, err := findNetwork(v, string(a.Target))
 		if err != nil {
 			return nil, err
 		}

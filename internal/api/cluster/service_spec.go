@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"math"
+	"net/netip"
 
 	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/api/types/swarm"
@@ -12,7 +13,7 @@ import (
 )
 
 func toAPIService(s *shoal.Service) swarm.Service {
-	out := swarm.Service{ID: s.ID, Meta: toAPIMeta(s.Meta), Spec: toAPIServiceSpec(s.Spec)}
+	out := swarm.Service{ID: string(s.ID), Meta: toAPIMeta(s.Meta), Spec: toAPIServiceSpec(s.Spec)}
 	if s.PreviousSpec != nil {
 		previous := toAPIServiceSpec(*s.PreviousSpec)
 		out.PreviousSpec = &previous
@@ -24,9 +25,9 @@ func toAPIService(s *shoal.Service) swarm.Service {
 		out.Endpoint.Ports = convert.List(s.Endpoint.Ports, toAPIPort)
 	}
 	for _, vip := range s.Endpoint.VIPs {
-		for _, addr := range []string{vip.Addr, vip.Addr6} {
-			if addr != "" {
-				out.Endpoint.VirtualIPs = append(out.Endpoint.VirtualIPs, swarm.EndpointVirtualIP{NetworkID: vip.NetworkID, Addr: convert.Prefix(addr)})
+		for _, addr := range []netip.Prefix{vip.Addr, vip.Addr6} {
+			if addr.IsValid() {
+				out.Endpoint.VirtualIPs = append(out.Endpoint.VirtualIPs, swarm.EndpointVirtualIP{NetworkID: string(vip.NetworkID), Addr: addr})
 			}
 		}
 	}

@@ -16,7 +16,7 @@ import (
 type services struct {
 	state StateSource
 	// checkPorts refuses published ports that another service has.
-	checkPorts func(v store.View, self shoal.ID, spec *shoal.EndpointSpec) error
+	checkPorts func(v store.View, self shoal.ServiceID, spec *shoal.EndpointSpec) error
 }
 
 func (s *services) Register(rt *server.Router) {
@@ -41,7 +41,7 @@ func (s *services) list(w http.ResponseWriter, r *http.Request) error {
 	slices.SortFunc(found, func(a, b *shoal.Service) int { return strings.Compare(a.Spec.Name, b.Spec.Name) })
 	out := []swarm.Service{}
 	for _, service := range found {
-		if !f.Prefix("id", service.ID) || !f.Contains("name", service.Spec.Name) || !f.LabelsNamed("label", service.Spec.Labels) ||
+		if !f.Prefix("id", string(service.ID)) || !f.Contains("name", service.Spec.Name) || !f.LabelsNamed("label", service.Spec.Labels) ||
 			!f.Equal("mode", modeName(service.Spec.Mode)) || !f.Equal("runtime", "container") {
 			continue
 		}
@@ -126,7 +126,7 @@ func (s *services) create(w http.ResponseWriter, r *http.Request) error {
 		spec.Name = shoal.InventName(func(name string) bool { return db.View().ServiceByName(name) != nil })
 	}
 	spec.Task.RegistryAuth = r.Header.Get("X-Registry-Auth")
-	service := &shoal.Service{Meta: shoal.Meta{ID: shoal.NewID()}}
+	service := &shoal.Service{ID: shoal.NewID[shoal.ServiceID]()}
 	err = db.Update(r.Context(), func(v store.View) (store.Changes, error) {
 		checked, err := s.resolveAndCheck(v, service.ID, spec)
 		if err != nil {
@@ -145,7 +145,7 @@ func (s *services) create(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return server.WriteJSON(w, http.StatusCreated, swarm.ServiceCreateResponse{ID: service.ID})
+	return server.WriteJSON(w, http.StatusCreated, swarm.ServiceCreateResponse{ID: string(service.ID)})
 }
 
 func nameConflict(name string) error {
@@ -153,7 +153,7 @@ func nameConflict(name string) error {
 }
 
 // resolveAndCheck returns the spec with the IDs of the objects that it refers to by name, or why it is refused.
-func (s *services) resolveAndCheck(v store.View, self shoal.ID, spec shoal.ServiceSpec) (shoal.ServiceSpec, error) {
+func (s *services) resolveAndCheck(v store.View, self shoal.ServiceID, spec shoal.ServiceSpec) (shoal.ServiceSpec, error) {
 	networks, err := resolveNetworks(v, spec.Task.Networks)
 	if err != nil {
 		return spec, err

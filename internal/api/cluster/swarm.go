@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"net/http"
-	"net/netip"
 
 	"github.com/moby/moby/api/types/swarm"
 
@@ -42,7 +41,7 @@ func (c *Swarm) init(w http.ResponseWriter, r *http.Request) error {
 	}
 	id, err := c.members.Init(r.Context(), membership.InitRequest{
 		ListenAddr: req.ListenAddr, AdvertiseAddr: req.AdvertiseAddr, DataPathAddr: req.DataPathAddr, DataPathPort: req.DataPathPort,
-		DefaultAddrPool: convert.List(req.DefaultAddrPool, netip.Prefix.String), SubnetSize: req.SubnetSize, ForceNew: req.ForceNewCluster,
+		DefaultAddrPool: req.DefaultAddrPool, SubnetSize: req.SubnetSize, ForceNew: req.ForceNewCluster,
 		Availability: shoal.Availability(req.Availability), Spec: spec,
 	})
 	if err != nil {

@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"cmp"
-	"net/netip"
 
 	"github.com/moby/moby/api/types/swarm"
 	"github.com/shoal-dev/shoal/internal/api/convert"
@@ -28,7 +27,7 @@ func (c *Swarm) Status() string {
 func (c *Swarm) Info() swarm.Info {
 	local := c.members.Info()
 	info := swarm.Info{
-		NodeID: local.NodeID, NodeAddr: local.NodeAddr, LocalNodeState: swarm.LocalNodeState(local.State),
+		NodeID: string(local.NodeID), NodeAddr: shoal.TextOf(local.NodeAddr), LocalNodeState: swarm.LocalNodeState(local.State),
 		ControlAvailable: local.IsManager, Error: local.Err,
 	}
 	db, err := c.members.Store()
@@ -43,7 +42,7 @@ func (c *Swarm) Info() swarm.Info {
 		info.Nodes++
 		if n.Manager != nil {
 			info.Managers++
-			info.RemoteManagers = append(info.RemoteManagers, swarm.Peer{NodeID: n.ID, Addr: n.Manager.Addr})
+			info.RemoteManagers = append(info.RemoteManagers, swarm.Peer{NodeID: string(n.ID), Addr: n.Manager.Addr})
 		}
 	}
 	if cluster := view.Cluster(); cluster != nil {
@@ -68,7 +67,7 @@ func toAPIClusterInfo(c *shoal.Cluster) swarm.ClusterInfo {
 		keep = new(uint64)
 	}
 	return swarm.ClusterInfo{
-		ID:   c.ID,
+		ID:   string(c.ID),
 		Meta: toAPIMeta(c.Meta),
 		Spec: swarm.Spec{
 			Annotations:   swarm.Annotations{Name: c.Spec.Name, Labels: convert.NonNil(c.Spec.Labels)},
@@ -85,21 +84,10 @@ func toAPIClusterInfo(c *shoal.Cluster) swarm.ClusterInfo {
 			EncryptionConfig: swarm.EncryptionConfig{AutoLockManagers: c.Spec.AutoLock},
 		},
 		TLSInfo: toAPITLSInfo(membership.TLSInfo(c)), RootRotationInProgress: c.Rotation != nil,
-		DefaultAddrPool: toAPIAddressPool(c.DefaultAddrPool), SubnetSize: c.SubnetSize, DataPathPort: c.DataPathPort,
+		DefaultAddrPool: c.DefaultAddrPool, SubnetSize: c.SubnetSize, DataPathPort: c.DataPathPort,
 	}
 }
 
 func toAPITLSInfo(t shoal.TLSInfo) swarm.TLSInfo {
 	return swarm.TLSInfo{TrustRoot: t.TrustRoot, CertIssuerSubject: t.CertIssuerSubject, CertIssuerPublicKey: t.CertIssuerPublicKey}
-}
-
-// toAPIAddressPool shows the ranges that subnets are taken from.
-func toAPIAddressPool(texts []string) []netip.Prefix {
-	var out []netip.Prefix
-	for _, text := range texts {
-		if p, err := netip.ParsePrefix(text); err == nil {
-			out = append(out, p)
-		}
-	}
-	return out
 }

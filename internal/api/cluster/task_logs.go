@@ -55,8 +55,9 @@ func (l *taskLogs) singleTaskLogs(w http.ResponseWriter, r *http.Request) error 
 // logSelection is the tasks whose logs are asked for: all of a service, those that come later too, or a single one. One of the
 // two IDs is empty.
 type logSelection struct {
-	store         *store.Store
-	service, task shoal.ID
+	store   *store.Store
+	service shoal.ServiceID
+	task    shoal.TaskID
 }
 
 // tasks is the selected tasks that exist in v.
@@ -156,10 +157,10 @@ func (l *logWriter) detailsOf(m shoal.LogLine) string {
 		attrs = map[string]string{}
 	}
 	if t := l.from.store.View().Task(m.TaskID); t != nil {
-		attrs["com.docker.swarm.service.id"] = t.ServiceID
+		attrs["com.docker.swarm.service.id"] = string(t.ServiceID)
 	}
-	attrs["com.docker.swarm.node.id"] = m.NodeID
-	attrs["com.docker.swarm.task.id"] = m.TaskID
+	attrs["com.docker.swarm.node.id"] = string(m.NodeID)
+	attrs["com.docker.swarm.task.id"] = string(m.TaskID)
 	var pairs []string
 	for _, key := range slices.Sorted(maps.Keys(attrs)) {
 		pairs = append(pairs, url.QueryEscape(key)+"="+url.QueryEscape(attrs[key]))

@@ -45,7 +45,7 @@ func (s *tasks) list(w http.ResponseWriter, r *http.Request) error {
 	}
 	view := db.View()
 	found := view.Tasks()
-	slices.SortFunc(found, func(a, b *shoal.Task) int { return strings.Compare(a.ID, b.ID) })
+	slices.SortFunc(found, func(a, b *shoal.Task) int { return strings.Compare(string(a.ID), string(b.ID)) })
 	out := []swarm.Task{}
 	for _, t := range found {
 		if !matchesTask(view, f, t) {
@@ -60,15 +60,15 @@ func (s *tasks) list(w http.ResponseWriter, r *http.Request) error {
 }
 
 func matchesTask(v store.View, f server.Filters, t *shoal.Task) bool {
-	return f.Prefix("id", t.ID) && f.LabelsNamed("label", t.Labels) && f.Equal("runtime", "container") &&
+	return f.Prefix("id", string(t.ID)) && f.LabelsNamed("label", t.Labels) && f.Equal("runtime", "container") &&
 		f.Contains("name", t.Name()) &&
 		f.Equal("desired-state", filteredState(t.DesiredState)) &&
 		f.Any("service", func(want string) bool {
-			return t.ServiceID != "" && (strings.HasPrefix(t.ServiceID, want) || t.ServiceName == want)
+			return t.ServiceID != "" && (strings.HasPrefix(string(t.ServiceID), want) || t.ServiceName == want)
 		}) &&
 		f.Any("node", func(want string) bool {
 			node := v.Node(t.NodeID)
-			return t.NodeID != "" && (strings.HasPrefix(t.NodeID, want) || (node != nil && node.Description.Hostname == want))
+			return t.NodeID != "" && (strings.HasPrefix(string(t.NodeID), want) || (node != nil && node.Description.Hostname == want))
 		})
 }
 
@@ -96,8 +96,8 @@ func (s *tasks) inspect(w http.ResponseWriter, r *http.Request) error {
 
 func toAPITask(v store.View, t *shoal.Task) swarm.Task {
 	out := swarm.Task{
-		ID: t.ID, Meta: toAPIMeta(t.Meta), Annotations: swarm.Annotations{Labels: convert.NonNil(t.Labels)},
-		Spec: toAPITaskSpec(t.Spec), ServiceID: t.ServiceID, Slot: int(t.Slot), NodeID: t.NodeID, // #nosec G115 -- slots are few
+		ID: string(t.ID), Meta: toAPIMeta(t.Meta), Annotations: swarm.Annotations{Labels: convert.NonNil(t.Labels)},
+		Spec: toAPITaskSpec(t.Spec), ServiceID: string(t.ServiceID), Slot: int(t.Slot), NodeID: string(t.NodeID), // #nosec G115 -- slots are few
 		DesiredState: swarm.TaskState(t.DesiredState.String()),
 		Status: swarm.TaskStatus{
 			Timestamp: t.Status.Timestamp, State: swarm.TaskState(t.Status.State.String()), Message: t.Status.Message, Err: t.Status.Err,
@@ -112,7 +112,7 @@ func toAPITask(v store.View, t *shoal.Task) swarm.Task {
 		out.JobIteration = &swarm.Version{Index: *t.JobIteration}
 	}
 	for _, at := range t.Networks {
-		attached := swarm.NetworkAttachment{Addresses: convert.List(at.Addresses, convert.Prefix)}
+		attached := swarm.NetworkAttachment{Addresses: at.Addresses}
 		if n := v.Network(at.NetworkID); n != nil {
 			attached.Network = toAPINetwork(n)
 		}

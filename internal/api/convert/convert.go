@@ -4,8 +4,6 @@
 package convert
 
 import (
-	"net/netip"
-
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/swarm"
 
@@ -76,17 +74,4 @@ func ToAPIUlimit(u shoal.Ulimit) *container.Ulimit {
 // FromAPIUlimit converts a limit of setrlimit(2), which must not be nil.
 func FromAPIUlimit(u *container.Ulimit) shoal.Ulimit {
 	return shoal.Ulimit{Name: u.Name, Soft: u.Soft, Hard: u.Hard}
-}
-
-// Prefix reads an address with its prefix length, such as "10.0.0.2/24". What is none becomes the zero Prefix, which JSON
-// shows as an empty text.
-func Prefix(text string) netip.Prefix {
-	p, _ := netip.ParsePrefix(text)
-	return p
-}
-
-// Addr reads an address. What is none becomes the zero Addr, which JSON shows as an empty text.
-func Addr(text string) netip.Addr {
-	a, _ := netip.ParseAddr(text)
-	return a
 }

@@ -24,5 +24,5 @@ func ToAPINetworkOptions(n *shoal.Network) map[string]string {
 
 // HasIPv6 is what the user asked for, and true of an ingress network that was given an IPv6 subnet unasked.
 func HasIPv6(n *shoal.Network) bool {
-	return n.Spec.EnableIPv6 || slices.ContainsFunc(n.IPAM, func(s shoal.Subnet) bool { return Prefix(s.Subnet).Addr().Is6() })
+	return n.Spec.EnableIPv6 || slices.ContainsFunc(n.IPAM, func(s shoal.Subnet) bool { return s.Subnet.Addr().Is6() })
 }

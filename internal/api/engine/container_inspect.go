@@ -137,7 +137,7 @@ func toAPINetworkSettings(info container.Info) *apicontainer.NetworkSettings {
 func toAPIEndpointSettings(info container.Info) map[string]*network.EndpointSettings {
 	out := map[string]*network.EndpointSettings{}
 	for _, e := range info.Sandbox.Endpoints {
-		set := &network.EndpointSettings{NetworkID: e.NetworkID, Aliases: e.Aliases, DNSNames: e.DNSNames, DriverOpts: e.DriverOpts}
+		set := &network.EndpointSettings{NetworkID: string(e.NetworkID), Aliases: e.Aliases, DNSNames: e.DNSNames, DriverOpts: e.DriverOpts}
 		if isUp(info) {
 			set.EndpointID, set.Gateway, set.IPv6Gateway = e.EndpointID, e.Gateway, e.Gateway6
 			if e.Addr.IsValid() {

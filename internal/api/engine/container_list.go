@@ -73,7 +73,7 @@ func (c *containers) matches(ctx context.Context, f server.Filters, info contain
 		}) &&
 		f.Any("network", func(v string) bool {
 			for _, e := range info.Sandbox.Endpoints {
-				if v == e.Network || strings.HasPrefix(e.NetworkID, v) {
+				if v == e.Network || strings.HasPrefix(string(e.NetworkID), v) {
 					return true
 				}
 			}

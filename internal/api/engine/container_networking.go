@@ -15,10 +15,7 @@ import (
 // fromAPINetworking reads the network part of a request.
 func fromAPINetworking(body apicontainer.CreateRequest) (shoal.SandboxSpec, error) {
 	h := body.HostConfig
-	s := shoal.SandboxSpec{Mode: string(h.NetworkMode), ExtraHosts: h.ExtraHosts, Links: h.Links, DNS: shoal.DNSConfig{Search: h.DNSSearch, Options: h.DNSOptions}}
-	for _, a := range h.DNS {
-		s.DNS.Nameservers = append(s.DNS.Nameservers, a.String())
-	}
+	s := shoal.SandboxSpec{Mode: string(h.NetworkMode), ExtraHosts: h.ExtraHosts, Links: h.Links, DNS: shoal.DNSConfig{Nameservers: h.DNS, Search: h.DNSSearch, Options: h.DNSOptions}}
 	endpoints := map[string]*network.EndpointSettings{}
 	if body.NetworkingConfig != nil {
 		endpoints = body.NetworkingConfig.EndpointsConfig

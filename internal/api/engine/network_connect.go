@@ -48,12 +48,12 @@ func (n *networks) connect(_ http.ResponseWriter, r *http.Request) error {
 	return n.containers.Rewire(info.ID, func(spec *shoal.SandboxSpec, sandbox *shoal.Sandbox) error {
 		nameDefaultNetwork(spec)
 		if slices.ContainsFunc(spec.Endpoints, func(e shoal.EndpointRequest) bool {
-			return e.Network == endpoint.Network || e.Network == endpoint.NetworkID
+			return e.Network == endpoint.Network || e.Network == string(endpoint.NetworkID)
 		}) {
 			return server.Errorf(http.StatusForbidden, "endpoint with name %s already exists in network %s", info.Name, endpoint.Network)
 		}
 		for _, e := range spec.Endpoints {
-			if !slices.ContainsFunc(sandbox.Endpoints, func(h shoal.EndpointInfo) bool { return h.Network == e.Network || h.NetworkID == e.Network }) {
+			if !slices.ContainsFunc(sandbox.Endpoints, func(h shoal.EndpointInfo) bool { return h.Network == e.Network || string(h.NetworkID) == e.Network }) {
 				sandbox.Endpoints = append(slices.Clone(sandbox.Endpoints), shoal.EndpointInfo{Network: e.Network, Aliases: e.Aliases})
 			}
 		}
@@ -95,18 +95,18 @@ func (n *networks) disconnect(_ http.ResponseWriter, r *http.Request) error {
 	info, err := n.containers.Inspect(req.Container)
 	if err != nil {
 		if req.Force && errdefs.IsNotFound(err) { // remove what is left of a container that is gone
-			return n.local.Disconnect(r.Context(), req.Container, net.ID, true)
+			return n.local.Disconnect(r.Context(), req.Container, string(net.ID), true)
 		}
 		return err
 	}
 	if isUp(info) {
-		if err := n.local.Disconnect(r.Context(), info.ID, net.ID, req.Force); err != nil {
+		if err := n.local.Disconnect(r.Context(), info.ID, string(net.ID), req.Force); err != nil {
 			return err
 		}
 	}
 	return n.containers.Rewire(info.ID, func(spec *shoal.SandboxSpec, sandbox *shoal.Sandbox) error {
 		nameDefaultNetwork(spec)
-		left := slices.DeleteFunc(slices.Clone(spec.Endpoints), func(e shoal.EndpointRequest) bool { return e.Network == net.Spec.Name || e.Network == net.ID })
+		left := slices.DeleteFunc(slices.Clone(spec.Endpoints), func(e shoal.EndpointRequest) bool { return e.Network == net.Spec.Name || e.Network == string(net.ID) })
 		if len(left) == len(spec.Endpoints) && !isUp(info) && !req.Force {
 			return server.Errorf(http.StatusForbidden, "container %s is not connected to network %s", info.ID, net.Spec.Name)
 		}

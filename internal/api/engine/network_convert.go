@@ -2,7 +2,6 @@ package engine
 
 import (
 	"net"
-	"net/netip"
 	"slices"
 	"strconv"
 
@@ -37,7 +36,7 @@ func networkType(n shoal.Network) string {
 }
 
 func toAPINetwork(n shoal.Network) apinetwork.Network {
-	out := apinetwork.Network{Name: n.Spec.Name, ID: n.ID, Created: n.CreatedAt, Scope: networkScope(n), Driver: toAPIDriverName(n),
+	out := apinetwork.Network{Name: n.Spec.Name, ID: string(n.ID), Created: n.CreatedAt, Scope: networkScope(n), Driver: toAPIDriverName(n),
 		EnableIPv4: n.Spec.EnableIPv4 == nil || *n.Spec.EnableIPv4, EnableIPv6: convert.HasIPv6(&n), Internal: n.Spec.Internal, Attachable: n.Spec.Attachable,
 		Ingress: n.Spec.Ingress, ConfigFrom: apinetwork.ConfigReference{Network: n.Spec.ConfigFrom}, ConfigOnly: n.Spec.ConfigOnly, Labels: n.Spec.Labels}
 	if n.Err == "" {
@@ -62,16 +61,7 @@ func toAPINetwork(n shoal.Network) apinetwork.Network {
 }
 
 func toAPIIPAMConfig(s shoal.Subnet) apinetwork.IPAMConfig {
-	out := apinetwork.IPAMConfig{Subnet: convert.Prefix(s.Subnet), IPRange: convert.Prefix(s.Range), Gateway: convert.Addr(s.Gateway)}
-	for name, text := range s.Aux {
-		if a, err := netip.ParseAddr(text); err == nil {
-			if out.AuxAddress == nil {
-				out.AuxAddress = map[string]netip.Addr{}
-			}
-			out.AuxAddress[name] = a
-		}
-	}
-	return out
+	return apinetwork.IPAMConfig{Subnet: s.Subnet, IPRange: s.Range, Gateway: s.Gateway, AuxAddress: s.Aux}
 }
 
 // toAPIHardwareAddr is nil for an endpoint that has none.
@@ -84,8 +74,8 @@ func toAPIHardwareAddr(text string) apinetwork.HardwareAddr {
 }
 
 // toAPIPeers shows the nodes that have an endpoint on a network, this one always.
-func toAPIPeers(table shoal.Table, id shoal.ID) []apinetwork.PeerInfo {
-	nodes := map[shoal.ID]bool{table.NodeID: true}
+func toAPIPeers(table shoal.Table, id shoal.NetworkID) []apinetwork.PeerInfo {
+	nodes := map[shoal.NodeID]bool{table.NodeID: true}
 	for _, e := range table.Endpoints {
 		if e.NetworkID == id {
 			nodes[e.NodeID] = true
@@ -94,7 +84,7 @@ func toAPIPeers(table shoal.Table, id shoal.ID) []apinetwork.PeerInfo {
 	var out []apinetwork.PeerInfo
 	for nodeID := range nodes {
 		if p, ok := table.Peers[nodeID]; ok && p.DataAddr.IsValid() {
-			out = append(out, apinetwork.PeerInfo{Name: nodeID[:min(12, len(nodeID))], IP: p.DataAddr})
+			out = append(out, apinetwork.PeerInfo{Name: string(nodeID[:min(12, len(nodeID))]), IP: p.DataAddr})
 		}
 	}
 	slices.SortFunc(out, func(a, b apinetwork.PeerInfo) int { return a.IP.Compare(b.IP) })
@@ -102,7 +92,7 @@ func toAPIPeers(table shoal.Table, id shoal.ID) []apinetwork.PeerInfo {
 }
 
 // toAPIServices shows the services on a network, by name, with their tasks.
-func toAPIServices(table shoal.Table, id shoal.ID) map[string]apinetwork.ServiceInfo {
+func toAPIServices(table shoal.Table, id shoal.NetworkID) map[string]apinetwork.ServiceInfo {
 	out := map[string]apinetwork.ServiceInfo{}
 	for _, e := range table.Endpoints {
 		s, ok := table.Services[e.ServiceID]
@@ -114,7 +104,7 @@ func toAPIServices(table shoal.Table, id shoal.ID) map[string]apinetwork.Service
 		for _, p := range s.Ports {
 			info.Ports = append(info.Ports, "Target: "+strconv.Itoa(int(p.Target))+", Publish: "+strconv.Itoa(int(p.Published)))
 		}
-		info.Tasks = append(info.Tasks, apinetwork.Task{Name: e.Name, EndpointID: e.TaskID, EndpointIP: e.Addr.Addr(),
+		info.Tasks = append(info.Tasks, apinetwork.Task{Name: e.Name, EndpointID: string(e.TaskID), EndpointIP: e.Addr.Addr(),
 			Info: map[string]string{"Host IP": table.Peers[e.NodeID].DataAddr.String()}})
 		out[s.Name] = info
 	}

@@ -60,8 +60,9 @@ func fromAPINetworkCreate(req networkCreateRequest) (shoal.NetworkSpec, error) {
 	spec.IPAMDriver, spec.IPAMOptions = req.IPAM.Driver, req.IPAM.Options
 	var wrong []string
 	for _, c := range req.IPAM.Config {
-		wrong = append(wrong, validateSubnet(c.Subnet, c.IPRange, c.Gateway, c.AuxiliaryAddresses)...)
-		spec.IPAM = append(spec.IPAM, shoal.Subnet{Subnet: c.Subnet, Range: c.IPRange, Gateway: c.Gateway, Aux: c.AuxiliaryAddresses})
+		subnet, problems := fromAPISubnet(c.Subnet, c.IPRange, c.Gateway, c.AuxiliaryAddresses)
+		wrong = append(wrong, problems...)
+		spec.IPAM = append(spec.IPAM, subnet)
 	}
 	if len(wrong) > 0 {
 		return spec, server.BadRequest("invalid network config:\n%s", strings.Join(wrong, "\n"))
@@ -69,51 +70,57 @@ func fromAPINetworkCreate(req networkCreateRequest) (shoal.NetworkSpec, error) {
 	return spec, nil
 }
 
-// validateSubnet returns what is wrong with a subnet, all of it, as Docker lists it.
-func validateSubnet(subnet, ipRange, gateway string, auxiliary map[string]string) []string {
+// fromAPISubnet reads a subnet and returns everything that is wrong with it, as Docker lists it. The subnet is complete only if
+// nothing is.
+func fromAPISubnet(subnet, ipRange, gateway string, auxiliary map[string]string) (s shoal.Subnet, wrong []string) {
 	if subnet == "" {
 		if ipRange != "" || gateway != "" || len(auxiliary) > 0 {
-			return []string{"invalid subnet: there is none for the range, gateway or auxiliary address that was given"}
+			return s, []string{"invalid subnet: there is none for the range, gateway or auxiliary address that was given"}
 		}
-		return nil
+		return s, nil
 	}
-	p, err := netip.ParsePrefix(subnet)
-	if err != nil {
-		return []string{"invalid subnet " + subnet + ": invalid CIDR block notation"}
+	var err error
+	if s.Subnet, err = netip.ParsePrefix(subnet); err != nil {
+		return s, []string{"invalid subnet " + subnet + ": invalid CIDR block notation"}
 	}
-	var wrong []string
-	if p != p.Masked() {
-		wrong = append(wrong, "invalid subnet "+subnet+": it should be "+p.Masked().String())
+	if s.Subnet != s.Subnet.Masked() {
+		wrong = append(wrong, "invalid subnet "+subnet+": it should be "+s.Subnet.Masked().String())
 	}
 	if ipRange != "" {
-		r, err := netip.ParsePrefix(ipRange)
+		s.Range, err = netip.ParsePrefix(ipRange)
 		switch {
 		case err != nil:
 			wrong = append(wrong, "invalid ip-range "+ipRange+": invalid CIDR block notation")
-		case r.Bits() < p.Bits():
+		case s.Range.Bits() < s.Subnet.Bits():
 			wrong = append(wrong, "invalid ip-range "+ipRange+": CIDR block is bigger than its parent subnet "+subnet)
-		case !p.Contains(r.Addr()):
+		case !s.Subnet.Contains(s.Range.Addr()):
 			wrong = append(wrong, "invalid ip-range "+ipRange+": parent subnet "+subnet+" doesn't contain ip-range")
-		case r != r.Masked():
-			wrong = append(wrong, "invalid ip-range "+ipRange+": it should be "+r.Masked().String())
+		case s.Range != s.Range.Masked():
+			wrong = append(wrong, "invalid ip-range "+ipRange+": it should be "+s.Range.Masked().String())
 		}
 	}
 	if gateway != "" {
-		gw, err := netip.ParseAddr(gateway)
+		s.Gateway, err = netip.ParseAddr(gateway)
 		switch {
 		case err != nil:
 			wrong = append(wrong, "invalid gateway "+gateway+": invalid address")
-		case !p.Contains(gw):
+		case !s.Subnet.Contains(s.Gateway):
 			wrong = append(wrong, "invalid gateway "+gateway+": parent subnet "+subnet+" doesn't contain this address")
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(auxiliary)) {
-		switch aux, err := netip.ParseAddr(auxiliary[name]); {
+		addr, err := netip.ParseAddr(auxiliary[name])
+		switch {
 		case err != nil:
 			wrong = append(wrong, "invalid auxiliary address "+name+": invalid address")
-		case !p.Contains(aux):
+		case !s.Subnet.Contains(addr):
 			wrong = append(wrong, "invalid auxiliary address "+name+": parent subnet "+subnet+" doesn't contain this address")
+		default:
+			if s.Aux == nil {
+				s.Aux = map[string]netip.Addr{}
+			}
+			s.Aux[name] = addr
 		}
 	}
-	return wrong
+	return s, wrong
 }

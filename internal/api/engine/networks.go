@@ -27,7 +27,7 @@ type LocalNetworks interface {
 	// Disconnect removes the endpoint of a container; with force, also what is left of one that is gone.
 	Disconnect(ctx context.Context, containerID, ref string, force bool) error
 	// ContainersOn is the endpoints of this node's containers on a network, by container.
-	ContainersOn(networkID string) map[string]network.Endpoint
+	ContainersOn(networkID shoal.NetworkID) map[string]network.Endpoint
 	// Table is what the node knows of the cluster's networks that it takes part in.
 	Table() shoal.Table
 }
@@ -75,9 +75,9 @@ func (n *networks) all() []shoal.Network {
 func (n *networks) find(ref string) (shoal.Network, error) {
 	all := n.all()
 	for _, matches := range []func(shoal.Network) bool{
-		func(net shoal.Network) bool { return net.ID == ref },
+		func(net shoal.Network) bool { return string(net.ID) == ref },
 		func(net shoal.Network) bool { return net.Spec.Name == ref },
-		func(net shoal.Network) bool { return strings.HasPrefix(net.ID, ref) },
+		func(net shoal.Network) bool { return strings.HasPrefix(string(net.ID), ref) },
 	} {
 		found := slices.DeleteFunc(slices.Clone(all), func(net shoal.Network) bool { return !matches(net) })
 		switch {
@@ -101,11 +101,11 @@ func (n *networks) list(w http.ResponseWriter, r *http.Request) error {
 	}
 	out := []apinetwork.Summary{}
 	for _, net := range n.all() {
-		if !f.Prefix("id", net.ID) || !f.Contains("name", net.Spec.Name) || !f.Equal("driver", toAPIDriverName(net)) || !f.Equal("scope", networkScope(net)) ||
+		if !f.Prefix("id", string(net.ID)) || !f.Contains("name", net.Spec.Name) || !f.Equal("driver", toAPIDriverName(net)) || !f.Equal("scope", networkScope(net)) ||
 			!f.LabelsNamed("label", net.Spec.Labels) || !f.Equal("type", networkType(net)) {
 			continue
 		}
-		if given && dangling != (networkType(net) == "custom" && len(n.local.ContainersOn(net.ID)) == 0) {
+		if given && dangling != (networkType(net) == "custom" && len(n.local.ContainersOn(shoal.NetworkID(string(net.ID)))) == 0) {
 			continue
 		}
 		out = append(out, apinetwork.Summary{Network: toAPINetwork(net)})
@@ -126,11 +126,11 @@ func (n *networks) inspect(w http.ResponseWriter, r *http.Request) error {
 	_, takesPart := table.Networks[net.ID]
 	if takesPart || networkScope(net) == shoal.ScopeLocal {
 		out.Containers = map[string]apinetwork.EndpointResource{}
-		for id, e := range n.local.ContainersOn(net.ID) {
+		for id, e := range n.local.ContainersOn(shoal.NetworkID(string(net.ID))) {
 			out.Containers[id] = apinetwork.EndpointResource{Name: e.Container, EndpointID: e.Info.EndpointID, MacAddress: toAPIHardwareAddr(e.Info.MAC), IPv4Address: e.Info.Addr}
 		}
 	}
-	out.Status = n.cluster.Status(net.ID)
+	out.Status = n.cluster.Status(string(net.ID))
 	if takesPart {
 		out.Labels = convert.NonNil(out.Labels)
 		out.Peers = toAPIPeers(table, net.ID)
@@ -159,7 +159,7 @@ func (n *networks) create(w http.ResponseWriter, r *http.Request) error {
 	} else {
 		var net shoal.Network
 		net, err = n.local.Create(r.Context(), spec)
-		id = net.ID
+		id = string(net.ID)
 	}
 	if err != nil {
 		return err
@@ -178,9 +178,9 @@ func (n *networks) remove(w http.ResponseWriter, r *http.Request) error {
 // delete removes a network from the node, or from the cluster.
 func (n *networks) delete(ctx context.Context, net shoal.Network) error {
 	if networkScope(net) == shoal.ScopeLocal {
-		return n.local.Remove(ctx, net.ID)
+		return n.local.Remove(ctx, string(net.ID))
 	}
-	return n.cluster.Remove(ctx, net.ID)
+	return n.cluster.Remove(ctx, string(net.ID))
 }
 
 func (n *networks) prune(w http.ResponseWriter, r *http.Request) error {

@@ -32,10 +32,10 @@ const sealedID = "sealedid"
 func (s *bench) seal() {
 	s.Helper()
 	s.table.TunnelSecret = make([]byte, 32)
-	s.table.Networks[sealedID] = shoal.Network{ID: sealedID, VNI: 4098, IPAM: []shoal.Subnet{{Subnet: "10.0.2.0/24"}},
+	s.table.Networks[sealedID] = shoal.Network{ID: sealedID, VNI: 4098, IPAM: []shoal.Subnet{{Subnet: netip.MustParsePrefix("10.0.2.0/24")}},
 		Spec: shoal.NetworkSpec{Name: "sealed", Driver: "overlay", Options: map[string]string{shoal.OptionEncrypted: ""}}}
 	for i, n := range s.nodes {
-		peer := s.table.Peers[fmt.Sprint("n", i)]
+		peer := s.table.Peers[shoal.NodeID(fmt.Sprint("n", i))]
 		peer.TunnelAddr, peer.TunnelKey = netip.AddrFrom4([4]byte{198, 18, 0, byte(1 + i)}), n.TunnelKey()
 		s.table.Peers[peer.NodeID] = peer
 	}
@@ -45,10 +45,10 @@ func (s *bench) seal() {
 func (s *bench) sealed(name string, node int, last byte) func(func() error) error {
 	s.Helper()
 	addr := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 2, last}), 24)
-	e := shoal.Endpoint{TaskID: name, NetworkID: sealedID, NodeID: fmt.Sprint("n", node), Name: name, Addr: addr, MAC: dataplane.MAC(addr.Addr()), State: shoal.EndpointReady}
+	e := shoal.Endpoint{TaskID: shoal.TaskID(name), NetworkID: sealedID, NodeID: shoal.NodeID(fmt.Sprint("n", node)), Name: name, Addr: addr, MAC: dataplane.MAC(addr.Addr()), State: shoal.EndpointReady}
 	s.table.Endpoints[e.Key()] = e
 	id := fmt.Sprintf("%02x%062x", 100+last, 0)
-	sandbox, err := s.nodes[node].Up(s.Context(), shoal.SandboxSpec{ContainerID: id, Name: name, Hostname: "h", Mode: "networks", TaskID: name,
+	sandbox, err := s.nodes[node].Up(s.Context(), shoal.SandboxSpec{ContainerID: id, Name: name, Hostname: "h", Mode: "networks", TaskID: shoal.TaskID(name),
 		Endpoints: []shoal.EndpointRequest{{Network: sealedID, Addr: addr.Addr()}}})
 	if err != nil {
 		s.Fatal(err)

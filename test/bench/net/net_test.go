@@ -35,8 +35,8 @@ func newBench(b *testing.B) *bench {
 	s := &bench{B: b, underlay: netnstest.NewUnderlay(b), client: netnstest.New(b)}
 	s.table = shoal.Table{DataPathPort: 4789, Peers: map[shoal.NodeID]shoal.Peer{}, Services: map[shoal.ServiceID]shoal.ServiceEntry{}, Endpoints: map[shoal.EndpointKey]shoal.Endpoint{},
 		Networks: map[shoal.NetworkID]shoal.Network{
-			ingressID: {ID: ingressID, VNI: 4096, Spec: shoal.NetworkSpec{Name: "ingress", Ingress: true, Driver: "overlay"}, IPAM: []shoal.Subnet{{Subnet: "10.0.0.0/24"}}},
-			overlayID: {ID: overlayID, VNI: 4097, Spec: shoal.NetworkSpec{Name: "net", Driver: "overlay"}, IPAM: []shoal.Subnet{{Subnet: "10.0.1.0/24"}}},
+			ingressID: {ID: ingressID, VNI: 4096, Spec: shoal.NetworkSpec{Name: "ingress", Ingress: true, Driver: "overlay"}, IPAM: []shoal.Subnet{{Subnet: netip.MustParsePrefix("10.0.0.0/24")}}},
+			overlayID: {ID: overlayID, VNI: 4097, Spec: shoal.NetworkSpec{Name: "net", Driver: "overlay"}, IPAM: []shoal.Subnet{{Subnet: netip.MustParsePrefix("10.0.1.0/24")}}},
 		}}
 	s.cgroup = netnstest.JoinCgroup(b)
 	for i := range 2 {
@@ -45,7 +45,7 @@ func newBench(b *testing.B) *bench {
 		s.underlay.Plug(b, ns, addr.String()+"/24")
 		s.spaces = append(s.spaces, ns)
 		id := fmt.Sprint("n", i)
-		s.table.Peers[id] = shoal.Peer{NodeID: id, DataAddr: addr, IngressAddr: netip.AddrFrom4([4]byte{10, 0, 0, byte(241 + i)}), ProbeAddr: netip.AddrPortFrom(addr, 7946)}
+		s.table.Peers[shoal.NodeID(id)] = shoal.Peer{NodeID: shoal.NodeID(id), DataAddr: addr, IngressAddr: netip.AddrFrom4([4]byte{10, 0, 0, byte(241 + i)}), ProbeAddr: netip.AddrPortFrom(addr, 7946)}
 		s.start(ns)
 	}
 	s.underlay.Plug(b, s.client, "10.77.0.99/24")
@@ -81,7 +81,7 @@ func (s *bench) push() {
 	s.table.Version++
 	for i, n := range s.nodes {
 		table := s.table
-		table.NodeID = fmt.Sprint("n", i)
+		table.NodeID = shoal.NodeID(fmt.Sprint("n", i))
 		if err := n.Apply(s.Context(), table); err != nil {
 			s.Fatal(err)
 		}
@@ -92,7 +92,7 @@ func (s *bench) push() {
 func (s *bench) task(service string, node int, last byte, published uint16) func(func() error) error {
 	s.Helper()
 	inNet, onMesh := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 1, last}), 24), netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, last}), 24)
-	s.table.Services[service] = shoal.ServiceEntry{ID: service, Name: service,
+	s.table.Services[shoal.ServiceID(service)] = shoal.ServiceEntry{ID: shoal.ServiceID(service), Name: service,
 		VIPs: map[shoal.NetworkID]netip.Prefix{overlayID: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 1, 100 + last}), 24)},
 		Ports: []shoal.MeshPort{
 			{Port: shoal.Port{Protocol: shoal.TCP, Target: 80, Published: published}},
@@ -100,12 +100,12 @@ func (s *bench) task(service string, node int, last byte, published uint16) func
 			{Port: shoal.Port{Protocol: shoal.UDP, Target: sinkPort, Published: published + sinkOffset}},
 		}}
 	for network, addr := range map[shoal.NetworkID]netip.Prefix{overlayID: inNet, ingressID: onMesh} {
-		e := shoal.Endpoint{TaskID: service, NetworkID: network, NodeID: fmt.Sprint("n", node), ServiceID: service, Name: service, Addr: addr,
+		e := shoal.Endpoint{TaskID: shoal.TaskID(service), NetworkID: network, NodeID: shoal.NodeID(fmt.Sprint("n", node)), ServiceID: shoal.ServiceID(service), Name: service, Addr: addr,
 			MAC: dataplane.MAC(addr.Addr()), State: shoal.EndpointReady}
 		s.table.Endpoints[e.Key()] = e
 	}
 	id := fmt.Sprintf("%02x%062x", last, 0) // namespaces are told apart by its beginning
-	sandbox, err := s.nodes[node].Up(s.Context(), shoal.SandboxSpec{ContainerID: id, Name: service, Hostname: "h", Mode: "networks", TaskID: service, ServiceID: service,
+	sandbox, err := s.nodes[node].Up(s.Context(), shoal.SandboxSpec{ContainerID: id, Name: service, Hostname: "h", Mode: "networks", TaskID: shoal.TaskID(service), ServiceID: shoal.ServiceID(service),
 		Endpoints: []shoal.EndpointRequest{{Network: overlayID, Addr: inNet.Addr()}}, IngressAddr: onMesh})
 	if err != nil {
 		s.Fatal(err)

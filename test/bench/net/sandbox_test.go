@@ -57,7 +57,7 @@ func BenchmarkSandbox(b *testing.B) {
 func sandboxID(i int) string { return fmt.Sprintf("%012x%052x", 0xabc000+i, 0) }
 
 func (s *bench) tryUp(i int) error {
-	_, err := s.nodes[0].Up(s.Context(), shoal.SandboxSpec{ContainerID: sandboxID(i), Name: fmt.Sprint("box", i), Hostname: "h", Mode: "networks", TaskID: fmt.Sprint("t", i),
+	_, err := s.nodes[0].Up(s.Context(), shoal.SandboxSpec{ContainerID: sandboxID(i), Name: fmt.Sprint("box", i), Hostname: "h", Mode: "networks", TaskID: shoal.TaskID(fmt.Sprint("t", i)),
 		Endpoints: []shoal.EndpointRequest{{Network: overlayID, Addr: netip.AddrFrom4([4]byte{10, 0, 1, byte(50 + i)})}}})
 	return err
 }

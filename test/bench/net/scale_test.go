@@ -24,7 +24,7 @@ func crowdEndpoint(service, task int, network shoal.NetworkID) shoal.Endpoint {
 	if network == ingressID {
 		addr = netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 101, addr.Addr().As4()[2], addr.Addr().As4()[3]}), 16)
 	}
-	return shoal.Endpoint{TaskID: fmt.Sprintf("c%d.%d", service, task), NetworkID: network, NodeID: "n1", ServiceID: fmt.Sprint("c", service), Name: fmt.Sprintf("c%d.%d", service, task),
+	return shoal.Endpoint{TaskID: shoal.TaskID(fmt.Sprintf("c%d.%d", service, task)), NetworkID: network, NodeID: "n1", ServiceID: shoal.ServiceID(fmt.Sprint("c", service)), Name: fmt.Sprintf("c%d.%d", service, task),
 		Addr: addr, MAC: dataplane.MAC(addr.Addr()), State: shoal.EndpointReady}
 }
 
@@ -32,13 +32,13 @@ func crowdEndpoint(service, task int, network shoal.NetworkID) shoal.Endpoint {
 func (s *bench) crowd(services, tasks int) {
 	for i := range services {
 		id := fmt.Sprint("c", i)
-		entry := shoal.ServiceEntry{ID: id, Name: id, VIPs: map[shoal.NetworkID]netip.Prefix{overlayID: crowdAddr(i, 3)}}
+		entry := shoal.ServiceEntry{ID: shoal.ServiceID(id), Name: id, VIPs: map[shoal.NetworkID]netip.Prefix{overlayID: crowdAddr(i, 3)}}
 		networks := []shoal.NetworkID{overlayID}
 		if i%10 == 0 {
 			entry.Ports = []shoal.MeshPort{{Port: shoal.Port{Protocol: shoal.TCP, Target: 80, Published: uint16(20_000 + i)}}}
 			networks = append(networks, ingressID)
 		}
-		s.table.Services[id] = entry
+		s.table.Services[shoal.ServiceID(id)] = entry
 		for task := range tasks {
 			for _, network := range networks {
 				e := crowdEndpoint(i, task, network)

@@ -24,7 +24,7 @@ func cluster(b *testing.B, nodes int) store.View {
 	var c store.Changes
 	for i := range nodes {
 		c.Put(&shoal.Node{
-			ID: fmt.Sprintf("node%06d", i), Status: shoal.NodeStatus{State: shoal.NodeReady},
+			ID: shoal.NodeID(fmt.Sprintf("node%06d", i)), Status: shoal.NodeStatus{State: shoal.NodeReady},
 			Spec: shoal.NodeSpec{Labels: map[string]string{"zone": fmt.Sprint("z", i%7), "disk": []string{"ssd", "hdd"}[i%2]}},
 			Description: shoal.NodeDescription{
 				Hostname: fmt.Sprint("h", i), Platform: shoal.Platform{OS: "linux", Architecture: "x86_64"},
@@ -44,7 +44,7 @@ func pending(round int, services bool, spec shoal.TaskSpec) store.Changes {
 			service, slot = fmt.Sprint("s", round, ".", i), 1
 		}
 		c.Put(&shoal.Task{
-			ID: fmt.Sprintf("r%dt%06d", round, i), ServiceID: service, Slot: slot, Spec: spec,
+			ID: shoal.TaskID(fmt.Sprintf("r%dt%06d", round, i)), ServiceID: shoal.ServiceID(service), Slot: slot, Spec: spec,
 			DesiredState: shoal.TaskRunning, Status: shoal.TaskStatus{State: shoal.TaskPending},
 		})
 	}
