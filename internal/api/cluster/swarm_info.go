@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"github.com/moby/moby/api/types/swarm"
+
 	"github.com/shoal-dev/shoal/internal/api/convert"
 	"github.com/shoal-dev/shoal/internal/membership"
 	"github.com/shoal-dev/shoal/internal/shoal"

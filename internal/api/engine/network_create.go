@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	apinetwork "github.com/moby/moby/api/types/network"
+
 	"github.com/shoal-dev/shoal/internal/api/server"
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
@@ -23,11 +24,40 @@ type networkCreateRequest struct {
 	IPAM                                      *struct {
 		Driver  string
 		Options map[string]string
-		Config  []struct {
-			Subnet, IPRange, Gateway string
-			AuxiliaryAddresses       map[string]string
-		}
+		Config  []subnetRequest
 	}
+}
+
+// subnetRequest is a subnet that a request asks for. All fields may be empty.
+type subnetRequest struct {
+	Subnet, IPRange, Gateway string
+	AuxiliaryAddresses       map[string]string
+}
+
+func (n *networks) create(w http.ResponseWriter, r *http.Request) error {
+	var req networkCreateRequest
+	if err := server.ReadJSON(r, &req); err != nil {
+		return err
+	}
+	if strings.TrimSpace(req.Name) == "" {
+		return server.BadRequest("invalid name: name is empty")
+	}
+	spec, err := fromAPINetworkCreate(req)
+	if err != nil {
+		return err
+	}
+	var id string
+	if !spec.ConfigOnly && (spec.Driver == shoal.DriverOverlay || spec.Scope == shoal.ScopeSwarm || spec.Ingress) {
+		id, err = n.cluster.Create(r.Context(), spec, n.local.List())
+	} else {
+		var net shoal.Network
+		net, err = n.local.Create(r.Context(), spec)
+		id = net.ID
+	}
+	if err != nil {
+		return err
+	}
+	return server.WriteJSON(w, http.StatusCreated, apinetwork.CreateResponse{ID: id})
 }
 
 func fromAPINetworkCreate(req networkCreateRequest) (shoal.NetworkSpec, error) {
@@ -39,81 +69,104 @@ func fromAPINetworkCreate(req networkCreateRequest) (shoal.NetworkSpec, error) {
 	if req.ConfigFrom != nil {
 		spec.ConfigFrom = req.ConfigFrom.Network
 	}
-	switch {
-	case spec.Scope != "" && spec.Scope != shoal.ScopeLocal && spec.Scope != shoal.ScopeSwarm:
-		return spec, server.BadRequest("invalid network scope: %q", spec.Scope)
-	case spec.ConfigOnly: // the networks made from it have the driver
-	case spec.Driver == shoal.DriverOverlay && spec.Scope == shoal.ScopeLocal:
-		return spec, server.BadRequest("an overlay network cannot have local scope")
-	case spec.Driver == shoal.DriverOverlay:
+	if err := validateScope(spec); err != nil {
+		return spec, err
+	}
+	if spec.Driver == shoal.DriverOverlay && !spec.ConfigOnly {
 		spec.Scope = shoal.ScopeSwarm
-	case spec.Driver != shoal.DriverBridge && spec.Driver != shoal.DriverMacvlan:
-		return spec, server.Errorf(http.StatusNotFound, "plugin %q not found", spec.Driver)
-	case spec.Scope == shoal.ScopeSwarm:
-		return spec, server.BadRequest("cannot create a swarm scoped network with the %s driver", spec.Driver)
-	case spec.Ingress:
-		return spec, server.Errorf(http.StatusForbidden, "only swarm scoped networks can be ingress")
 	}
 	if req.IPAM == nil {
 		return spec, nil
 	}
 	spec.IPAMDriver, spec.IPAMOptions = req.IPAM.Driver, req.IPAM.Options
-	var wrong []string
+	var problems []string
 	for _, c := range req.IPAM.Config {
-		wrong = append(wrong, validateSubnet(c.Subnet, c.IPRange, c.Gateway, c.AuxiliaryAddresses)...)
+		problems = append(problems, validateSubnet(c)...)
 		spec.IPAM = append(spec.IPAM, shoal.Subnet{Subnet: c.Subnet, Range: c.IPRange, Gateway: c.Gateway, Aux: c.AuxiliaryAddresses})
 	}
-	if len(wrong) > 0 {
-		return spec, server.BadRequest("invalid network config:\n%s", strings.Join(wrong, "\n"))
+	if len(problems) > 0 {
+		return spec, server.BadRequest("invalid network config:\n%s", strings.Join(problems, "\n"))
 	}
 	return spec, nil
 }
 
-// validateSubnet returns what is wrong with a subnet, all of it, as Docker lists it.
-func validateSubnet(subnet, ipRange, gateway string, auxiliary map[string]string) []string {
-	if subnet == "" {
-		if ipRange != "" || gateway != "" || len(auxiliary) > 0 {
+// validateScope refuses drivers that there are none of, and scopes in which a driver has no networks.
+func validateScope(spec shoal.NetworkSpec) error {
+	switch {
+	case spec.Scope != "" && spec.Scope != shoal.ScopeLocal && spec.Scope != shoal.ScopeSwarm:
+		return server.BadRequest("invalid network scope: %q", spec.Scope)
+	case spec.ConfigOnly: // the networks that are made from it have the driver
+	case spec.Driver == shoal.DriverOverlay && spec.Scope == shoal.ScopeLocal:
+		return server.BadRequest("an overlay network cannot have local scope")
+	case spec.Driver == shoal.DriverOverlay:
+	case spec.Driver != shoal.DriverBridge && spec.Driver != shoal.DriverMacvlan:
+		return server.Errorf(http.StatusNotFound, "plugin %q not found", spec.Driver)
+	case spec.Scope == shoal.ScopeSwarm:
+		return server.BadRequest("cannot create a swarm scoped network with the %s driver", spec.Driver)
+	case spec.Ingress:
+		return server.Errorf(http.StatusForbidden, "only swarm scoped networks can be ingress")
+	}
+	return nil
+}
+
+// validateSubnet returns all that is wrong with a subnet, as Docker lists it.
+func validateSubnet(c subnetRequest) []string {
+	if c.Subnet == "" {
+		if c.IPRange != "" || c.Gateway != "" || len(c.AuxiliaryAddresses) > 0 {
 			return []string{"invalid subnet: there is none for the range, gateway or auxiliary address that was given"}
 		}
 		return nil
 	}
-	p, err := netip.ParsePrefix(subnet)
+	subnet, err := netip.ParsePrefix(c.Subnet)
 	if err != nil {
-		return []string{"invalid subnet " + subnet + ": invalid CIDR block notation"}
+		return []string{"invalid subnet " + c.Subnet + ": invalid CIDR block notation"}
 	}
-	var wrong []string
-	if p != p.Masked() {
-		wrong = append(wrong, "invalid subnet "+subnet+": it should be "+p.Masked().String())
+	var problems []string
+	if subnet != subnet.Masked() {
+		problems = append(problems, "invalid subnet "+c.Subnet+": it should be "+subnet.Masked().String())
 	}
-	if ipRange != "" {
-		r, err := netip.ParsePrefix(ipRange)
-		switch {
-		case err != nil:
-			wrong = append(wrong, "invalid ip-range "+ipRange+": invalid CIDR block notation")
-		case r.Bits() < p.Bits():
-			wrong = append(wrong, "invalid ip-range "+ipRange+": CIDR block is bigger than its parent subnet "+subnet)
-		case !p.Contains(r.Addr()):
-			wrong = append(wrong, "invalid ip-range "+ipRange+": parent subnet "+subnet+" doesn't contain ip-range")
-		case r != r.Masked():
-			wrong = append(wrong, "invalid ip-range "+ipRange+": it should be "+r.Masked().String())
+	if c.IPRange != "" {
+		if problem := rangeProblem(subnet, c.Subnet, c.IPRange); problem != "" {
+			problems = append(problems, "invalid ip-range "+c.IPRange+": "+problem)
 		}
 	}
-	if gateway != "" {
-		gw, err := netip.ParseAddr(gateway)
-		switch {
-		case err != nil:
-			wrong = append(wrong, "invalid gateway "+gateway+": invalid address")
-		case !p.Contains(gw):
-			wrong = append(wrong, "invalid gateway "+gateway+": parent subnet "+subnet+" doesn't contain this address")
+	if c.Gateway != "" {
+		if problem := addressProblem(subnet, c.Subnet, c.Gateway); problem != "" {
+			problems = append(problems, "invalid gateway "+c.Gateway+": "+problem)
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(auxiliary)) {
-		switch aux, err := netip.ParseAddr(auxiliary[name]); {
-		case err != nil:
-			wrong = append(wrong, "invalid auxiliary address "+name+": invalid address")
-		case !p.Contains(aux):
-			wrong = append(wrong, "invalid auxiliary address "+name+": parent subnet "+subnet+" doesn't contain this address")
+	for _, name := range slices.Sorted(maps.Keys(c.AuxiliaryAddresses)) {
+		if problem := addressProblem(subnet, c.Subnet, c.AuxiliaryAddresses[name]); problem != "" {
+			problems = append(problems, "invalid auxiliary address "+name+": "+problem)
 		}
 	}
-	return wrong
+	return problems
+}
+
+// rangeProblem is what is wrong with the range of a subnet, which is shown as the user wrote it; empty if nothing is.
+func rangeProblem(subnet netip.Prefix, shown, text string) string {
+	r, err := netip.ParsePrefix(text)
+	switch {
+	case err != nil:
+		return "invalid CIDR block notation"
+	case r.Bits() < subnet.Bits():
+		return "CIDR block is bigger than its parent subnet " + shown
+	case !subnet.Contains(r.Addr()):
+		return "parent subnet " + shown + " doesn't contain ip-range"
+	case r != r.Masked():
+		return "it should be " + r.Masked().String()
+	}
+	return ""
+}
+
+// addressProblem is what is wrong with an address of a subnet, which is shown as the user wrote it; empty if nothing is.
+func addressProblem(subnet netip.Prefix, shown, text string) string {
+	addr, err := netip.ParseAddr(text)
+	switch {
+	case err != nil:
+		return "invalid address"
+	case !subnet.Contains(addr):
+		return "parent subnet " + shown + " doesn't contain this address"
+	}
+	return ""
 }
