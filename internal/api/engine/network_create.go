@@ -90,7 +90,7 @@ func fromAPINetworkCreate(req networkCreateRequest) (shoal.NetworkSpec, error) {
 	return spec, nil
 }
 
-// validateScope refuses drivers that there are none of, and scopes in which a driver has no networks.
+// validateScope refuses unknown drivers, and a scope that networks of the driver cannot have.
 func validateScope(spec shoal.NetworkSpec) error {
 	switch {
 	case spec.Scope != "" && spec.Scope != shoal.ScopeLocal && spec.Scope != shoal.ScopeSwarm:
