@@ -161,8 +161,8 @@ func (d *Daemon) taskLogs(ctx context.Context, query shoal.LogQuery, each func(s
 	return leader.ReadLogs(ctx, query, each)
 }
 
-// reach connects to the API of a node, through the leader.
-func (d *Daemon) reach(ctx context.Context, node shoal.ID) (api.Tunnel, error) {
+// dialNode connects to the API of a node, through the leader.
+func (d *Daemon) dialNode(ctx context.Context, node shoal.ID) (api.Tunnel, error) {
 	m, leads, err := d.leading()
 	if err != nil {
 		return nil, err
