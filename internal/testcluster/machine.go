@@ -223,3 +223,6 @@ func (m *Machine) Containers() []Container {
 
 // Balances tells whether the machine sends new connections to a task.
 func (m *Machine) Balances(task shoal.ID) bool { return m.kernel.balances(task) }
+
+// Up tells whether the machine's daemon runs.
+func (m *Machine) Up() bool { return m.running() != nil }
