@@ -203,13 +203,6 @@ func (m *Machine) Info() membership.Info {
 	return membership.Info{}
 }
 
-// SecretsSent tells whether any secret has reached the machine's agent.
-func (m *Machine) SecretsSent() bool {
-	m.containers.mu.Lock()
-	defer m.containers.mu.Unlock()
-	return m.containers.secretsSent
-}
-
 // Containers is the containers on the machine.
 func (m *Machine) Containers() []Container {
 	m.containers.mu.Lock()
