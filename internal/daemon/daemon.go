@@ -105,7 +105,7 @@ func (d *Daemon) construct(ctx context.Context) error {
 		CgroupParent: cgroup,
 	})
 	d.members = membership.New(membership.Config{
-		Log: d.log, Dir: filepath.Join(d.cfg.DataRoot, "swarm"), Hostname: hostname, Host: &swarmHost{d},
+		Log: d.log, Dir: filepath.Join(d.cfg.DataRoot, "swarm"), Hostname: hostname, Host: d.newSwarmHost(),
 	})
 	return nil
 }

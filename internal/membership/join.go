@@ -80,7 +80,7 @@ func (m *Membership) setPending(pending bool) {
 func (m *Membership) joinAt(ctx context.Context, remote string, token ca.Token, req JoinRequest, state State) error {
 	exchange, cancel := context.WithTimeout(ctx, joinLimit)
 	defer cancel()
-	root, err := fetchRoot(exchange, remote, token)
+	root, err := m.fetchRoot(exchange, remote, token)
 	if err != nil {
 		return err
 	}
@@ -89,7 +89,7 @@ func (m *Membership) joinAt(ctx context.Context, remote string, token ca.Token, 
 		return err
 	}
 	var reply *rpc.CertificateReply
-	err = dial(remote, ca.JoinTLS(root), func(c *rpc.Client) error {
+	err = m.dial(remote, ca.JoinTLS(root), func(c *rpc.Client) error {
 		reply, err = c.Join(exchange, &rpc.JoinRequest{
 			Token: req.Token, CSR: csr, Availability: req.Availability, Hostname: m.cfg.Hostname,
 			AdvertiseAddr: state.AdvertiseAddr, DataAddr: state.DataPathAddr,
@@ -132,9 +132,9 @@ func (m *Membership) enter(ctx context.Context, role shoal.NodeRole) error {
 }
 
 // fetchRoot asks a manager for the root certificate and checks that it is the token's.
-func fetchRoot(ctx context.Context, remote string, token ca.Token) (*ca.Root, error) {
+func (m *Membership) fetchRoot(ctx context.Context, remote string, token ca.Token) (*ca.Root, error) {
 	var root *ca.Root
-	return root, dial(remote, ca.JoinTLS(nil), func(c *rpc.Client) error {
+	return root, m.dial(remote, ca.JoinTLS(nil), func(c *rpc.Client) error {
 		reply, err := c.RootCA(ctx)
 		if err != nil {
 			return err

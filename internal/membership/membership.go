@@ -22,13 +22,15 @@ import (
 	"github.com/shoal-dev/shoal/internal/store"
 )
 
-// Config is what a Membership works with; every field is required.
+// Config is what a Membership works with; every field is required unless it says otherwise.
 type Config struct {
 	Log *slog.Logger
 	// Dir is the swarm folder.
 	Dir      string
 	Hostname string
 	Host     Host
+	// Dialer connects to managers; its zero value does over TCP.
+	Dialer rpc.Dialer
 }
 
 // Host runs the parts of a node that belong to a cluster. They run until they are stopped, not until a context ends.
@@ -98,7 +100,7 @@ func (s State) PeerURL() (string, error) { return nextPort(s.AdvertiseAddr, s.Po
 type Membership struct {
 	cfg Config
 
-	op sync.Mutex // held during init, join, leave and changes of role
+	op operation // held during init, join, leave and changes of role
 
 	mu       sync.Mutex // guards all below
 	identity *ca.Identity
@@ -115,7 +117,14 @@ type Membership struct {
 }
 
 // New makes a node's membership; Start resumes what the folder says.
-func New(cfg Config) *Membership { return &Membership{cfg: cfg} }
+func New(cfg Config) *Membership { return &Membership{cfg: cfg, op: make(operation, 1)} }
+
+// operation is a lock for what takes long. It is a channel and no sync.Mutex because it is held while other nodes are waited for:
+// testing/synctest lets time pass while goroutines wait for a channel, but not while one waits for a mutex.
+type operation chan struct{}
+
+func (o operation) Lock()   { o <- struct{}{} }
+func (o operation) Unlock() { <-o }
 
 // Docker's words for calls that do not fit the node's place.
 var (
@@ -399,7 +408,7 @@ func (m *Membership) startAgent() error {
 	m.mu.Unlock()
 	agent, err := m.cfg.Host.StartAgent(AgentConfig{
 		Identity: identity, State: state, Dir: m.cfg.Dir, Welcomed: m.welcomed,
-		Dial: func(addr string) (*rpc.Client, error) { return rpc.Dial(addr, identity.ClientTLS()) },
+		Dial: func(addr string) (*rpc.Client, error) { return m.cfg.Dialer.Dial(addr, identity.ClientTLS()) },
 	})
 	if err != nil {
 		return fmt.Errorf("start agent: %w", err)
@@ -411,8 +420,8 @@ func (m *Membership) startAgent() error {
 }
 
 // dial opens a connection for the time of one exchange.
-func dial(addr string, config *tls.Config, use func(*rpc.Client) error) error {
-	client, err := rpc.Dial(addr, config)
+func (m *Membership) dial(addr string, config *tls.Config, use func(*rpc.Client) error) error {
+	client, err := m.cfg.Dialer.Dial(addr, config)
 	if err != nil {
 		return err
 	}

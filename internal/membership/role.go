@@ -215,7 +215,7 @@ func (m *Membership) askManagers(ctx context.Context, ask func(context.Context, 
 			continue
 		}
 		exchange, cancel := context.WithTimeout(ctx, joinLimit)
-		err = dial(remote, identity.ClientTLS(), func(c *rpc.Client) error { return ask(exchange, c) })
+		err = m.dial(remote, identity.ClientTLS(), func(c *rpc.Client) error { return ask(exchange, c) })
 		cancel()
 		if err == nil {
 			return nil

@@ -21,9 +21,18 @@ import (
 // Client speaks the node protocol to one manager.
 type Client struct{ conn *grpc.ClientConn }
 
+// Dialer prepares connections to managers. Its zero value connects over TCP.
+type Dialer struct {
+	// Connect, optional, makes the connection to "host:port" that TLS and the node protocol then run over.
+	Connect func(ctx context.Context, addr string) (net.Conn, error)
+}
+
 // Dial prepares a connection to a manager at "host:port"; it is made at the first call.
-func Dial(addr string, config *tls.Config) (*Client, error) {
-	conn, err := grpc.NewClient("passthrough:///"+addr,
+func Dial(addr string, config *tls.Config) (*Client, error) { return Dialer{}.Dial(addr, config) }
+
+// Dial prepares a connection to a manager at "host:port"; it is made at the first call.
+func (d Dialer) Dial(addr string, config *tls.Config) (*Client, error) {
+	options := []grpc.DialOption{
 		grpc.WithTransportCredentials(credentials.NewTLS(config)),
 		grpc.WithDefaultCallOptions(grpc.ForceCodec(jsonCodec{}), grpc.MaxCallRecvMsgSize(maxMessage)),
 		grpc.WithNoProxy(),
@@ -32,7 +41,11 @@ func Dial(addr string, config *tls.Config) (*Client, error) {
 			MinConnectTimeout: 5 * time.Second,
 		}),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}),
-	)
+	}
+	if d.Connect != nil {
+		options = append(options, grpc.WithContextDialer(d.Connect))
+	}
+	conn, err := grpc.NewClient("passthrough:///"+addr, options...)
 	if err != nil {
 		return nil, fmt.Errorf("dial manager %s: %w", addr, err)
 	}

@@ -1,0 +1,109 @@
+// Package swarm assembles a node's part in its cluster: the manager (a member of the replicated store, the controllers, the
+// dispatcher and the node protocol) and the agent. It reads and writes nothing itself; what the node really is (etcd, the network,
+// containers and the kernel, or stand-ins for them) comes as functions, so that the daemon and testcluster run the same assembly.
+package swarm
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"sync"
+
+	"github.com/shoal-dev/shoal/internal/agent"
+	"github.com/shoal-dev/shoal/internal/ca"
+	"github.com/shoal-dev/shoal/internal/membership"
+	"github.com/shoal-dev/shoal/internal/shoal"
+	"github.com/shoal-dev/shoal/internal/store"
+)
+
+// Config is what a node's part in a cluster works on. Every field is required unless it says otherwise.
+type Config struct {
+	Log *slog.Logger
+
+	// StartMember starts the node's member of the replicated store and returns when it takes part, or ctx ends.
+	StartMember func(ctx context.Context, cfg membership.ManagerConfig) (Member, error)
+	// Listen opens the address ("IP:port") at which the node protocol is served.
+	Listen func(addr string) (net.Listener, error)
+	// Follow, optional, runs beside the manager until ctx ends.
+	Follow func(ctx context.Context, s *store.Store) error
+
+	// Runtime runs the tasks' containers. Node is empty when they are only to be found and removed.
+	Runtime func(node shoal.ID) agent.Runtime
+	// Describe tells of the machine; what the identity says is added to it.
+	Describe func() shoal.NodeDescription
+	// ProbePort is the UDP port of liveness probes.
+	ProbePort uint16
+	// ApplyTable and DialAPI are those of agent.Config.
+	ApplyTable func(context.Context, *shoal.TableDelta) error
+	DialAPI    func(context.Context) (net.Conn, error)
+	// ClearNetworks removes the cluster's networks from the node.
+	ClearNetworks func(context.Context) error
+}
+
+// Host runs the parts of the node that belong to a cluster; it implements membership.Host.
+type Host struct{ cfg Config }
+
+// New makes a Host.
+func New(cfg Config) *Host { return &Host{cfg} }
+
+// runningAgent is an agent and the means to stop it.
+type runningAgent struct {
+	*agent.Agent
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+}
+
+// Stop implements membership.Agent: the session ends, the tasks go on.
+func (a *runningAgent) Stop() {
+	a.cancel()
+	a.done.Wait()
+}
+
+// StartAgent implements membership.Host.
+func (h *Host) StartAgent(cfg membership.AgentConfig) (membership.Agent, error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	a := &runningAgent{cancel: cancel, Agent: agent.New(agent.Config{
+		Log: h.cfg.Log, Dial: cfg.Dial, Managers: cfg.State.Managers, Welcomed: cfg.Welcomed,
+		Describe: func() shoal.NodeDescription { return h.describe(cfg.Identity) },
+		DataAddr: dataAddr(cfg.State), ProbePort: h.cfg.ProbePort, ApplyTable: h.cfg.ApplyTable, DialAPI: h.cfg.DialAPI,
+		Runtime: h.cfg.Runtime(cfg.Identity.NodeID()),
+	})}
+	a.done.Go(func() {
+		if err := a.Run(ctx); err != nil && !errors.Is(err, context.Canceled) {
+			h.cfg.Log.Error("agent has stopped", "err", err)
+		}
+	})
+	return a, nil
+}
+
+func (h *Host) describe(identity *ca.Identity) shoal.NodeDescription {
+	description := h.cfg.Describe()
+	description.TLS = identity.Info()
+	return description
+}
+
+// dataAddr is where the node's tunnels end: what the user said, else the address that it advertises.
+func dataAddr(state membership.State) string {
+	if state.DataPathAddr != "" {
+		return state.DataPathAddr
+	}
+	return state.AdvertiseAddr
+}
+
+// Forget implements membership.Host.
+func (h *Host) Forget(ctx context.Context) error {
+	runtime := h.cfg.Runtime("")
+	found, err := runtime.Tasks(ctx)
+	if err != nil {
+		return err
+	}
+	errs := make([]error, len(found)+1)
+	var removing sync.WaitGroup
+	for i, f := range found {
+		removing.Go(func() { errs[i] = runtime.Remove(ctx, f.ContainerID) })
+	}
+	removing.Wait()
+	errs[len(found)] = h.cfg.ClearNetworks(ctx)
+	return errors.Join(errs...)
+}

@@ -1,0 +1,208 @@
+package swarm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+
+	"github.com/shoal-dev/shoal/internal/allocator"
+	"github.com/shoal-dev/shoal/internal/ca"
+	"github.com/shoal-dev/shoal/internal/dispatcher"
+	"github.com/shoal-dev/shoal/internal/membership"
+	"github.com/shoal-dev/shoal/internal/orchestrator"
+	"github.com/shoal-dev/shoal/internal/reconcile"
+	"github.com/shoal-dev/shoal/internal/rpc"
+	"github.com/shoal-dev/shoal/internal/scheduler"
+	"github.com/shoal-dev/shoal/internal/shoal"
+	"github.com/shoal-dev/shoal/internal/store"
+)
+
+// Manager is the running manager part of a node: a member of the store, the controllers, the dispatcher and the node protocol.
+type Manager struct {
+	log        *slog.Logger
+	node       shoal.ID
+	member     Member
+	store      *store.Store
+	dispatcher *dispatcher.Dispatcher
+	key        []byte
+	server     *grpc.Server
+	cancel     context.CancelFunc
+	done       chan struct{}
+	stopping   sync.Once
+}
+
+// StartManager implements membership.Host: it opens the store and serves the node protocol until Stop.
+func (h *Host) StartManager(ctx context.Context, cfg membership.ManagerConfig) (membership.Manager, error) {
+	m, err := h.startManager(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// startLimit bounds the wait for a store member to take part in the cluster.
+const startLimit = time.Minute
+
+func (h *Host) startManager(ctx context.Context, cfg membership.ManagerConfig) (*Manager, error) {
+	starting, cancel := context.WithTimeout(ctx, startLimit)
+	member, err := h.cfg.StartMember(starting, cfg)
+	cancel()
+	if err != nil {
+		return nil, err
+	}
+	opened, err := store.Open(ctx, store.Config{Backend: member, Key: cfg.SealingKey, Log: h.cfg.Log})
+	if err != nil {
+		member.Close()
+		return nil, err
+	}
+	listener, err := h.cfg.Listen(cfg.State.ListenAddr)
+	if err != nil {
+		member.Close()
+		return nil, fmt.Errorf("serve the node protocol: %w", err)
+	}
+	m := &Manager{log: h.cfg.Log, node: cfg.Identity.NodeID(), member: member, store: opened, key: cfg.SealingKey, done: make(chan struct{})}
+	m.run(cfg.Identity, listener, h.cfg.Follow)
+	if cfg.Join != nil {
+		if err := m.awaitVote(ctx); err != nil {
+			m.Stop()
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+// protocol answers the node protocol: admission for nodes that come and go, the dispatcher for those that are there.
+type protocol struct {
+	*membership.Admission
+	*dispatcher.Dispatcher
+}
+
+// run starts everything that belongs to the manager. follow is optional.
+func (m *Manager) run(identity *ca.Identity, listener net.Listener, follow func(context.Context, *store.Store) error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	m.cancel = cancel
+	verdicts := membership.NewVerdicts(m.log, m.store, m.member, dispatcher.Silence)
+	m.dispatcher = dispatcher.New(dispatcher.Config{
+		Log: m.log, Store: m.store, Verdicts: verdicts, Leadership: m.member, Managers: membership.Managers,
+		Trust: membership.Trust,
+	})
+	roster := &membership.Roster{
+		Log: m.log, Node: m.node, Store: m.store, Members: members{m}, Leadership: m.member, Resign: m.member.Resign,
+	}
+	m.server = rpc.NewServer(identity, protocol{
+		&membership.Admission{Log: m.log, Store: m.store, Members: members{m}}, m.dispatcher,
+	})
+	loop := reconcile.New(reconcile.Config{
+		Store: m.store, Leadership: m.member, Log: m.log,
+		Controllers: []reconcile.Controller{
+			orchestrator.New(orchestrator.Config{}), allocator.New(allocator.Config{}), scheduler.New(scheduler.Config{}),
+		},
+	})
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return m.store.Run(ctx) })
+	group.Go(func() error { return m.member.Run(ctx) })
+	group.Go(func() error { return m.dispatcher.Run(ctx) })
+	group.Go(func() error { return verdicts.Run(ctx) })
+	group.Go(func() error { return roster.Run(ctx) })
+	group.Go(func() error { return loop.Run(ctx) })
+	group.Go(func() error { return m.recordMember(ctx) })
+	if follow != nil {
+		group.Go(func() error { return follow(ctx, m.store) })
+	}
+	group.Go(func() error { return m.server.Serve(listener) })
+	group.Go(func() error {
+		<-ctx.Done()
+		m.server.Stop()
+		return ctx.Err()
+	})
+	go func() {
+		defer close(m.done)
+		err := group.Wait()
+		select {
+		case <-m.member.Done():
+			m.log.Info("manager has stopped: the others have taken it out")
+		default:
+			if err != nil && !errors.Is(err, context.Canceled) {
+				m.log.Error("manager has stopped", "err", err)
+			}
+		}
+	}()
+}
+
+// awaitVote waits until a new manager knows the cluster and has its vote.
+func (m *Manager) awaitVote(ctx context.Context) error {
+	const limit, look = 30 * time.Second, 20 * time.Millisecond
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	ticker := time.NewTicker(look)
+	defer ticker.Stop()
+	for {
+		if node := m.store.View().Node(m.node); node != nil && node.Manager != nil && !m.member.Learner() {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait to become a full member of the store: %w", ctx.Err())
+		case <-m.member.Done():
+			return errors.New("wait to become a full member of the store: it has stopped")
+		case <-ticker.C:
+		}
+	}
+}
+
+// recordMember writes which store member this node is, as soon as the node is a manager in the store.
+func (m *Manager) recordMember(ctx context.Context) error {
+	view, sub := m.store.Subscribe()
+	defer sub.Close()
+	for {
+		if n := view.Node(m.node); n != nil && n.Manager != nil {
+			break
+		}
+		if _, err := sub.Next(ctx); err != nil {
+			return err
+		}
+		view = m.store.View()
+	}
+	return m.store.Update(ctx, func(view store.View) (store.Changes, error) {
+		var changes store.Changes
+		if node := view.Node(m.node); node != nil && node.Manager != nil && node.Manager.MemberID != m.member.ID() {
+			n, status := *node, *node.Manager
+			status.MemberID = m.member.ID()
+			n.Manager = &status
+			changes.Put(&n)
+		}
+		return changes, nil
+	})
+}
+
+// Leads tells whether this manager leads the cluster as far as it knows.
+func (m *Manager) Leads() bool {
+	_, leads, _ := m.member.Leader()
+	return leads
+}
+
+// Store is the cluster's state.
+func (m *Manager) Store() *store.Store { return m.store }
+
+// Stop ends the manager; its data stays.
+func (m *Manager) Stop() {
+	m.stopping.Do(func() {
+		m.cancel()
+		<-m.done
+		m.member.Close()
+	})
+}
+
+// Done implements membership.Manager.
+func (m *Manager) Done() <-chan struct{} { return m.member.Done() }
+
+// Resign implements membership.Manager.
+func (m *Manager) Resign() error { return m.member.Resign() }
+

@@ -1,0 +1,251 @@
+// Package membertest is the conformance suite of the members of a replicated store: etcd's and testcluster's both pass it, besides
+// storetest. It writes to the members that it starts.
+package membertest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/shoal-dev/shoal/internal/daemon/swarm"
+	"github.com/shoal-dev/shoal/internal/store"
+)
+
+// Machines is where members run, each on a machine of its name.
+type Machines interface {
+	// PeerURL is where a member is reached.
+	PeerURL(name string) string
+	// Start starts a member on its machine's folder; initial is what Add gave, nil for one that founds the store or has data.
+	Start(ctx context.Context, name string, initial map[string]string) (swarm.Member, error)
+}
+
+// Run tests members. Each call of in calls the test with machines of its own, in whichever clock they live by.
+func Run(t *testing.T, in func(t *testing.T, test func(t *testing.T, machines Machines))) {
+	for name, test := range map[string]func(*testing.T, *members){
+		"JoinAndLeave": joinAndLeave, "HandOver": handOver, "NoMajority": noMajority, "Restart": restart, "Bounds": bounds,
+	} {
+		t.Run(name, func(t *testing.T) {
+			in(t, func(t *testing.T, machines Machines) { test(t, newMembers(t, machines)) })
+		})
+	}
+}
+
+// members starts members and runs them until the test ends.
+type members struct {
+	t        *testing.T
+	machines Machines
+	ctx      context.Context
+	closed   map[swarm.Member]bool
+}
+
+func newMembers(t *testing.T, machines Machines) *members {
+	const limit = time.Minute
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	t.Cleanup(cancel)
+	return &members{t, machines, ctx, map[swarm.Member]bool{}}
+}
+
+func (m *members) start(name string, initial map[string]string) swarm.Member {
+	m.t.Helper()
+	member, err := m.machines.Start(m.ctx, name, initial)
+	if err != nil {
+		m.t.Fatalf("start %s: %v", name, err)
+	}
+	ctx, cancel := context.WithCancel(m.ctx)
+	done := make(chan error, 1)
+	go func() { done <- member.Run(ctx) }()
+	m.t.Cleanup(func() {
+		cancel()
+		<-done //nolint:errcheck // ended by cancel
+		m.close(member)
+	})
+	return member
+}
+
+// close closes a member, once.
+func (m *members) close(member swarm.Member) {
+	if !m.closed[member] {
+		m.closed[member] = true
+		member.Close()
+	}
+}
+
+// join adds a member with a vote.
+func (m *members) join(first swarm.Member, name string) swarm.Member {
+	m.t.Helper()
+	initial, err := first.Add(m.ctx, name, m.machines.PeerURL(name))
+	if err != nil {
+		m.t.Fatalf("add %s: %v", name, err)
+	}
+	if initial[name] != m.machines.PeerURL(name) {
+		m.t.Fatalf("a new member is to start with %v", initial)
+	}
+	member := m.start(name, initial)
+	if !member.Learner() {
+		m.t.Fatal("a new member has a vote at once")
+	}
+	if err := first.Promote(m.ctx, member.ID()); err != nil {
+		m.t.Fatalf("promote %s: %v", name, err)
+	}
+	m.until(name+" has its vote", func() bool { return !member.Learner() })
+	return member
+}
+
+func (m *members) until(what string, holds func() bool) {
+	m.t.Helper()
+	const look = 10 * time.Millisecond
+	for !holds() {
+		select {
+		case <-m.ctx.Done():
+			m.t.Fatalf("never: %s", what)
+		case <-time.After(look):
+		}
+	}
+}
+
+// leads waits until a member leads and gives its epoch.
+func (m *members) leads(member swarm.Member) (epoch uint64) {
+	m.t.Helper()
+	m.until("a member leads", func() bool {
+		var leads bool
+		epoch, leads, _ = member.Leader()
+		return leads
+	})
+	return epoch
+}
+
+func (m *members) put(member swarm.Member, key string) {
+	m.t.Helper()
+	if _, err := member.Txn(m.ctx, 0, put(key)); err != nil {
+		m.t.Fatalf("write %s: %v", key, err)
+	}
+}
+
+func put(key string) []store.Op {
+	return []store.Op{{Key: store.Prefix + key, Value: []byte("value"), If: store.AnyRevision}}
+}
+
+func (m *members) has(member swarm.Member, key string) bool {
+	m.t.Helper()
+	records, _, err := member.Load(m.ctx)
+	if err != nil {
+		m.t.Fatalf("load: %v", err)
+	}
+	for _, r := range records {
+		if r.Key == store.Prefix+key {
+			return true
+		}
+	}
+	return false
+}
+
+func joinAndLeave(t *testing.T, m *members) {
+	first := m.start("a", nil)
+	m.leads(first)
+	m.put(first, "before")
+	second := m.join(first, "b")
+	if !m.has(second, "before") {
+		t.Error("a new member lacks what was written before")
+	}
+	m.put(second, "after")
+	all, err := first.Members(m.ctx)
+	if err != nil || len(all) != 2 || all[0].PeerURL == all[1].PeerURL {
+		t.Errorf("the members are %+v, %v", all, err)
+	}
+	if again, err := first.Add(m.ctx, "b", m.machines.PeerURL("b")); err != nil || len(again) != 2 {
+		t.Errorf("adding a member again gives %v, %v", again, err)
+	}
+	if err := first.Remove(m.ctx, second.ID()); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-second.Done():
+	case <-m.ctx.Done():
+		t.Fatal("a removed member goes on")
+	}
+	if err := first.Remove(m.ctx, second.ID()); err != nil {
+		t.Errorf("removing a member again: %v", err)
+	}
+	m.put(first, "alone")
+	if !m.has(first, "after") {
+		t.Error("what the removed member wrote is lost")
+	}
+}
+
+func handOver(t *testing.T, m *members) {
+	first := m.start("a", nil)
+	before := m.leads(first)
+	if err := first.Resign(); err != nil {
+		t.Errorf("the only member resigns: %v", err)
+	}
+	second := m.join(first, "b")
+	_, _, turned := first.Leader()
+	if err := first.Resign(); err != nil {
+		t.Fatal(err)
+	}
+	after := m.leads(second)
+	select {
+	case <-turned:
+	case <-m.ctx.Done():
+		t.Fatal("a former leader is not told")
+	}
+	if _, leads, _ := first.Leader(); leads || after <= before {
+		t.Errorf("after epoch %d of the first comes %d of the second; the first leads: %v", before, after, leads)
+	}
+	m.until("both know the leader", func() bool { return first.LeaderID() == second.ID() && second.LeaderID() == second.ID() })
+	if _, err := first.Txn(m.ctx, before, put("late")); !errors.Is(err, store.ErrFenced) {
+		t.Errorf("a write in a past epoch ends with %v", err)
+	}
+	if _, err := first.Txn(m.ctx, after, put("now")); err != nil {
+		t.Errorf("a write in the present epoch ends with %v", err)
+	}
+}
+
+func noMajority(t *testing.T, m *members) {
+	first := m.start("a", nil)
+	m.leads(first)
+	second := m.join(first, "b")
+	m.close(second)
+	m.until("the leader knows that it has no majority", func() bool {
+		_, leads, _ := first.Leader()
+		return !leads
+	})
+	limited, cancel := context.WithTimeout(m.ctx, time.Second)
+	defer cancel()
+	if _, err := first.Txn(limited, 0, put("unheard")); err == nil {
+		t.Error("a write without a majority succeeds")
+	}
+}
+
+func restart(t *testing.T, m *members) {
+	first := m.start("a", nil)
+	before := m.leads(first)
+	m.put(first, "kept")
+	id := first.ID()
+	m.close(first)
+	second := m.start("a", nil)
+	if after := m.leads(second); second.ID() != id || after <= before {
+		t.Errorf("member %s of epoch %d comes back as %s of epoch %d", id, before, second.ID(), after)
+	}
+	if !m.has(second, "kept") {
+		t.Error("a restarted member has lost what was written")
+	}
+}
+
+func bounds(t *testing.T, m *members) {
+	const most = 16384
+	first := m.start("a", nil)
+	m.leads(first)
+	var ops []store.Op
+	for i := range most {
+		ops = append(ops, put(fmt.Sprint("key", i))...)
+	}
+	if _, err := first.Txn(m.ctx, 0, ops); err != nil {
+		t.Errorf("a transaction of %d operations ends with %v", most, err)
+	}
+	if _, err := first.Txn(m.ctx, 0, append(ops, put("one more")...)); err == nil {
+		t.Errorf("a transaction of %d operations succeeds", most+1)
+	}
+}

@@ -1,0 +1,111 @@
+package testcluster
+
+import (
+	"time"
+
+	"github.com/shoal-dev/shoal/internal/shoal"
+)
+
+// Start starts a machine's daemon, and before that the machine, if it has no power.
+func (c *Cluster) Start(name string) {
+	c.t.Helper()
+	m := c.Machine(name)
+	if m.running() != nil {
+		c.t.Fatalf("the daemon of %s runs already", name)
+	}
+	c.network.setPower(m.Addr, true)
+	for _, d := range c.lives {
+		if d.machine == m {
+			<-d.ended // what is left of an earlier life in this process
+		}
+	}
+	d := m.newDaemon()
+	c.lives = append(c.lives, d)
+	m.replace(d)
+	if err := d.start(); err != nil {
+		c.t.Fatalf("start the daemon of %s: %v", name, err)
+	}
+}
+
+// Stop ends a machine's daemon in good order; containers run on.
+func (c *Cluster) Stop(name string) {
+	c.t.Helper()
+	d := c.Machine(name).replace(nil)
+	if d == nil {
+		c.t.Fatalf("the daemon of %s does not run", name)
+	}
+	d.stop()
+}
+
+// Kill ends a machine's daemon as SIGKILL does: containers run on, its connections are reset.
+func (c *Cluster) Kill(name string) {
+	c.t.Helper()
+	d := c.Machine(name).replace(nil)
+	if d == nil {
+		c.t.Fatalf("the daemon of %s does not run", name)
+	}
+	d.kill()
+}
+
+// PowerOff takes a machine's power: its containers end, and its peers hear nothing of it.
+func (c *Cluster) PowerOff(name string) {
+	c.t.Helper()
+	m := c.Machine(name)
+	c.network.setPower(m.Addr, false)
+	if m.running() != nil {
+		c.Kill(name)
+	}
+	m.containers.losePower()
+	_ = m.kernel.clear(c.t.Context()) // never fails
+}
+
+// Isolate breaks all links between some machines and the others.
+func (c *Cluster) Isolate(names ...string) {
+	c.t.Helper()
+	inside := map[*Machine]bool{}
+	for _, name := range names {
+		inside[c.Machine(name)] = true
+	}
+	for _, a := range c.machines {
+		for _, b := range c.machines {
+			if inside[a] != inside[b] {
+				c.network.setLink(a.Addr, b.Addr, true)
+			}
+		}
+	}
+}
+
+// Break lets nothing that one machine sends arrive at another; the other direction stays as it is.
+func (c *Cluster) Break(from, to string) {
+	c.t.Helper()
+	c.network.setLink(c.Machine(from).Addr, c.Machine(to).Addr, true)
+}
+
+// Mend makes all links whole.
+func (c *Cluster) Mend() { c.network.mend() }
+
+// HoldTables lets a machine's kernel take up no table until ReleaseTables.
+func (c *Cluster) HoldTables(name string) { c.Machine(name).kernel.hold() }
+
+// ReleaseTables undoes HoldTables.
+func (c *Cluster) ReleaseTables(name string) { c.Machine(name).kernel.release() }
+
+// Stops is every time that an agent has ended a running container.
+func (c *Cluster) Stops() []Stop {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.stops
+}
+
+// stopped records that an agent ends a container.
+func (c *Cluster) stopped(at *Machine, task shoal.ID) {
+	s := Stop{Machine: at.Name, TaskID: task, At: time.Now()}
+	for _, m := range c.machines {
+		if m.running() != nil && m.Balances(task) {
+			s.BalancedBy = append(s.BalancedBy, m.Name)
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stops = append(c.stops, s)
+}

@@ -1,0 +1,74 @@
+package testcluster
+
+import (
+	"context"
+	"sync"
+
+	"github.com/shoal-dev/shoal/internal/shoal"
+)
+
+// kernel has the endpoint table that the node's kernel would carry out. It survives the daemon, but not the machine.
+type kernel struct {
+	mu    sync.Mutex // guards all below
+	table shoal.Table
+	held  chan struct{} // tables wait until it is closed; nil when they do not
+}
+
+// apply implements agent.Config.ApplyTable.
+func (k *kernel) apply(ctx context.Context, delta *shoal.TableDelta) error {
+	k.mu.Lock()
+	held := k.held
+	k.mu.Unlock()
+	if held != nil {
+		select {
+		case <-held:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delta.ApplyTo(&k.table)
+	return nil
+}
+
+// clear implements swarm.Config.ClearNetworks.
+func (k *kernel) clear(context.Context) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.table = shoal.Table{}
+	return nil
+}
+
+// hold makes tables wait, release lets them go on.
+func (k *kernel) hold() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.held == nil {
+		k.held = make(chan struct{})
+	}
+}
+
+func (k *kernel) release() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.held != nil {
+		close(k.held)
+		k.held = nil
+	}
+}
+
+// balances tells whether the node sends new connections to a task.
+func (k *kernel) balances(task shoal.ID) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, e := range k.table.Endpoints {
+		if e.TaskID == task && e.State == shoal.EndpointReady {
+			return true
+		}
+	}
+	return false
+}

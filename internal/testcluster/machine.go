@@ -1,0 +1,221 @@
+package testcluster
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"sync"
+
+	"github.com/shoal-dev/shoal/internal/agent"
+	"github.com/shoal-dev/shoal/internal/ca"
+	"github.com/shoal-dev/shoal/internal/daemon/swarm"
+	"github.com/shoal-dev/shoal/internal/membership"
+	"github.com/shoal-dev/shoal/internal/rpc"
+	"github.com/shoal-dev/shoal/internal/shoal"
+	"github.com/shoal-dev/shoal/internal/store"
+)
+
+// Machine is a machine of the test: its disk, containers and kernel, and the daemon while one runs.
+type Machine struct {
+	Name    string
+	Addr    netip.Addr
+	cluster *Cluster
+	dir     string   // its disk
+	nodeID  shoal.ID // since it joined last
+
+	containers *containers
+	kernel     *kernel
+
+	mu     sync.Mutex // guards daemon
+	daemon *daemon    // nil while none runs
+}
+
+// daemon is one life of a machine's daemon: the process, as far as it belongs to the cluster.
+type daemon struct {
+	machine  *Machine
+	members  *membership.Membership
+	endpoint *endpoint
+	dead     chan struct{} // closed when it is killed
+	ended    chan struct{} // closed when nothing of it runs any more
+	cancel   context.CancelFunc
+
+	mu      sync.Mutex // guards replica
+	replica *replica
+}
+
+func (m *Machine) newDaemon() *daemon {
+	d := &daemon{
+		machine: m, endpoint: m.cluster.network.endpoint(m.Addr), dead: make(chan struct{}), ended: make(chan struct{}),
+	}
+	log := m.cluster.log.With("machine", m.Name)
+	host := swarm.New(swarm.Config{
+		Log: log, StartMember: d.startMember, Listen: d.endpoint.listen,
+		Runtime:  func(shoal.ID) agent.Runtime { return &runtime{m.containers, d.dead} },
+		Describe: m.describe, ApplyTable: d.applyTable, ClearNetworks: m.kernel.clear,
+		DialAPI: func(context.Context) (net.Conn, error) { return nil, fmt.Errorf("machine %s serves no API", m.Name) },
+	})
+	d.members = membership.New(membership.Config{
+		Log: log, Dir: m.dir, Hostname: m.Name, Host: host, Dialer: rpc.Dialer{Connect: d.endpoint.connect},
+	})
+	return d
+}
+
+// start does what a daemon does when it starts; it returns when the node is in its place again, or the daemon would serve without.
+func (d *daemon) start() error {
+	ctx, cancel := context.WithCancel(context.Background())
+	d.cancel = cancel
+	go func() { _ = d.members.RenewCertificates(ctx) }() // until it is cancelled
+	return d.members.Start(ctx)
+}
+
+// startMember implements swarm.Config.StartMember.
+func (d *daemon) startMember(ctx context.Context, cfg membership.ManagerConfig) (swarm.Member, error) {
+	peerURL, err := cfg.State.PeerURL()
+	if err != nil {
+		return nil, err
+	}
+	r, err := d.machine.cluster.replicated.start(ctx, memberConfig{
+		name: cfg.Identity.NodeID(), dir: filepath.Join(cfg.Dir, membership.StoreDir), peerURL: peerURL, join: cfg.Join != nil,
+	})
+	if err != nil {
+		return nil, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.replica = r
+	return r, nil
+}
+
+// replicaNow is the daemon's store member; only a manager has one.
+func (d *daemon) replicaNow() *replica {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.replica
+}
+
+// identity is what the machine has on its disk.
+func (m *Machine) identity() (*ca.Identity, error) {
+	return ca.LoadIdentity(filepath.Join(m.dir, "certificates"), nil)
+}
+
+// applyTable gives a table to the kernel, unless the daemon is dead.
+func (d *daemon) applyTable(ctx context.Context, delta *shoal.TableDelta) error {
+	select {
+	case <-d.dead:
+		<-ctx.Done()
+		return ctx.Err()
+	default:
+		return d.machine.kernel.apply(ctx, delta)
+	}
+}
+
+// kill ends the daemon without a word: from now on nothing it does has an effect. What is left of it in this process ends soon after.
+func (d *daemon) kill() {
+	close(d.dead)
+	d.mu.Lock()
+	if d.replica != nil {
+		d.replica.die()
+	}
+	d.mu.Unlock()
+	d.endpoint.close()
+	go d.stop()
+}
+
+// stop ends the daemon in good order.
+func (d *daemon) stop() {
+	d.members.Stop()
+	d.cancel()
+	d.endpoint.close()
+	close(d.ended)
+}
+
+// describe tells of the machine: all are alike.
+func (m *Machine) describe() shoal.NodeDescription {
+	const cpus, memory = 4e9, 8 << 30
+	return shoal.NodeDescription{
+		Hostname:  m.Name,
+		Platform:  shoal.Platform{OS: "linux", Architecture: "x86_64"},
+		Resources: shoal.Resources{NanoCPUs: cpus, MemoryBytes: memory},
+		Plugins:   []shoal.Plugin{{Type: "Network", Name: "overlay"}, {Type: "Volume", Name: "local"}, {Type: "Log", Name: "json-file"}},
+	}
+}
+
+// running is the machine's daemon, nil while there is none.
+func (m *Machine) running() *daemon {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.daemon
+}
+
+// replace makes another daemon the machine's, or none, and gives the one before.
+func (m *Machine) replace(d *daemon) *daemon {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	before := m.daemon
+	m.daemon = d
+	return before
+}
+
+// Store is the machine's view of the cluster's state; nil unless it is a manager that has one.
+func (m *Machine) Store() *store.Store {
+	d := m.running()
+	if d == nil {
+		return nil
+	}
+	s, err := d.members.Store()
+	if err != nil {
+		return nil
+	}
+	return s
+}
+
+// Leads tells whether the machine takes itself for the leader.
+func (m *Machine) Leads() bool {
+	d := m.running()
+	if d == nil {
+		return false
+	}
+	running, err := d.members.Manager()
+	if err != nil {
+		return false
+	}
+	manager, ok := running.(*swarm.Manager)
+	return ok && manager.Leads()
+}
+
+// Epoch is that of the machine's leadership; 0 if it does not lead.
+func (m *Machine) Epoch() uint64 {
+	d := m.running()
+	if d == nil || d.replicaNow() == nil {
+		return 0
+	}
+	epoch, _, _ := d.replicaNow().Leader()
+	return epoch
+}
+
+// Info is what `docker info` says of the machine's place; the zero value while no daemon runs.
+func (m *Machine) Info() membership.Info {
+	if d := m.running(); d != nil {
+		return d.members.Info()
+	}
+	return membership.Info{}
+}
+
+// Containers is the containers on the machine.
+func (m *Machine) Containers() []Container {
+	m.containers.mu.Lock()
+	defer m.containers.mu.Unlock()
+	var all []Container
+	for _, c := range m.containers.all {
+		all = append(all, *c)
+	}
+	return all
+}
+
+// Balances tells whether the machine sends new connections to a task.
+func (m *Machine) Balances(task shoal.ID) bool { return m.kernel.balances(task) }
+
+// Up tells whether the machine's daemon runs.
+func (m *Machine) Up() bool { return m.running() != nil }

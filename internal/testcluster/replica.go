@@ -1,0 +1,322 @@
+package testcluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/shoal-dev/shoal/internal/store"
+)
+
+// replica is a running store member: the process that holds a seat.
+type replica struct {
+	log  *replicatedLog
+	seat *seat
+
+	done chan struct{}
+	stop func() // closes done
+
+	mu     sync.Mutex // guards all below
+	epoch  uint64
+	leads  bool
+	turned chan struct{} // closed and replaced when leadership changes
+}
+
+var errMemberStopped = errors.New("the store member has stopped")
+
+// memberConfig is what a store member starts with.
+type memberConfig struct {
+	name    string // the node's ID
+	dir     string // the store's folder
+	peerURL string
+	join    bool // a seat has been made for it
+}
+
+// start takes the seat that the store's folder tells of, the one that was made for the node, or founds the log.
+func (l *replicatedLog) start(ctx context.Context, cfg memberConfig) (*replica, error) {
+	l.mu.Lock()
+	s, err := l.claimLocked(filepath.Join(cfg.dir, memberFile), cfg.peerURL, cfg.join)
+	if err != nil {
+		l.mu.Unlock()
+		return nil, err
+	}
+	r := l.holdLocked(s, cfg.name)
+	l.mu.Unlock()
+	if err := r.await(ctx, func() bool { return l.connectedLocked(s) && s.applied == l.rev }); err != nil {
+		r.Close()
+		return nil, fmt.Errorf("start the store member: %w", err)
+	}
+	return r, nil
+}
+
+func (l *replicatedLog) holdLocked(s *seat, name string) *replica {
+	r := &replica{log: l, seat: s, done: make(chan struct{}), turned: make(chan struct{})}
+	r.stop = sync.OnceFunc(func() { close(r.done) })
+	s.name, s.holder, s.heard, s.follows = name, r, time.Now(), nil
+	if len(l.seats) == 1 {
+		l.electLocked(s) // nobody else is waited for
+	}
+	go r.beat()
+	return r
+}
+
+// beat ticks until the replica stops.
+func (r *replica) beat() {
+	ticker := time.NewTicker(heartbeat)
+	defer ticker.Stop()
+	for {
+		r.log.tick(r.seat, r)
+		if r.expelled() {
+			r.Close()
+		}
+		select {
+		case <-r.done:
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// expelled tells whether the member knows that the others have taken it out.
+func (r *replica) expelled() bool {
+	l := r.log
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return r.seat.removed && r.seat.holder == r && l.leader != nil && l.reachLocked(r.seat, l.leader)
+}
+
+// await waits until a condition on the log holds, as seen from this member.
+func (r *replica) await(ctx context.Context, holds func() bool) error {
+	const look = 10 * time.Millisecond
+	for {
+		r.log.mu.Lock()
+		ok := r.seat.holder == r && holds()
+		changed := r.seat.committed
+		r.log.mu.Unlock()
+		if ok {
+			return nil
+		}
+		select {
+		case <-r.done:
+			return errMemberStopped
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-changed:
+		case <-time.After(look):
+		}
+	}
+}
+
+// ask waits for a leader that answers and then calls do with the log locked; as with etcd, that may take until ctx ends.
+func (r *replica) ask(ctx context.Context, do func() error) error {
+	for {
+		if err := r.await(ctx, func() bool { return r.log.connectedLocked(r.seat) }); err != nil {
+			return err
+		}
+		if err := r.travel(ctx); err != nil {
+			return err
+		}
+		l := r.log
+		l.mu.Lock()
+		if r.seat.holder == r && l.connectedLocked(r.seat) {
+			err := do()
+			l.mu.Unlock()
+			return err
+		}
+		l.mu.Unlock()
+	}
+}
+
+// travel takes as long as a message and its answer.
+func (r *replica) travel(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-r.done:
+		return errMemberStopped
+	case <-time.After(2 * latency):
+		return nil
+	}
+}
+
+// Load implements store.Backend.
+func (r *replica) Load(ctx context.Context) (all []store.Record, rev uint64, err error) {
+	err = r.ask(ctx, func() error {
+		r.log.catchUpLocked(r.seat)
+		for _, record := range r.log.records {
+			if strings.HasPrefix(record.Key, store.Prefix) {
+				all = append(all, record)
+			}
+		}
+		rev = r.log.rev
+		return nil
+	})
+	return all, rev, err
+}
+
+// Txn implements store.Backend. A write whose outcome does not come back in time may have been carried out all the same.
+func (r *replica) Txn(ctx context.Context, fence uint64, ops []store.Op) (uint64, error) {
+	if len(ops) > maxOps {
+		return 0, fmt.Errorf("transaction of %d operations is larger than %d", len(ops), maxOps)
+	}
+	bounded, cancel := context.WithTimeout(ctx, proposalLimit)
+	defer cancel()
+	var rev uint64
+	err := r.ask(bounded, func() (err error) {
+		rev, err = r.log.proposeLocked(fence, ops)
+		return err
+	})
+	if err == nil {
+		err = r.await(bounded, func() bool { return r.seat.applied >= rev })
+	}
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		return 0, store.ErrNoLeader
+	}
+	return rev, err
+}
+
+// Watch implements store.Backend.
+func (r *replica) Watch(ctx context.Context, after uint64, each func(uint64, []store.Record)) error {
+	l := r.log
+	for {
+		l.mu.Lock()
+		if after < l.forgot {
+			l.mu.Unlock()
+			return store.ErrCompacted
+		}
+		var news []revision
+		if r.seat.applied > after {
+			news = l.history[after-l.forgot : r.seat.applied-l.forgot]
+		}
+		changed := r.seat.committed
+		l.mu.Unlock()
+		for _, n := range news {
+			each(n.rev, n.records)
+			after = n.rev
+		}
+		if len(news) > 0 {
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-r.done:
+			return errMemberStopped
+		case <-changed:
+		}
+	}
+}
+
+// ID implements swarm.Member.
+func (r *replica) ID() string { return r.seat.id }
+
+// LeaderID implements swarm.Member.
+func (r *replica) LeaderID() string {
+	r.log.mu.Lock()
+	defer r.log.mu.Unlock()
+	if r.seat.follows == nil {
+		return "0"
+	}
+	return r.seat.follows.id
+}
+
+// Leader implements swarm.Member.
+func (r *replica) Leader() (epoch uint64, leads bool, turned <-chan struct{}) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.epoch, r.leads, r.turned
+}
+
+// Run implements swarm.Member: it writes the epoch key each time this member comes to lead.
+func (r *replica) Run(ctx context.Context) error {
+	defer r.turn(0, false)
+	for {
+		r.log.mu.Lock()
+		elected, changed := r.seat.follows == r.seat, r.seat.committed
+		r.log.mu.Unlock()
+		_, leads, _ := r.Leader()
+		var again <-chan time.Time
+		switch {
+		case elected && !leads:
+			if epoch, err := r.begin(ctx); err == nil {
+				r.turn(epoch, true)
+			} else {
+				again = time.After(retryPause)
+			}
+		case !elected && leads:
+			r.turn(0, false)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-r.done:
+			return errMemberStopped
+		case <-changed:
+		case <-again:
+		}
+	}
+}
+
+func (r *replica) begin(ctx context.Context) (uint64, error) {
+	const limit = 5 * time.Second
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	return r.Txn(ctx, 0, []store.Op{{Key: store.EpochKey, Value: []byte(r.seat.id), If: store.AnyRevision}})
+}
+
+func (r *replica) turn(epoch uint64, leads bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.leads == leads && r.epoch == epoch {
+		return
+	}
+	r.epoch, r.leads = epoch, leads
+	close(r.turned)
+	r.turned = make(chan struct{})
+}
+
+// Resign implements swarm.Member.
+func (r *replica) Resign() error {
+	l := r.log
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.leader != r.seat || len(l.seats) == 1 {
+		return nil
+	}
+	for _, id := range l.idsLocked() {
+		if s := l.seats[id]; s != r.seat && !s.learner && l.reachLocked(r.seat, s) && l.majorityLocked(s) {
+			l.electLocked(s)
+			return nil
+		}
+	}
+	return errors.New("hand over leadership: no other member can take it")
+}
+
+// Learner implements swarm.Member.
+func (r *replica) Learner() bool {
+	r.log.mu.Lock()
+	defer r.log.mu.Unlock()
+	return r.seat.learner || r.seat.removed
+}
+
+// Done implements swarm.Member.
+func (r *replica) Done() <-chan struct{} { return r.done }
+
+// die is the end of the process, of which the process itself is not told: nothing it asks for is answered any more.
+func (r *replica) die() {
+	r.log.mu.Lock()
+	defer r.log.mu.Unlock()
+	if r.seat.holder == r {
+		r.seat.holder, r.seat.follows = nil, nil
+	}
+}
+
+// Close implements swarm.Member. Without its process the seat takes no part in anything.
+func (r *replica) Close() {
+	r.die()
+	r.stop()
+}
