@@ -203,13 +203,6 @@ func (m *Machine) Info() membership.Info {
 	return membership.Info{}
 }
 
-// SecretsSent tells whether any secret has reached the machine's agent.
-func (m *Machine) SecretsSent() bool {
-	m.containers.mu.Lock()
-	defer m.containers.mu.Unlock()
-	return m.containers.secretsSent
-}
-
 // Containers is the containers on the machine.
 func (m *Machine) Containers() []Container {
 	m.containers.mu.Lock()
@@ -223,3 +216,6 @@ func (m *Machine) Containers() []Container {
 
 // Balances tells whether the machine sends new connections to a task.
 func (m *Machine) Balances(task shoal.TaskID) bool { return m.kernel.balances(task) }
+
+// Up tells whether the machine's daemon runs.
+func (m *Machine) Up() bool { return m.running() != nil }

@@ -55,9 +55,8 @@ type Stop struct {
 type containers struct {
 	machine *Machine
 
-	mu          sync.Mutex // guards all below
-	all         map[string]*Container
-	secretsSent bool
+	mu  sync.Mutex // guards all below
+	all map[string]*Container
 }
 
 // runtime is one daemon's hand on the machine's containers. It does nothing any more once that daemon has been killed.
@@ -128,7 +127,6 @@ func (r *runtime) Prepare(ctx context.Context, task *shoal.Task, deps agent.Depe
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.secretsSent = r.secretsSent || len(deps.Secrets) > 0
 	r.all[c.ID] = c
 	return c.ID, nil
 }

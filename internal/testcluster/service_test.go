@@ -196,10 +196,15 @@ func TestASecretReachesOnlyItsTasks(t *testing.T) {
 					t.Errorf("container %s on %s has password %q", container.ID, m.Name, got)
 				}
 			}
-			if sent := m.SecretsSent(); sent != (c.View().Node(db.NodeID).Description.Hostname == m.Name) {
-				t.Errorf("the secret was sent to %s: %v", m.Name, sent)
+			sent, err := c.SessionAt("m1", m.Name) // what the machine's agent is told when it opens a session
+			if err != nil || sent.Tasks == nil || !sent.Tasks.Full {
+				t.Fatalf("%s is told %+v, %v", m.Name, sent, err)
+			}
+			if got, want := len(sent.Tasks.Secrets) > 0, db.NodeID == c.Node(m.Name).ID; got != want {
+				t.Errorf("secrets are sent to %s: %v", m.Name, got)
 			}
 		}
+		c.Eventually(c.Runs("web", 3))
 	})
 }
 

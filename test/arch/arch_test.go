@@ -43,7 +43,7 @@ var mayImport = map[string][]string{
 		"shoal", "telemetry", "store", "events", "ca", "rpc", "reconcile", "orchestrator", "allocator", "scheduler", "membership",
 		"dispatcher", "runtime", "image", "volume", "logs", "container", "dataplane", "dns", "network", "agent", "api",
 	},
-	"testcluster": {"daemon"},
+	"testcluster": {"shoal", "store", "ca", "rpc", "membership", "agent", "daemon"},
 }
 
 type pkg struct {

@@ -33,8 +33,7 @@ type Tunnel interface {
 type ForwarderConfig struct {
 	Log   *slog.Logger
 	State StateSource
-	// IsLocal tells whether this node has a container, by its name, its ID or the beginning of its ID, or whether that is ambiguous
-	// here.
+	// IsLocal tells whether this node has a container of that name or ID, or of more than one whose IDs begin so.
 	IsLocal func(container string) bool
 	// Dial connects to the API of another node of the cluster.
 	Dial func(ctx context.Context, node shoal.NodeID) (Tunnel, error)
@@ -43,7 +42,7 @@ type ForwarderConfig struct {
 // Forwarder forwards requests for a container that runs on another node to the API of that node, so that a manager can be asked
 // for a task's container wherever it runs. Containers of this node are served here.
 type Forwarder struct {
-	ForwarderConfig
+	cfg ForwarderConfig
 
 	mu    sync.Mutex // guards execs
 	execs map[string]shoal.NodeID
@@ -51,7 +50,7 @@ type Forwarder struct {
 
 // NewForwarder returns a forwarder that knows of no execs yet.
 func NewForwarder(c ForwarderConfig) *Forwarder {
-	return &Forwarder{ForwarderConfig: c, execs: map[string]shoal.NodeID{}}
+	return &Forwarder{cfg: c, execs: map[string]shoal.NodeID{}}
 }
 
 // forwardedHeader marks a request that another node has forwarded. It is not forwarded again, so that two nodes that disagree
@@ -59,50 +58,51 @@ func NewForwarder(c ForwarderConfig) *Forwarder {
 const forwardedHeader = "Shoal-Forwarded"
 
 // containerPath matches the paths of requests for a container or an exec: its kind, its name or ID, and the rest.
-var containerPath = regexp.MustCompile(`^(?:/v\d+\.\d+)?/(containers|exec)/([^/]+)(/.+)?$`)
+var containerPath = regexp.MustCompile(`^/(containers|exec)/([^/]+)(/.+)?$`)
 
 // Handler forwards requests for containers of other nodes, and leaves all others to next.
-func (m *Forwarder) Handler(next http.Handler) http.Handler {
+func (f *Forwarder) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		parts := containerPath.FindStringSubmatch(r.URL.Path)
+		_, path := server.SplitVersion(r.URL.Path)
+		parts := containerPath.FindStringSubmatch(path)
 		if parts == nil || r.Header.Get(forwardedHeader) != "" {
 			next.ServeHTTP(w, r)
 			return
 		}
 		kind, ref, rest := parts[1], parts[2], parts[3]
-		node := m.nodeOf(kind, ref)
+		node := f.nodeOf(kind, ref)
 		if node == "" {
 			next.ServeHTTP(w, r)
 			return
 		}
-		if err := m.forward(w, r, node, kind == "containers" && rest == "/exec"); err != nil {
+		if err := f.forward(w, r, node, kind == "containers" && rest == "/exec"); err != nil {
 			server.WriteError(w, server.Status(err), err.Error())
 		}
 	})
 }
 
-func (m *Forwarder) forward(w http.ResponseWriter, r *http.Request, node shoal.NodeID, createsExec bool) error {
+func (f *Forwarder) forward(w http.ResponseWriter, r *http.Request, node shoal.NodeID, createsExec bool) error {
 	switch {
 	case strings.EqualFold(r.Header.Get("Upgrade"), "tcp"):
-		return m.upgrade(w, r, node)
+		return f.upgrade(w, r, node)
 	case createsExec:
-		return m.execCreate(w, r, node)
+		return f.execCreate(w, r, node)
 	default:
-		return m.roundTrip(w, r, node)
+		return f.roundTrip(w, r, node)
 	}
 }
 
 // nodeOf is the other node that a container or exec is on. It is empty if this node is to serve the request.
-func (m *Forwarder) nodeOf(kind, ref string) shoal.NodeID {
+func (f *Forwarder) nodeOf(kind, ref string) shoal.NodeID {
 	if kind == "exec" {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		return m.execs[ref]
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return f.execs[ref]
 	}
-	if m.IsLocal(ref) {
+	if f.cfg.IsLocal(ref) {
 		return ""
 	}
-	db, err := m.State.Store()
+	db, err := f.cfg.State.Store()
 	if err != nil {
 		return "" // only managers know other nodes' containers
 	}
@@ -112,6 +112,8 @@ func (m *Forwarder) nodeOf(kind, ref string) shoal.NodeID {
 // minIDPrefix is how many digits of its ID are needed to name a container of another node.
 const minIDPrefix = 8
 
+// nodeOfContainer is the node of the task whose container is named, by the name of a service's task or by the ID; empty if there is
+// none.
 func nodeOfContainer(v store.View, ref string) shoal.NodeID {
 	ref = strings.TrimPrefix(ref, "/")
 	for _, t := range v.Tasks() {
@@ -136,8 +138,8 @@ func outgoing(r *http.Request) *http.Request {
 }
 
 // roundTrip forwards a request and copies its answer, piece by piece as it comes: logs and statistics go on for long.
-func (m *Forwarder) roundTrip(w http.ResponseWriter, r *http.Request, node shoal.NodeID) error {
-	resp, release, err := m.ask(r, node)
+func (f *Forwarder) roundTrip(w http.ResponseWriter, r *http.Request, node shoal.NodeID) error {
+	resp, release, err := f.ask(r, node)
 	if err != nil {
 		return err
 	}
@@ -146,14 +148,14 @@ func (m *Forwarder) roundTrip(w http.ResponseWriter, r *http.Request, node shoal
 	w.WriteHeader(resp.StatusCode)
 	_, err = io.Copy(server.NewFlushWriter(w), resp.Body)
 	if err != nil && r.Context().Err() == nil {
-		m.Log.Debug("answer of another node ended early; the client has only a part of it", "node", node, "err", err)
+		f.cfg.Log.Debug("answer of another node ended early; the client has only a part of it", "node", node, "err", err)
 	}
 	return nil
 }
 
 // ask sends a request to a node. Without an error, release must be called when the answer has been read.
-func (m *Forwarder) ask(r *http.Request, node shoal.NodeID) (resp *http.Response, release func(), err error) {
-	tunnel, err := m.Dial(r.Context(), node)
+func (f *Forwarder) ask(r *http.Request, node shoal.NodeID) (resp *http.Response, release func(), err error) {
+	tunnel, err := f.cfg.Dial(r.Context(), node)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -175,8 +177,8 @@ func (m *Forwarder) ask(r *http.Request, node shoal.NodeID) (resp *http.Response
 }
 
 // execCreate forwards the creation of an exec and remembers its node, to which requests for the exec have to go.
-func (m *Forwarder) execCreate(w http.ResponseWriter, r *http.Request, node shoal.NodeID) error {
-	resp, release, err := m.ask(r, node)
+func (f *Forwarder) execCreate(w http.ResponseWriter, r *http.Request, node shoal.NodeID) error {
+	resp, release, err := f.ask(r, node)
 	if err != nil {
 		return err
 	}
@@ -187,7 +189,7 @@ func (m *Forwarder) execCreate(w http.ResponseWriter, r *http.Request, node shoa
 	}
 	var created apicontainer.ExecCreateResponse
 	if resp.StatusCode == http.StatusCreated && json.Unmarshal(body, &created) == nil {
-		m.remember(created.ID, node)
+		f.remember(created.ID, node)
 	}
 	w.Header().Set("Content-Type", resp.Header.Get("Content-Type"))
 	w.WriteHeader(resp.StatusCode)
@@ -198,17 +200,17 @@ func (m *Forwarder) execCreate(w http.ResponseWriter, r *http.Request, node shoa
 // maxExecs bounds how many execs of other nodes are remembered. When there are more, all are forgotten and can no longer be found.
 const maxExecs = 10_000
 
-func (m *Forwarder) remember(exec string, node shoal.NodeID) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if len(m.execs) >= maxExecs {
-		clear(m.execs)
+func (f *Forwarder) remember(exec string, node shoal.NodeID) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.execs) >= maxExecs {
+		clear(f.execs)
 	}
-	m.execs[exec] = node
+	f.execs[exec] = node
 }
 
 // upgrade forwards a connection that leaves HTTP, as those of attach and exec do: after the request, it only copies bytes.
-func (m *Forwarder) upgrade(w http.ResponseWriter, r *http.Request, node shoal.NodeID) error {
+func (f *Forwarder) upgrade(w http.ResponseWriter, r *http.Request, node shoal.NodeID) error {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, server.MaxBodySize))
 	if err != nil {
 		return server.BadRequest("read request: %v", err)
@@ -216,7 +218,7 @@ func (m *Forwarder) upgrade(w http.ResponseWriter, r *http.Request, node shoal.N
 	out := outgoing(r)
 	out.Body, out.ContentLength, out.TransferEncoding = io.NopCloser(bytes.NewReader(body)), int64(len(body)), nil
 	// The context of a request ends when its connection is taken over.
-	tunnel, err := m.Dial(context.WithoutCancel(r.Context()), node)
+	tunnel, err := f.cfg.Dial(context.WithoutCancel(r.Context()), node)
 	if err != nil {
 		return err
 	}
@@ -230,7 +232,7 @@ func (m *Forwarder) upgrade(w http.ResponseWriter, r *http.Request, node shoal.N
 		return err
 	}
 	if err := tunnel.Relay(conn); err != nil {
-		m.Log.Debug("connection to another node ended early; the client may not have seen all", "node", node, "err", err)
+		f.cfg.Log.Debug("connection to another node ended early; the client may not have seen all", "node", node, "err", err)
 	}
 	return nil
 }

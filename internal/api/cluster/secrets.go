@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"github.com/moby/moby/api/types/swarm"
+
 	"github.com/shoal-dev/shoal/internal/api/convert"
 	"github.com/shoal-dev/shoal/internal/shoal"
 	"github.com/shoal-dev/shoal/internal/store"

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/moby/moby/api/types/swarm"
+
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 

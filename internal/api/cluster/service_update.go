@@ -6,6 +6,7 @@ import (
 	"reflect"
 
 	"github.com/moby/moby/api/types/swarm"
+
 	"github.com/shoal-dev/shoal/internal/api/server"
 	"github.com/shoal-dev/shoal/internal/shoal"
 	"github.com/shoal-dev/shoal/internal/store"

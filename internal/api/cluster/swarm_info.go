@@ -4,6 +4,7 @@ import (
 	"cmp"
 
 	"github.com/moby/moby/api/types/swarm"
+
 	"github.com/shoal-dev/shoal/internal/api/convert"
 	"github.com/shoal-dev/shoal/internal/membership"
 	"github.com/shoal-dev/shoal/internal/shoal"

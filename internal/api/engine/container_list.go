@@ -1,8 +1,6 @@
 package engine
 
 import (
-	apicontainer "github.com/moby/moby/api/types/container"
-
 	"context"
 	"fmt"
 	"net/http"
@@ -13,7 +11,9 @@ import (
 	"time"
 
 	"github.com/docker/go-units"
+	apicontainer "github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
+
 	"github.com/shoal-dev/shoal/internal/api/server"
 	"github.com/shoal-dev/shoal/internal/container"
 )

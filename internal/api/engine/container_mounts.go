@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	apicontainer "github.com/moby/moby/api/types/container"
+
 	"github.com/shoal-dev/shoal/internal/api/convert"
 	"github.com/shoal-dev/shoal/internal/api/server"
 	"github.com/shoal-dev/shoal/internal/container"
@@ -26,13 +27,7 @@ func fromAPIMounts(h *apicontainer.HostConfig, engine *container.Engine) ([]shoa
 		mounts = append(mounts, convert.FromAPIMount(m))
 	}
 	for target, options := range h.Tmpfs {
-		m := shoal.Mount{Type: "tmpfs", Target: target, Tmpfs: &shoal.TmpfsOptions{}}
-		for o := range strings.SplitSeq(options, ",") {
-			if o != "" {
-				m.Tmpfs.Options = append(m.Tmpfs.Options, strings.SplitN(o, "=", 2))
-			}
-		}
-		mounts = append(mounts, m)
+		mounts = append(mounts, parseTmpfs(target, options))
 	}
 	for _, from := range h.VolumesFrom {
 		ref, mode, _ := strings.Cut(from, ":")
@@ -41,11 +36,7 @@ func fromAPIMounts(h *apicontainer.HostConfig, engine *container.Engine) ([]shoa
 			return nil, err
 		}
 		for _, p := range info.Mounts {
-			m := shoal.Mount{Type: p.Type, Source: p.Source, Target: p.Target, ReadOnly: !p.RW || mode == "ro"}
-			if p.Type == "volume" {
-				m.Source = p.Name
-			}
-			mounts = append(mounts, m)
+			mounts = append(mounts, mountAgain(p, mode == "ro"))
 		}
 	}
 	seen := map[string]bool{}
@@ -56,6 +47,26 @@ func fromAPIMounts(h *apicontainer.HostConfig, engine *container.Engine) ([]shoa
 		seen[path.Clean(m.Target)] = true
 	}
 	return mounts, nil
+}
+
+// parseTmpfs reads the options of a tmpfs, "key" or "key=value" between commas.
+func parseTmpfs(target, options string) shoal.Mount {
+	m := shoal.Mount{Type: "tmpfs", Target: target, Tmpfs: &shoal.TmpfsOptions{}}
+	for o := range strings.SplitSeq(options, ",") {
+		if o != "" {
+			m.Tmpfs.Options = append(m.Tmpfs.Options, strings.SplitN(o, "=", 2))
+		}
+	}
+	return m
+}
+
+// mountAgain asks for a mount that another container has.
+func mountAgain(p container.MountPoint, readOnly bool) shoal.Mount {
+	m := shoal.Mount{Type: p.Type, Source: p.Source, Target: p.Target, ReadOnly: !p.RW || readOnly}
+	if p.Type == "volume" {
+		m.Source = p.Name
+	}
+	return m
 }
 
 // parseBind reads source:target[:options].

@@ -1,13 +1,13 @@
 package engine
 
 import (
-	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
 
 	apicontainer "github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
+
 	"github.com/shoal-dev/shoal/internal/api/server"
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
@@ -71,20 +71,9 @@ func fromAPIPortBindings(body apicontainer.CreateRequest) ([]shoal.PortBinding, 
 		}
 		for _, b := range bindings {
 			p := shoal.PortBinding{Protocol: shoal.Protocol(port.Proto()), Target: port.Num(), HostIP: b.HostIP}
-			if b.HostPort != "" {
-				from, to, _ := strings.Cut(b.HostPort, "-")
-				start, err := strconv.ParseUint(from, 10, 16)
-				if err != nil {
-					return nil, server.BadRequest("invalid port specification: %q", b.HostPort)
-				}
-				p.HostPort = uint16(start)
-				if to != "" {
-					end, err := strconv.ParseUint(to, 10, 16)
-					if err != nil || end < start {
-						return nil, server.BadRequest("invalid port specification: %q", b.HostPort)
-					}
-					p.HostPortEnd = uint16(end)
-				}
+			var err error
+			if p.HostPort, p.HostPortEnd, err = parseHostPorts(b.HostPort); err != nil {
+				return nil, err
 			}
 			out = append(out, p)
 		}
@@ -92,10 +81,31 @@ func fromAPIPortBindings(body apicontainer.CreateRequest) ([]shoal.PortBinding, 
 	if body.HostConfig.PublishAllPorts {
 		for port := range body.ExposedPorts {
 			if _, bound := body.HostConfig.PortBindings[port]; !bound {
-				out = append(out, shoal.PortBinding{Protocol: shoal.Protocol(port.Proto()), Target: port.Num(), HostIP: netip.Addr{}})
+				out = append(out, shoal.PortBinding{Protocol: shoal.Protocol(port.Proto()), Target: port.Num()})
 			}
 		}
 	}
 	slices.SortFunc(out, func(a, b shoal.PortBinding) int { return int(a.Target) - int(b.Target) })
 	return out, nil
+}
+
+// parseHostPorts reads a port of the host, "80", or a range to choose one from, "8000-8010". Empty text leaves the port to the
+// engine; last is 0 for a single port.
+func parseHostPorts(text string) (first, last uint16, err error) {
+	if text == "" {
+		return 0, 0, nil
+	}
+	from, to, _ := strings.Cut(text, "-")
+	start, err := strconv.ParseUint(from, 10, 16)
+	if err != nil {
+		return 0, 0, server.BadRequest("invalid port specification: %q", text)
+	}
+	if to == "" {
+		return uint16(start), 0, nil
+	}
+	end, err := strconv.ParseUint(to, 10, 16)
+	if err != nil || end < start {
+		return 0, 0, server.BadRequest("invalid port specification: %q", text)
+	}
+	return uint16(start), uint16(end), nil
 }

@@ -1,14 +1,14 @@
 package engine
 
 import (
-	apicontainer "github.com/moby/moby/api/types/container"
-
 	"fmt"
 	"net/http"
 	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
+
+	apicontainer "github.com/moby/moby/api/types/container"
 
 	"github.com/shoal-dev/shoal/internal/api/server"
 )

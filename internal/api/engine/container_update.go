@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	apicontainer "github.com/moby/moby/api/types/container"
+
 	"github.com/shoal-dev/shoal/internal/api/server"
 	"github.com/shoal-dev/shoal/internal/container"
 )

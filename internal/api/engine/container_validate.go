@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	apicontainer "github.com/moby/moby/api/types/container"
+
 	"github.com/shoal-dev/shoal/internal/api/server"
 )
 

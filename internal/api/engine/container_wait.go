@@ -1,10 +1,10 @@
 package engine
 
 import (
-	apicontainer "github.com/moby/moby/api/types/container"
-
 	"encoding/json"
 	"net/http"
+
+	apicontainer "github.com/moby/moby/api/types/container"
 
 	"github.com/shoal-dev/shoal/internal/api/server"
 	"github.com/shoal-dev/shoal/internal/container"

@@ -3,7 +3,7 @@
 // own. Networks of the cluster are served here beside those of the node, as Docker has one resource for both.
 //
 // A file is named after its resource. Beside the handlers are the conversions, named toAPI… and fromAPI…, and the validation of
-// requests: a field is honoured or refused, never dropped.
+// requests, named validate…. A field that would have no effect is to be refused, not dropped.
 package engine
 
 import (

@@ -1,11 +1,11 @@
 package engine
 
 import (
-	eventtypes "github.com/moby/moby/api/types/events"
-
 	"context"
 	"net/http"
 	"strings"
+
+	eventtypes "github.com/moby/moby/api/types/events"
 
 	"github.com/shoal-dev/shoal/internal/api/convert"
 	"github.com/shoal-dev/shoal/internal/api/server"

@@ -7,6 +7,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/shlex"
+
 	"github.com/shoal-dev/shoal/internal/api/server"
 )
 

@@ -11,11 +11,29 @@ import (
 	"github.com/distribution/reference"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/moby/moby/api/types/jsonstream"
+
 	"github.com/shoal-dev/shoal/internal/api/server"
 	"github.com/shoal-dev/shoal/internal/image"
 )
 
-// progressWriter sends progress lines as Docker's JSON stream.
+// streamProgress runs a transfer and sends its progress as Docker's JSON stream. An error before any progress is the answer to the
+// request; a later one ends the stream, whose status has been sent already, in both of the forms that clients read.
+func streamProgress(w http.ResponseWriter, transfer func(func(image.Progress)) error) error {
+	started := false
+	progress := progressWriter(w)
+	err := transfer(func(p image.Progress) {
+		started = true
+		progress(p)
+	})
+	if err == nil || !started {
+		return err
+	}
+	message := map[string]any{"errorDetail": map[string]string{"message": err.Error()}, "error": err.Error()}
+	_ = json.NewEncoder(server.NewFlushWriter(w)).Encode(message) // a client that is gone misses nothing
+	return nil
+}
+
+// progressWriter sends each line of progress at once.
 func progressWriter(w http.ResponseWriter) func(image.Progress) {
 	w.Header().Set("Content-Type", "application/json")
 	enc := json.NewEncoder(server.NewFlushWriter(w))
@@ -26,12 +44,6 @@ func progressWriter(w http.ResponseWriter) func(image.Progress) {
 		}
 		_ = enc.Encode(m)
 	}
-}
-
-// writeStreamError ends a stream of progress, whose status has been sent already, with an error, in both of the forms that clients
-// read.
-func writeStreamError(w http.ResponseWriter, err error) {
-	_ = json.NewEncoder(server.NewFlushWriter(w)).Encode(map[string]any{"errorDetail": map[string]string{"message": err.Error()}, "error": err.Error()})
 }
 
 // fromAPIRegistryAuth reads the credentials that a client sends along; there are none if they cannot be read.
@@ -59,14 +71,10 @@ func (a *images) create(w http.ResponseWriter, r *http.Request) error {
 	if _, err := reference.ParseDockerRef(ref); err != nil {
 		return server.BadRequest("invalid reference format")
 	}
-	started := false
-	progress := progressWriter(w)
-	_, err := a.store.Pull(r.Context(), ref, fromAPIRegistryAuth(r), func(p image.Progress) { started = true; progress(p) })
-	if err != nil && started {
-		writeStreamError(w, err)
-		return nil
-	}
-	return err
+	return streamProgress(w, func(progress func(image.Progress)) error {
+		_, err := a.store.Pull(r.Context(), ref, fromAPIRegistryAuth(r), progress)
+		return err
+	})
 }
 
 func (a *images) importArchive(w http.ResponseWriter, r *http.Request, source string) error {
@@ -126,12 +134,7 @@ func (a *images) push(w http.ResponseWriter, r *http.Request, name string) error
 	if tag := r.FormValue("tag"); tag != "" {
 		name += ":" + tag
 	}
-	started := false
-	progress := progressWriter(w)
-	err := a.store.Push(r.Context(), name, fromAPIRegistryAuth(r), func(p image.Progress) { started = true; progress(p) })
-	if err != nil && started {
-		writeStreamError(w, err)
-		return nil
-	}
-	return err
+	return streamProgress(w, func(progress func(image.Progress)) error {
+		return a.store.Push(r.Context(), name, fromAPIRegistryAuth(r), progress)
+	})
 }

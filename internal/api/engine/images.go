@@ -26,7 +26,8 @@ func (a *images) Register(rt *server.Router) {
 	rt.Handle("POST /images/load", a.load)
 	rt.Handle("GET /images/get", a.save)
 	rt.Handle("POST /images/prune", a.prune)
-	// Names of images hold slashes, which {name} of http.ServeMux cannot match: what follows the name is told apart here.
+	// The name of an image can hold slashes, which a wildcard of http.ServeMux matches only at the end of a path. The handlers split
+	// what follows the name off themselves.
 	rt.Handle("GET /images/{rest...}", a.routeGet)
 	rt.Handle("POST /images/{rest...}", a.routePost)
 	rt.Handle("DELETE /images/{rest...}", a.remove)

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	apinetwork "github.com/moby/moby/api/types/network"
+
 	"github.com/shoal-dev/shoal/internal/api/server"
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
@@ -23,11 +24,40 @@ type networkCreateRequest struct {
 	IPAM                                      *struct {
 		Driver  string
 		Options map[string]string
-		Config  []struct {
-			Subnet, IPRange, Gateway string
-			AuxiliaryAddresses       map[string]string
-		}
+		Config  []subnetRequest
 	}
+}
+
+// subnetRequest is a subnet that a request asks for. All fields may be empty.
+type subnetRequest struct {
+	Subnet, IPRange, Gateway string
+	AuxiliaryAddresses       map[string]string
+}
+
+func (n *networks) create(w http.ResponseWriter, r *http.Request) error {
+	var req networkCreateRequest
+	if err := server.ReadJSON(r, &req); err != nil {
+		return err
+	}
+	if strings.TrimSpace(req.Name) == "" {
+		return server.BadRequest("invalid name: name is empty")
+	}
+	spec, err := fromAPINetworkCreate(req)
+	if err != nil {
+		return err
+	}
+	var id string
+	if !spec.ConfigOnly && (spec.Driver == shoal.DriverOverlay || spec.Scope == shoal.ScopeSwarm || spec.Ingress) {
+		id, err = n.cluster.Create(r.Context(), spec, n.local.List())
+	} else {
+		var net shoal.Network
+		net, err = n.local.Create(r.Context(), spec)
+		id = string(net.ID)
+	}
+	if err != nil {
+		return err
+	}
+	return server.WriteJSON(w, http.StatusCreated, apinetwork.CreateResponse{ID: id})
 }
 
 func fromAPINetworkCreate(req networkCreateRequest) (shoal.NetworkSpec, error) {
@@ -39,88 +69,111 @@ func fromAPINetworkCreate(req networkCreateRequest) (shoal.NetworkSpec, error) {
 	if req.ConfigFrom != nil {
 		spec.ConfigFrom = req.ConfigFrom.Network
 	}
-	switch {
-	case spec.Scope != "" && spec.Scope != shoal.ScopeLocal && spec.Scope != shoal.ScopeSwarm:
-		return spec, server.BadRequest("invalid network scope: %q", spec.Scope)
-	case spec.ConfigOnly: // the networks made from it have the driver
-	case spec.Driver == shoal.DriverOverlay && spec.Scope == shoal.ScopeLocal:
-		return spec, server.BadRequest("an overlay network cannot have local scope")
-	case spec.Driver == shoal.DriverOverlay:
+	if err := validateScope(spec); err != nil {
+		return spec, err
+	}
+	if spec.Driver == shoal.DriverOverlay && !spec.ConfigOnly {
 		spec.Scope = shoal.ScopeSwarm
-	case spec.Driver != shoal.DriverBridge && spec.Driver != shoal.DriverMacvlan:
-		return spec, server.Errorf(http.StatusNotFound, "plugin %q not found", spec.Driver)
-	case spec.Scope == shoal.ScopeSwarm:
-		return spec, server.BadRequest("cannot create a swarm scoped network with the %s driver", spec.Driver)
-	case spec.Ingress:
-		return spec, server.Errorf(http.StatusForbidden, "only swarm scoped networks can be ingress")
 	}
 	if req.IPAM == nil {
 		return spec, nil
 	}
 	spec.IPAMDriver, spec.IPAMOptions = req.IPAM.Driver, req.IPAM.Options
-	var wrong []string
+	var problems []string
 	for _, c := range req.IPAM.Config {
-		subnet, problems := fromAPISubnet(c.Subnet, c.IPRange, c.Gateway, c.AuxiliaryAddresses)
-		wrong = append(wrong, problems...)
+		subnet, wrong := fromAPISubnet(c)
+		problems = append(problems, wrong...)
 		spec.IPAM = append(spec.IPAM, subnet)
 	}
-	if len(wrong) > 0 {
-		return spec, server.BadRequest("invalid network config:\n%s", strings.Join(wrong, "\n"))
+	if len(problems) > 0 {
+		return spec, server.BadRequest("invalid network config:\n%s", strings.Join(problems, "\n"))
 	}
 	return spec, nil
 }
 
-// fromAPISubnet reads a subnet and returns everything that is wrong with it, as Docker lists it. The subnet is complete only if
-// nothing is.
-func fromAPISubnet(subnet, ipRange, gateway string, auxiliary map[string]string) (s shoal.Subnet, wrong []string) {
-	if subnet == "" {
-		if ipRange != "" || gateway != "" || len(auxiliary) > 0 {
-			return s, []string{"invalid subnet: there is none for the range, gateway or auxiliary address that was given"}
+// validateScope refuses unknown drivers, and a scope that networks of the driver cannot have.
+func validateScope(spec shoal.NetworkSpec) error {
+	switch {
+	case spec.Scope != "" && spec.Scope != shoal.ScopeLocal && spec.Scope != shoal.ScopeSwarm:
+		return server.BadRequest("invalid network scope: %q", spec.Scope)
+	case spec.ConfigOnly: // the networks that are made from it have the driver
+	case spec.Driver == shoal.DriverOverlay && spec.Scope == shoal.ScopeLocal:
+		return server.BadRequest("an overlay network cannot have local scope")
+	case spec.Driver == shoal.DriverOverlay:
+	case spec.Driver != shoal.DriverBridge && spec.Driver != shoal.DriverMacvlan:
+		return server.Errorf(http.StatusNotFound, "plugin %q not found", spec.Driver)
+	case spec.Scope == shoal.ScopeSwarm:
+		return server.BadRequest("cannot create a swarm scoped network with the %s driver", spec.Driver)
+	case spec.Ingress:
+		return server.Errorf(http.StatusForbidden, "only swarm scoped networks can be ingress")
+	}
+	return nil
+}
+
+// fromAPISubnet reads a subnet and returns all that is wrong with it, as Docker lists it. The subnet is complete only if nothing is.
+func fromAPISubnet(c subnetRequest) (s shoal.Subnet, problems []string) {
+	if c.Subnet == "" {
+		if c.IPRange != "" || c.Gateway != "" || len(c.AuxiliaryAddresses) > 0 {
+			problems = append(problems, "invalid subnet: there is none for the range, gateway or auxiliary address that was given")
 		}
-		return s, nil
+		return s, problems
 	}
 	var err error
-	if s.Subnet, err = netip.ParsePrefix(subnet); err != nil {
-		return s, []string{"invalid subnet " + subnet + ": invalid CIDR block notation"}
+	if s.Subnet, err = netip.ParsePrefix(c.Subnet); err != nil {
+		return s, []string{"invalid subnet " + c.Subnet + ": invalid CIDR block notation"}
 	}
 	if s.Subnet != s.Subnet.Masked() {
-		wrong = append(wrong, "invalid subnet "+subnet+": it should be "+s.Subnet.Masked().String())
+		problems = append(problems, "invalid subnet "+c.Subnet+": it should be "+s.Subnet.Masked().String())
 	}
-	if ipRange != "" {
-		s.Range, err = netip.ParsePrefix(ipRange)
-		switch {
-		case err != nil:
-			wrong = append(wrong, "invalid ip-range "+ipRange+": invalid CIDR block notation")
-		case s.Range.Bits() < s.Subnet.Bits():
-			wrong = append(wrong, "invalid ip-range "+ipRange+": CIDR block is bigger than its parent subnet "+subnet)
-		case !s.Subnet.Contains(s.Range.Addr()):
-			wrong = append(wrong, "invalid ip-range "+ipRange+": parent subnet "+subnet+" doesn't contain ip-range")
-		case s.Range != s.Range.Masked():
-			wrong = append(wrong, "invalid ip-range "+ipRange+": it should be "+s.Range.Masked().String())
+	var problem string
+	if c.IPRange != "" {
+		if s.Range, problem = fromAPIRange(s.Subnet, c.IPRange); problem != "" {
+			problems = append(problems, "invalid ip-range "+c.IPRange+": "+problem)
 		}
 	}
-	if gateway != "" {
-		s.Gateway, err = netip.ParseAddr(gateway)
-		switch {
-		case err != nil:
-			wrong = append(wrong, "invalid gateway "+gateway+": invalid address")
-		case !s.Subnet.Contains(s.Gateway):
-			wrong = append(wrong, "invalid gateway "+gateway+": parent subnet "+subnet+" doesn't contain this address")
+	if c.Gateway != "" {
+		if s.Gateway, problem = fromAPIAddress(s.Subnet, c.Gateway); problem != "" {
+			problems = append(problems, "invalid gateway "+c.Gateway+": "+problem)
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(auxiliary)) {
-		addr, err := netip.ParseAddr(auxiliary[name])
-		switch {
-		case err != nil:
-			wrong = append(wrong, "invalid auxiliary address "+name+": invalid address")
-		case !s.Subnet.Contains(addr):
-			wrong = append(wrong, "invalid auxiliary address "+name+": parent subnet "+subnet+" doesn't contain this address")
-		default:
-			if s.Aux == nil {
-				s.Aux = map[string]netip.Addr{}
-			}
-			s.Aux[name] = addr
+	for _, name := range slices.Sorted(maps.Keys(c.AuxiliaryAddresses)) {
+		addr, problem := fromAPIAddress(s.Subnet, c.AuxiliaryAddresses[name])
+		if problem != "" {
+			problems = append(problems, "invalid auxiliary address "+name+": "+problem)
+			continue
 		}
+		if s.Aux == nil {
+			s.Aux = map[string]netip.Addr{}
+		}
+		s.Aux[name] = addr
 	}
-	return s, wrong
+	return s, problems
+}
+
+// fromAPIRange reads the range of a subnet; problem is empty if it is valid.
+func fromAPIRange(subnet netip.Prefix, text string) (r netip.Prefix, problem string) {
+	r, err := netip.ParsePrefix(text)
+	switch {
+	case err != nil:
+		return r, "invalid CIDR block notation"
+	case r.Bits() < subnet.Bits():
+		return r, "CIDR block is bigger than its parent subnet " + subnet.String()
+	case !subnet.Contains(r.Addr()):
+		return r, "parent subnet " + subnet.String() + " doesn't contain ip-range"
+	case r != r.Masked():
+		return r, "it should be " + r.Masked().String()
+	}
+	return r, ""
+}
+
+// fromAPIAddress reads an address of a subnet; problem is empty if it is valid.
+func fromAPIAddress(subnet netip.Prefix, text string) (addr netip.Addr, problem string) {
+	addr, err := netip.ParseAddr(text)
+	switch {
+	case err != nil:
+		return addr, "invalid address"
+	case !subnet.Contains(addr):
+		return addr, "parent subnet " + subnet.String() + " doesn't contain this address"
+	}
+	return addr, ""
 }

@@ -20,7 +20,9 @@ import (
 type LocalNetworks interface {
 	// List is the node's own networks, and those of the cluster that it takes part in.
 	List() []shoal.Network
+	// Create creates a network of the node. Errors have a kind: a name that is taken is a conflict.
 	Create(ctx context.Context, spec shoal.NetworkSpec) (shoal.Network, error)
+	// Remove removes a network of the node that no container is on.
 	Remove(ctx context.Context, ref string) error
 	// Connect adds an endpoint to a container that runs.
 	Connect(ctx context.Context, containerID string, req shoal.EndpointRequest) (shoal.EndpointInfo, error)
@@ -38,6 +40,7 @@ type ClusterNetworks interface {
 	List() ([]shoal.Network, error)
 	// Create returns the ID of the new network, whose subnets must not overlap those of the node's own networks.
 	Create(ctx context.Context, spec shoal.NetworkSpec, local []shoal.Network) (string, error)
+	// Remove removes a network that nothing is on.
 	Remove(ctx context.Context, id string) error
 	// Status is nil unless the network has run out of addresses.
 	Status(id string) *apinetwork.Status
@@ -105,7 +108,7 @@ func (n *networks) list(w http.ResponseWriter, r *http.Request) error {
 			!f.LabelsNamed("label", net.Spec.Labels) || !f.Equal("type", networkType(net)) {
 			continue
 		}
-		if given && dangling != (networkType(net) == "custom" && len(n.local.ContainersOn(shoal.NetworkID(string(net.ID)))) == 0) {
+		if given && dangling != (networkType(net) == "custom" && len(n.local.ContainersOn(net.ID)) == 0) {
 			continue
 		}
 		out = append(out, apinetwork.Summary{Network: toAPINetwork(net)})
@@ -126,7 +129,7 @@ func (n *networks) inspect(w http.ResponseWriter, r *http.Request) error {
 	_, takesPart := table.Networks[net.ID]
 	if takesPart || networkScope(net) == shoal.ScopeLocal {
 		out.Containers = map[string]apinetwork.EndpointResource{}
-		for id, e := range n.local.ContainersOn(shoal.NetworkID(string(net.ID))) {
+		for id, e := range n.local.ContainersOn(net.ID) {
 			out.Containers[id] = apinetwork.EndpointResource{Name: e.Container, EndpointID: e.Info.EndpointID, MacAddress: toAPIHardwareAddr(e.Info.MAC), IPv4Address: e.Info.Addr}
 		}
 	}
@@ -139,32 +142,6 @@ func (n *networks) inspect(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	return server.WriteJSON(w, http.StatusOK, out)
-}
-
-func (n *networks) create(w http.ResponseWriter, r *http.Request) error {
-	var req networkCreateRequest
-	if err := server.ReadJSON(r, &req); err != nil {
-		return err
-	}
-	if strings.TrimSpace(req.Name) == "" {
-		return server.BadRequest("invalid name: name is empty")
-	}
-	spec, err := fromAPINetworkCreate(req)
-	if err != nil {
-		return err
-	}
-	var id string
-	if !spec.ConfigOnly && (spec.Driver == shoal.DriverOverlay || spec.Scope == shoal.ScopeSwarm || spec.Ingress) {
-		id, err = n.cluster.Create(r.Context(), spec, n.local.List())
-	} else {
-		var net shoal.Network
-		net, err = n.local.Create(r.Context(), spec)
-		id = string(net.ID)
-	}
-	if err != nil {
-		return err
-	}
-	return server.WriteJSON(w, http.StatusCreated, apinetwork.CreateResponse{ID: id})
 }
 
 func (n *networks) remove(w http.ResponseWriter, r *http.Request) error {

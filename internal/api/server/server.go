@@ -29,7 +29,7 @@ func New(log *slog.Logger, resources ...Resource) http.Handler {
 		h.Set("Api-Version", MaxVersion)
 		h.Set("Ostype", "linux")
 		h.Set("Server", "Docker/shoal (linux)")
-		version, path := splitVersion(r.URL.Path)
+		version, path := SplitVersion(r.URL.Path)
 		if version != "" {
 			if err := checkVersion(version); err != nil {
 				rt.fail(w, r, err)

@@ -16,8 +16,9 @@ const (
 // versionPrefix is the API version that a path may start with.
 var versionPrefix = regexp.MustCompile(`^/v(\d+\.\d+)(/.*)$`)
 
-// splitVersion takes the API version off a path; it is empty if the path names none.
-func splitVersion(path string) (version, rest string) {
+// SplitVersion takes the API version off a path: "/v1.51/info" is "1.51" and "/info". The version is empty if the path names
+// none.
+func SplitVersion(path string) (version, rest string) {
 	if m := versionPrefix.FindStringSubmatch(path); m != nil {
 		return m[1], m[2]
 	}
