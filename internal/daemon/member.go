@@ -61,4 +61,3 @@ func startMember(ctx context.Context, log *slog.Logger, cfg membership.ManagerCo
 	}
 	return storeMember{member}, nil
 }
-

@@ -205,4 +205,3 @@ func (m *Manager) Done() <-chan struct{} { return m.member.Done() }
 
 // Resign implements membership.Manager.
 func (m *Manager) Resign() error { return m.member.Resign() }
-
