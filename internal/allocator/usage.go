@@ -9,18 +9,12 @@ import (
 	"github.com/shoal-dev/shoal/internal/store"
 )
 
-// Usage is how many addresses of a subnet are in use or reserved, and how many can still be given out; either is cut off at 2^64-1.
-type Usage struct {
-	Subnet      netip.Prefix
-	InUse, Left uint64
-}
-
 // UsageOf tells of every subnet of a network.
-func UsageOf(v store.View, n *shoal.Network) []Usage {
+func UsageOf(v store.View, n *shoal.Network) []shoal.SubnetUsage {
 	a := newAddresses(v, n)
-	var all []Usage
+	var all []shoal.SubnetUsage
 	for _, p := range a.pools {
-		u := Usage{Subnet: p.subnet}
+		u := shoal.SubnetUsage{Subnet: p.subnet}
 		held := maps.Clone(a.used)
 		held[p.subnet.Addr()] = true
 		if last := lastAddr(p.subnet); last.Is4() {
@@ -41,8 +35,16 @@ func UsageOf(v store.View, n *shoal.Network) []Usage {
 	return all
 }
 
+// Exhausted is how the addresses of a network are used if no task can get one any more, and nil otherwise.
+func Exhausted(v store.View, n *shoal.Network) []shoal.SubnetUsage {
+	if usage := UsageOf(v, n); Full(usage) {
+		return usage
+	}
+	return nil
+}
+
 // Full tells that no task can get an address on the network.
-func Full(usage []Usage) bool {
+func Full(usage []shoal.SubnetUsage) bool {
 	for _, u := range usage {
 		if u.Left > 0 && u.Subnet.Addr().Is4() {
 			return false

@@ -1,134 +1,79 @@
 // Package api serves the Docker Engine API: it turns requests into calls of the rooms and specs in the store, and what the
 // rooms know into Docker's JSON. It is the only room that knows moby's types. It writes specs; it never writes status.
+//
+// Package server has what all resources need: routing, API versions, errors, streams, filters. Package engine has the resources
+// of one engine, package cluster those of the cluster, and package convert the conversions that both need. This package puts
+// them together.
 package api
 
 import (
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io"
+	"context"
 	"log/slog"
 	"net/http"
-	"regexp"
+	"slices"
 
 	"github.com/containerd/errdefs"
-	"github.com/containerd/errdefs/pkg/errhttp"
+
+	"github.com/shoal-dev/shoal/internal/api/cluster"
+	"github.com/shoal-dev/shoal/internal/api/engine"
+	"github.com/shoal-dev/shoal/internal/api/server"
+	"github.com/shoal-dev/shoal/internal/container"
+	"github.com/shoal-dev/shoal/internal/events"
+	"github.com/shoal-dev/shoal/internal/image"
+	"github.com/shoal-dev/shoal/internal/membership"
+	"github.com/shoal-dev/shoal/internal/network"
+	"github.com/shoal-dev/shoal/internal/shoal"
+	"github.com/shoal-dev/shoal/internal/store"
+	"github.com/shoal-dev/shoal/internal/volume"
 )
 
-const (
-	// Version is the newest API version that is spoken.
-	Version = "1.51"
-	// MinVersion is the oldest one.
-	MinVersion = "1.40"
-)
+// Machine is what does not change about a node while its daemon runs.
+type Machine = engine.Machine
 
-// handler is an http.HandlerFunc that may fail; ServeHTTP turns the error into Docker's JSON and status.
-type handler func(w http.ResponseWriter, r *http.Request) error
+// Tunnel is a connection to the API of another node.
+type Tunnel = cluster.Tunnel
 
-// versionPrefix is the optional API version that every path may start with.
-var versionPrefix = regexp.MustCompile(`^/v(\d+\.\d+)(/.*)$`)
-
-// router finds the handler of a request.
-type router struct {
-	log *slog.Logger
-	mux *http.ServeMux
+// Config is the rooms that the API speaks for, and what it asks of rooms that it may not import; every field is required.
+type Config struct {
+	Log        *slog.Logger
+	Containers *container.Engine
+	Images     *image.Store
+	Volumes    *volume.Store
+	Networks   *network.Networks
+	Members    *membership.Membership
+	Events     *events.Bus
+	Machine    Machine
+	// Logs finds the logs of tasks wherever they run.
+	Logs cluster.LogSource
+	// Dial connects to the API of another node of the cluster.
+	Dial func(ctx context.Context, node shoal.ID) (Tunnel, error)
+	// CheckPorts refuses published ports that a service other than self has.
+	CheckPorts func(v store.View, self shoal.ID, spec *shoal.EndpointSpec) error
+	// Exhausted is how the addresses of a network are used if no task can get one any more, and nil otherwise.
+	Exhausted func(v store.View, n *shoal.Network) []shoal.SubnetUsage
+	// Outdated tells whether an update of its service replaces a task.
+	Outdated func(*shoal.Service, *shoal.Task) bool
 }
 
-func newRouter(log *slog.Logger) *router {
-	return &router{log: log, mux: http.NewServeMux()}
-}
-
-// handle registers h under a pattern such as "GET /containers/{id}/json".
-func (rt *router) handle(pattern string, h handler) {
-	rt.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-		if err := h(w, r); err != nil {
-			rt.fail(w, r, err)
-		}
+// New returns the API's handler. It starts nothing: what goes on for long ends with its request.
+func New(c Config) http.Handler {
+	forwarder := cluster.NewForwarder(cluster.ForwarderConfig{
+		Log: c.Log, State: c.Members, Dial: c.Dial,
+		IsLocal: func(ref string) bool {
+			_, err := c.Containers.Inspect(ref)
+			return !errdefs.IsNotFound(err)
+		},
 	})
-}
-
-func (rt *router) fail(w http.ResponseWriter, r *http.Request, err error) {
-	status := statusOf(err)
-	if r.Context().Err() == nil && status == http.StatusInternalServerError {
-		rt.log.Error("request failed", "method", r.Method, "path", r.URL.Path, "err", err)
-	}
-	writeError(w, status, err.Error())
-}
-
-// statusOf maps the kind of an error to Docker's HTTP status.
-func statusOf(err error) int {
-	var withStatus *statusError
-	switch {
-	case errors.As(err, &withStatus):
-		return withStatus.status
-	case errdefs.IsNotFound(err):
-		return http.StatusNotFound
-	case errdefs.IsInvalidArgument(err), errdefs.IsFailedPrecondition(err):
-		return http.StatusBadRequest
-	case errdefs.IsConflict(err), errdefs.IsAlreadyExists(err):
-		return http.StatusConflict
-	case errdefs.IsUnavailable(err):
-		return http.StatusServiceUnavailable
-	case errdefs.IsPermissionDenied(err):
-		return http.StatusForbidden
-	case errdefs.IsNotImplemented(err):
-		return http.StatusNotImplemented
-	case errdefs.IsNotModified(err):
-		return http.StatusNotModified
-	default:
-		return errhttp.ToHTTP(err)
-	}
-}
-
-// statusError is an error with a status of its own, where Docker's status does not follow from the kind.
-type statusError struct {
-	status int
-	text   string
-}
-
-func (e *statusError) Error() string { return e.text }
-
-func fail(status int, format string, args ...any) error {
-	return &statusError{status, fmt.Sprintf(format, args...)}
-}
-
-func writeError(w http.ResponseWriter, status int, message string) {
-	if status == http.StatusNotModified {
-		w.WriteHeader(status)
-		return
-	}
-	_ = writeJSON(w, status, map[string]string{"message": message})
-}
-
-func writeJSON(w http.ResponseWriter, status int, body any) error {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	return enc.Encode(body)
-}
-
-// maxBody bounds what a JSON request body may be; image archives and the like are read as streams instead.
-const maxBody = 4 << 20
-
-// readJSON decodes the request's body into what v points to. An empty body leaves v alone.
-func readJSON(r *http.Request, v any) error {
-	dec := json.NewDecoder(http.MaxBytesReader(nil, r.Body, maxBody))
-	if err := dec.Decode(v); err != nil {
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		return fail(http.StatusBadRequest, "invalid JSON: %v", err)
-	}
-	return nil
-}
-
-// flag reads a boolean query parameter as Docker does: anything but these is true.
-func flag(r *http.Request, name string) bool {
-	switch r.FormValue(name) {
-	case "", "0", "no", "false", "none":
-		return false
-	default:
-		return true
-	}
+	resources := slices.Concat(
+		engine.Resources(engine.Config{
+			Log: c.Log, Machine: c.Machine, Containers: c.Containers, Images: c.Images, Volumes: c.Volumes, Networks: c.Networks,
+			ClusterNetworks: cluster.NewNetworks(c.Members, c.Exhausted), Swarm: cluster.NewSwarm(c.Members), Events: c.Events,
+			WithdrawTask: c.Members.Withdraw,
+		}),
+		cluster.Resources(cluster.Config{
+			Members: c.Members, Logs: c.Logs, Forwarder: forwarder, CheckPorts: c.CheckPorts, Outdated: c.Outdated,
+			Diagnose: c.Networks.Diagnose,
+		}),
+	)
+	return forwarder.Handler(server.New(c.Log, resources...))
 }

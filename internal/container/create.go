@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -182,10 +181,4 @@ func mergeEnv(base, over []string) []string {
 		env = append([]string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}, env...)
 	}
 	return env
-}
-
-func inventName() string {
-	moods := []string{"brisk", "calm", "clever", "eager", "gentle", "glad", "keen", "lively", "mellow", "nimble", "quiet", "steady", "sunny", "swift", "warm"}
-	fish := []string{"anchovy", "bream", "carp", "cod", "dace", "eel", "goby", "herring", "minnow", "perch", "pike", "roach", "sardine", "smelt", "sprat", "tench", "trout", "tuna"}
-	return fmt.Sprintf("%s_%s%d", moods[rand.IntN(len(moods))], fish[rand.IntN(len(fish))], rand.IntN(1000))
 }

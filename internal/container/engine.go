@@ -220,11 +220,8 @@ func (e *Engine) reserve(name, id string) (string, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	name = strings.TrimPrefix(name, "/")
-	for name == "" {
-		n := inventName()
-		if _, taken := e.names[n]; !taken {
-			name = n
-		}
+	if name == "" {
+		name = shoal.InventName(func(name string) bool { _, taken := e.names[name]; return taken })
 	}
 	if !nameRule.MatchString(name) {
 		return "", fmt.Errorf("Invalid container name (%s), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed%w", name, quiet{errdefs.ErrInvalidArgument}) //nolint:staticcheck // Docker's wording

@@ -185,11 +185,11 @@ func (d *Daemon) handler() http.Handler {
 	hostname, _ := os.Hostname() // known to work: construct has asked
 	return api.New(api.Config{
 		Log: d.log, Containers: d.containers, Images: d.images, Volumes: d.volumes, Networks: d.networks, Members: d.members,
-		Events: d.events, Logs: d.taskLogs, Reach: d.reach, CheckPorts: allocator.CheckPorts, CheckSubnets: allocator.CheckSubnets, Outdated: orchestrator.Stale,
+		Events: d.events, Logs: d.taskLogs, Dial: d.dialNode, CheckPorts: allocator.CheckPorts, Exhausted: allocator.Exhausted, Outdated: orchestrator.Stale,
 		Machine: api.Machine{
 			ID: d.machineID(), Hostname: hostname, Version: d.cfg.Version, KernelVersion: kernelVersion(), OS: osName(),
 			Architecture: machine(), CPUs: int(describe(d.cfg).Resources.NanoCPUs / 1e9), Memory: memory(), Root: d.cfg.DataRoot,
-			Labels: d.cfg.Labels, Plugins: plugins(), CgroupVersion: cgroupVersion(), Debug: d.cfg.Debug, Insecure: d.cfg.InsecureRegistries,
+			Labels: d.cfg.Labels, Plugins: plugins(), CgroupVersion: cgroupVersion(), Debug: d.cfg.Debug,
 		},
 	})
 }

@@ -87,7 +87,7 @@ func (d *Daemon) taskLogs(ctx context.Context, query shoal.LogQuery, each func(s
 	return swarm.Logs(ctx, d.members, query, each)
 }
 
-// reach connects to the API of a node, through the leader.
-func (d *Daemon) reach(ctx context.Context, node shoal.ID) (api.Tunnel, error) {
+// dialNode connects to the API of a node, through the leader.
+func (d *Daemon) dialNode(ctx context.Context, node shoal.ID) (api.Tunnel, error) {
 	return swarm.Reach(ctx, d.members, node)
 }

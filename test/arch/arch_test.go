@@ -36,7 +36,7 @@ var mayImport = map[string][]string{
 	"dns":          {"shoal"},
 	"network":      {"shoal", "events", "dataplane", "dns"},
 	"agent":        {"shoal", "rpc", "image", "volume", "logs", "container", "network"},
-	"api":          {"shoal", "store", "events", "allocator", "membership", "dispatcher", "image", "volume", "logs", "container", "network"},
+	"api":          {"shoal", "store", "events", "membership", "dispatcher", "image", "volume", "logs", "container", "network"},
 	"dashboard":    {},
 	"cli":          {},
 	"daemon": {

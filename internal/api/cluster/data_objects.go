@@ -1,0 +1,268 @@
+package cluster
+
+import (
+	"bytes"
+	"net/http"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/moby/moby/api/types/swarm"
+
+	"github.com/shoal-dev/shoal/internal/api/convert"
+	"github.com/shoal-dev/shoal/internal/api/server"
+	"github.com/shoal-dev/shoal/internal/shoal"
+	"github.com/shoal-dev/shoal/internal/store"
+)
+
+// Docker's limits for the data, in bytes.
+const (
+	maxSecretSize = 500 << 10
+	maxConfigSize = 1000 << 10
+)
+
+// dataObjectName is what secrets and configs may be called.
+var dataObjectName = regexp.MustCompile(`^[a-zA-Z0-9]+(?:[a-zA-Z0-9-_.]*[a-zA-Z0-9])?$`)
+
+func validateObjectName(name string) error {
+	if len(name) > 64 || !dataObjectName.MatchString(name) {
+		return shoal.InvalidArgument("invalid name, only 64 [a-zA-Z0-9-_.] characters allowed, and the start and end character must be [a-zA-Z0-9]")
+	}
+	return nil
+}
+
+// dataObjects serves /secrets or /configs, which differ in little but their name. A config is handled as the secret that it is
+// in all but type.
+type dataObjects struct {
+	state   StateSource
+	kind    string // "secret" or "config"
+	maxSize int    // bytes of data
+	all     func(store.View) []*shoal.Secret
+	// object is what the store keeps: the secret, or the config.
+	object func(*shoal.Secret) store.Object
+	toAPI  func(*shoal.Secret) any
+	// references is a container's list of references to objects of this kind.
+	references func(*shoal.ContainerSpec) *[]shoal.FileReference
+}
+
+func (s *dataObjects) Register(rt *server.Router) {
+	path := "/" + s.kind + "s"
+	rt.Handle("GET "+path, s.list)
+	rt.Handle("POST "+path+"/create", s.create)
+	rt.Handle("GET "+path+"/{id}", s.inspect)
+	rt.Handle("POST "+path+"/{id}/update", s.update)
+	rt.Handle("DELETE "+path+"/{id}", s.remove)
+}
+
+// find looks an object up as users name it.
+func (s *dataObjects) find(v store.View, ref string) (*shoal.Secret, error) {
+	matching := func(match func(*shoal.Secret) bool) []*shoal.Secret {
+		return slices.DeleteFunc(s.all(v), func(o *shoal.Secret) bool { return !match(o) })
+	}
+	return lookup(s.kind, ref,
+		func(id shoal.ID) *shoal.Secret {
+			for _, o := range matching(func(o *shoal.Secret) bool { return o.ID == id }) {
+				return o
+			}
+			return nil
+		},
+		func(name string) []*shoal.Secret {
+			return matching(func(o *shoal.Secret) bool { return o.Name == name })
+		},
+		func(prefix string) []*shoal.Secret {
+			return matching(func(o *shoal.Secret) bool { return strings.HasPrefix(o.ID, prefix) })
+		})
+}
+
+func (s *dataObjects) list(w http.ResponseWriter, r *http.Request) error {
+	db, err := s.state.Store()
+	if err != nil {
+		return err
+	}
+	f, err := server.ReadFilters(r, "id", "label", "name", "names")
+	if err != nil {
+		return err
+	}
+	found := s.all(db.View())
+	slices.SortFunc(found, func(a, b *shoal.Secret) int { return strings.Compare(a.ID, b.ID) })
+	out := []any{}
+	for _, o := range found {
+		if f.Prefix("id", o.ID) && f.LabelsNamed("label", o.Labels) && f.Prefix("name", o.Name) && f.Equal("names", o.Name) {
+			out = append(out, s.toAPI(o))
+		}
+	}
+	return server.WriteJSON(w, http.StatusOK, out)
+}
+
+func (s *dataObjects) inspect(w http.ResponseWriter, r *http.Request) error {
+	db, err := s.state.Store()
+	if err != nil {
+		return err
+	}
+	o, err := s.find(db.View(), r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	return server.WriteJSON(w, http.StatusOK, s.toAPI(o))
+}
+
+func (s *dataObjects) validateData(data []byte) error {
+	if len(data) == 0 || len(data) >= s.maxSize {
+		return shoal.InvalidArgument("%s data must be larger than 0 and less than %d bytes", s.kind, s.maxSize)
+	}
+	return nil
+}
+
+func (s *dataObjects) create(w http.ResponseWriter, r *http.Request) error {
+	db, err := s.state.Store()
+	if err != nil {
+		return err
+	}
+	var spec swarm.SecretSpec // that of a config has nothing else
+	if err := server.ReadJSON(r, &spec); err != nil {
+		return err
+	}
+	if err := validateObjectName(spec.Name); err != nil {
+		return err
+	}
+	if spec.Driver == nil {
+		if err := s.validateData(spec.Data); err != nil {
+			return err
+		}
+	}
+	o := &shoal.Secret{
+		Meta: shoal.Meta{ID: shoal.NewID()}, Name: spec.Name, Labels: spec.Labels, Data: spec.Data,
+		Driver: convert.FromAPIDriver(spec.Driver), Templating: convert.FromAPIDriver(spec.Templating),
+	}
+	_, err = db.Commit(r.Context(), store.Changes{Puts: []store.Object{s.object(o)}})
+	if store.IsNameTaken(err) {
+		return shoal.AlreadyExists("%s %s already exists", s.kind, spec.Name)
+	}
+	if err != nil {
+		return err
+	}
+	return server.WriteJSON(w, http.StatusCreated, swarm.SecretCreateResponse{ID: o.ID})
+}
+
+func (s *dataObjects) update(_ http.ResponseWriter, r *http.Request) error {
+	db, err := s.state.Store()
+	if err != nil {
+		return err
+	}
+	var spec swarm.SecretSpec
+	if err := server.ReadJSON(r, &spec); err != nil {
+		return err
+	}
+	version, err := objectVersion(r, s.kind)
+	if err != nil {
+		return err
+	}
+	return db.Update(r.Context(), func(v store.View) (store.Changes, error) {
+		var changes store.Changes
+		o, err := s.find(v, r.PathValue("id"))
+		if err != nil {
+			return changes, err
+		}
+		if o.Version != version {
+			return changes, shoal.ErrOutOfSequence
+		}
+		if spec.Name != o.Name {
+			return changes, errOnlyLabels()
+		}
+		next := *o
+		next.Labels = spec.Labels
+		if len(spec.Data) > 0 && !bytes.Equal(spec.Data, o.Data) {
+			if err := s.replaceData(v, &next, spec.Data, &changes); err != nil {
+				return changes, err
+			}
+		}
+		changes.Put(s.object(&next))
+		return changes, nil
+	})
+}
+
+func errOnlyLabels() error { return shoal.InvalidArgument("only updates to Labels are allowed") }
+
+// replaceData changes the data of an object, which Docker never allows. It does only if all services that use the object have
+// asked, by a label, to follow: their tasks are replaced as in an update of the service itself, and a rollback of the service
+// brings the old data back.
+func (s *dataObjects) replaceData(v store.View, o *shoal.Secret, data []byte, changes *store.Changes) error {
+	users := s.users(v, o.ID)
+	if len(users) == 0 {
+		return errOnlyLabels()
+	}
+	if err := s.validateData(data); err != nil {
+		return err
+	}
+	o.Replace(data)
+	for _, service := range users {
+		if follow, err := strconv.ParseBool(service.Spec.Labels[shoal.LabelFollow]); err != nil || !follow {
+			return errOnlyLabels()
+		}
+		next := *service
+		next.Spec.Task.Container = s.withGeneration(o, next.Spec.Task.Container)
+		next.PreviousSpec, next.UpdateStatus = &service.Spec, nil
+		next.SpecVersion++
+		startJobIteration(&next, v)
+		changes.Put(&next)
+	}
+	return nil
+}
+
+// withGeneration is the container with references to the present generation of an object's data.
+func (s *dataObjects) withGeneration(o *shoal.Secret, c *shoal.ContainerSpec) *shoal.ContainerSpec {
+	next := *c
+	refs := s.references(&next)
+	*refs = slices.Clone(*refs)
+	for i := range *refs {
+		if (*refs)[i].ID == o.ID {
+			(*refs)[i].Generation = o.Generation
+		}
+	}
+	return &next
+}
+
+func (s *dataObjects) remove(w http.ResponseWriter, r *http.Request) error {
+	db, err := s.state.Store()
+	if err != nil {
+		return err
+	}
+	err = db.Update(r.Context(), func(v store.View) (store.Changes, error) {
+		o, err := s.find(v, r.PathValue("id"))
+		if err != nil {
+			return store.Changes{}, err
+		}
+		if err := s.validateUnused(v, o); err != nil {
+			return store.Changes{}, err
+		}
+		return store.Changes{Deletes: []store.Object{s.object(o)}}, nil
+	})
+	if err == nil {
+		w.WriteHeader(http.StatusNoContent)
+	}
+	return err
+}
+
+// users is the services that refer to an object, sorted by name.
+func (s *dataObjects) users(v store.View, id shoal.ID) []*shoal.Service {
+	users := slices.DeleteFunc(v.Services(), func(service *shoal.Service) bool {
+		c := service.Spec.Task.Container
+		return c == nil || !slices.ContainsFunc(*s.references(c), func(ref shoal.FileReference) bool { return ref.ID == id })
+	})
+	slices.SortFunc(users, func(a, b *shoal.Service) int { return strings.Compare(a.Spec.Name, b.Spec.Name) })
+	return users
+}
+
+// validateUnused refuses to remove an object that services refer to.
+func (s *dataObjects) validateUnused(v store.View, o *shoal.Secret) error {
+	users := convert.List(s.users(v, o.ID), func(service *shoal.Service) string { return service.Spec.Name })
+	if len(users) == 0 {
+		return nil
+	}
+	plural := ""
+	if len(users) > 1 {
+		plural = "s"
+	}
+	return shoal.InvalidArgument("%s '%s' is in use by the following service%s: %s", s.kind, o.Name, plural, strings.Join(users, ", "))
+}

@@ -1,0 +1,122 @@
+package cluster
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/moby/moby/api/types/swarm"
+
+	"github.com/shoal-dev/shoal/internal/api/convert"
+	"github.com/shoal-dev/shoal/internal/api/server"
+	"github.com/shoal-dev/shoal/internal/shoal"
+	"github.com/shoal-dev/shoal/internal/store"
+)
+
+// tasks serves /tasks. It writes nothing.
+type tasks struct {
+	state StateSource
+	// outdated tells whether a task was made from an older spec of its service that asks for something else.
+	outdated func(*shoal.Service, *shoal.Task) bool
+}
+
+func (s *tasks) Register(rt *server.Router) {
+	rt.Handle("GET /tasks", s.list)
+	rt.Handle("GET /tasks/{id}", s.inspect)
+}
+
+func (s *tasks) list(w http.ResponseWriter, r *http.Request) error {
+	db, err := s.state.Store()
+	if err != nil {
+		return err
+	}
+	f, err := server.ReadFilters(r, "id", "label", "name", "node", "service", "desired-state", "runtime", "_up-to-date")
+	if err != nil {
+		return err
+	}
+	for _, state := range f["desired-state"] {
+		if parsed, ok := shoal.ParseTaskState(state); !ok && state != "accepted" || parsed > shoal.TaskShutdown {
+			return server.BadRequest("invalid desired state: %s", state)
+		}
+	}
+	upToDate, given, err := f.Bool("_up-to-date")
+	if err != nil {
+		return err
+	}
+	view := db.View()
+	found := view.Tasks()
+	slices.SortFunc(found, func(a, b *shoal.Task) int { return strings.Compare(a.ID, b.ID) })
+	out := []swarm.Task{}
+	for _, t := range found {
+		if !matchesTask(view, f, t) {
+			continue
+		}
+		if service := view.Service(t.ServiceID); given && upToDate && (service == nil || s.outdated(service, t)) {
+			continue
+		}
+		out = append(out, toAPITask(view, t))
+	}
+	return server.WriteJSON(w, http.StatusOK, out)
+}
+
+func matchesTask(v store.View, f server.Filters, t *shoal.Task) bool {
+	return f.Prefix("id", t.ID) && f.LabelsNamed("label", t.Labels) && f.Equal("runtime", "container") &&
+		f.Contains("name", t.Name()) &&
+		f.Equal("desired-state", filteredState(t.DesiredState)) &&
+		f.Any("service", func(want string) bool {
+			return t.ServiceID != "" && (strings.HasPrefix(t.ServiceID, want) || t.ServiceName == want)
+		}) &&
+		f.Any("node", func(want string) bool {
+			node := v.Node(t.NodeID)
+			return t.NodeID != "" && (strings.HasPrefix(t.NodeID, want) || (node != nil && node.Description.Hostname == want))
+		})
+}
+
+// filteredState is the name under which clients filter for a desired state. They cannot ask for tasks that are to be removed,
+// so those count as shut down.
+func filteredState(state shoal.TaskState) string {
+	if state == shoal.TaskRemove {
+		state = shoal.TaskShutdown
+	}
+	return state.String()
+}
+
+func (s *tasks) inspect(w http.ResponseWriter, r *http.Request) error {
+	db, err := s.state.Store()
+	if err != nil {
+		return err
+	}
+	view := db.View()
+	t, err := findTask(view, r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	return server.WriteJSON(w, http.StatusOK, toAPITask(view, t))
+}
+
+func toAPITask(v store.View, t *shoal.Task) swarm.Task {
+	out := swarm.Task{
+		ID: t.ID, Meta: toAPIMeta(t.Meta), Annotations: swarm.Annotations{Labels: convert.NonNil(t.Labels)},
+		Spec: toAPITaskSpec(t.Spec), ServiceID: t.ServiceID, Slot: int(t.Slot), NodeID: t.NodeID, // #nosec G115 -- slots are few
+		DesiredState: swarm.TaskState(t.DesiredState.String()),
+		Status: swarm.TaskStatus{
+			Timestamp: t.Status.Timestamp, State: swarm.TaskState(t.Status.State.String()), Message: t.Status.Message, Err: t.Status.Err,
+			PortStatus: swarm.PortStatus{Ports: convert.List(t.Status.Ports, toAPIPort)},
+		},
+	}
+	if c := t.Status.Container; c != nil {
+		out.Status.ContainerStatus = &swarm.ContainerStatus{ContainerID: c.ContainerID, PID: c.PID, ExitCode: c.ExitCode}
+	}
+	if t.JobIteration != nil {
+		out.Slot = max(out.Slot-1, 0) // clients count the slots of jobs from 0
+		out.JobIteration = &swarm.Version{Index: *t.JobIteration}
+	}
+	for _, at := range t.Networks {
+		attached := swarm.NetworkAttachment{Addresses: convert.List(at.Addresses, convert.Prefix)}
+		if n := v.Network(at.NetworkID); n != nil {
+			attached.Network = toAPINetwork(n)
+		}
+		out.NetworksAttachments = append(out.NetworksAttachments, attached)
+	}
+	return out
+}

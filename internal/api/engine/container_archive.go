@@ -1,0 +1,108 @@
+package engine
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"path"
+	"strings"
+
+	continuity "github.com/containerd/continuity/fs"
+	"github.com/moby/go-archive"
+	"github.com/moby/go-archive/chrootarchive"
+	apicontainer "github.com/moby/moby/api/types/container"
+
+	"github.com/shoal-dev/shoal/internal/api/server"
+	"github.com/shoal-dev/shoal/internal/container"
+)
+
+func (c *containers) registerArchive(rt *server.Router) {
+	rt.Handle("HEAD /containers/{id}/archive", c.archiveStat)
+	rt.Handle("GET /containers/{id}/archive", c.archiveGet)
+	rt.Handle("PUT /containers/{id}/archive", c.archivePut)
+	rt.Handle("GET /containers/{id}/export", c.export)
+}
+
+// pathStatHeader has what a file is, as JSON in base64, so that HEAD can answer without a body.
+const pathStatHeader = "X-Docker-Container-Path-Stat"
+
+func setPathStat(w http.ResponseWriter, st container.FileStat) error {
+	data, err := json.Marshal(apicontainer.PathStat{Name: st.Name, Size: st.Size(), Mode: st.Mode(), Mtime: st.ModTime(), LinkTarget: st.LinkTarget})
+	if err != nil {
+		return fmt.Errorf("encode file: %w", err)
+	}
+	w.Header().Set(pathStatHeader, base64.StdEncoding.EncodeToString(data))
+	return nil
+}
+
+func (c *containers) archiveStat(w http.ResponseWriter, r *http.Request) error {
+	return c.engine.WithRoot(r.Context(), r.PathValue("id"), func(root string) error {
+		st, err := container.Stat(root, r.FormValue("path"))
+		if err != nil {
+			return err
+		}
+		return setPathStat(w, st)
+	})
+}
+
+func (c *containers) archiveGet(w http.ResponseWriter, r *http.Request) error {
+	name := r.FormValue("path")
+	return c.engine.WithRoot(r.Context(), r.PathValue("id"), func(root string) error {
+		st, err := container.Stat(root, name)
+		if err != nil {
+			return err
+		}
+		if err := setPathStat(w, st); err != nil {
+			return err
+		}
+		at := st.At
+		if strings.HasSuffix(name, "/.") {
+			at += "/."
+		}
+		data, err := archive.TarResourceRebase(at, path.Base(path.Join("/", name)))
+		if err != nil {
+			return fmt.Errorf("pack %s: %w", name, err)
+		}
+		defer data.Close()
+		w.Header().Set("Content-Type", "application/x-tar")
+		_, _ = io.Copy(w, data)
+		return nil
+	})
+}
+
+func (c *containers) archivePut(w http.ResponseWriter, r *http.Request) error {
+	name := r.FormValue("path")
+	return c.engine.WithRoot(r.Context(), r.PathValue("id"), func(root string) error {
+		at, err := continuity.RootPath(root, name)
+		if err != nil {
+			return fmt.Errorf("find %s: %w", name, err)
+		}
+		st, err := container.Stat(root, strings.TrimPrefix(at, root))
+		if err != nil {
+			return err
+		}
+		if !st.IsDir() {
+			return server.BadRequest("extraction point is not a directory")
+		}
+		if err := chrootarchive.UntarWithRoot(r.Body, at, &archive.TarOptions{NoOverwriteDirNonDir: server.BoolParam(r, "noOverwriteDirNonDir")}, root); err != nil {
+			return fmt.Errorf("unpack into %s: %w", name, err)
+		}
+		w.WriteHeader(http.StatusOK)
+		return nil
+	})
+}
+
+func (c *containers) export(w http.ResponseWriter, r *http.Request) error {
+	return c.engine.WithRoot(r.Context(), r.PathValue("id"), func(root string) error {
+		data, err := archive.TarWithOptions(root+"/", &archive.TarOptions{ExcludePatterns: []string{"proc/*", "sys/*", "dev/*"}})
+		if err != nil {
+			return fmt.Errorf("pack container: %w", err)
+		}
+		defer data.Close()
+		w.Header().Set("Content-Type", "application/x-tar")
+		_, _ = io.Copy(w, data)
+		return nil
+	})
+}

@@ -1,0 +1,83 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	apicontainer "github.com/moby/moby/api/types/container"
+
+	"github.com/shoal-dev/shoal/internal/api/server"
+	"github.com/shoal-dev/shoal/internal/container"
+	"github.com/shoal-dev/shoal/internal/image"
+)
+
+// commit makes an image of a container: what it has written, on top of its image. A running container is paused meanwhile, unless
+// the request says otherwise, so that the files of the image fit together.
+func (c *containers) commit(w http.ResponseWriter, r *http.Request) error {
+	info, err := c.engine.Inspect(r.FormValue("container"))
+	if err != nil {
+		return err
+	}
+	parent, err := c.images.Get(r.Context(), info.ImageID)
+	if err != nil {
+		return err
+	}
+	config, err := committedConfig(info, parent)
+	if err != nil {
+		return err
+	}
+	if err := applyChanges(&config, r.Form["changes"]); err != nil {
+		return err
+	}
+	ref := r.FormValue("repo")
+	if tag := r.FormValue("tag"); tag != "" && ref != "" {
+		ref += ":" + tag
+	}
+	if pause := r.FormValue("pause"); info.State.Status == container.Running && pause != "0" && pause != "false" {
+		if err := c.engine.Pause(r.Context(), info.ID); err != nil {
+			return err
+		}
+		defer c.unpauseAfterCommit(context.WithoutCancel(r.Context()), info.ID)
+	}
+	img, err := c.images.Commit(r.Context(), image.Commit{
+		Snapshot: info.ID, Parent: parent, Config: config, Ref: ref, Author: r.FormValue("author"), Message: r.FormValue("comment"),
+		CreatedBy: strings.Join(append([]string{info.Path}, info.Args...), " "),
+	})
+	if err != nil {
+		return err
+	}
+	return server.WriteJSON(w, http.StatusCreated, apicontainer.CommitResponse{ID: img.ID})
+}
+
+func (c *containers) unpauseAfterCommit(ctx context.Context, id string) {
+	if err := c.engine.Unpause(ctx, id); err != nil {
+		c.log.Error("container stays paused after a commit; unpause it by hand", "container", id, "err", err)
+	}
+}
+
+// committedConfig is the configuration of a container's image with what the container itself was given.
+func committedConfig(info container.Info, parent *image.Image) (v1.Config, error) {
+	var c v1.Config
+	text, err := json.Marshal(parent.Spec.Config)
+	if err == nil {
+		err = json.Unmarshal(text, &c)
+	}
+	if err != nil {
+		return c, fmt.Errorf("read configuration of %s: %w", parent.ID, err)
+	}
+	c.Env, c.Cmd, c.Entrypoint = slices.Clone(info.Env), info.Cmd, info.Entrypoint
+	c.User, c.WorkingDir, c.Labels, c.StopSignal = info.User, info.WorkingDir, maps.Clone(info.Labels), info.StopSignal
+	for _, p := range info.Spec.ExposedPorts {
+		c.ExposedPorts = withKey(c.ExposedPorts, p, struct{}{})
+	}
+	if h := info.Healthcheck; h != nil {
+		c.Healthcheck = &v1.HealthConfig{Test: h.Test, Interval: h.Interval, Timeout: h.Timeout, StartPeriod: h.StartPeriod, Retries: h.Retries}
+	}
+	return c, nil
+}

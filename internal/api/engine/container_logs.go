@@ -1,0 +1,60 @@
+package engine
+
+import (
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/shoal-dev/shoal/internal/api/server"
+	"github.com/shoal-dev/shoal/internal/logs"
+)
+
+func (c *containers) logs(w http.ResponseWriter, r *http.Request) error {
+	info, err := c.engine.Inspect(r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	q, err := fromAPILogQuery(r)
+	if err != nil {
+		return err
+	}
+	if info.LogPath == "" {
+		return server.Errorf(http.StatusNotImplemented, "configured logging driver does not support reading")
+	}
+	w.Header().Set("Content-Type", server.StreamType(info.Spec.TTY))
+	w.WriteHeader(http.StatusOK)
+	_ = http.NewResponseController(w).Flush()
+	stdout, stderr := server.OutputWriters(server.NewFlushWriter(w), info.Spec.TTY)
+	timestamps := server.BoolParam(r, "timestamps")
+	err = c.engine.Logs(r.Context(), info.ID, q, func(l logs.Line) error {
+		to, text := stdout, l.Text
+		if l.Stream == logs.Stderr {
+			to = stderr
+		}
+		if timestamps {
+			text = l.Time.UTC().Format(server.LogTimeLayout) + " " + text
+		}
+		_, err := io.WriteString(to, text)
+		return err
+	})
+	if err != nil && r.Context().Err() == nil {
+		c.log.Debug("container logs ended early; the client has only a part of them", "container", info.ID, "err", err)
+	}
+	return nil
+}
+
+// fromAPILogQuery reads which lines a request asks for. Times that cannot be read do not limit them.
+func fromAPILogQuery(r *http.Request) (logs.Query, error) {
+	q := logs.Query{Tail: -1, Follow: server.BoolParam(r, "follow"), Stdout: server.BoolParam(r, "stdout"), Stderr: server.BoolParam(r, "stderr")}
+	if !q.Stdout && !q.Stderr {
+		return q, server.BadRequest("Bad parameters: you must choose at least one stream")
+	}
+	if n, err := strconv.Atoi(r.FormValue("tail")); err == nil {
+		q.Tail = n
+	}
+	now := time.Now()
+	q.Since, _ = server.ParseTimeOrAge(r.FormValue("since"), now)
+	q.Until, _ = server.ParseTimeOrAge(r.FormValue("until"), now)
+	return q, nil
+}

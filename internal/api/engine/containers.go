@@ -1,0 +1,185 @@
+package engine
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/containerd/errdefs"
+	apicontainer "github.com/moby/moby/api/types/container"
+
+	"github.com/shoal-dev/shoal/internal/api/server"
+	"github.com/shoal-dev/shoal/internal/container"
+	"github.com/shoal-dev/shoal/internal/image"
+)
+
+// containers serves /containers, /exec and /commit.
+type containers struct {
+	log          *slog.Logger
+	engine       *container.Engine
+	images       *image.Store
+	withdrawTask func(ctx context.Context, containerID string)
+}
+
+func (c *containers) Register(rt *server.Router) {
+	rt.Handle("POST /containers/create", c.create)
+	rt.Handle("GET /containers/json", c.list)
+	rt.Handle("POST /containers/prune", c.prune)
+	rt.Handle("GET /containers/{id}/json", c.inspect)
+	rt.Handle("POST /containers/{id}/start", c.start)
+	rt.Handle("POST /containers/{id}/stop", c.stop)
+	rt.Handle("POST /containers/{id}/kill", c.kill)
+	rt.Handle("POST /containers/{id}/restart", c.restart)
+	rt.Handle("POST /containers/{id}/pause", c.pause)
+	rt.Handle("POST /containers/{id}/unpause", c.unpause)
+	rt.Handle("POST /containers/{id}/rename", c.rename)
+	rt.Handle("POST /containers/{id}/wait", c.wait)
+	rt.Handle("POST /containers/{id}/resize", c.resize)
+	rt.Handle("POST /containers/{id}/update", c.update)
+	rt.Handle("POST /containers/{id}/attach", c.attach)
+	rt.Handle("GET /containers/{id}/logs", c.logs)
+	rt.Handle("GET /containers/{id}/top", c.top)
+	rt.Handle("GET /containers/{id}/stats", c.stats)
+	rt.Handle("GET /containers/{id}/changes", c.changes)
+	rt.Handle("DELETE /containers/{id}", c.remove)
+	rt.Handle("POST /commit", c.commit)
+	c.registerExec(rt)
+	c.registerArchive(rt)
+}
+
+// isRunning is what Docker calls running: paused and restarting containers are too.
+func isRunning(info container.Info) bool {
+	return info.State.Status == container.Restarting || isUp(info)
+}
+
+// isUp tells whether a container has processes, paused ones included, and with them a network namespace.
+func isUp(info container.Info) bool {
+	return info.State.Status == container.Running || info.State.Status == container.Paused
+}
+
+func (c *containers) start(w http.ResponseWriter, r *http.Request) error {
+	return server.NoContent(w, c.engine.Start(r.Context(), r.PathValue("id")))
+}
+
+// stopTimeout reads the parameter t, in seconds: negative waits for ever, absent is the container's own timeout. The engine knows
+// the latter as 0, so a timeout of no seconds becomes the shortest one there is.
+func stopTimeout(r *http.Request) (time.Duration, error) {
+	text := r.FormValue("t")
+	if text == "" {
+		return 0, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		return 0, server.BadRequest("invalid timeout: %s", text)
+	}
+	if n == 0 {
+		return time.Nanosecond, nil
+	}
+	return time.Duration(n) * time.Second, nil
+}
+
+func (c *containers) stop(w http.ResponseWriter, r *http.Request) error {
+	timeout, err := stopTimeout(r)
+	if err != nil {
+		return err
+	}
+	c.withdraw(r)
+	return server.NoContent(w, c.engine.StopWith(r.Context(), r.PathValue("id"), timeout, r.FormValue("signal")))
+}
+
+func (c *containers) restart(w http.ResponseWriter, r *http.Request) error {
+	timeout, err := stopTimeout(r)
+	if err != nil {
+		return err
+	}
+	c.withdraw(r)
+	return server.NoContent(w, c.engine.Restart(r.Context(), r.PathValue("id"), timeout))
+}
+
+func (c *containers) kill(w http.ResponseWriter, r *http.Request) error {
+	signal := r.FormValue("signal")
+	switch strings.TrimPrefix(strings.ToUpper(signal), "SIG") {
+	case "", "KILL", "9":
+		c.withdraw(r)
+	}
+	return server.NoContent(w, c.engine.Kill(r.Context(), r.PathValue("id"), signal))
+}
+
+// withdraw makes load balancers stop sending new connections to the task of a container that is about to be stopped.
+func (c *containers) withdraw(r *http.Request) {
+	if info, err := c.engine.Inspect(r.PathValue("id")); err == nil {
+		c.withdrawTask(r.Context(), info.ID)
+	}
+}
+
+func (c *containers) pause(w http.ResponseWriter, r *http.Request) error {
+	return server.NoContent(w, c.engine.Pause(r.Context(), r.PathValue("id")))
+}
+
+func (c *containers) unpause(w http.ResponseWriter, r *http.Request) error {
+	return server.NoContent(w, c.engine.Unpause(r.Context(), r.PathValue("id")))
+}
+
+func (c *containers) rename(w http.ResponseWriter, r *http.Request) error {
+	return server.NoContent(w, c.engine.Rename(r.PathValue("id"), r.FormValue("name")))
+}
+
+func (c *containers) remove(w http.ResponseWriter, r *http.Request) error {
+	if server.BoolParam(r, "force") {
+		c.withdraw(r)
+	}
+	return server.NoContent(w, c.engine.Remove(r.Context(), r.PathValue("id"), server.BoolParam(r, "force"), server.BoolParam(r, "v")))
+}
+
+func (c *containers) resize(_ http.ResponseWriter, r *http.Request) error {
+	width, height, err := terminalSize(r)
+	if err != nil {
+		return err
+	}
+	return c.engine.Resize(r.Context(), r.PathValue("id"), width, height)
+}
+
+func terminalSize(r *http.Request) (width, height uint32, err error) {
+	h, errH := strconv.ParseUint(r.FormValue("h"), 10, 32)
+	w, errW := strconv.ParseUint(r.FormValue("w"), 10, 32)
+	if errH != nil || errW != nil {
+		return 0, 0, server.BadRequest("invalid resize height or width")
+	}
+	return uint32(w), uint32(h), nil
+}
+
+func (c *containers) changes(w http.ResponseWriter, r *http.Request) error {
+	found, err := c.engine.Diff(r.Context(), r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	out := []apicontainer.FilesystemChange{}
+	for _, change := range found {
+		out = append(out, apicontainer.FilesystemChange{Kind: apicontainer.ChangeType(change.Kind), Path: change.Path})
+	}
+	return server.WriteJSON(w, http.StatusOK, out)
+}
+
+func (c *containers) prune(w http.ResponseWriter, r *http.Request) error {
+	f, err := server.ReadFilters(r, "label", "label!", "until")
+	if err != nil {
+		return err
+	}
+	deleted := []string{}
+	for _, info := range c.engine.List(nil) {
+		if isRunning(info) || !f.Labels(info.Labels) || !f.Before(info.Created) {
+			continue
+		}
+		if err := c.engine.Remove(r.Context(), info.ID, false, false); err != nil {
+			if errdefs.IsNotFound(err) || errdefs.IsConflict(err) {
+				continue
+			}
+			return err
+		}
+		deleted = append(deleted, info.ID)
+	}
+	return server.WriteJSON(w, http.StatusOK, map[string]any{"ContainersDeleted": deleted, "SpaceReclaimed": 0})
+}

@@ -1,0 +1,49 @@
+// Package engine serves what one Docker Engine has: containers, execs, images, volumes, networks, events, and the engine itself.
+// It turns requests into calls of the rooms that own these, and shows what they know as Docker's JSON. It keeps no state of its
+// own. Networks of the cluster are served here beside those of the node, as Docker has one resource for both.
+//
+// A file is named after its resource. Beside the handlers are the conversions, named toAPI… and fromAPI…, and the validation of
+// requests, named validate…. A field that would have no effect is to be refused, not dropped.
+package engine
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/shoal-dev/shoal/internal/api/server"
+	"github.com/shoal-dev/shoal/internal/container"
+	"github.com/shoal-dev/shoal/internal/events"
+	"github.com/shoal-dev/shoal/internal/image"
+	"github.com/shoal-dev/shoal/internal/volume"
+)
+
+// Config is what the engine's resources need; every field is required.
+type Config struct {
+	Log             *slog.Logger
+	Machine         Machine
+	Containers      *container.Engine
+	Images          *image.Store
+	Volumes         *volume.Store
+	Networks        LocalNetworks
+	ClusterNetworks ClusterNetworks
+	Swarm           Swarm
+	Events          *events.Bus
+	// WithdrawTask makes every load balancer stop sending new connections to the task of a container, if it is one's, before the
+	// container is stopped by hand.
+	WithdrawTask func(ctx context.Context, containerID string)
+}
+
+// Resources returns the engine's resources.
+func Resources(c Config) []server.Resource {
+	containers := &containers{log: c.Log, engine: c.Containers, images: c.Images, withdrawTask: c.WithdrawTask}
+	images := &images{store: c.Images, usedBy: c.Containers.Using}
+	volumes := &volumes{c.Volumes}
+	return []server.Resource{
+		containers, images, volumes,
+		&networks{local: c.Networks, cluster: c.ClusterNetworks, containers: c.Containers},
+		&systemInfo{machine: c.Machine, swarm: c.Swarm, containers: c.Containers, images: c.Images},
+		&eventStream{c.Events},
+		&diskUsage{containers: c.Containers, images: images, volumes: c.Volumes},
+		buildCache{},
+	}
+}

@@ -1,0 +1,122 @@
+package engine
+
+import (
+	"context"
+	"io"
+	"net/http"
+
+	apicontainer "github.com/moby/moby/api/types/container"
+
+	"github.com/shoal-dev/shoal/internal/api/server"
+	"github.com/shoal-dev/shoal/internal/container"
+)
+
+func (c *containers) registerExec(rt *server.Router) {
+	rt.Handle("POST /containers/{id}/exec", c.execCreate)
+	rt.Handle("POST /exec/{id}/start", c.execStart)
+	rt.Handle("POST /exec/{id}/resize", c.execResize)
+	rt.Handle("GET /exec/{id}/json", c.execInspect)
+}
+
+func (c *containers) execCreate(w http.ResponseWriter, r *http.Request) error {
+	body := apicontainer.ExecCreateRequest{}
+	if err := server.ReadJSON(r, &body); err != nil {
+		return err
+	}
+	x, err := c.engine.ExecCreate(r.PathValue("id"), container.ExecSpec{
+		Cmd: body.Cmd, Env: body.Env, WorkingDir: body.WorkingDir, User: body.User, TTY: body.Tty, Privileged: body.Privileged,
+		Stdin: body.AttachStdin, Stdout: body.AttachStdout, Stderr: body.AttachStderr, DetachKeys: body.DetachKeys,
+	})
+	if err != nil {
+		return err
+	}
+	return server.WriteJSON(w, http.StatusCreated, apicontainer.ExecCreateResponse{ID: x.ID})
+}
+
+func (c *containers) execStart(w http.ResponseWriter, r *http.Request) error {
+	body := apicontainer.ExecStartRequest{}
+	if err := server.ReadJSON(r, &body); err != nil {
+		return err
+	}
+	x, err := c.engine.ExecInspect(r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	ctx := context.WithoutCancel(r.Context()) // the command goes on when the client that started it is gone
+	resize := func() {
+		if size := body.ConsoleSize; size != nil && x.Spec.TTY {
+			_ = c.engine.ExecResize(ctx, x.ID, uint32(size[1]), uint32(size[0]))
+		}
+	}
+	if body.Detach {
+		return c.execDetached(ctx, w, x.ID, resize)
+	}
+	if _, err := c.engine.Inspect(x.ContainerID); err != nil {
+		return err
+	}
+	keys, err := server.ParseDetachKeys(x.Spec.DetachKeys)
+	if err != nil {
+		return err
+	}
+	conn, err := server.HijackStream(w, r, x.Spec.TTY)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	var stdin io.Reader
+	if x.Spec.Stdin {
+		stdin = conn
+		if x.Spec.TTY {
+			stdin = server.NewDetachReader(conn, keys, func() { conn.Close() })
+		}
+	}
+	stdout, stderr := server.OutputWriters(conn, x.Spec.TTY)
+	if !x.Spec.Stdout {
+		stdout = nil
+	}
+	if !x.Spec.Stderr {
+		stderr = nil
+	}
+	if err := c.engine.ExecStart(ctx, x.ID, stdin, stdout, stderr, resize); err != nil {
+		conn.WriteError(x.Spec.TTY, err)
+	}
+	return nil
+}
+
+// execDetached answers as soon as the command runs, or has failed to start.
+func (c *containers) execDetached(ctx context.Context, w http.ResponseWriter, id string, resize func()) error {
+	started, ended := make(chan struct{}), make(chan error, 1)
+	go func() {
+		ended <- c.engine.ExecStart(ctx, id, nil, nil, nil, func() { resize(); close(started) })
+	}()
+	select {
+	case <-started:
+	case err := <-ended:
+		if err != nil {
+			return err
+		}
+	}
+	w.WriteHeader(http.StatusOK)
+	return nil
+}
+
+func (c *containers) execResize(_ http.ResponseWriter, r *http.Request) error {
+	width, height, err := terminalSize(r)
+	if err != nil {
+		return err
+	}
+	return c.engine.ExecResize(r.Context(), r.PathValue("id"), width, height)
+}
+
+func (c *containers) execInspect(w http.ResponseWriter, r *http.Request) error {
+	x, err := c.engine.ExecInspect(r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	s := x.State()
+	return server.WriteJSON(w, http.StatusOK, apicontainer.ExecInspectResponse{
+		ID: x.ID, ContainerID: x.ContainerID, Running: s.Running, ExitCode: s.ExitCode, Pid: s.PID, CanRemove: s.ExitCode != nil,
+		OpenStdin: x.Spec.Stdin, OpenStdout: x.Spec.Stdout, OpenStderr: x.Spec.Stderr, DetachKeys: []byte(x.Spec.DetachKeys),
+		ProcessConfig: &apicontainer.ExecProcessConfig{Tty: x.Spec.TTY, Entrypoint: x.Spec.Cmd[0], Arguments: x.Spec.Cmd[1:], Privileged: &x.Spec.Privileged, User: x.Spec.User},
+	})
+}

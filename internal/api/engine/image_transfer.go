@@ -1,0 +1,140 @@
+package engine
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/distribution/reference"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/moby/moby/api/types/jsonstream"
+
+	"github.com/shoal-dev/shoal/internal/api/server"
+	"github.com/shoal-dev/shoal/internal/image"
+)
+
+// streamProgress runs a transfer and sends its progress as Docker's JSON stream. An error before any progress is the answer to the
+// request; a later one ends the stream, whose status has been sent already, in both of the forms that clients read.
+func streamProgress(w http.ResponseWriter, transfer func(func(image.Progress)) error) error {
+	started := false
+	progress := progressWriter(w)
+	err := transfer(func(p image.Progress) {
+		started = true
+		progress(p)
+	})
+	if err == nil || !started {
+		return err
+	}
+	message := map[string]any{"errorDetail": map[string]string{"message": err.Error()}, "error": err.Error()}
+	_ = json.NewEncoder(server.NewFlushWriter(w)).Encode(message) // a client that is gone misses nothing
+	return nil
+}
+
+// progressWriter sends each line of progress at once.
+func progressWriter(w http.ResponseWriter) func(image.Progress) {
+	w.Header().Set("Content-Type", "application/json")
+	enc := json.NewEncoder(server.NewFlushWriter(w))
+	return func(p image.Progress) {
+		m := jsonstream.Message{ID: p.ID, Status: p.Status}
+		if p.Total > 0 {
+			m.Progress = &jsonstream.Progress{Current: p.Current, Total: p.Total}
+		}
+		_ = enc.Encode(m)
+	}
+}
+
+// fromAPIRegistryAuth reads the credentials that a client sends along; there are none if they cannot be read.
+func fromAPIRegistryAuth(r *http.Request) image.Auth {
+	auth := struct{ Username, Password, IdentityToken string }{}
+	if data, err := base64.URLEncoding.DecodeString(r.Header.Get("X-Registry-Auth")); err == nil {
+		_ = json.Unmarshal(data, &auth)
+	}
+	return image.Auth{Username: auth.Username, Password: auth.Password, IdentityToken: auth.IdentityToken}
+}
+
+// create pulls an image, or imports one from an archive of a file system.
+func (a *images) create(w http.ResponseWriter, r *http.Request) error {
+	if source := r.FormValue("fromSrc"); source != "" {
+		return a.importArchive(w, r, source)
+	}
+	ref := r.FormValue("fromImage")
+	if tag := r.FormValue("tag"); tag != "" {
+		if strings.Contains(tag, ":") {
+			ref += "@" + tag
+		} else {
+			ref += ":" + tag
+		}
+	}
+	if _, err := reference.ParseDockerRef(ref); err != nil {
+		return server.BadRequest("invalid reference format")
+	}
+	return streamProgress(w, func(progress func(image.Progress)) error {
+		_, err := a.store.Pull(r.Context(), ref, fromAPIRegistryAuth(r), progress)
+		return err
+	})
+}
+
+func (a *images) importArchive(w http.ResponseWriter, r *http.Request, source string) error {
+	if source != "-" {
+		return server.BadRequest("import from a URL is not supported")
+	}
+	ref := r.FormValue("repo")
+	if tag := r.FormValue("tag"); tag != "" && ref != "" {
+		ref += ":" + tag
+	}
+	config := v1.Config{}
+	if err := applyChanges(&config, r.Form["changes"]); err != nil {
+		return err
+	}
+	img, err := a.store.Import(r.Context(), r.Body, ref, r.FormValue("message"), config)
+	if err != nil {
+		return err
+	}
+	progressWriter(w)(image.Progress{Status: img.ID})
+	return nil
+}
+
+func (a *images) load(w http.ResponseWriter, r *http.Request) error {
+	loaded, err := a.store.Load(r.Context(), r.Body)
+	if err != nil {
+		return err
+	}
+	_, _ = io.Copy(io.Discard, r.Body)
+	w.Header().Set("Content-Type", "application/json")
+	enc := json.NewEncoder(w)
+	for _, img := range loaded {
+		text := fmt.Sprintf("Loaded image ID: %s\n", img.ID)
+		if tags := img.RepoTags(); len(tags) > 0 {
+			text = fmt.Sprintf("Loaded image: %s\n", tags[0])
+		}
+		_ = enc.Encode(jsonstream.Message{Stream: text})
+	}
+	return nil
+}
+
+func (a *images) save(w http.ResponseWriter, r *http.Request) error {
+	_ = r.ParseForm()
+	return a.export(w, r, r.Form["names"])
+}
+
+func (a *images) export(w http.ResponseWriter, r *http.Request, names []string) error {
+	for _, n := range names {
+		if _, err := a.store.Get(r.Context(), n); err != nil {
+			return err
+		}
+	}
+	w.Header().Set("Content-Type", "application/x-tar")
+	return a.store.Save(r.Context(), names, w)
+}
+
+func (a *images) push(w http.ResponseWriter, r *http.Request, name string) error {
+	if tag := r.FormValue("tag"); tag != "" {
+		name += ":" + tag
+	}
+	return streamProgress(w, func(progress func(image.Progress)) error {
+		return a.store.Push(r.Context(), name, fromAPIRegistryAuth(r), progress)
+	})
+}

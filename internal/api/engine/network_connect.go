@@ -1,0 +1,120 @@
+package engine
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/containerd/errdefs"
+	apinetwork "github.com/moby/moby/api/types/network"
+
+	"github.com/shoal-dev/shoal/internal/api/server"
+	"github.com/shoal-dev/shoal/internal/shoal"
+)
+
+func (n *networks) connect(_ http.ResponseWriter, r *http.Request) error {
+	var req apinetwork.ConnectRequest
+	if err := server.ReadJSON(r, &req); err != nil {
+		return err
+	}
+	info, err := n.containers.Inspect(req.Container)
+	if err != nil {
+		return err
+	}
+	want := shoal.EndpointRequest{Network: r.PathValue("id")}
+	// A network that a worker does not know may be one of the cluster's: Connect asks a manager.
+	net, unknown := n.find(want.Network)
+	if unknown == nil {
+		want.Network = net.Spec.Name
+	}
+	if c := req.EndpointConfig; c != nil {
+		want.Aliases, want.DriverOpts, want.MAC = c.Aliases, c.DriverOpts, c.MacAddress.String()
+		if c.IPAMConfig != nil {
+			want.Addr = c.IPAMConfig.IPv4Address
+		}
+	}
+	if err := validateNetworkMode(info.Spec.Network.Mode); err != nil {
+		return err
+	}
+	endpoint := shoal.EndpointInfo{Network: net.Spec.Name, NetworkID: net.ID, Aliases: want.Aliases, DriverOpts: want.DriverOpts}
+	if isUp(info) {
+		endpoint, err = n.local.Connect(r.Context(), info.ID, want)
+	} else {
+		err = unknown
+	}
+	if err != nil {
+		return err
+	}
+	return n.containers.Rewire(info.ID, func(spec *shoal.SandboxSpec, sandbox *shoal.Sandbox) error {
+		nameDefaultNetwork(spec)
+		if slices.ContainsFunc(spec.Endpoints, func(e shoal.EndpointRequest) bool {
+			return e.Network == endpoint.Network || e.Network == endpoint.NetworkID
+		}) {
+			return server.Errorf(http.StatusForbidden, "endpoint with name %s already exists in network %s", info.Name, endpoint.Network)
+		}
+		for _, e := range spec.Endpoints {
+			if !slices.ContainsFunc(sandbox.Endpoints, func(h shoal.EndpointInfo) bool { return h.Network == e.Network || h.NetworkID == e.Network }) {
+				sandbox.Endpoints = append(slices.Clone(sandbox.Endpoints), shoal.EndpointInfo{Network: e.Network, Aliases: e.Aliases})
+			}
+		}
+		spec.Endpoints = append(slices.Clone(spec.Endpoints), want)
+		sandbox.Endpoints = append(slices.Clone(sandbox.Endpoints), endpoint)
+		return nil
+	})
+}
+
+// validateNetworkMode refuses to connect containers that have no network namespace of their own.
+func validateNetworkMode(mode string) error {
+	switch {
+	case mode == "none":
+		return server.Errorf(http.StatusForbidden, "container cannot be connected to multiple networks with one of the networks in private (none) mode")
+	case mode == "host":
+		return server.Errorf(http.StatusForbidden, "container cannot be connected to host network - container must be created in host network mode")
+	case len(mode) > len("container:") && strings.HasPrefix(mode, "container:"):
+		return server.Errorf(http.StatusForbidden, "container sharing network namespace with another container or host cannot be connected to any other network")
+	}
+	return nil
+}
+
+// nameDefaultNetwork adds the default bridge to the networks of a container that was created without naming any.
+func nameDefaultNetwork(spec *shoal.SandboxSpec) {
+	if len(spec.Endpoints) == 0 && (spec.Mode == "" || spec.Mode == "default" || spec.Mode == "bridge") {
+		spec.Endpoints = []shoal.EndpointRequest{{Network: "bridge"}}
+	}
+}
+
+func (n *networks) disconnect(_ http.ResponseWriter, r *http.Request) error {
+	var req apinetwork.DisconnectRequest
+	if err := server.ReadJSON(r, &req); err != nil {
+		return err
+	}
+	net, err := n.find(r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	info, err := n.containers.Inspect(req.Container)
+	if err != nil {
+		if req.Force && errdefs.IsNotFound(err) { // remove what is left of a container that is gone
+			return n.local.Disconnect(r.Context(), req.Container, net.ID, true)
+		}
+		return err
+	}
+	if isUp(info) {
+		if err := n.local.Disconnect(r.Context(), info.ID, net.ID, req.Force); err != nil {
+			return err
+		}
+	}
+	return n.containers.Rewire(info.ID, func(spec *shoal.SandboxSpec, sandbox *shoal.Sandbox) error {
+		nameDefaultNetwork(spec)
+		left := slices.DeleteFunc(slices.Clone(spec.Endpoints), func(e shoal.EndpointRequest) bool { return e.Network == net.Spec.Name || e.Network == net.ID })
+		if len(left) == len(spec.Endpoints) && !isUp(info) && !req.Force {
+			return server.Errorf(http.StatusForbidden, "container %s is not connected to network %s", info.ID, net.Spec.Name)
+		}
+		spec.Endpoints = left
+		if len(left) == 0 {
+			spec.Mode = "networks" // otherwise it would be on the default bridge again
+		}
+		sandbox.Endpoints = slices.DeleteFunc(slices.Clone(sandbox.Endpoints), func(e shoal.EndpointInfo) bool { return e.Network == net.Spec.Name || e.NetworkID == net.ID })
+		return nil
+	})
+}

@@ -1,0 +1,182 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+
+	apinetwork "github.com/moby/moby/api/types/network"
+
+	"github.com/shoal-dev/shoal/internal/api/convert"
+	"github.com/shoal-dev/shoal/internal/api/server"
+	"github.com/shoal-dev/shoal/internal/container"
+	"github.com/shoal-dev/shoal/internal/network"
+	"github.com/shoal-dev/shoal/internal/shoal"
+)
+
+// LocalNetworks is the networks of this node. ID is the full ID; ref is a name or an ID.
+type LocalNetworks interface {
+	// List is the node's own networks, and those of the cluster that it takes part in.
+	List() []shoal.Network
+	// Create creates a network of the node. Errors have a kind: a name that is taken is a conflict.
+	Create(ctx context.Context, spec shoal.NetworkSpec) (shoal.Network, error)
+	// Remove removes a network of the node that no container is on.
+	Remove(ctx context.Context, ref string) error
+	// Connect adds an endpoint to a container that runs.
+	Connect(ctx context.Context, containerID string, req shoal.EndpointRequest) (shoal.EndpointInfo, error)
+	// Disconnect removes the endpoint of a container; with force, also what is left of one that is gone.
+	Disconnect(ctx context.Context, containerID, ref string, force bool) error
+	// ContainersOn is the endpoints of this node's containers on a network, by container.
+	ContainersOn(networkID string) map[string]network.Endpoint
+	// Table is what the node knows of the cluster's networks that it takes part in.
+	Table() shoal.Table
+}
+
+// ClusterNetworks is the networks of the cluster, if this node is a manager of one.
+type ClusterNetworks interface {
+	// List fails if this node is no manager.
+	List() ([]shoal.Network, error)
+	// Create returns the ID of the new network, whose subnets must not overlap those of the node's own networks.
+	Create(ctx context.Context, spec shoal.NetworkSpec, local []shoal.Network) (string, error)
+	// Remove removes a network that nothing is on.
+	Remove(ctx context.Context, id string) error
+	// Status is nil unless the network has run out of addresses.
+	Status(id string) *apinetwork.Status
+}
+
+// networks serves /networks: those of the node, and those of the cluster.
+type networks struct {
+	local      LocalNetworks
+	cluster    ClusterNetworks
+	containers *container.Engine
+}
+
+func (n *networks) Register(rt *server.Router) {
+	rt.Handle("GET /networks", n.list)
+	rt.Handle("GET /networks/{id}", n.inspect)
+	rt.Handle("POST /networks/create", n.create)
+	rt.Handle("DELETE /networks/{id}", n.remove)
+	rt.Handle("POST /networks/{id}/connect", n.connect)
+	rt.Handle("POST /networks/{id}/disconnect", n.disconnect)
+	rt.Handle("POST /networks/prune", n.prune)
+}
+
+// all is every network that this node can show: a manager knows all of the cluster's, a worker those it takes part in.
+func (n *networks) all() []shoal.Network {
+	local := n.local.List()
+	cluster, err := n.cluster.List()
+	if err != nil {
+		return local // this node is no manager
+	}
+	local = slices.DeleteFunc(local, func(net shoal.Network) bool { return net.Spec.Scope != shoal.ScopeLocal })
+	return append(local, cluster...)
+}
+
+// find finds a network as users name it: by its full ID, else by its name, else by the beginning of its ID, in Docker's order.
+func (n *networks) find(ref string) (shoal.Network, error) {
+	all := n.all()
+	for _, matches := range []func(shoal.Network) bool{
+		func(net shoal.Network) bool { return net.ID == ref },
+		func(net shoal.Network) bool { return net.Spec.Name == ref },
+		func(net shoal.Network) bool { return strings.HasPrefix(net.ID, ref) },
+	} {
+		found := slices.DeleteFunc(slices.Clone(all), func(net shoal.Network) bool { return !matches(net) })
+		switch {
+		case len(found) == 1:
+			return found[0], nil
+		case len(found) > 1:
+			return shoal.Network{}, server.BadRequest("network %s is ambiguous (%d matches found on name)", ref, len(found))
+		}
+	}
+	return shoal.Network{}, server.Errorf(http.StatusNotFound, "network %s not found", ref)
+}
+
+func (n *networks) list(w http.ResponseWriter, r *http.Request) error {
+	f, err := server.ReadFilters(r, "dangling", "driver", "id", "label", "name", "scope", "type")
+	if err != nil {
+		return err
+	}
+	dangling, given, err := f.Bool("dangling")
+	if err != nil {
+		return err
+	}
+	out := []apinetwork.Summary{}
+	for _, net := range n.all() {
+		if !f.Prefix("id", net.ID) || !f.Contains("name", net.Spec.Name) || !f.Equal("driver", toAPIDriverName(net)) || !f.Equal("scope", networkScope(net)) ||
+			!f.LabelsNamed("label", net.Spec.Labels) || !f.Equal("type", networkType(net)) {
+			continue
+		}
+		if given && dangling != (networkType(net) == "custom" && len(n.local.ContainersOn(net.ID)) == 0) {
+			continue
+		}
+		out = append(out, apinetwork.Summary{Network: toAPINetwork(net)})
+	}
+	return server.WriteJSON(w, http.StatusOK, out)
+}
+
+func (n *networks) inspect(w http.ResponseWriter, r *http.Request) error {
+	net, err := n.find(r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	if scope := r.FormValue("scope"); scope != "" && scope != networkScope(net) {
+		return server.Errorf(http.StatusNotFound, "network %s not found", r.PathValue("id"))
+	}
+	out := apinetwork.Inspect{Network: toAPINetwork(net)}
+	table := n.local.Table()
+	_, takesPart := table.Networks[net.ID]
+	if takesPart || networkScope(net) == shoal.ScopeLocal {
+		out.Containers = map[string]apinetwork.EndpointResource{}
+		for id, e := range n.local.ContainersOn(net.ID) {
+			out.Containers[id] = apinetwork.EndpointResource{Name: e.Container, EndpointID: e.Info.EndpointID, MacAddress: toAPIHardwareAddr(e.Info.MAC), IPv4Address: e.Info.Addr}
+		}
+	}
+	out.Status = n.cluster.Status(net.ID)
+	if takesPart {
+		out.Labels = convert.NonNil(out.Labels)
+		out.Peers = toAPIPeers(table, net.ID)
+		if server.BoolParam(r, "verbose") {
+			out.Services = toAPIServices(table, net.ID)
+		}
+	}
+	return server.WriteJSON(w, http.StatusOK, out)
+}
+
+func (n *networks) remove(w http.ResponseWriter, r *http.Request) error {
+	net, err := n.find(r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	return server.NoContent(w, n.delete(r.Context(), net))
+}
+
+// delete removes a network from the node, or from the cluster.
+func (n *networks) delete(ctx context.Context, net shoal.Network) error {
+	if networkScope(net) == shoal.ScopeLocal {
+		return n.local.Remove(ctx, net.ID)
+	}
+	return n.cluster.Remove(ctx, net.ID)
+}
+
+func (n *networks) prune(w http.ResponseWriter, r *http.Request) error {
+	f, err := server.ReadFilters(r, "until", "label", "label!")
+	if err != nil {
+		return err
+	}
+	report := apinetwork.PruneReport{}
+	for _, net := range n.all() {
+		if networkType(net) == "builtin" || net.Spec.Name == shoal.GwbridgeName || !f.LabelsNamed("label", net.Spec.Labels) || f.Has("label!") && f.LabelsNamed("label!", net.Spec.Labels) {
+			continue
+		}
+		err := n.delete(r.Context(), net)
+		switch {
+		case err == nil:
+			report.NetworksDeleted = append(report.NetworksDeleted, net.Spec.Name)
+		case errors.Is(err, r.Context().Err()) && r.Context().Err() != nil:
+			return err
+		}
+	}
+	return server.WriteJSON(w, http.StatusOK, report)
+}

@@ -1,0 +1,130 @@
+package engine
+
+import (
+	"context"
+	"net/http"
+	"runtime"
+	"time"
+
+	"github.com/moby/moby/api/types/registry"
+	"github.com/moby/moby/api/types/swarm"
+	"github.com/moby/moby/api/types/system"
+
+	"github.com/shoal-dev/shoal/internal/api/server"
+	"github.com/shoal-dev/shoal/internal/container"
+	"github.com/shoal-dev/shoal/internal/image"
+)
+
+// Machine is what does not change about a node while its daemon runs.
+type Machine struct {
+	// ID names the node's engine, whether or not it is in a cluster.
+	ID            string
+	Hostname      string
+	Version       string // of shoal
+	KernelVersion string
+	OS            string // as the distribution calls itself
+	Architecture  string // as uname(2) calls it
+	CPUs          int
+	Memory        int64 // bytes
+	Root          string
+	Labels        []string
+	// Plugins is the names of the built-in drivers by kind: "Volume", "Network", "Log".
+	Plugins       map[string][]string
+	CgroupVersion string // "1" or "2"
+	Debug         bool
+}
+
+// Swarm tells this node's place in a cluster.
+type Swarm interface {
+	// Status is "inactive", "active/manager", "active/worker", or another state of a node.
+	Status() string
+	// Info is the cluster's part of /info.
+	Info() swarm.Info
+}
+
+// systemInfo serves what concerns the engine as a whole: /_ping, /version and /info.
+type systemInfo struct {
+	machine    Machine
+	swarm      Swarm
+	containers *container.Engine
+	images     *image.Store
+}
+
+func (s *systemInfo) Register(rt *server.Router) {
+	rt.Handle("GET /_ping", s.ping)
+	rt.Handle("HEAD /_ping", s.ping)
+	rt.Handle("GET /version", s.version)
+	rt.Handle("GET /info", s.info)
+}
+
+func (s *systemInfo) ping(w http.ResponseWriter, r *http.Request) error {
+	h := w.Header()
+	h.Set("Swarm", s.swarm.Status())
+	h.Set("Builder-Version", "1")
+	h.Set("Docker-Experimental", "false")
+	h.Set("Cache-Control", "no-cache, no-store, must-revalidate")
+	h.Set("Pragma", "no-cache")
+	h.Set("Content-Type", "text/plain; charset=utf-8")
+	if r.Method == http.MethodHead {
+		h.Set("Content-Length", "0")
+		return nil
+	}
+	_, err := w.Write([]byte("OK"))
+	return err
+}
+
+func (s *systemInfo) version(w http.ResponseWriter, _ *http.Request) error {
+	m := s.machine
+	return server.WriteJSON(w, http.StatusOK, system.VersionResponse{
+		Platform: system.PlatformInfo{Name: "shoal"},
+		Version:  m.Version, APIVersion: server.MaxVersion, MinAPIVersion: server.MinVersion,
+		Os: runtime.GOOS, Arch: runtime.GOARCH, GoVersion: runtime.Version(), KernelVersion: m.KernelVersion,
+		Components: []system.ComponentVersion{{Name: "Engine", Version: m.Version, Details: map[string]string{
+			"ApiVersion": server.MaxVersion, "MinAPIVersion": server.MinVersion, "Os": runtime.GOOS, "Arch": runtime.GOARCH,
+			"GoVersion": runtime.Version(), "KernelVersion": m.KernelVersion, "Experimental": "false",
+		}}},
+	})
+}
+
+func (s *systemInfo) info(w http.ResponseWriter, r *http.Request) error {
+	m, n := s.machine, s.count(r.Context())
+	return server.WriteJSON(w, http.StatusOK, system.Info{
+		ID: m.ID, Name: m.Hostname, ServerVersion: m.Version,
+		Containers: n.containers, ContainersRunning: n.running, ContainersPaused: n.paused,
+		ContainersStopped: n.containers - n.running - n.paused, Images: n.images,
+		Driver: "overlayfs", DriverStatus: [][2]string{{"driver-type", "io.containerd.snapshotter.v1"}},
+		Plugins:     system.PluginsInfo{Volume: m.Plugins["Volume"], Network: m.Plugins["Network"], Log: m.Plugins["Log"]},
+		MemoryLimit: true, CPUCfsPeriod: true, CPUCfsQuota: true, CPUShares: true, CPUSet: true, PidsLimit: true, IPv4Forwarding: true,
+		Debug: m.Debug, NGoroutines: runtime.NumGoroutine(), SystemTime: time.Now().Format(time.RFC3339Nano),
+		LoggingDriver: "json-file", CgroupDriver: "cgroupfs", CgroupVersion: m.CgroupVersion,
+		KernelVersion: m.KernelVersion, OperatingSystem: m.OS, OSType: runtime.GOOS, Architecture: m.Architecture,
+		IndexServerAddress: "https://index.docker.io/v1/", RegistryConfig: &registry.ServiceConfig{IndexConfigs: map[string]*registry.IndexInfo{
+			"docker.io": {Name: "docker.io", Secure: true, Official: true},
+		}},
+		NCPU: m.CPUs, MemTotal: m.Memory, DockerRootDir: m.Root, Labels: m.Labels,
+		Runtimes:       map[string]system.RuntimeWithStatus{"runc": {Runtime: system.Runtime{Path: "runc"}}, "io.containerd.runc.v2": {Runtime: system.Runtime{Path: "runc"}}},
+		DefaultRuntime: "runc", Swarm: s.swarm.Info(), LiveRestoreEnabled: true, InitBinary: "docker-init",
+		SecurityOptions: []string{"name=seccomp,profile=builtin"}, Warnings: []string{},
+	})
+}
+
+// counts is how many containers and images there are.
+type counts struct{ containers, running, paused, images int }
+
+func (s *systemInfo) count(ctx context.Context) counts {
+	var n counts
+	for _, info := range s.containers.List(nil) {
+		n.containers++
+		switch info.State.Status {
+		case container.Running, container.Restarting:
+			n.running++
+		case container.Paused:
+			n.paused++
+		case container.Created, container.Exited, container.Dead, container.Removing:
+		}
+	}
+	if images, err := s.images.List(ctx); err == nil {
+		n.images = len(images)
+	}
+	return n
+}

@@ -1,0 +1,69 @@
+package server
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+)
+
+// MaxBodySize bounds a JSON request body, in bytes. Image archives and the like are read as streams instead.
+const MaxBodySize = 4 << 20
+
+// ReadJSON decodes the request's body into what v points to. An empty body leaves v alone; what is no JSON, or does not fit,
+// is answered with status 400.
+func ReadJSON(r *http.Request, v any) error {
+	dec := json.NewDecoder(http.MaxBytesReader(nil, r.Body, MaxBodySize))
+	if err := dec.Decode(v); err != nil {
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		return BadRequest("invalid JSON: %v", err)
+	}
+	return nil
+}
+
+// WriteJSON answers with a status and a JSON body.
+func WriteJSON(w http.ResponseWriter, status int, body any) error {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(body)
+}
+
+// NoContent answers with status 204, unless err says that the request failed: that is returned.
+func NoContent(w http.ResponseWriter, err error) error {
+	if err == nil {
+		w.WriteHeader(http.StatusNoContent)
+	}
+	return err
+}
+
+// JSONStream answers with JSON objects one after another, each sent at once.
+type JSONStream struct {
+	w   http.ResponseWriter
+	enc *json.Encoder
+}
+
+// StartJSONStream sends the header, so that a client knows that it is being served before there is anything to send.
+func StartJSONStream(w http.ResponseWriter) *JSONStream {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusOK)
+	s := &JSONStream{w: w, enc: json.NewEncoder(w)}
+	s.flush()
+	return s
+}
+
+// Send sends one object. An error means that the client is gone, or that v has no JSON.
+func (s *JSONStream) Send(v any) error {
+	if err := s.enc.Encode(v); err != nil {
+		return err
+	}
+	s.flush()
+	return nil
+}
+
+func (s *JSONStream) flush() {
+	_ = http.NewResponseController(s.w).Flush() // a writer that cannot flush sends when it is done
+}

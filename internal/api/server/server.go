@@ -1,0 +1,48 @@
+// Package server is the HTTP side of the Docker Engine API, without any resource of it: it routes requests under every
+// API version that is spoken, turns errors into Docker's statuses, and reads and writes what requests and answers are made
+// of: JSON, filters, times, multiplexed and hijacked streams. It reads requests and writes answers; it knows nothing of
+// containers or clusters.
+//
+// Only version.go knows API versions. What an older version words otherwise is to be converted there, before a resource
+// sees the request and after it has answered.
+package server
+
+import (
+	"log/slog"
+	"net/http"
+)
+
+// Resource is a group of endpoints, such as those of containers.
+type Resource interface {
+	// Register adds the endpoints to the router.
+	Register(rt *Router)
+}
+
+// New serves the resources under every API version that is spoken, and without one.
+func New(log *slog.Logger, resources ...Resource) http.Handler {
+	rt := NewRouter(log)
+	for _, r := range resources {
+		r.Register(rt)
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Api-Version", MaxVersion)
+		h.Set("Ostype", "linux")
+		h.Set("Server", "Docker/shoal (linux)")
+		version, path := SplitVersion(r.URL.Path)
+		if version != "" {
+			if err := checkVersion(version); err != nil {
+				rt.fail(w, r, err)
+				return
+			}
+		}
+		log.Debug("request", "method", r.Method, "path", r.URL.Path)
+		unversioned := r.Clone(r.Context())
+		unversioned.URL.Path, unversioned.URL.RawPath = path, ""
+		if _, pattern := rt.mux.Handler(unversioned); pattern == "" {
+			WriteError(w, http.StatusNotFound, "page not found")
+			return
+		}
+		rt.mux.ServeHTTP(w, unversioned)
+	})
+}
