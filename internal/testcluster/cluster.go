@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -257,16 +258,22 @@ func (c *Cluster) Throughout(witness string, invariant func(store.View) string, 
 
 // describe is the nodes and tasks, for the reports of failed tests.
 func (c *Cluster) describe() string {
-	v := c.View()
-	if c.store() == nil {
+	s := c.store()
+	if s == nil {
 		return ""
 	}
-	text := ""
+	v := s.View()
+	var text strings.Builder
 	for _, n := range v.Nodes() {
-		text += fmt.Sprintf("node %s %s %s %s %s manager %+v\n", n.Description.Hostname, n.ID, n.Spec.Role, n.Spec.Availability, n.Status.State, n.Manager)
+		fmt.Fprintf(&text, "node %s %s: %s %s %s", n.Description.Hostname, n.ID, n.Spec.Role, n.Spec.Availability, n.Status.State)
+		if n.Manager != nil {
+			fmt.Fprintf(&text, ", member %s at %s", n.Manager.MemberID, n.Manager.Addr)
+		}
+		fmt.Fprintln(&text)
 	}
 	for _, t := range v.Tasks() {
-		text += fmt.Sprintf("task %s.%d %s on %s: %s, wants %s %s\n", t.ServiceName, t.Slot, t.ID, c.nameOf(t.NodeID), t.Status.State, t.DesiredState, t.Status.Err)
+		fmt.Fprintf(&text, "task %s.%d %s on %s: %s, wants %s %s\n",
+			t.ServiceName, t.Slot, t.ID, c.nameOf(t.NodeID), t.Status.State, t.DesiredState, t.Status.Err)
 	}
-	return text
+	return text.String()
 }

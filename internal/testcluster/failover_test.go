@@ -45,7 +45,7 @@ func TestTasksOfALostWorkerRunElsewhere(t *testing.T) {
 }
 
 func TestALostWorkerComesBack(t *testing.T) {
-	testcluster.Test(t, testcluster.Config{Managers: 1, Workers: 2}, func(t *testing.T, c *testcluster.Cluster) {
+	testcluster.Test(t, testcluster.Config{Managers: 1, Workers: 2}, func(_ *testing.T, c *testcluster.Cluster) {
 		c.Service("web", 6)
 		c.Eventually(c.Runs("web", 6))
 		c.Isolate("w1")

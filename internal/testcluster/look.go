@@ -95,8 +95,11 @@ func (c *Cluster) Managers(want ...string) func(store.View) string {
 func (c *Cluster) IsNode(name string, want shoal.NodeState) func(store.View) string {
 	return func(v store.View) string {
 		n := v.Node(c.Machine(name).nodeID)
-		if n == nil || n.Status.State != want {
-			return fmt.Sprintf("node %s is %+v, want it %s", name, n, want)
+		if n == nil {
+			return "there is no node " + name
+		}
+		if n.Status.State != want {
+			return fmt.Sprintf("node %s is %s, want it %s", name, n.Status.State, want)
 		}
 		return ""
 	}

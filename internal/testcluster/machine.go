@@ -2,6 +2,7 @@ package testcluster
 
 import (
 	"context"
+	"crypto/x509"
 	"fmt"
 	"net"
 	"net/netip"
@@ -219,3 +220,13 @@ func (m *Machine) Balances(task shoal.TaskID) bool { return m.kernel.balances(ta
 
 // Up tells whether the machine's daemon runs.
 func (m *Machine) Up() bool { return m.running() != nil }
+
+// Certificate is the node certificate on the machine's disk.
+func (m *Machine) Certificate() *x509.Certificate {
+	m.cluster.t.Helper()
+	identity, err := m.identity()
+	if err != nil {
+		m.cluster.t.Fatalf("read the identity of %s: %v", m.Name, err)
+	}
+	return identity.Certificate()
+}

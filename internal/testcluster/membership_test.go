@@ -93,7 +93,7 @@ func TestPromotionAndDemotion(t *testing.T) {
 }
 
 func TestTheLeaderIsDemoted(t *testing.T) {
-	testcluster.Test(t, testcluster.Config{Managers: 3}, func(t *testing.T, c *testcluster.Cluster) {
+	testcluster.Test(t, testcluster.Config{Managers: 3}, func(_ *testing.T, c *testcluster.Cluster) {
 		c.Eventually(c.Managers("m1", "m2", "m3"))
 		c.SetRole("m1", shoal.RoleWorker)
 		c.Within(15*time.Second, c.Managers("m2", "m3"))
@@ -127,7 +127,7 @@ func TestAWorkerLeavesAndIsRemoved(t *testing.T) {
 func TestAManagerLeavesWithoutCostingTheMajority(t *testing.T) {
 	for _, leaver := range []string{"m1", "m3"} { // the leader, and another
 		t.Run(leaver, func(t *testing.T) {
-			testcluster.Test(t, testcluster.Config{Managers: 3}, func(t *testing.T, c *testcluster.Cluster) {
+			testcluster.Test(t, testcluster.Config{Managers: 3}, func(_ *testing.T, c *testcluster.Cluster) {
 				c.Eventually(c.Managers("m1", "m2", "m3"))
 				c.Leave(leaver)
 				rest := slices.DeleteFunc([]string{"m1", "m2", "m3"}, func(name string) bool { return name == leaver })

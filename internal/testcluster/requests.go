@@ -104,6 +104,16 @@ func (c *Cluster) updateNode(name string, change func(*shoal.NodeSpec)) {
 	})
 }
 
+// UpdateCluster changes the cluster object.
+func (c *Cluster) UpdateCluster(change func(*shoal.Cluster) error) {
+	c.t.Helper()
+	c.write("update the cluster", func(v store.View) (store.Changes, error) {
+		cluster := *v.Cluster()
+		err := change(&cluster)
+		return store.Changes{Puts: []store.Object{&cluster}}, err
+	})
+}
+
 // SetRole asks for a promotion or demotion.
 func (c *Cluster) SetRole(name string, role shoal.NodeRole) {
 	c.t.Helper()
@@ -160,7 +170,7 @@ func (c *Cluster) UpdateService(name string, change func(*shoal.ServiceSpec)) {
 	c.write("update service "+name, func(v store.View) (store.Changes, error) {
 		next := *v.ServiceByName(name)
 		previous := next.Spec
-		next.Spec.Task.Container = ptr(*next.Spec.Task.Container)
+		next.Spec.Task.Container = new(*next.Spec.Task.Container)
 		change(&next.Spec)
 		if !reflect.DeepEqual(previous, next.Spec) {
 			next.SpecVersion++
@@ -169,8 +179,6 @@ func (c *Cluster) UpdateService(name string, change func(*shoal.ServiceSpec)) {
 		return store.Changes{Puts: []store.Object{&next}}, nil
 	})
 }
-
-func ptr[T any](v T) *T { return &v }
 
 // RemoveService ends a service.
 func (c *Cluster) RemoveService(name string) {

@@ -112,7 +112,7 @@ func (r *runtime) Prepare(ctx context.Context, task *shoal.Task, deps agent.Depe
 		return "", err
 	}
 	if image.Missing {
-		return "", fmt.Errorf("No such image: %s: %w", task.Spec.Container.Image, errdefs.ErrNotFound)
+		return "", fmt.Errorf("image %s: %w", task.Spec.Container.Image, errdefs.ErrNotFound)
 	}
 	c := &Container{
 		ID: "container-" + string(task.ID), TaskID: task.ID, Image: task.Spec.Container.Image, Secrets: map[string]string{},
@@ -136,7 +136,7 @@ func (r *runtime) find(id string) (*Container, error) {
 	defer r.mu.Unlock()
 	c := r.all[id]
 	if c == nil {
-		return nil, fmt.Errorf("No such container: %s: %w", id, errdefs.ErrNotFound)
+		return nil, fmt.Errorf("container %s: %w", id, errdefs.ErrNotFound)
 	}
 	return c, nil
 }

@@ -12,7 +12,7 @@ import (
 )
 
 func TestReplicasSpread(t *testing.T) {
-	testcluster.Test(t, testcluster.Config{Managers: 1, Workers: 2}, func(t *testing.T, c *testcluster.Cluster) {
+	testcluster.Test(t, testcluster.Config{Managers: 1, Workers: 2}, func(_ *testing.T, c *testcluster.Cluster) {
 		c.Service("web", 6)
 		c.Eventually(c.RunsAt("web", map[string]int{"m1": 2, "w1": 2, "w2": 2}))
 		c.UpdateService("web", func(s *shoal.ServiceSpec) { *s.Mode.Replicated.Replicas = 3 })
@@ -92,7 +92,7 @@ func TestARollingUpdateKeepsTheMinimum(t *testing.T) {
 }
 
 func TestAFailedUpdateRollsBack(t *testing.T) {
-	testcluster.Test(t, testcluster.Config{Managers: 1, Workers: 1}, func(t *testing.T, c *testcluster.Cluster) {
+	testcluster.Test(t, testcluster.Config{Managers: 1, Workers: 1}, func(_ *testing.T, c *testcluster.Cluster) {
 		c.Image("bad", testcluster.Image{Runs: 10 * time.Millisecond, Exit: 1})
 		c.Service("web", 3, func(s *shoal.ServiceSpec) {
 			s.Update = &shoal.UpdateConfig{Parallelism: 1, FailureAction: shoal.RollbackOnFailure, Order: shoal.StartFirst}
@@ -110,7 +110,7 @@ func TestAFailedUpdateRollsBack(t *testing.T) {
 }
 
 func TestAGlobalServiceFollowsTheNodes(t *testing.T) {
-	testcluster.Test(t, testcluster.Config{Managers: 1, Workers: 2, Spare: 1}, func(t *testing.T, c *testcluster.Cluster) {
+	testcluster.Test(t, testcluster.Config{Managers: 1, Workers: 2, Spare: 1}, func(_ *testing.T, c *testcluster.Cluster) {
 		c.Service("everywhere", 1, testcluster.Everywhere)
 		c.Eventually(c.RunsAt("everywhere", map[string]int{"m1": 1, "w1": 1, "w2": 1}))
 		c.Join("s1", shoal.RoleWorker)
