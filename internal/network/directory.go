@@ -23,7 +23,7 @@ type directory struct {
 
 	overlays map[shoal.ID]*overlay
 	ports    dataplane.MeshPorts
-	vias     dataplane.Vias // of tasks of other nodes on the mesh
+	vias     dataplane.NextHops // of tasks of other nodes on the mesh
 	written  map[shoal.ID]entry
 
 	suspects map[shoal.ID]bool
@@ -196,10 +196,11 @@ func (d *directory) enter(key string, services map[shoal.ID]bool) {
 	}
 	peer := d.table.Peers[e.NodeID]
 	o, vtep := d.overlay(e.NetworkID), d.vtep(e.NetworkID, peer)
-	remote := e.NodeID != d.table.NodeID && vtep.IsValid()
+	mac, err := macOf(e)
+	remote := e.NodeID != d.table.NodeID && vtep.IsValid() && err == nil
 	for _, a := range d.addrsOf(e.Addr, e.Addr6) {
 		if remote {
-			o.remotes = o.remotes.Set(a, dataplane.Remote{MAC: hardwareAddr(e), VTEP: vtep})
+			o.remotes = o.remotes.Set(a, dataplane.Remote{MAC: mac, VTEP: vtep})
 		}
 		via := peer.IngressAddr
 		if a.Is6() {
@@ -221,11 +222,13 @@ func (d *directory) enter(key string, services map[shoal.ID]bool) {
 	d.names.set("endpoint "+key, d.endpointNames(e, d.table.Services[e.ServiceID]))
 }
 
-func hardwareAddr(e shoal.Endpoint) string {
+// macOf is the endpoint's MAC: the one in the table, or else the one that follows from its address. An endpoint whose MAC cannot be read is not
+// reached from this node; the others on its network are.
+func macOf(e shoal.Endpoint) (dataplane.MAC, error) {
 	if e.MAC != "" {
-		return e.MAC
+		return dataplane.ParseMAC(e.MAC)
 	}
-	return dataplane.MAC(e.Addr.Addr())
+	return dataplane.MACFor(e.Addr.Addr()), nil
 }
 
 // withdrawService takes back the addresses and ports that a service has no more.

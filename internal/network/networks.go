@@ -100,7 +100,7 @@ func New(cfg Config) (*Networks, error) {
 		return nil, fmt.Errorf("open data plane: %w", err)
 	}
 	if cfg.Cgroup != "" {
-		if err := plane.Balance(cfg.Cgroup); err != nil {
+		if err := plane.BalanceSockets(cfg.Cgroup); err != nil {
 			cfg.Log.Info("connections are balanced by rules, not by sockets", "reason", err)
 		}
 	}
@@ -179,7 +179,7 @@ func (n *Networks) Update(ctx context.Context, delta *shoal.TableDelta) error {
 	}
 	err = n.converge(ctx)
 	if len(dead) > 0 {
-		err = errors.Join(err, n.plane.Reset(ctx, dead))
+		err = errors.Join(err, n.plane.ResetConnections(ctx, dead))
 	}
 	return err
 }
