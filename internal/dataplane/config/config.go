@@ -82,7 +82,7 @@ type WireGuard struct {
 // Remote says behind which node an address is.
 type Remote struct {
 	MAC MAC
-	// VTEP is the node's tunnel endpoint; invalid for nowhere.
+	// VTEP is the node's tunnel endpoint.
 	VTEP netip.Addr
 }
 
