@@ -9,27 +9,46 @@ import (
 	"github.com/shoal-dev/shoal/internal/dataplane/overlay"
 )
 
-// What a caller writes a Config in. Package config says what each of these means.
+// The vocabulary that a caller writes a Config in. Package config has the types with their fields.
 type (
-	Config      = config.Config
-	Bridge      = config.Bridge
-	Overlay     = config.Overlay
-	WireGuard   = config.WireGuard
-	Remote      = config.Remote
-	Remotes     = config.Remotes
-	Sandbox     = config.Sandbox
-	Endpoint    = config.Endpoint
-	MAC         = config.MAC
-	VIP         = config.VIP
-	Services    = config.Services
-	Port        = config.Port
-	Backend     = config.Backend
-	PortKey     = config.PortKey
-	MeshPort    = config.MeshPort
-	MeshPorts   = config.MeshPorts
-	Ingress     = config.Ingress
+	// Config is all that one node wants of its kernel.
+	Config = config.Config
+	// Bridge is a Linux bridge in the node's namespace.
+	Bridge = config.Bridge
+	// Overlay is one network of the cluster on this node.
+	Overlay = config.Overlay
+	// Remote says behind which node an address is.
+	Remote = config.Remote
+	// Remotes are the endpoints on other nodes, by address.
+	Remotes = config.Remotes
+	// WireGuard is the node's one WireGuard interface.
+	WireGuard = config.WireGuard
+	// Sandbox is a container's network namespace.
+	Sandbox = config.Sandbox
+	// Endpoint is an interface in a sandbox.
+	Endpoint = config.Endpoint
+	// MAC is an Ethernet hardware address, the zero MAC for none.
+	MAC = config.MAC
+	// VIP is a service's virtual address on one network.
+	VIP = config.VIP
+	// Services are virtual addresses.
+	Services = config.Services
+	// Port is a published port of the node.
+	Port = config.Port
+	// Backend is where connections to a port go.
+	Backend = config.Backend
+	// PortKey is a port of the node.
+	PortKey = config.PortKey
+	// MeshPort is where connections to a port of the routing mesh go, and who may make them.
+	MeshPort = config.MeshPort
+	// MeshPorts are the ports of the routing mesh.
+	MeshPorts = config.MeshPorts
+	// Ingress is the node's part in the routing mesh.
+	Ingress = config.Ingress
+	// IngressPeer is another node of the mesh.
 	IngressPeer = config.IngressPeer
-	NextHops    = config.NextHops
+	// NextHops are host routes: by destination, the gateway that it is reached through.
+	NextHops = config.NextHops
 )
 
 // WireGuardProcess says how WireGuard is run where the kernel has none.

@@ -2,14 +2,17 @@
 // and the routing mesh. It reads a Config and the kernel's state, and writes network namespaces, links, addresses, routes, forwarding entries and one
 // nftables table per namespace; it keeps nothing on disk but the namespaces' mount points, and never touches what it did not make.
 //
-// The work is done by packages below this one; a Plane orders it. They import each other in one direction only:
+// The work is done by packages below this one; a Plane orders it. Each imports only packages of lines above its own, save that publish uses mesh and
+// sandbox uses overlay:
 //
 //	pmap, wireguard   persistent maps; control of WireGuard interfaces
 //	config            the vocabulary
 //	netns             namespaces and sysctls
-//	rtnl, nft, conntrack, vxlan        the kernel, by what it is reached through
-//	roundrobin, vip, socketlb          balancing: counters in nftables, virtual addresses, eBPF on sockets
-//	bridge, overlay, encryption, mesh, publish, sandbox        the parts of a Config
+//	rtnl, nft, conntrack   links, nftables, connection tracking
+//	vxlan             forwarding and neighbour entries of VXLAN devices
+//	roundrobin        counters in nftables
+//	vip, socketlb     balancing of virtual addresses: by rules, by eBPF on sockets
+//	bridge, overlay, encryption, mesh, publish, sandbox   the parts of a Config
 //	dataplane
 package dataplane
 

@@ -1,6 +1,7 @@
 package network
 
 import (
+	"log/slog"
 	"maps"
 	"net/netip"
 	"reflect"
@@ -13,6 +14,7 @@ import (
 // directory is the cluster's table, and what is derived from it for the kernel and the resolvers. All of it is kept up to date by what
 // changes, so that a change costs what it changes, however much else there is.
 type directory struct {
+	log   *slog.Logger
 	ipv6  bool        // the kernel has it; if not, what the table says of it is passed over
 	table shoal.Table // its maps are the directory's own and change
 	// mesh is the ID of the ingress network.
@@ -45,7 +47,7 @@ type entry struct {
 }
 
 func newDirectory(ipv6 bool) directory {
-	d := directory{ipv6: ipv6, tasks: map[shoal.ID]map[string]shoal.Endpoint{}, hosts: map[shoal.ID]int{}, wired: map[shoal.ID]int{}, overlays: map[shoal.ID]*overlay{},
+	d := directory{log: slog.New(slog.DiscardHandler), ipv6: ipv6, tasks: map[shoal.ID]map[string]shoal.Endpoint{}, hosts: map[shoal.ID]int{}, wired: map[shoal.ID]int{}, overlays: map[shoal.ID]*overlay{},
 		written: map[shoal.ID]entry{}, suspects: map[shoal.ID]bool{}, locals: map[netip.Addr]netip.Addr{}, names: newNames()}
 	(&shoal.TableDelta{Full: true}).ApplyTo(&d.table)
 	return d
@@ -197,6 +199,9 @@ func (d *directory) enter(key string, services map[shoal.ID]bool) {
 	peer := d.table.Peers[e.NodeID]
 	o, vtep := d.overlay(e.NetworkID), d.vtep(e.NetworkID, peer)
 	mac, err := macOf(e)
+	if err != nil {
+		d.log.Warn("endpoint in the table has no valid MAC, this node sends it nothing", "network", e.NetworkID, "node", e.NodeID, "address", e.Addr, "err", err)
+	}
 	remote := e.NodeID != d.table.NodeID && vtep.IsValid() && err == nil
 	for _, a := range d.addrsOf(e.Addr, e.Addr6) {
 		if remote {

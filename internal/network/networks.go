@@ -107,6 +107,7 @@ func New(cfg Config) (*Networks, error) {
 	n := &Networks{cfg: cfg, log: cfg.Log, plane: plane, dir: filepath.Join(cfg.ExecRoot, "network"),
 		locals: map[string]*localNetwork{}, boxes: map[string]*box{}, arrived: make(chan struct{}),
 		directory: newDirectory(dataplane.IPv6()), holds: map[portKey]*hold{}, journal: journal{path: filepath.Join(cfg.ExecRoot, "network", "table.json")}}
+	n.directory.log = cfg.Log
 	n.forwarder = dns.NewForwarder(dns.ForwarderConfig{Log: cfg.Log, Dial: n.dial})
 	for _, dir := range []string{n.dir, n.localDir()} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
