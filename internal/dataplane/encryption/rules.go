@@ -28,7 +28,7 @@ func Rules(rs *nft.Ruleset, c *config.Config) {
 	for vni := range vnis {
 		set.Add(nft.VNIKey(vni))
 	}
-	// Just before tracking (-300) and after the chains that switch tracking off for tunnels (-310).
+	// Before any other rule can accept or change a packet: the chains at -310 (package mesh) only switch connection tracking off.
 	const priority = -305
 	drop := func(name string, hook *nftables.ChainHook, otherInterface []expr.Any) {
 		rs.BaseChain(name, nftables.ChainTypeFilter, hook, priority).

@@ -45,7 +45,7 @@ func Rules(rs *nft.Ruleset, in *config.Ingress, forward, post *nft.Chain) {
 	for _, f := range nft.Families() {
 		post.Rule(nft.OIFName(DeviceName), returning(f), nft.Masquerade())
 	}
-	// The tunnel's own packets need no connection tracking (-300).
+	// The tunnel's own packets need no connection tracking, which comes at -200.
 	for name, hook := range map[string]*nftables.ChainHook{"tunnel_in": nftables.ChainHookPrerouting, "tunnel_out": nftables.ChainHookOutput} {
 		rs.BaseChain(name, nftables.ChainTypeFilter, hook, -310).Rule(nft.L4Proto(unix.IPPROTO_UDP), nft.DPort(in.Port), []expr.Any{&expr.Notrack{}})
 	}

@@ -169,7 +169,7 @@ func applyBridge(h *netlink.Handle, ns *netns.Namespace, mtu int) (netlink.Link,
 		return nil, fmt.Errorf("set bridge up: %w", err)
 	}
 	return br, ns.Run(func() error {
-		// Frames of the overlay must not pass IP rules (br_netfilter). The file is absent where that module is.
+		// Frames of the overlay must not traverse IP rules. The file exists only where the module br_netfilter is loaded.
 		if err := netns.SetSysctl("net/bridge/bridge-nf-call-iptables", "0"); err != nil && !errors.Is(err, unix.ENOENT) {
 			return err
 		}

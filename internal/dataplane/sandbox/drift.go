@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/vishvananda/netlink"
@@ -12,19 +13,25 @@ import (
 )
 
 // Drifted compares the kernel with what was applied. It returns the names of sandboxes that others have changed, and forgets them. So are those
-// with an endpoint on one of these bridges and overlays, which have drifted themselves: its far end may be on no bridge any more.
+// with an endpoint on one of these bridges and overlays, which have drifted themselves: its far end may be on no bridge any more. Apply, Prune and Forget
+// must not be called meanwhile.
 func (s *Sandboxes) Drifted(bridges, overlays []string) []string {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	applied := maps.Clone(s.applied)
+	s.mu.Unlock() // to look takes a while, in which namespaces may be made
 	var drifted []string
-	for name, st := range s.applied {
+	for name, st := range applied {
 		detached := slices.ContainsFunc(st.config.Endpoints, func(e config.Endpoint) bool {
 			return slices.Contains(bridges, e.Bridge) || slices.Contains(overlays, e.Overlay)
 		})
 		if detached || !s.intact(name, st) {
-			delete(s.applied, name)
 			drifted = append(drifted, name)
 		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, name := range drifted {
+		delete(s.applied, name)
 	}
 	return drifted
 }
