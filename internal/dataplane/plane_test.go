@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"os"
 	"testing"
 	"time"
 
@@ -16,22 +15,27 @@ import (
 
 func newPlane(t *testing.T, ns *netnstest.NS) *Plane {
 	t.Helper()
+	return newPlaneWith(t, ns, WireGuardProcess{})
+}
+
+func newPlaneWith(t *testing.T, ns *netnstest.NS, process WireGuardProcess) *Plane {
+	t.Helper()
 	var p *Plane
 	err := ns.Do(func() (err error) {
-		p, err = New(Settings{Log: slog.New(slog.DiscardHandler), Dir: t.TempDir()})
+		p, err = New(Settings{Log: slog.New(slog.DiscardHandler), Dir: t.TempDir(), WireGuard: process})
 		return err
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		p.partsMu.Lock()
-		p.held = map[string]bool{}
-		p.partsMu.Unlock()
+		p.retainedMu.Lock()
+		p.retained = map[string]bool{}
+		p.retainedMu.Unlock()
 		if err := p.Apply(t.Context(), &Config{}); err != nil {
 			t.Error(err)
 		}
-		if left, _ := os.ReadDir(p.dir); len(left) > 0 {
+		if left, _ := p.dir.Names(); len(left) > 0 {
 			t.Errorf("namespaces left: %v", left)
 		}
 		_ = p.Close()
@@ -89,7 +93,7 @@ func ask(at func(func() error) error, addr string) (string, error) {
 }
 
 func inside(p *Plane, name string) func(func() error) error {
-	return func(f func() error) error { return netnstest.At(p.path(name), f) }
+	return func(f func() error) error { return netnstest.At(p.dir.Path(name), f) }
 }
 
 func oneService(vip netip.Addr, backends []netip.Addr) map[string]Services {
@@ -105,9 +109,9 @@ func TestBridgeVIPAndPorts(t *testing.T) {
 		for i := range 3 {
 			a := netip.AddrFrom4([4]byte{172, 30, 0, byte(2 + i)})
 			c.Sandboxes[fmt.Sprint("s", i)] = &Sandbox{Seed: uint32(i), Services: oneService(vip, backends),
-				Endpoints: []Endpoint{{Name: "eth0", Bridge: "docker0", Addr: netip.PrefixFrom(a, 16), MAC: MAC(a), Gateway: netip.MustParseAddr("172.30.0.1")}}}
+				Endpoints: []Endpoint{{Name: "eth0", Bridge: "docker0", Addr: netip.PrefixFrom(a, 16), MAC: MACFor(a), Gateway: netip.MustParseAddr("172.30.0.1")}}}
 		}
-		c.Ports = []Port{{Protocol: shoal.TCP, Port: 8080, Backends: []Backend{{netip.MustParseAddr("172.30.0.3"), 80}, {netip.MustParseAddr("172.30.0.4"), 80}}},
+		c.Ports = []Port{{Protocol: shoal.TCP, Port: 8080, Backends: []Backend{{Addr: netip.MustParseAddr("172.30.0.3"), Port: 80}, {Addr: netip.MustParseAddr("172.30.0.4"), Port: 80}}},
 			{Protocol: shoal.TCP, Port: 8081}}
 		return c
 	}

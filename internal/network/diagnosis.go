@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/shoal-dev/shoal/internal/dataplane"
 	"github.com/shoal-dev/shoal/internal/dns"
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
@@ -71,8 +72,8 @@ func (n *Networks) mend(ctx context.Context, thorough bool) ([]string, error) {
 func (n *Networks) inWords(parts []string) []string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	names := map[string]string{"ingress": "routing mesh (device, forwarding entries, routes or routing rules)", "ports": "published ports (nftables rules)",
-		"wire": "encryption (WireGuard interface, address, routes or peers)"}
+	names := map[string]string{dataplane.PartIngress: "routing mesh (device, forwarding entries, routes or routing rules)", dataplane.PartPorts: "published ports (nftables rules)",
+		dataplane.PartWireGuard: "encryption (WireGuard interface, address, routes or peers)"}
 	for id, net := range n.table.Networks {
 		names["overlay "+string(id)] = "overlay network " + net.Spec.Name + " (bridge, VXLAN device or forwarding entries)"
 	}

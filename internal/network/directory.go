@@ -1,6 +1,7 @@
 package network
 
 import (
+	"log/slog"
 	"maps"
 	"net/netip"
 	"reflect"
@@ -13,6 +14,7 @@ import (
 // directory is the cluster's table, and what is derived from it for the kernel and the resolvers. All of it is kept up to date by what
 // changes, so that a change costs what it changes, however much else there is.
 type directory struct {
+	log   *slog.Logger
 	ipv6  bool        // the kernel has it; if not, what the table says of it is passed over
 	table shoal.Table // its maps are the directory's own and change
 	// mesh is the ID of the ingress network.
@@ -23,7 +25,7 @@ type directory struct {
 
 	overlays map[shoal.NetworkID]*overlay
 	ports    dataplane.MeshPorts
-	vias     dataplane.Vias // of tasks of other nodes on the mesh
+	vias     dataplane.NextHops // of tasks of other nodes on the mesh
 	written  map[shoal.ServiceID]entry
 
 	suspects map[shoal.NodeID]bool
@@ -45,7 +47,7 @@ type entry struct {
 }
 
 func newDirectory(ipv6 bool) directory {
-	d := directory{ipv6: ipv6, tasks: map[shoal.ServiceID]map[shoal.EndpointKey]shoal.Endpoint{}, hosts: map[shoal.NodeID]int{}, wired: map[shoal.NodeID]int{}, overlays: map[shoal.NetworkID]*overlay{},
+	d := directory{log: slog.New(slog.DiscardHandler), ipv6: ipv6, tasks: map[shoal.ServiceID]map[shoal.EndpointKey]shoal.Endpoint{}, hosts: map[shoal.NodeID]int{}, wired: map[shoal.NodeID]int{}, overlays: map[shoal.NetworkID]*overlay{},
 		written: map[shoal.ServiceID]entry{}, suspects: map[shoal.NodeID]bool{}, locals: map[netip.Addr]netip.Addr{}, names: newNames()}
 	(&shoal.TableDelta{Full: true}).ApplyTo(&d.table)
 	return d
@@ -196,10 +198,14 @@ func (d *directory) enter(key shoal.EndpointKey, services map[shoal.ServiceID]bo
 	}
 	peer := d.table.Peers[e.NodeID]
 	o, vtep := d.overlay(e.NetworkID), d.vtep(e.NetworkID, peer)
-	remote := e.NodeID != d.table.NodeID && vtep.IsValid()
+	mac, err := macOf(e)
+	if err != nil {
+		d.log.Warn("endpoint in the table has no valid MAC, this node sends it nothing", "network", e.NetworkID, "node", e.NodeID, "address", e.Addr, "err", err)
+	}
+	remote := e.NodeID != d.table.NodeID && vtep.IsValid() && err == nil
 	for _, a := range d.addrsOf(e.Addr, e.Addr6) {
 		if remote {
-			o.remotes = o.remotes.Set(a, dataplane.Remote{MAC: hardwareAddr(e), VTEP: vtep})
+			o.remotes = o.remotes.Set(a, dataplane.Remote{MAC: mac, VTEP: vtep})
 		}
 		via := peer.IngressAddr
 		if a.Is6() {
@@ -221,11 +227,13 @@ func (d *directory) enter(key shoal.EndpointKey, services map[shoal.ServiceID]bo
 	d.names.set("endpoint "+string(key), d.endpointNames(e, d.table.Services[e.ServiceID]))
 }
 
-func hardwareAddr(e shoal.Endpoint) string {
+// macOf is the endpoint's MAC: the one in the table, or else the one that follows from its address. An endpoint whose MAC cannot be read is not
+// reached from this node; the others on its network are.
+func macOf(e shoal.Endpoint) (dataplane.MAC, error) {
 	if e.MAC != "" {
-		return e.MAC
+		return dataplane.ParseMAC(e.MAC)
 	}
-	return dataplane.MAC(e.Addr.Addr())
+	return dataplane.MACFor(e.Addr.Addr()), nil
 }
 
 // withdrawService takes back the addresses and ports that a service has no more.

@@ -51,8 +51,8 @@ func (n *Networks) wirePort() uint16 { return n.tunnelPort() + 1 }
 
 // addWire gives the config the wire, and tells whether networks can travel by it: until the node has its address there, they must wait.
 func (n *Networks) addWire(c *dataplane.Config, self shoal.Peer) bool {
-	if self.TunnelAddr.IsValid() && c.Wire == nil {
-		c.Wire = n.planWire(self)
+	if self.TunnelAddr.IsValid() && c.WireGuard == nil {
+		c.WireGuard = n.planWire(self)
 	}
 	return self.TunnelAddr.IsValid()
 }
@@ -69,12 +69,12 @@ func (n *Networks) wireMTU(self shoal.Peer) int {
 }
 
 // planWire is the wire to all nodes that this one shares an encrypted network with; nil while the cluster's secret is not known.
-func (n *Networks) planWire(self shoal.Peer) *dataplane.Wire {
+func (n *Networks) planWire(self shoal.Peer) *dataplane.WireGuard {
 	var secret wireguard.Key
 	if copy(secret[:], n.table.TunnelSecret) < len(secret) {
 		return nil
 	}
-	w := &dataplane.Wire{Addr: self.TunnelAddr, Range: shoal.TunnelRange(), MTU: n.wireMTU(self),
+	w := &dataplane.WireGuard{Addr: self.TunnelAddr, Range: shoal.TunnelRange(), MTU: n.wireMTU(self),
 		Config: wireguard.Config{Key: n.wireKey, Port: n.wirePort()}}
 	for _, p := range n.wiredPeers() {
 		key, err := wireguard.ParseKey(p.TunnelKey)

@@ -100,13 +100,14 @@ func New(cfg Config) (*Networks, error) {
 		return nil, fmt.Errorf("open data plane: %w", err)
 	}
 	if cfg.Cgroup != "" {
-		if err := plane.Balance(cfg.Cgroup); err != nil {
+		if err := plane.BalanceSockets(cfg.Cgroup); err != nil {
 			cfg.Log.Info("connections are balanced by rules, not by sockets", "reason", err)
 		}
 	}
 	n := &Networks{cfg: cfg, log: cfg.Log, plane: plane, dir: filepath.Join(cfg.ExecRoot, "network"),
 		locals: map[shoal.NetworkID]*localNetwork{}, boxes: map[string]*box{}, arrived: make(chan struct{}),
 		directory: newDirectory(dataplane.IPv6()), holds: map[portKey]*hold{}, journal: journal{path: filepath.Join(cfg.ExecRoot, "network", "table.json")}}
+	n.directory.log = cfg.Log
 	n.forwarder = dns.NewForwarder(dns.ForwarderConfig{Log: cfg.Log, Dial: n.dial})
 	for _, dir := range []string{n.dir, n.localDir()} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -179,7 +180,7 @@ func (n *Networks) Update(ctx context.Context, delta *shoal.TableDelta) error {
 	}
 	err = n.converge(ctx)
 	if len(dead) > 0 {
-		err = errors.Join(err, n.plane.Reset(ctx, dead))
+		err = errors.Join(err, n.plane.ResetConnections(ctx, dead))
 	}
 	return err
 }

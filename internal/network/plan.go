@@ -89,7 +89,7 @@ func (n *Networks) planBox(b *box, c *dataplane.Config) *dataplane.Sandbox {
 		if e.Overlay != "" && c.Overlays[e.Overlay] == nil {
 			continue // the network is gone, or not yet known after a restart
 		}
-		d := dataplane.Endpoint{Name: e.Info.Interface, Bridge: e.Bridge, Overlay: e.Overlay, Parent: e.Parent, Addr: e.Info.Addr, MAC: e.Info.MAC,
+		d := dataplane.Endpoint{Name: e.Info.Interface, Bridge: e.Bridge, Overlay: e.Overlay, Parent: e.Parent, Addr: e.Info.Addr, MAC: n.macOf(e),
 			OnLink: further(n.table.Networks[shoal.NetworkID(e.Overlay)], e.Info.Addr)}
 		if n.ipv6 {
 			d.Addr6 = e.Info.Addr6
@@ -109,6 +109,15 @@ func (n *Networks) planBox(b *box, c *dataplane.Config) *dataplane.Sandbox {
 		s.DNSPortUDP, s.DNSPortTCP = b.resolver.Ports()
 	}
 	return s
+}
+
+// macOf is the endpoint's MAC. The zero MAC, for which the data plane derives one, stands for a record on disk that cannot be read.
+func (n *Networks) macOf(e *endpoint) dataplane.MAC {
+	mac, err := dataplane.ParseMAC(e.Info.MAC)
+	if err != nil && e.Info.MAC != "" {
+		n.log.Warn("endpoint has no valid MAC, one is derived from its address", "interface", e.Info.Interface, "address", e.Info.Addr, "err", err)
+	}
+	return mac
 }
 
 // alone is the address as the only one of its subnet.
@@ -182,7 +191,7 @@ func (n *Networks) planIngressLocked(c *dataplane.Config) {
 		return
 	}
 	in := &dataplane.Ingress{VNI: mesh.VNI, Port: n.tunnelPort(), Local: self.DataAddr, Addr: within(mesh, self.IngressAddr),
-		Tasks: n.vias, LocalTasks: n.localTasks(), Gwbridge: shoal.GwbridgeName}
+		Tasks: n.vias, LocalTasks: n.localTasks(), GatewayBridge: shoal.GwbridgeName}
 	if mesh.Encrypted() {
 		if !n.addWire(c, self) {
 			return

@@ -154,6 +154,11 @@ func wanted(spec shoal.SandboxSpec) []shoal.EndpointRequest {
 
 // addEndpoint plans an endpoint of the box; the kernel gets it with the next converge.
 func (n *Networks) addEndpoint(ctx context.Context, b *box, req shoal.EndpointRequest) error {
+	if req.MAC != "" {
+		if _, err := dataplane.ParseMAC(req.MAC); err != nil {
+			return err
+		}
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if l := n.localLocked(req.Network); l != nil {
@@ -262,7 +267,7 @@ func (n *Networks) awaitLocked(ctx context.Context, name string) (shoal.Network,
 func (n *Networks) newEndpoint(b *box, net shoal.Network, addr, addr6 netip.Prefix, req shoal.EndpointRequest) *endpoint {
 	mac := req.MAC
 	if mac == "" {
-		mac = dataplane.MAC(addr.Addr())
+		mac = dataplane.MACFor(addr.Addr()).String()
 	}
 	e := &endpoint{Aliases: req.Aliases, Info: shoal.EndpointInfo{Network: net.Spec.Name, NetworkID: net.ID, EndpointID: newLocalID(),
 		Interface: b.freeInterface(), Addr: addr, Addr6: addr6, MAC: mac, Aliases: req.Aliases, DriverOpts: req.DriverOpts}}

@@ -24,7 +24,7 @@ func crowdEndpoint(service, task int) shoal.Endpoint {
 	i := 4096 + 4*service + task
 	addr := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), 16)
 	return shoal.Endpoint{TaskID: shoal.TaskID(fmt.Sprint("t", i)), NetworkID: "netid", NodeID: "far", ServiceID: shoal.ServiceID(fmt.Sprint("s", service)), Name: fmt.Sprint("s", service, ".", task),
-		Addr: addr, MAC: dataplane.MAC(addr.Addr()), State: shoal.EndpointReady}
+		Addr: addr, MAC: dataplane.MACFor(addr.Addr()).String(), State: shoal.EndpointReady}
 }
 
 func crowdVIP(service int) netip.Prefix {

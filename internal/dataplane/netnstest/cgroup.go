@@ -26,10 +26,10 @@ func JoinCgroup(t testing.TB) string {
 	}
 	text, err := os.ReadFile("/proc/self/cgroup")
 	must(t, err)
-	home := ""
+	original := ""
 	for line := range strings.Lines(string(text)) {
 		if path, ok := strings.CutPrefix(strings.TrimSpace(line), "0::"); ok {
-			home = path
+			original = path
 		}
 	}
 	name := fmt.Sprintf("/shoal-test-%d", os.Getpid())
@@ -39,7 +39,7 @@ func JoinCgroup(t testing.TB) string {
 	must(t, os.MkdirAll(filepath.Join(root, name), 0o755))
 	must(t, move(name))
 	t.Cleanup(func() {
-		if err := move(home); err != nil {
+		if err := move(original); err != nil {
 			t.Error(err)
 		}
 		if err := os.Remove(filepath.Join(root, name)); err != nil {

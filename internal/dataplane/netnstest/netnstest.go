@@ -17,33 +17,40 @@ import (
 // NS is a network namespace that ends with the test.
 type NS struct{ Handle netns.NsHandle }
 
-// New returns a fresh namespace with its loopback up. The test is skipped without root.
+// New returns a fresh namespace with its loopback up. The test fails without root.
 func New(t testing.TB) *NS {
 	t.Helper()
 	if os.Getuid() != 0 {
 		t.Fatal("needs root")
 	}
 	ns := &NS{Handle: netns.None()}
-	err := onThread(func() error {
-		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			return err
-		}
-		h, err := netns.Get()
-		if err != nil {
-			return err
-		}
-		ns.Handle = h
-		lo, err := netlink.LinkByName("lo")
-		if err != nil {
-			return err
-		}
-		return netlink.LinkSetUp(lo)
+	err := InNew(func() (err error) {
+		ns.Handle, err = netns.Get()
+		return err
 	})
 	if err != nil {
 		t.Fatalf("make namespace: %v", err)
 	}
 	t.Cleanup(func() { _ = ns.Handle.Close() })
 	return ns
+}
+
+// InNew runs f on a thread inside a fresh namespace with its loopback up, for examples, which have no testing.TB. The namespace ends with f unless f
+// has opened it.
+func InNew(f func() error) error {
+	return onThread(func() error {
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			return err
+		}
+		lo, err := netlink.LinkByName("lo")
+		if err != nil {
+			return err
+		}
+		if err := netlink.LinkSetUp(lo); err != nil {
+			return err
+		}
+		return f()
+	})
 }
 
 // Do runs f on a thread inside the namespace.
@@ -76,13 +83,13 @@ func onThread(f func() error) error {
 	return <-errs
 }
 
-// Underlay is a switch that nodes are plugged into.
+// Underlay is a bridge in a namespace of its own: the switch that connects nodes.
 type Underlay struct {
 	ns    *NS
 	ports int
 }
 
-// NewUnderlay returns a switch.
+// NewUnderlay returns a switch without nodes.
 func NewUnderlay(t testing.TB) *Underlay {
 	t.Helper()
 	u := &Underlay{ns: New(t)}
@@ -96,7 +103,7 @@ func NewUnderlay(t testing.TB) *Underlay {
 	return u
 }
 
-// Plug gives the namespace an eth0 on the switch with the address ("10.77.0.11/24").
+// Plug gives the namespace an interface eth0 on the switch with the address and prefix length ("10.77.0.11/24").
 func (u *Underlay) Plug(t testing.TB, n *NS, cidr string) {
 	t.Helper()
 	u.ports++

@@ -10,19 +10,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Sniffer reads along on every interface of a namespace.
+// Sniffer captures what passes on all interfaces of a namespace, and counts it.
 type Sniffer struct {
 	marker      []byte
 	total, seen atomic.Int64
 }
 
-// Total and Seen count all packets, and those that have the marker in them.
+// Total counts all packets.
 func (s *Sniffer) Total() int64 { return s.total.Load() }
 
 // Seen counts the packets that have the marker in them.
 func (s *Sniffer) Seen() int64 { return s.seen.Load() }
 
-// Sniff reads along where at leads, until the test ends.
+// Sniff captures in the namespace that at runs functions in, until the test ends. It looks for the marker in every packet.
 func Sniff(t testing.TB, at func(func() error) error, marker string) *Sniffer {
 	t.Helper()
 	s := &Sniffer{marker: []byte(marker)}
@@ -49,7 +49,7 @@ func Sniff(t testing.TB, at func(func() error) error, marker string) *Sniffer {
 			if bytes.Contains(buf[:size], s.marker) {
 				s.seen.Add(1)
 			}
-			s.total.Add(1) // last: who has seen it move knows that the packet was looked at
+			s.total.Add(1) // last: a test that has seen it grow knows that the packet was searched
 		}
 	}()
 	t.Cleanup(func() {

@@ -1,6 +1,6 @@
-// Package pmap holds maps that are values: a change makes a new map and leaves the old one as it was. The two share all but what
-// changed, so that a change, and finding out what differs between a map and a later one, costs by the size of the change and not of
-// the map. It reads and writes nothing else.
+// Package pmap keeps persistent maps: maps that are values, of which a change makes a new one and leaves the old one as it was. The two share all
+// but what changed, so that the cost of a change, and of finding what differs between two maps, goes by the size of the change and not of the map.
+// It reads and writes nothing else.
 //
 // A map is a treap (Seidel and Aragon, "Randomized Search Trees"): ordered by key, heaped by random priority.
 package pmap
@@ -11,13 +11,14 @@ import (
 	"math/rand/v2"
 )
 
-// Key is what keys must be capable of.
+// Key is what the type of keys must have. Compare is negative, zero or positive as the receiver is less than, equal to or greater than other.
 type Key[K any] interface {
 	comparable
 	Compare(other K) int
 }
 
-// Map is a map. The zero value is empty. Two of them that are equal by == have the same content (the contrary need not hold).
+// Map is a persistent map. The zero value is empty. It is safe for concurrent use. Two maps that are equal by == have the same content; two that are not
+// may still have.
 type Map[K Key[K], V comparable] struct{ root *node[K, V] }
 
 type node[K Key[K], V comparable] struct {
@@ -28,7 +29,7 @@ type node[K Key[K], V comparable] struct {
 	left, right *node[K, V]
 }
 
-// Of is the map with the content of m.
+// Of is a map with the content of m, which may be nil.
 func Of[K Key[K], V comparable](m map[K]V) Map[K, V] {
 	var out Map[K, V]
 	for k, v := range m {
@@ -47,7 +48,7 @@ func (n *node[K, V]) len() int {
 	return n.size
 }
 
-// Get is the entry's value, if there is one.
+// Get is the entry's value; the zero value and false if there is none.
 func (m Map[K, V]) Get(key K) (v V, ok bool) {
 	for n := m.root; n != nil; {
 		switch c := key.Compare(n.key); {
@@ -62,7 +63,7 @@ func (m Map[K, V]) Get(key K) (v V, ok bool) {
 	return v, false
 }
 
-// Set is the map with the entry.
+// Set is m with the entry, in place of one with the same key. It is m itself if m has the entry already.
 func (m Map[K, V]) Set(key K, val V) Map[K, V] {
 	if have, ok := m.Get(key); ok && have == val {
 		return m
@@ -75,7 +76,7 @@ func (m Map[K, V]) Set(key K, val V) Map[K, V] {
 	return Map[K, V]{join(join(left, leaf(key, val, prio)), right)}
 }
 
-// Delete is the map without the entry.
+// Delete is m without the entry. It is m itself if m has none with that key.
 func (m Map[K, V]) Delete(key K) Map[K, V] {
 	if _, ok := m.Get(key); !ok {
 		return m
@@ -84,7 +85,7 @@ func (m Map[K, V]) Delete(key K) Map[K, V] {
 	return Map[K, V]{join(left, right)}
 }
 
-// All goes through the entries in the order of their keys.
+// All iterates over the entries in the order of their keys.
 func (m Map[K, V]) All() iter.Seq2[K, V] {
 	return func(yield func(K, V) bool) { m.root.each(yield) }
 }
@@ -154,18 +155,18 @@ func collect[K Key[K], V comparable](old, now *node[K, V], out *[]Change[K, V]) 
 	case now == nil || old != nil && cmp.Compare(old.prio, now.prio) >= 0:
 		below, at, above := split(now, old.key)
 		collect(old.left, below, out)
-		note(old, at, out)
+		appendChange(old, at, out)
 		collect(old.right, above, out)
 	default:
 		below, at, above := split(old, now.key)
 		collect(below, now.left, out)
-		note(at, now, out)
+		appendChange(at, now, out)
 		collect(above, now.right, out)
 	}
 }
 
-// note records an entry that differs; one of the nodes may be nil.
-func note[K Key[K], V comparable](old, now *node[K, V], out *[]Change[K, V]) {
+// appendChange records an entry that differs; one of the nodes may be nil.
+func appendChange[K Key[K], V comparable](old, now *node[K, V], out *[]Change[K, V]) {
 	switch {
 	case old == nil:
 		*out = append(*out, Change[K, V]{Key: now.key, New: now.val, Has: true})

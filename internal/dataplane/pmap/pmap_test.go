@@ -12,8 +12,8 @@ type number int
 
 func (n number) Compare(other number) int { return cmp.Compare(n, other) }
 
-// TestLikeAMap holds a map against Go's own through random changes, and what Changes finds between any two versions.
-func TestLikeAMap(t *testing.T) {
+// TestMapBehavesLikeAGoMap holds a map against Go's own through random changes, and what Changes finds between any two versions.
+func TestMapBehavesLikeAGoMap(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		versions, models := []Map[number, int]{{}}, []map[number]int{{}}
 		for range rapid.IntRange(1, 40).Draw(t, "steps") {
@@ -57,8 +57,8 @@ func TestLikeAMap(t *testing.T) {
 	})
 }
 
-// TestSmallChangesAreCheap counts what finding a change allocates: by the depth of the tree, not by its size.
-func TestSmallChangesAreCheap(t *testing.T) {
+// TestFindingAChangeCostsByItsSize counts what finding a change allocates: by the depth of the tree, not by its size.
+func TestFindingAChangeCostsByItsSize(t *testing.T) {
 	var m Map[number, int]
 	for i := range number(100_000) {
 		m = m.Set(i, 0)

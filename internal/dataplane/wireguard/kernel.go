@@ -8,7 +8,8 @@ import (
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 )
 
-// Kernel is the kernel's interface of that name. within runs a function in the interface's network namespace.
+// Kernel is the kernel's interface of that name. within runs a function in the interface's network namespace. Nothing is opened until the Device is
+// used.
 func Kernel(name string, within func(func() error) error) Device {
 	return Device{kernel{name, within}}
 }

@@ -15,16 +15,16 @@ import (
 	"golang.zx2c4.com/wireguard/tun"
 )
 
-// Word is the command that makes our binary such a process.
+// Word is the first argument that makes our binary a WireGuard process.
 const Word = "wireguard"
 
-// Arguments are those of a process, Word first.
+// Arguments are the process's, Word first. mtu is in bytes.
 func Arguments(name, socket string, mtu int) []string {
 	return []string{Word, "-name", name, "-socket", socket, "-mtu", fmt.Sprint(mtu)}
 }
 
-// Main makes an interface in the network namespace that it is started in, and carries its packets until ctx ends or the interface is
-// removed; the interface ends with the process. args are Arguments without the word.
+// Main makes an interface in the network namespace that it is started in, and carries its packets until ctx ends or the interface is removed, neither of
+// which is an error. The interface ends with the process. args are Arguments without Word.
 func Main(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet(Word, flag.ContinueOnError)
 	name := flags.String("name", "", "the interface")
@@ -64,7 +64,7 @@ func Main(ctx context.Context, args []string) error {
 	return nil
 }
 
-// listen makes the socket, which only root reaches, in place of one that another process may have left.
+// listen makes the socket, which only root can open, in place of one that an earlier process may have left.
 func listen(path string) (*net.UnixListener, error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("remove old socket: %w", err)

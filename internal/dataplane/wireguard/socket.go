@@ -13,23 +13,23 @@ import (
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 )
 
-// Process is the interface of the process that serves the socket.
+// Process is the interface of the process that serves the socket at the path. Nothing is opened until the Device is used.
 func Process(path string) Device { return Device{socket{path}} }
 
 // socket speaks the text protocol of user-space WireGuard (https://www.wireguard.com/xplatform/).
 type socket struct{ path string }
 
-// answerLimit bounds the wait for a process, which has nothing to wait for itself.
-const answerLimit = 2 * time.Second
+// answerTimeout bounds the wait for the process, which answers from memory.
+const answerTimeout = 2 * time.Second
 
-// ask sends a request and gives the lines of the answer.
+// ask sends a request and returns the answer's lines as pairs of key and value.
 func (s socket) ask(request string) (lines [][2]string, err error) {
-	conn, err := net.DialTimeout("unix", s.path, answerLimit)
+	conn, err := net.DialTimeout("unix", s.path, answerTimeout)
 	if err != nil {
 		return nil, fmt.Errorf("reach WireGuard process: %w", err)
 	}
 	defer func() { _ = conn.Close() }()
-	if err := conn.SetDeadline(time.Now().Add(answerLimit)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(answerTimeout)); err != nil {
 		return nil, err
 	}
 	if _, err := io.WriteString(conn, request+"\n"); err != nil {
@@ -45,16 +45,16 @@ func (s socket) ask(request string) (lines [][2]string, err error) {
 		}
 		lines = append(lines, [2]string{key, value})
 	}
-	return nil, errMute
+	return nil, errNoAnswer
 }
 
 func (s socket) configure(c wgtypes.Config) error {
-	_, err := s.ask(set(c))
+	_, err := s.ask(setRequest(c))
 	return err
 }
 
-// set is the request for the changes, save for the empty line at its end.
-func set(c wgtypes.Config) string {
+// setRequest is the request for the changes, without the empty line that ends it.
+func setRequest(c wgtypes.Config) string {
 	var out strings.Builder
 	line := func(key, value string) { _, _ = fmt.Fprintf(&out, "%s=%s\n", key, value) } // a builder does not fail
 	line("set", "1")
@@ -88,15 +88,15 @@ func (s socket) device() (*wgtypes.Device, error) {
 	}
 	d := &wgtypes.Device{Type: wgtypes.Userspace}
 	for _, l := range lines {
-		if err := read(d, l[0], l[1]); err != nil {
+		if err := parseLine(d, l[0], l[1]); err != nil {
 			return nil, fmt.Errorf("read answer of WireGuard process: %s: %w", l[0], err)
 		}
 	}
 	return d, nil
 }
 
-// read takes in one line of an answer. Lines about a peer follow the one with its key.
-func read(d *wgtypes.Device, key, value string) (err error) {
+// parseLine adds one line of an answer to the device. Lines about a peer follow the one with its public key.
+func parseLine(d *wgtypes.Device, key, value string) (err error) {
 	switch key {
 	case "private_key":
 		d.PrivateKey, err = parseHex(value)

@@ -1,5 +1,5 @@
-// Package wireguard sets up WireGuard interfaces, the kernel's or those of a process of our own. It reads and writes an interface's
-// keys and peers; the process (Main) makes its interface, carries its packets, and serves a socket.
+// Package wireguard controls WireGuard interfaces, the kernel's and those of a process of our own. It reads and writes an interface's keys and peers; it
+// does not make the interface, except in that process (Main), which also carries its packets and serves the socket by which it is controlled.
 package wireguard
 
 import (
@@ -15,10 +15,10 @@ import (
 // Key is a private, public or preshared key.
 type Key = wgtypes.Key
 
-// Config is all that an interface shall have.
+// Config is all that an interface should have.
 type Config struct {
-	Key   Key // private
-	Port  uint16
+	Key   Key    // private
+	Port  uint16 // UDP, to listen on
 	Peers []Peer
 }
 
@@ -26,8 +26,8 @@ type Config struct {
 type Peer struct {
 	Key       Key // public
 	Preshared Key
-	Endpoint  netip.AddrPort
-	// Addr is the one address that packets to and from the peer have inside.
+	Endpoint  netip.AddrPort // where its packets are sent to, until one arrives from elsewhere
+	// Addr is its only allowed IP: the address that packets to and from it have inside the tunnel.
 	Addr netip.Addr
 }
 
@@ -37,20 +37,20 @@ func NewKey() (Key, error) { return wgtypes.GeneratePrivateKey() }
 // ParseKey reads a key in base64.
 func ParseKey(text string) (Key, error) { return wgtypes.ParseKey(text) }
 
-// keepalive is how often peers that have nothing to say say so. That it is set makes a new interface agree on a key with its peers at
-// once, who else would go on to use one that it does not have.
+// keepalive is after how long an idle interface sends its peers an empty packet. It also makes a new interface start a handshake with each peer at
+// once: without that, peers would go on using the session keys of the interface before it.
 const keepalive = 25 * time.Second
 
-// control is the way to an interface.
-type control interface {
+// controller reads and changes one interface: through the kernel or through the socket of a process.
+type controller interface {
 	device() (*wgtypes.Device, error)
 	configure(wgtypes.Config) error
 }
 
 // Device is an interface.
-type Device struct{ control }
+type Device struct{ controller }
 
-// Apply makes the interface have the config and nothing else. What is as it should be is not touched: sessions live on.
+// Apply makes the interface have the config and nothing else. Peers that are as they should be are not touched: their sessions live on.
 func (d Device) Apply(want Config) error {
 	have, err := d.device()
 	if err != nil {
@@ -62,26 +62,27 @@ func (d Device) Apply(want Config) error {
 	return nil
 }
 
-// Has tells whether the interface has the config and nothing else, save that peers may have been heard from elsewhere.
+// Has tells whether the interface has the config and nothing else; false if it cannot be read. Endpoints are not compared: WireGuard itself sets them
+// to where a peer was last heard from.
 func (d Device) Has(want Config) bool {
 	have, err := d.device()
 	if err != nil {
 		return false
 	}
-	elsewhere := map[Key]*net.UDPAddr{}
+	endpoints := map[Key]*net.UDPAddr{}
 	for _, p := range have.Peers {
-		elsewhere[p.PublicKey] = p.Endpoint
+		endpoints[p.PublicKey] = p.Endpoint
 	}
 	want.Peers = slices.Clone(want.Peers)
 	for i, p := range want.Peers {
-		if at := elsewhere[p.Key]; at != nil {
-			want.Peers[i].Endpoint = netip.AddrPortFrom(at.AddrPort().Addr().Unmap(), at.AddrPort().Port())
+		if have := endpoints[p.Key]; have != nil {
+			want.Peers[i].Endpoint = netip.AddrPortFrom(have.AddrPort().Addr().Unmap(), have.AddrPort().Port())
 		}
 	}
 	return empty(difference(have, want))
 }
 
-// Handshakes is when keys were last agreed on, by public key; the zero time for never.
+// Handshakes is when a session key was last agreed on with each peer, by the peer's public key; the zero time for never.
 func (d Device) Handshakes() (map[Key]time.Time, error) {
 	have, err := d.device()
 	if err != nil {
@@ -98,7 +99,7 @@ func empty(c wgtypes.Config) bool {
 	return c.PrivateKey == nil && c.ListenPort == nil && len(c.Peers) == 0
 }
 
-// difference is what turns the interface into the wanted one.
+// difference is the request that makes the interface as wanted.
 func difference(have *wgtypes.Device, want Config) wgtypes.Config {
 	var changes wgtypes.Config
 	if have.PrivateKey != want.Key {
@@ -111,16 +112,16 @@ func difference(have *wgtypes.Device, want Config) wgtypes.Config {
 	for _, p := range want.Peers {
 		wanted[p.Key] = true
 	}
-	// Peers that leave come first: another may take over their address.
-	there := map[Key]wgtypes.Peer{}
+	// Peers to remove come first: an address is allowed to one peer only, and another may take it over.
+	existing := map[Key]wgtypes.Peer{}
 	for _, p := range have.Peers {
-		there[p.PublicKey] = p
+		existing[p.PublicKey] = p
 		if !wanted[p.PublicKey] {
 			changes.Peers = append(changes.Peers, wgtypes.PeerConfig{PublicKey: p.PublicKey, Remove: true})
 		}
 	}
 	for _, p := range want.Peers {
-		if h, ok := there[p.Key]; !ok || !p.is(h) {
+		if h, ok := existing[p.Key]; !ok || !p.matches(h) {
 			changes.Peers = append(changes.Peers, p.config())
 		}
 	}
@@ -128,20 +129,20 @@ func difference(have *wgtypes.Device, want Config) wgtypes.Config {
 }
 
 func (p Peer) config() wgtypes.PeerConfig {
-	every := keepalive
+	interval := keepalive
 	return wgtypes.PeerConfig{PublicKey: p.Key, PresharedKey: &p.Preshared, Endpoint: net.UDPAddrFromAddrPort(p.Endpoint),
-		PersistentKeepaliveInterval: &every, ReplaceAllowedIPs: true, AllowedIPs: []net.IPNet{single(p.Addr)}}
+		PersistentKeepaliveInterval: &interval, ReplaceAllowedIPs: true, AllowedIPs: []net.IPNet{hostNet(p.Addr)}}
 }
 
-// is tells whether the interface's peer is this one.
-func (p Peer) is(h wgtypes.Peer) bool {
+// matches tells whether the interface's peer is as this one should be.
+func (p Peer) matches(h wgtypes.Peer) bool {
 	return h.PresharedKey == p.Preshared && h.Endpoint != nil && h.Endpoint.String() == p.Endpoint.String() && h.PersistentKeepaliveInterval == keepalive &&
-		slices.EqualFunc(h.AllowedIPs, []net.IPNet{single(p.Addr)}, func(a, b net.IPNet) bool { return a.String() == b.String() })
+		slices.EqualFunc(h.AllowedIPs, []net.IPNet{hostNet(p.Addr)}, func(a, b net.IPNet) bool { return a.String() == b.String() })
 }
 
-func single(a netip.Addr) net.IPNet {
+func hostNet(a netip.Addr) net.IPNet {
 	return net.IPNet{IP: a.AsSlice(), Mask: net.CIDRMask(a.BitLen(), a.BitLen())}
 }
 
-// errMute is a process that does not answer.
-var errMute = errors.New("the process does not answer")
+// errNoAnswer is a process that closes the connection before its answer is complete.
+var errNoAnswer = errors.New("the process does not answer")

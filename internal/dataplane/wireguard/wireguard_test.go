@@ -79,9 +79,9 @@ func TestADifferenceLeadsToWhatIsWanted(t *testing.T) {
 func TestTheTextsOfAProcessAgree(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		want, d := drawConfig(t), &wgtypes.Device{}
-		for line := range strings.Lines(set(difference(d, want))) {
+		for line := range strings.Lines(setRequest(difference(d, want))) {
 			key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
-			if err := read(d, key, value); err != nil {
+			if err := parseLine(d, key, value); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -114,7 +114,7 @@ func answer(t *testing.T, text string) socket {
 }
 
 func TestARefusalOfAProcessIsAnError(t *testing.T) {
-	for text, want := range map[string]string{"errno=0\n\n": "", "errno=-98\n\n": "errno -98", "": errMute.Error(), "listen_port=x\nerrno=0\n\n": "listen_port"} {
+	for text, want := range map[string]string{"errno=0\n\n": "", "errno=-98\n\n": "errno -98", "": errNoAnswer.Error(), "listen_port=x\nerrno=0\n\n": "listen_port"} {
 		_, err := answer(t, text).device()
 		if fmt.Sprint(err) == "<nil>" && want == "" {
 			continue

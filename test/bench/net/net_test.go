@@ -101,7 +101,7 @@ func (s *bench) task(service string, node int, last byte, published uint16) func
 		}}
 	for network, addr := range map[shoal.NetworkID]netip.Prefix{overlayID: inNet, ingressID: onMesh} {
 		e := shoal.Endpoint{TaskID: shoal.TaskID(service), NetworkID: network, NodeID: shoal.NodeID(fmt.Sprint("n", node)), ServiceID: shoal.ServiceID(service), Name: service, Addr: addr,
-			MAC: dataplane.MAC(addr.Addr()), State: shoal.EndpointReady}
+			MAC: dataplane.MACFor(addr.Addr()).String(), State: shoal.EndpointReady}
 		s.table.Endpoints[e.Key()] = e
 	}
 	id := fmt.Sprintf("%02x%062x", last, 0) // namespaces are told apart by its beginning

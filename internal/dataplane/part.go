@@ -1,0 +1,44 @@
+package dataplane
+
+import "sync"
+
+// The parts of a Config of which there is one; other parts are "bridge NAME", "overlay ID" and "sandbox NAME". PartForwarding is the node's
+// forwarding of packets, and PartPrune the removal of what is no longer wanted.
+const (
+	PartWireGuard  = "wireguard"
+	PartIngress    = "ingress"
+	PartPorts      = "ports" // the node's nftables table
+	PartForwarding = "forwarding"
+	PartPrune      = "prune"
+)
+
+func bridgePart(name string) string  { return "bridge " + name }
+func overlayPart(id string) string   { return "overlay " + id }
+func sandboxPart(name string) string { return "sandbox " + name }
+
+// PartError says which part of a Config could not be applied; the others were.
+type PartError struct {
+	Part string
+	Err  error
+}
+
+func (e *PartError) Error() string { return e.Part + ": " + e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *PartError) Unwrap() error { return e.Err }
+
+// failures collects errors of parts that are applied in parallel.
+type failures struct {
+	mu   sync.Mutex // guards errs
+	errs []error
+}
+
+// note records the part's error, if it is one.
+func (f *failures) note(part string, err error) {
+	if err == nil {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.errs = append(f.errs, &PartError{part, err})
+}

@@ -1,0 +1,117 @@
+package sandbox
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/shoal-dev/shoal/internal/dataplane/config"
+	"github.com/shoal-dev/shoal/internal/dataplane/netns"
+	"github.com/shoal-dev/shoal/internal/dataplane/rtnl"
+)
+
+// applyEndpoints makes the sandbox have these interfaces and no other. An interface that is there with its MAC is adopted as it is.
+func (s *Sandboxes) applyEndpoints(ns *netns.Namespace, want *config.Sandbox, bridges map[string]*config.Bridge) error {
+	h, err := ns.Netlink()
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	adopted, err := removeOthers(h, want.Endpoints)
+	if err != nil {
+		return err
+	}
+	for _, e := range want.Endpoints {
+		link := adopted[e.Name]
+		if link != nil {
+			err = s.attachFarEnd(link, e)
+		} else {
+			link, err = s.createLink(h, ns, e, bridges)
+		}
+		if err != nil {
+			return fmt.Errorf("connect %s: %w", e.Name, err)
+		}
+		if err := configure(h, ns, link, e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// removeOthers removes interfaces that are no endpoints, as far as they are of the kinds that endpoints are: others are made by the container itself. It
+// returns those that are endpoints, by name.
+func removeOthers(h *netlink.Handle, endpoints []config.Endpoint) (map[string]netlink.Link, error) {
+	links, err := h.LinkList()
+	if err != nil {
+		return nil, fmt.Errorf("list interfaces: %w", err)
+	}
+	adopted := map[string]netlink.Link{}
+	for _, l := range links {
+		name, mac := l.Attrs().Name, config.MACFrom(l.Attrs().HardwareAddr)
+		if name == "lo" {
+			continue
+		}
+		for _, e := range endpoints {
+			if e.Name == name && e.HardwareAddr() == mac {
+				adopted[name] = l
+			}
+		}
+		if adopted[name] != nil || l.Type() != "veth" && l.Type() != "bridge" && l.Type() != "macvlan" {
+			continue
+		}
+		if err := h.LinkDel(l); err != nil {
+			return nil, fmt.Errorf("remove interface %s: %w", name, err)
+		}
+	}
+	return adopted, nil
+}
+
+// configure gives the interface its addresses and routes, and sets it up.
+func configure(h *netlink.Handle, ns *netns.Namespace, link netlink.Link, e config.Endpoint) error {
+	if e.Addr6.IsValid() {
+		if err := ns.Run(func() error { return netns.EnableIPv6(e.Name) }); err != nil {
+			return fmt.Errorf("enable IPv6 on %s: %w", e.Name, err)
+		}
+	}
+	if err := rtnl.SetAddresses(h, link, e.Addr, e.Addr6); err != nil {
+		return err
+	}
+	if !rtnl.IsUp(link) {
+		if err := h.LinkSetUp(link); err != nil {
+			return fmt.Errorf("set %s up: %w", e.Name, err)
+		}
+	}
+	if err := setOnLinkRoutes(h, link, e); err != nil {
+		return err
+	}
+	return setDefaultRoutes(h, link, e)
+}
+
+// setOnLinkRoutes routes a network's further subnets. None is taken away: a network never loses one while it is in use.
+func setOnLinkRoutes(h *netlink.Handle, link netlink.Link, e config.Endpoint) error {
+	for _, p := range e.OnLink {
+		route := &netlink.Route{LinkIndex: link.Attrs().Index, Dst: rtnl.IPNet(p), Scope: netlink.SCOPE_LINK}
+		if p.Addr().Is4() {
+			route.Src = e.Addr.Addr().AsSlice()
+		}
+		if err := h.RouteReplace(route); err != nil {
+			return fmt.Errorf("route %s through %s: %w", p, e.Name, err)
+		}
+	}
+	return nil
+}
+
+// setDefaultRoutes makes the default routes those of the endpoint, if it has some.
+func setDefaultRoutes(h *netlink.Handle, link netlink.Link, e config.Endpoint) error {
+	for _, gateway := range []netip.Addr{e.Gateway, e.Gateway6} {
+		if !gateway.IsValid() {
+			continue
+		}
+		route := &netlink.Route{LinkIndex: link.Attrs().Index, Dst: rtnl.IPNet(rtnl.DefaultPrefix(gateway)), Gw: gateway.AsSlice()}
+		if err := h.RouteReplace(route); err != nil {
+			return fmt.Errorf("set default route via %s: %w", gateway, err)
+		}
+	}
+	return nil
+}

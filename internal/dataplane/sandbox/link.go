@@ -1,0 +1,129 @@
+package sandbox
+
+import (
+	"cmp"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/shoal-dev/shoal/internal/dataplane/config"
+	"github.com/shoal-dev/shoal/internal/dataplane/netns"
+	"github.com/shoal-dev/shoal/internal/dataplane/overlay"
+	"github.com/shoal-dev/shoal/internal/dataplane/rtnl"
+)
+
+// createLink makes the endpoint's interface. The far end of a veth pair is made where the bridge is; it goes when the sandbox goes.
+func (s *Sandboxes) createLink(h *netlink.Handle, ns *netns.Namespace, e config.Endpoint, bridges map[string]*config.Bridge) (netlink.Link, error) {
+	var err error
+	switch {
+	case e.Bridge != "":
+		b := bridges[e.Bridge]
+		if b == nil {
+			return nil, fmt.Errorf("no bridge %s", e.Bridge)
+		}
+		err = createVeth(s.links, ns, e, e.Bridge, cmp.Or(max(b.MTU, 0), rtnl.DefaultMTU))
+	case e.Overlay != "":
+		err = s.dir.Netlink(overlay.Namespace(e.Overlay), func(far *netlink.Handle, _ *netns.Namespace) error {
+			br, err := far.LinkByName(overlay.BridgeName)
+			if err != nil {
+				return fmt.Errorf("find overlay's bridge: %w", err)
+			}
+			return createVeth(far, ns, e, overlay.BridgeName, br.Attrs().MTU)
+		})
+	case e.Parent != "":
+		err = s.createMacvlan(ns, e)
+	default:
+		// The interface leads nowhere: a bridge without ports only carries the address.
+		err = h.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: e.Name, HardwareAddr: e.HardwareAddr().HardwareAddr(), TxQLen: -1}})
+	}
+	if err != nil {
+		return nil, err
+	}
+	return h.LinkByName(e.Name)
+}
+
+// createVeth makes a veth pair with one end on a bridge of far and the other, with the endpoint's name and MAC, in ns.
+func createVeth(far *netlink.Handle, ns *netns.Namespace, e config.Endpoint, bridge string, mtu int) error {
+	br, err := far.LinkByName(bridge)
+	if err != nil {
+		return fmt.Errorf("find bridge %s: %w", bridge, err)
+	}
+	name, err := randomName()
+	if err != nil {
+		return err
+	}
+	link := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name, MTU: mtu, MasterIndex: br.Attrs().Index, Flags: 1, TxQLen: -1},
+		PeerName: e.Name, PeerNamespace: netlink.NsFd(ns.FD()), PeerMTU: uint32(mtu), PeerTxQLen: -1, PeerHardwareAddr: e.HardwareAddr().HardwareAddr()}
+	if err := far.LinkAdd(link); err != nil {
+		return fmt.Errorf("create veth pair: %w", err)
+	}
+	if e.Bridge != "" {
+		// A container may be its own backend: the bridge then sends a frame back out of the port that it came in by.
+		if err := far.LinkSetHairpin(link, true); err != nil {
+			return errors.Join(fmt.Errorf("set hairpin on %s: %w", name, err), far.LinkDel(link))
+		}
+	}
+	if err := far.LinkSetUp(link); err != nil {
+		return errors.Join(fmt.Errorf("set %s up: %w", name, err), far.LinkDel(link))
+	}
+	return nil
+}
+
+// createMacvlan makes the endpoint a further interface behind one of the node's.
+func (s *Sandboxes) createMacvlan(ns *netns.Namespace, e config.Endpoint) error {
+	parent, err := s.links.LinkByName(e.Parent)
+	if err != nil {
+		return fmt.Errorf("find %s: %w", e.Parent, err)
+	}
+	link := &netlink.Macvlan{Mode: netlink.MACVLAN_MODE_BRIDGE, LinkAttrs: netlink.LinkAttrs{Name: e.Name, ParentIndex: parent.Attrs().Index,
+		Namespace: netlink.NsFd(ns.FD()), HardwareAddr: e.HardwareAddr().HardwareAddr(), MTU: parent.Attrs().MTU, TxQLen: -1}}
+	if err := s.links.LinkAdd(link); err != nil {
+		return fmt.Errorf("create macvlan: %w", err)
+	}
+	return nil
+}
+
+// attachFarEnd puts the far end of an interface that is adopted on its bridge, and up, in case others have changed that.
+func (s *Sandboxes) attachFarEnd(link netlink.Link, e config.Endpoint) error {
+	switch {
+	case e.Bridge != "":
+		return attach(s.links, link, e.Bridge, true)
+	case e.Overlay != "":
+		return s.dir.Netlink(overlay.Namespace(e.Overlay), func(far *netlink.Handle, _ *netns.Namespace) error {
+			return attach(far, link, overlay.BridgeName, false)
+		})
+	}
+	return nil
+}
+
+func attach(far *netlink.Handle, link netlink.Link, bridge string, hairpin bool) error {
+	br, err := far.LinkByName(bridge)
+	if err != nil {
+		return fmt.Errorf("find bridge %s: %w", bridge, err)
+	}
+	end, err := far.LinkByIndex(link.Attrs().ParentIndex)
+	if err != nil {
+		return fmt.Errorf("find far end: %w", err)
+	}
+	if end.Attrs().MasterIndex != br.Attrs().Index {
+		if err := errors.Join(far.LinkSetMasterByIndex(end, br.Attrs().Index), far.LinkSetHairpin(end, hairpin)); err != nil {
+			return fmt.Errorf("put far end on bridge %s: %w", bridge, err)
+		}
+	}
+	if rtnl.IsUp(end) {
+		return nil
+	}
+	return far.LinkSetUp(end)
+}
+
+// randomName is the name of a veth pair's far end.
+func randomName() (string, error) {
+	var b [5]byte
+	if _, err := rand.Read(b[:]); err != nil {
+		return "", err
+	}
+	return "veth" + hex.EncodeToString(b[:]), nil
+}
