@@ -56,7 +56,7 @@ func TestFailedUpdates(t *testing.T) {
 		t.Errorf("update says:\n%s", out)
 	}
 	c.eventually(10*time.Second, "the service is rolled back", func() error {
-		if got := c.ok(c.n1, "service", "inspect", "web", "--format", "{{.UpdateStatus.State}}"); strings.TrimSpace(got) != "rollback_completed" {
+		if got := c.ok(c.n1, "service", "inspect", "web", "--format", "{{with .UpdateStatus}}{{.State}}{{end}}"); strings.TrimSpace(got) != "rollback_completed" {
 			return fmt.Errorf("%s", got)
 		}
 		return nil

@@ -97,7 +97,7 @@ func TestSecrets(t *testing.T) {
 
 	stdin(second, "secret", "update", "pw", "-")
 	c.eventually(20*time.Second, "the follower has rolled", func() error {
-		if state := c.ok(c.n1, "service", "inspect", "app", "--format", "{{.UpdateStatus.State}}"); state != "completed" {
+		if state := c.ok(c.n1, "service", "inspect", "app", "--format", "{{with .UpdateStatus}}{{.State}}{{end}}"); state != "completed" {
 			return fmt.Errorf("%s", state)
 		}
 		return nil

@@ -16,7 +16,6 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
-	"go.uber.org/zap"
 )
 
 const (
@@ -63,9 +62,9 @@ type Member struct {
 	server *embed.Etcd
 	client *clientv3.Client
 
-	mu     sync.Mutex // guards epoch, leads, turned
-	epoch  uint64
-	leads  bool
+	mu                sync.Mutex // guards epoch, leads, turned
+	epoch             uint64
+	leads             bool
 	leadershipChanged chan struct{} // closed when leadership changes
 }
 
@@ -153,7 +152,7 @@ func settings(cfg Config) (*embed.Config, error) {
 	s.MaxLearners = 8
 	s.StrictReconfigCheck = false // it makes every change of members wait for 5 s; whoever changes them looks after the majority
 	s.ForceNewCluster = cfg.ForceNew
-	s.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
+	s.ZapLoggerBuilder = embed.NewZapLoggerBuilder(newZapLogger(cfg.Log))
 	s.InitialCluster, s.ClusterState = cfg.Name+"="+cfg.PeerURL, embed.ClusterStateFlagNew
 	if len(cfg.Initial) > 0 {
 		s.InitialCluster, s.ClusterState = "", embed.ClusterStateFlagExisting

@@ -1,0 +1,58 @@
+package etcd
+
+import (
+	"context"
+	"log/slog"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+// newZapLogger is etcd's logger: what etcd has to say from warnings upwards goes to log, under the group "etcd". Below that, etcd
+// tells of its normal work in more lines than all the rest of the daemon.
+func newZapLogger(log *slog.Logger) *zap.Logger {
+	return zap.New(&slogCore{log: log.WithGroup("etcd")})
+}
+
+// slogCore is a zapcore.Core that writes to a slog.Logger.
+type slogCore struct{ log *slog.Logger }
+
+// Enabled implements zapcore.Core.
+func (c *slogCore) Enabled(level zapcore.Level) bool { return level >= zapcore.WarnLevel }
+
+// With implements zapcore.Core.
+func (c *slogCore) With(fields []zapcore.Field) zapcore.Core {
+	return &slogCore{slog.New(c.log.Handler().WithAttrs(attributes(fields)))}
+}
+
+// Check implements zapcore.Core.
+func (c *slogCore) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	if c.Enabled(entry.Level) {
+		return checked.AddCore(entry, c)
+	}
+	return checked
+}
+
+// Write implements zapcore.Core. zap itself ends the process after an entry of level fatal.
+func (c *slogCore) Write(entry zapcore.Entry, fields []zapcore.Field) error {
+	level := slog.LevelWarn
+	if entry.Level >= zapcore.ErrorLevel {
+		level = slog.LevelError
+	}
+	c.log.LogAttrs(context.Background(), level, entry.Message, attributes(fields)...)
+	return nil
+}
+
+// Sync implements zapcore.Core. A slog.Handler has nothing to flush.
+func (c *slogCore) Sync() error { return nil }
+
+// attributes converts the fields of an entry, in their order.
+func attributes(fields []zapcore.Field) []slog.Attr {
+	encoder := zapcore.NewMapObjectEncoder()
+	attrs := make([]slog.Attr, 0, len(fields))
+	for _, f := range fields {
+		f.AddTo(encoder)
+		attrs = append(attrs, slog.Any(f.Key, encoder.Fields[f.Key]))
+	}
+	return attrs
+}
