@@ -22,8 +22,8 @@ import (
 type Config struct {
 	Log   *slog.Logger
 	Store *store.Store
-	// Verdicts is told of sessions that begin and end.
-	Verdicts Verdicts
+	// NodeMonitor is told of sessions that begin and end.
+	NodeMonitor NodeMonitor
 	// Leadership tells whether this manager leads: only the leader holds sessions.
 	Leadership Leadership
 	// Managers lists where the node protocol is served, the leader first.
@@ -39,8 +39,8 @@ type Leadership interface {
 	LeaderID() string
 }
 
-// Verdicts judges nodes by their sessions.
-type Verdicts interface {
+// NodeMonitor judges nodes by their sessions.
+type NodeMonitor interface {
 	// Up says that a node has a session; addr is where it calls from.
 	Up(ctx context.Context, node shoal.NodeID, addr netip.Addr) error
 	// Lost says that a session has ended and when the node was last heard of.
@@ -182,7 +182,7 @@ func (d *Dispatcher) Session(stream rpc.SessionServer) error {
 	s := newSession(d, caller.NodeID, stream, leadershipChanged)
 	d.add(s)
 	defer d.remove(s)
-	if err := d.cfg.Verdicts.Up(ctx, caller.NodeID, caller.Addr); err != nil {
+	if err := d.cfg.NodeMonitor.Up(ctx, caller.NodeID, caller.Addr); err != nil {
 		return err
 	}
 	return s.run(ctx)
@@ -242,7 +242,7 @@ func (d *Dispatcher) remove(s *session) {
 	lastHeard := s.lastHeard
 	d.mu.Unlock()
 	if current {
-		d.cfg.Verdicts.Lost(s.node, lastHeard)
+		d.cfg.NodeMonitor.Lost(s.node, lastHeard)
 	}
 }
 

@@ -30,10 +30,10 @@ type leadership struct{ *store.Memory }
 
 func (leadership) LeaderID() string { return "m2" }
 
-type verdicts struct{}
+type nodeMonitor struct{}
 
-func (verdicts) Up(context.Context, shoal.NodeID, netip.Addr) error { return nil }
-func (verdicts) Lost(shoal.NodeID, time.Time)                       {}
+func (nodeMonitor) Up(context.Context, shoal.NodeID, netip.Addr) error { return nil }
+func (nodeMonitor) Lost(shoal.NodeID, time.Time)                       {}
 
 // bench is a dispatcher on a store in memory, inside a synctest bubble.
 type bench struct {
@@ -47,7 +47,7 @@ func newBench(t *testing.T) *bench {
 	memory := store.NewMemory()
 	s := storetest.Open(t, memory)
 	b := &bench{t: t, store: s, memory: memory, Dispatcher: New(Config{
-		Log: slog.New(slog.DiscardHandler), Store: s, Verdicts: verdicts{}, Leadership: leadership{memory},
+		Log: slog.New(slog.DiscardHandler), Store: s, NodeMonitor: nodeMonitor{}, Leadership: leadership{memory},
 		Managers: func(store.View) []string { return []string{"m1:2377"} },
 		Trust:    func(store.View) ([]byte, []byte) { return nil, nil },
 	})}

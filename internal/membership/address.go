@@ -15,17 +15,9 @@ import (
 // Docker's words for addresses that are none.
 var (
 	errBadListen    = fmt.Errorf("listen address must be an IP address or network interface (with optional port number): %w", errdefs.ErrInvalidArgument)
-	errBadAdvertise = plainInvalid("advertise address must be a non-zero IP address or network interface (with optional port number)")
-	errBadDataPath  = plainInvalid("data path address must be a non-zero IP address or network interface (without a port number)")
+	errBadAdvertise = errdefs.ErrInvalidArgument.WithMessage("advertise address must be a non-zero IP address or network interface (with optional port number)")
+	errBadDataPath  = errdefs.ErrInvalidArgument.WithMessage("data path address must be a non-zero IP address or network interface (without a port number)")
 )
-
-// invalid is an invalid argument whose text is just what the user reads.
-type invalid string
-
-func (e invalid) Error() string { return string(e) }
-func (invalid) Unwrap() error   { return errdefs.ErrInvalidArgument }
-
-func plainInvalid(text string) error { return invalid(text) }
 
 // listenAddress completes --listen-addr: "IP[:port]" or "INTERFACE[:port]".
 func listenAddress(text string) (netip.AddrPort, error) {
@@ -138,7 +130,7 @@ func onlyAddress() (netip.Addr, error) {
 	if err != nil {
 		return netip.Addr{}, err
 	}
-	var found netip.Addr
+	var newInitialState netip.Addr
 	var at string
 	for i := range ifaces {
 		iface := &ifaces[i]
@@ -151,24 +143,24 @@ func onlyAddress() (netip.Addr, error) {
 			continue
 		}
 		for _, ip := range addrs {
-			if ip.Is6() && found.IsValid() {
+			if ip.Is6() && newInitialState.IsValid() {
 				continue
 			}
-			if found.IsValid() && found.Is4() {
-				return found, choice(found, at, ip, iface.Name)
+			if newInitialState.IsValid() && newInitialState.Is4() {
+				return newInitialState, ambiguousAddress(newInitialState, at, ip, iface.Name)
 			}
-			found, at = ip, iface.Name
+			newInitialState, at = ip, iface.Name
 		}
 	}
-	if !found.IsValid() {
-		return found, plainInvalid("could not find the system's IP address - specify one with --advertise-addr")
+	if !newInitialState.IsValid() {
+		return newInitialState, errdefs.ErrInvalidArgument.WithMessage("could not find the system's IP address - specify one with --advertise-addr")
 	}
-	return found, nil
+	return newInitialState, nil
 }
 
-func choice(a netip.Addr, at string, b netip.Addr, bt string) error {
+func ambiguousAddress(a netip.Addr, at string, b netip.Addr, bt string) error {
 	if at == bt {
-		return plainInvalid(fmt.Sprintf("could not choose an IP address to advertise since this system has multiple addresses on interface %s (%s and %s) - specify one with --advertise-addr", at, a, b))
+		return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("could not choose an IP address to advertise since this system has multiple addresses on interface %s (%s and %s) - specify one with --advertise-addr", at, a, b))
 	}
-	return plainInvalid(fmt.Sprintf("could not choose an IP address to advertise since this system has multiple addresses on different interfaces (%s on %s and %s on %s) - specify one with --advertise-addr", a, at, b, bt))
+	return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("could not choose an IP address to advertise since this system has multiple addresses on different interfaces (%s on %s and %s on %s) - specify one with --advertise-addr", a, at, b, bt))
 }

@@ -200,8 +200,8 @@ func (a *Admission) JoinMember(ctx context.Context, req *rpc.MemberRequest) (*rp
 
 const leftMessage = "node has left"
 
-// hasLeft tells of a node that will not come back under its old identity.
-func hasLeft(n *shoal.Node) bool {
+// leftByItself tells of a node that will not come back under its old identity.
+func leftByItself(n *shoal.Node) bool {
 	return n.Status.State == shoal.NodeDown && n.Status.Message == leftMessage
 }
 

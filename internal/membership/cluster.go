@@ -98,7 +98,7 @@ func rotated(view store.View) bool {
 	}
 	_, issuer := Trust(view)
 	for _, n := range view.Nodes() {
-		if !slices.Equal(n.Description.TLS.CertIssuerPublicKey, issuer) && !hasLeft(n) {
+		if !slices.Equal(n.Description.TLS.CertIssuerPublicKey, issuer) && !leftByItself(n) {
 			return false
 		}
 	}

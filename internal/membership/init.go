@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/shoal-dev/shoal/internal/ca"
 	"github.com/shoal-dev/shoal/internal/shoal"
 	"github.com/shoal-dev/shoal/internal/store"
@@ -32,7 +33,7 @@ func (m *Membership) Init(ctx context.Context, req InitRequest) (shoal.NodeID, e
 	m.op.Lock()
 	defer m.op.Unlock()
 	if req.ForceNew {
-		return "", plainInvalid("--force-new-cluster is not supported yet: restore a majority of the managers instead")
+		return "", errdefs.ErrInvalidArgument.WithMessage("--force-new-cluster is not supported yet: restore a majority of the managers instead")
 	}
 	if m.Info().State != "inactive" {
 		return "", errSwarmExists
@@ -45,21 +46,21 @@ func (m *Membership) Init(ctx context.Context, req InitRequest) (shoal.NodeID, e
 	if err := checkInit(&req); err != nil {
 		return "", err
 	}
-	f, err := m.found(req, state)
+	f, err := m.newInitialState(req, state)
 	if err != nil {
 		return "", err
 	}
-	if err := m.takeUp(f.identity, state); err != nil {
+	if err := m.saveIdentity(f.identity, state); err != nil {
 		return "", err
 	}
-	if err := m.begin(ctx, f); err != nil {
-		m.abandon(ctx)
+	if err := m.startFirstManager(ctx, f); err != nil {
+		m.removeAll(ctx)
 		return "", err
 	}
 	return f.node.ID, nil
 }
 
-func (m *Membership) begin(ctx context.Context, f *foundation) error {
+func (m *Membership) startFirstManager(ctx context.Context, f *initialState) error {
 	if err := m.startManager(ctx, nil); err != nil {
 		return err
 	}
@@ -76,12 +77,12 @@ func (m *Membership) begin(ctx context.Context, f *foundation) error {
 	return m.awaitSession(ctx)
 }
 
-// sessionLimit bounds the wait for a new node's first session.
-const sessionLimit = 20 * time.Second
+// firstSessionTimeout bounds the wait of init and join for the node's first session.
+const firstSessionTimeout = 20 * time.Second
 
 // awaitSession waits until a manager has welcomed the node.
 func (m *Membership) awaitSession(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, sessionLimit)
+	ctx, cancel := context.WithTimeout(ctx, firstSessionTimeout)
 	defer cancel()
 	if _, err := m.Client(ctx); err != nil {
 		return fmt.Errorf("open a session with a manager: %w", err)
@@ -89,8 +90,8 @@ func (m *Membership) awaitSession(ctx context.Context) error {
 	return nil
 }
 
-// takeUp records an identity and state, on disk and in memory.
-func (m *Membership) takeUp(identity *ca.Identity, state State) error {
+// saveIdentity records the node's identity and state, on disk and in memory.
+func (m *Membership) saveIdentity(identity *ca.Identity, state State) error {
 	if err := m.saveState(state); err != nil {
 		return err
 	}
@@ -100,11 +101,12 @@ func (m *Membership) takeUp(identity *ca.Identity, state State) error {
 	return nil
 }
 
-// abandon undoes a place that could not be taken up.
-func (m *Membership) abandon(ctx context.Context) {
+// removeAll stops what belongs to the cluster and removes everything of it from the node: after leaving, or after an init or join
+// that failed.
+func (m *Membership) removeAll(ctx context.Context) {
 	m.stop()
 	m.mu.Lock()
-	m.identity, m.state, m.failure, m.wanted = nil, State{}, nil, nil
+	m.identity, m.state, m.failure, m.lastWelcome = nil, State{}, nil, nil
 	m.lock, m.locked = nil, false
 	m.mu.Unlock()
 	if err := os.RemoveAll(m.cfg.Dir); err != nil {
@@ -115,15 +117,15 @@ func (m *Membership) abandon(ctx context.Context) {
 	}
 }
 
-// foundation is what a new cluster begins with.
-type foundation struct {
+// initialState is the first objects of a new cluster and the identity of its first node.
+type initialState struct {
 	identity *ca.Identity
 	cluster  *shoal.Cluster
 	node     *shoal.Node
 	ingress  *shoal.Network
 }
 
-func (f *foundation) changes() store.Changes {
+func (f *initialState) changes() store.Changes {
 	var changes store.Changes
 	changes.Put(f.cluster)
 	changes.Put(f.node)
@@ -131,7 +133,7 @@ func (f *foundation) changes() store.Changes {
 	return changes
 }
 
-func (m *Membership) found(req InitRequest, state State) (*foundation, error) {
+func (m *Membership) newInitialState(req InitRequest, state State) (*initialState, error) {
 	root, err := ca.NewRoot()
 	if err != nil {
 		return nil, err
@@ -161,7 +163,7 @@ func (m *Membership) found(req InitRequest, state State) (*foundation, error) {
 	if availability == "" {
 		availability = shoal.AvailabilityActive
 	}
-	return &foundation{
+	return &initialState{
 		identity: identity,
 		cluster:  cluster,
 		node: &shoal.Node{
@@ -219,7 +221,7 @@ func checkInit(req *InitRequest) error {
 	case port == 0:
 		req.DataPathPort = shoal.DefaultDataPathPort
 	case port < 1024 || port > 49151:
-		return plainInvalid("invalid DataPathPort: The datapath port number is not in valid range (1024 ~ 49151) or is 0 (use default port 4789)")
+		return errdefs.ErrInvalidArgument.WithMessage("invalid DataPathPort: The datapath port number is not in valid range (1024 ~ 49151) or is 0 (use default port 4789)")
 	}
 	if req.SubnetSize == 0 {
 		req.SubnetSize = 24
@@ -229,7 +231,7 @@ func checkInit(req *InitRequest) error {
 	}
 	for _, pool := range req.DefaultAddrPool {
 		if int(req.SubnetSize) < pool.Bits() {
-			return plainInvalid(fmt.Sprintf("invalid CIDR: %q. Subnet size is too small for pool: %d", pool, req.SubnetSize))
+			return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("invalid CIDR: %q. Subnet size is too small for pool: %d", pool, req.SubnetSize))
 		}
 	}
 	return nil
@@ -244,7 +246,7 @@ func CheckSpec(spec shoal.ClusterSpec) error {
 		return shoal.InvalidArgument("heartbeat time period cannot be a negative duration")
 	}
 	if spec.Name != "" && spec.Name != shoal.ClusterName {
-		return plainInvalid(`swarm spec must be named "default"`)
+		return errdefs.ErrInvalidArgument.WithMessage(`swarm spec must be named "default"`)
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/shoal-dev/shoal/internal/ca"
 	"github.com/shoal-dev/shoal/internal/rpc"
 	"github.com/shoal-dev/shoal/internal/shoal"
@@ -24,8 +25,8 @@ type JoinRequest struct {
 	Availability  shoal.Availability
 }
 
-// joinLimit bounds each exchange with a manager that may not be there.
-const joinLimit = 10 * time.Second
+// exchangeTimeout bounds each call to a manager, which may be unreachable.
+const exchangeTimeout = 10 * time.Second
 
 // Join makes the node part of the cluster that the token belongs to, in the role that the token grants.
 func (m *Membership) Join(ctx context.Context, req JoinRequest) error {
@@ -35,14 +36,14 @@ func (m *Membership) Join(ctx context.Context, req JoinRequest) error {
 		return errSwarmExists
 	}
 	if len(req.Remotes) == 0 {
-		return plainInvalid("at least 1 RemoteAddr is required to join")
+		return errdefs.ErrInvalidArgument.WithMessage("at least 1 RemoteAddr is required to join")
 	}
 	if req.Token == "" {
 		return errBadJoinToken
 	}
 	token, err := ca.ParseToken(req.Token)
 	if err != nil {
-		return plainInvalid(ca.ErrBadToken.Error())
+		return errdefs.ErrInvalidArgument.WithMessage(ca.ErrBadToken.Error())
 	}
 	listen, err := listenAddress(req.ListenAddr)
 	if err != nil {
@@ -77,7 +78,7 @@ func (m *Membership) setPending(pending bool) {
 }
 
 func (m *Membership) joinAt(ctx context.Context, remote string, token ca.Token, req JoinRequest, state State) error {
-	exchange, cancel := context.WithTimeout(ctx, joinLimit)
+	exchange, cancel := context.WithTimeout(ctx, exchangeTimeout)
 	defer cancel()
 	root, err := m.fetchRoot(exchange, remote, token)
 	if err != nil {
@@ -107,18 +108,18 @@ func (m *Membership) joinAt(ctx context.Context, remote string, token ca.Token, 
 		state.Managers = append(state.Managers, remote)
 	}
 	state.AdvertiseAddr = reply.Addr
-	if err := m.takeUp(identity, state); err != nil {
+	if err := m.saveIdentity(identity, state); err != nil {
 		return err
 	}
-	if err := m.enter(ctx, reply.Role); err != nil {
-		m.abandon(ctx)
+	if err := m.startParts(ctx, reply.Role); err != nil {
+		m.removeAll(ctx)
 		return err
 	}
 	return nil
 }
 
-// enter starts what the node's role needs and waits for its first session.
-func (m *Membership) enter(ctx context.Context, role shoal.NodeRole) error {
+// startParts starts what the node's role needs and waits for its first session.
+func (m *Membership) startParts(ctx context.Context, role shoal.NodeRole) error {
 	if role == shoal.RoleManager {
 		if err := m.becomeMember(ctx); err != nil {
 			return err
@@ -172,7 +173,7 @@ func (m *Membership) becomeMember(ctx context.Context) error {
 // Leave takes the node out of its cluster and removes all that belonged to it. A manager leaves only with force.
 func (m *Membership) Leave(ctx context.Context, force bool) error {
 	if force {
-		m.endAttempts()
+		m.cancelResume()
 	}
 	m.op.Lock()
 	defer m.op.Unlock()
@@ -189,17 +190,17 @@ func (m *Membership) Leave(ctx context.Context, force bool) error {
 		return leaveWarning(manager)
 	}
 	m.mu.Lock()
-	m.wanted = nil // nothing is to be settled any more
+	m.lastWelcome = nil // nothing is to be settled any more
 	m.mu.Unlock()
 	if identity != nil {
-		m.sayGoodbye(ctx, manager)
+		m.announceLeave(ctx, manager)
 	}
-	m.abandon(ctx)
+	m.removeAll(ctx)
 	return nil
 }
 
-// sayGoodbye tells the cluster, if it can be reached, that the node is gone for good.
-func (m *Membership) sayGoodbye(ctx context.Context, manager Manager) {
+// announceLeave tells the cluster, if it can be reached, that the node has left.
+func (m *Membership) announceLeave(ctx context.Context, manager Manager) {
 	const limit = 5 * time.Second
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -236,7 +237,7 @@ func leaveWarning(manager Manager) error {
 	if reachable-1 <= managers/2 {
 		text += fmt.Sprintf("Removing this node leaves %v managers out of %v. Without a Raft quorum your swarm will be inaccessible. ", managers-1, managers)
 	}
-	return plainPrecondition(text + "The only way to restore a swarm that has lost consensus is to reinitialize it with `--force-new-cluster`. Use `--force` to suppress this message.")
+	return errdefs.ErrUnavailable.WithMessage(text + "The only way to restore a swarm that has lost consensus is to reinitialize it with `--force-new-cluster`. Use `--force` to suppress this message.")
 }
 
 // removeStore deletes a former manager's copy of the state.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/containerd/errdefs"
 	"github.com/shoal-dev/shoal/internal/ca"
 	"github.com/shoal-dev/shoal/internal/rpc"
 	"github.com/shoal-dev/shoal/internal/shoal"
@@ -16,10 +17,10 @@ import (
 
 // Docker's words for a node that is locked, or is not.
 var (
-	errLocked        = unavailable("Swarm is encrypted and needs to be unlocked before it can be used. Please use \"docker swarm unlock\" to unlock it.")
-	errLockedLeaves  = unavailable("Swarm is encrypted and locked. Please unlock it first or use `--force` to ignore this message.")
-	errNotLocked     = conflict("swarm is not locked")
-	errWrongUnlocker = plainInvalid("swarm could not be unlocked: " + ca.ErrWrongKey.Error())
+	errLocked        = errdefs.ErrUnavailable.WithMessage("Swarm is encrypted and needs to be unlocked before it can be used. Please use \"docker swarm unlock\" to unlock it.")
+	errLockedLeaves  = errdefs.ErrUnavailable.WithMessage("Swarm is encrypted and locked. Please unlock it first or use `--force` to ignore this message.")
+	errNotLocked     = errdefs.ErrConflict.WithMessage("swarm is not locked")
+	errWrongUnlocker = errdefs.ErrInvalidArgument.WithMessage("swarm could not be unlocked: " + ca.ErrWrongKey.Error())
 )
 
 // SetAutolock gives a cluster an unlock key, another one, or none, as its spec says.

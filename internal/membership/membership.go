@@ -111,18 +111,18 @@ type Membership struct {
 
 	op operation // held during init, join, leave and changes of role
 
-	mu       sync.Mutex // guards all below
-	identity *ca.Identity
-	state    State
-	manager  Manager
-	agent    Agent
-	failure  error
-	pending  bool
-	giveUp   context.CancelFunc // ends the attempts to start a manager that waits for others; may be nil
-	wanted   *rpc.Welcome       // what the leader said last
-	lock     ca.LockKey         // of this node's files; nil while they are open
-	locked   bool               // the key is missing
-	unlocks  chan chan error    // asks a locked node to try again
+	mu          sync.Mutex // guards all below
+	identity    *ca.Identity
+	state       State
+	manager     Manager
+	agent       Agent
+	failure     error
+	pending     bool
+	cancelStart context.CancelFunc // ends the attempts to start a manager that waits for others; may be nil
+	lastWelcome *rpc.Welcome       // what the leader said last
+	lock        ca.LockKey         // of this node's files; nil while they are open
+	locked      bool               // the key is missing
+	unlocks     chan chan error    // asks a locked node to try again
 }
 
 // New makes a node's membership; Start resumes what the folder says.
@@ -137,30 +137,13 @@ func (o operation) Unlock() { <-o }
 
 // Docker's words for calls that do not fit the node's place.
 var (
-	errNoSwarm     = unavailable("This node is not part of a swarm")
-	errSwarmExists = unavailable("This node is already part of a swarm. Use \"docker swarm leave\" to leave this swarm and join another one.")
+	errNoSwarm     = errdefs.ErrUnavailable.WithMessage("This node is not part of a swarm")
+	errSwarmExists = errdefs.ErrUnavailable.WithMessage("This node is already part of a swarm. Use \"docker swarm leave\" to leave this swarm and join another one.")
 	// ErrNotInSwarm answers cluster calls on a node outside of any cluster.
-	errNotInSwarm = unavailable("This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to swarm and try again.")
-	errNotManager = unavailable("This node is not a swarm manager. Worker nodes can't be used to view or modify cluster state. Please run this command on a manager node or promote the current node to a manager.")
-	errLastLeaves = plainPrecondition("You are attempting to leave the swarm on a node that is participating as a manager. Removing the last manager erases all current state of the swarm. Use `--force` to ignore this message.")
+	errNotInSwarm = errdefs.ErrUnavailable.WithMessage("This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to swarm and try again.")
+	errNotManager = errdefs.ErrUnavailable.WithMessage("This node is not a swarm manager. Worker nodes can't be used to view or modify cluster state. Please run this command on a manager node or promote the current node to a manager.")
+	errLastLeaves = errdefs.ErrUnavailable.WithMessage("You are attempting to leave the swarm on a node that is participating as a manager. Removing the last manager erases all current state of the swarm. Use `--force` to ignore this message.")
 )
-
-type unavailable string
-
-func (e unavailable) Error() string { return string(e) }
-func (unavailable) Unwrap() error   { return errdefs.ErrUnavailable }
-
-type conflict string
-
-func (e conflict) Error() string { return string(e) }
-func (conflict) Unwrap() error   { return errdefs.ErrConflict }
-
-type precondition string
-
-func (e precondition) Error() string { return string(e) }
-func (precondition) Unwrap() error   { return errdefs.ErrUnavailable }
-
-func plainPrecondition(text string) error { return precondition(text) }
 
 // Info is the node's place as `docker info` tells it.
 type Info struct {
@@ -267,8 +250,8 @@ func (m *Membership) saveState(state State) error {
 	return os.Rename(m.stateFile()+".new", m.stateFile())
 }
 
-// startPatience is how long Start waits for the node's own manager, which may have to wait for others.
-const startPatience = 5 * time.Second
+// startWait is how long Start waits for the node's own manager, which may have to wait for others.
+const startWait = 5 * time.Second
 
 // Start takes up the place that the folder tells of. What cannot be done at once goes on until ctx ends.
 func (m *Membership) Start(ctx context.Context) error {
@@ -305,7 +288,7 @@ func (m *Membership) Start(ctx context.Context) error {
 		started := make(chan struct{})
 		ctx, cancel := context.WithCancel(ctx)
 		m.mu.Lock()
-		m.giveUp = cancel
+		m.cancelStart = cancel
 		m.mu.Unlock()
 		go func() {
 			defer close(started)
@@ -313,7 +296,7 @@ func (m *Membership) Start(ctx context.Context) error {
 		}()
 		select {
 		case <-started:
-		case <-time.After(startPatience):
+		case <-time.After(startWait):
 		}
 	}
 	return nil
@@ -330,7 +313,7 @@ func (m *Membership) resume(ctx context.Context, identity *ca.Identity) {
 			return
 		}
 		m.cfg.Log.Error("start the node's manager", "err", err)
-		m.settleSoon() //nolint:contextcheck // it may have been demoted while it was away
+		m.reconcileSoon() //nolint:contextcheck // it may have been demoted while it was away
 		select {
 		case <-ctx.Done():
 		case <-time.After(pause):
@@ -358,18 +341,18 @@ func (m *Membership) fail(err error) error {
 
 // Stop ends what runs and leaves everything as it is: the node comes back to its place at the next start.
 func (m *Membership) Stop() {
-	m.endAttempts()
+	m.cancelResume()
 	m.op.Lock()
 	defer m.op.Unlock()
 	m.stop()
 }
 
-func (m *Membership) endAttempts() {
+func (m *Membership) cancelResume() {
 	m.mu.Lock()
-	giveUp := m.giveUp
+	cancelStart := m.cancelStart
 	m.mu.Unlock()
-	if giveUp != nil {
-		giveUp()
+	if cancelStart != nil {
+		cancelStart()
 	}
 }
 
@@ -406,7 +389,7 @@ func (m *Membership) startManager(ctx context.Context, join *rpc.MemberReply) er
 	go func() {                                        //nolint:contextcheck // as above
 		<-manager.Done()
 		stop()
-		m.settleSoon()
+		m.reconcileSoon()
 	}()
 	return nil
 }

@@ -25,26 +25,26 @@ func (m *Membership) welcomed(w rpc.Welcome) {
 		state.Managers = w.Managers
 		m.state = state
 	}
-	m.wanted = &w
+	m.lastWelcome = &w
 	m.mu.Unlock()
 	if changed {
 		if err := m.saveState(state); err != nil {
 			m.cfg.Log.Warn("remember managers", "err", err)
 		}
 	}
-	m.settleSoon()
+	m.reconcileSoon()
 }
 
-// settledLocked tells whether the node is what the leader wants it to be. The caller holds mu.
-func (m *Membership) settledLocked() bool {
-	if m.identity == nil || m.wanted == nil || m.agent == nil {
-		return true // left, or not told yet
+// reconciledLocked tells whether the node has the role, trust and certificate that the leader's last welcome asks for.
+func (m *Membership) reconciledLocked() bool {
+	if m.identity == nil || m.lastWelcome == nil || m.agent == nil {
+		return true // not in a cluster, or there was no welcome yet
 	}
-	return m.roleSettledLocked() && m.trusts(m.identity, m.wanted) && m.issuedBy(m.identity, m.wanted)
+	return m.roleReconciledLocked() && m.trusts(m.identity, m.lastWelcome) && m.issuedBy(m.identity, m.lastWelcome)
 }
 
-func (m *Membership) roleSettledLocked() bool {
-	if m.wanted.Role == shoal.RoleWorker {
+func (m *Membership) roleReconciledLocked() bool {
+	if m.lastWelcome.Role == shoal.RoleWorker {
 		return m.identity.Role() == shoal.RoleWorker && m.manager == nil
 	}
 	return m.identity.Role() == shoal.RoleManager && m.manager != nil && !isDone(m.manager)
@@ -67,61 +67,62 @@ func isDone(manager Manager) bool {
 	}
 }
 
-// settleSoon brings the node's role about, without making the caller wait.
-func (m *Membership) settleSoon() {
+// reconcileSoon starts reconcileNode in the background if there is something to do.
+func (m *Membership) reconcileSoon() {
 	m.mu.Lock()
-	settled := m.settledLocked()
+	reconciled := m.reconciledLocked()
 	m.mu.Unlock()
-	if !settled {
-		go m.settle()
+	if !reconciled {
+		go m.reconcileNode()
 	}
 }
 
-// settle brings about what the leader wants of the node: its role, its trust and its certificate. It tries again until it is so.
-func (m *Membership) settle() {
+// reconcileNode gives the node the role, trust and certificate that the leader's last welcome asks for. What fails is tried again
+// after a second.
+func (m *Membership) reconcileNode() {
 	m.op.Lock()
 	defer m.op.Unlock()
 	m.mu.Lock()
-	settled, wanted, identity, agent := m.settledLocked(), m.wanted, m.identity, m.agent
+	reconciled, lastWelcome, identity, agent := m.reconciledLocked(), m.lastWelcome, m.identity, m.agent
 	m.mu.Unlock()
-	if settled {
+	if reconciled {
 		return
 	}
 	const limit, again = time.Minute, time.Second
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
-	if err := m.settleTrust(ctx, identity, wanted, agent); err != nil {
+	if err := m.reconcileTrust(ctx, identity, lastWelcome, agent); err != nil {
 		m.cfg.Log.Error("renew the node's trust", "err", err)
 	}
-	if err := m.settleRole(ctx, wanted.Role); err != nil {
-		m.cfg.Log.Error("change the node's role", "role", wanted.Role, "err", err)
+	if err := m.reconcileRole(ctx, lastWelcome.Role); err != nil {
+		m.cfg.Log.Error("change the node's role", "role", lastWelcome.Role, "err", err)
 	}
-	time.AfterFunc(again, m.settleSoon)
+	time.AfterFunc(again, m.reconcileSoon)
 }
 
-// settleTrust takes up another root, and a certificate of it.
-func (m *Membership) settleTrust(ctx context.Context, identity *ca.Identity, wanted *rpc.Welcome, agent Agent) error {
-	if m.trusts(identity, wanted) && m.issuedBy(identity, wanted) {
+// reconcileTrust makes the node trust the cluster's present root, and gets it a certificate of the present issuer.
+func (m *Membership) reconcileTrust(ctx context.Context, identity *ca.Identity, lastWelcome *rpc.Welcome, agent Agent) error {
+	if m.trusts(identity, lastWelcome) && m.issuedBy(identity, lastWelcome) {
 		return nil
 	}
 	defer agent.Reopen()
-	if !m.trusts(identity, wanted) {
-		if err := identity.Trust(wanted.Trust); err != nil {
+	if !m.trusts(identity, lastWelcome) {
+		if err := identity.Trust(lastWelcome.Trust); err != nil {
 			return err
 		}
 	}
-	if m.issuedBy(identity, wanted) {
+	if m.issuedBy(identity, lastWelcome) {
 		return nil
 	}
 	return m.renew(ctx)
 }
 
-// settleRole makes a worker a manager or the reverse.
-func (m *Membership) settleRole(ctx context.Context, role shoal.NodeRole) error {
+// reconcileRole makes a worker a manager or the reverse.
+func (m *Membership) reconcileRole(ctx context.Context, role shoal.NodeRole) error {
 	m.mu.Lock()
-	settled := m.roleSettledLocked()
+	reconciled := m.roleReconciledLocked()
 	m.mu.Unlock()
-	if settled {
+	if reconciled {
 		return nil
 	}
 	m.cfg.Log.Info("node changes its role", "role", role)
@@ -138,7 +139,7 @@ func (m *Membership) promote(ctx context.Context) error {
 		return err
 	}
 	if m.role() != shoal.RoleManager {
-		return nil // the leader has changed its mind, and will say so
+		return nil // the role was changed back meanwhile; the next welcome says so
 	}
 	return m.becomeMember(ctx)
 }
@@ -150,7 +151,7 @@ func (m *Membership) role() shoal.NodeRole {
 	return m.identity.Role()
 }
 
-// demote makes the node a worker. The leader has taken it out of the store's members, or will.
+// demote makes the node a worker. The leader removes it from the store's members: see Roster.
 func (m *Membership) demote(ctx context.Context) error {
 	if err := m.renew(ctx); err != nil {
 		return err
@@ -159,7 +160,7 @@ func (m *Membership) demote(ctx context.Context) error {
 	return nil
 }
 
-// stopManager stops the manager part and forgets its copy of the state.
+// stopManager stops the manager part and deletes its copy of the cluster's state.
 func (m *Membership) stopManager() {
 	m.mu.Lock()
 	manager := m.manager
@@ -180,8 +181,8 @@ func (m *Membership) stopManager() {
 	}
 }
 
-// renew gets a new certificate from the first manager that answers, and shows it: what the session's connection may do follows from
-// the certificate that it was opened with.
+// renew gets a new certificate from the first manager that answers. The session is opened again afterwards, because a connection
+// keeps the rights of the certificate that it was opened with.
 func (m *Membership) renew(ctx context.Context) error {
 	m.mu.Lock()
 	identity, agent := m.identity, m.agent
@@ -202,7 +203,8 @@ func (m *Membership) renew(ctx context.Context) error {
 	})
 }
 
-// askManagers asks the managers one after the other, this node not among them unless it is the only one, until one answers.
+// askManagers calls ask with one manager after the other until it succeeds, and returns its last error. This node is left out unless
+// it is the only manager.
 func (m *Membership) askManagers(ctx context.Context, ask func(context.Context, *rpc.Client) error) error {
 	m.mu.Lock()
 	identity, state := m.identity, m.state
@@ -213,7 +215,7 @@ func (m *Membership) askManagers(ctx context.Context, ask func(context.Context, 
 		if remote == self && len(state.Managers) > 1 {
 			continue
 		}
-		exchange, cancel := context.WithTimeout(ctx, joinLimit)
+		exchange, cancel := context.WithTimeout(ctx, exchangeTimeout)
 		err = m.dial(remote, identity.ClientTLS(), func(c *rpc.Client) error { return ask(exchange, c) })
 		cancel()
 		if err == nil {

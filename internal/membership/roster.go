@@ -9,10 +9,9 @@ import (
 	"github.com/shoal-dev/shoal/internal/store"
 )
 
-// Roster makes the store's members follow the nodes' roles: it takes out nodes that are to be workers, and members that no
-// node has. It also ends rotations of the root certificate and
-// renews the secret of encrypted traffic. It works while its manager leads; everything it does is done again by the next leader if it
-// could not be finished.
+// Roster makes the store's members follow the nodes' roles: it removes members whose nodes are demoted or gone. It also completes
+// rotations of the root certificate and renews the secret of encrypted traffic. It works only while its manager leads; the next
+// leader continues whatever is unfinished.
 type Roster struct {
 	Log        *slog.Logger
 	Node       shoal.NodeID // of this manager
@@ -23,8 +22,8 @@ type Roster struct {
 	Resign func() error
 }
 
-// tidyPeriod is how often leftovers are looked for that no change of a node tells of.
-const tidyPeriod = 2 * time.Second
+// orphanCheckInterval is how often members without a node are looked for; no change in the store announces them.
+const orphanCheckInterval = 2 * time.Second
 
 // Run works until ctx ends.
 func (r *Roster) Run(ctx context.Context) error {
@@ -42,7 +41,7 @@ func (r *Roster) Run(ctx context.Context) error {
 			}
 		}
 	}()
-	ticker := time.NewTicker(tidyPeriod)
+	ticker := time.NewTicker(orphanCheckInterval)
 	defer ticker.Stop()
 	orphans := map[string]bool{}
 	for {
@@ -57,7 +56,7 @@ func (r *Roster) Run(ctx context.Context) error {
 		case <-changed:
 		case <-ticker.C:
 			if _, leads, _ := r.Leadership.Leader(); leads {
-				orphans = r.tidy(ctx, orphans)
+				orphans = r.removeOrphans(ctx, orphans)
 			}
 		}
 		view = r.Store.View()
@@ -121,9 +120,9 @@ func (r *Roster) remove(ctx context.Context, node shoal.NodeID) error {
 	})
 }
 
-// tidy finishes what managers began that then failed: learners get their vote, and members that belong to no node for two
+// removeOrphans finishes what managers began that then failed: learners get their vote, and members that belong to no node for two
 // looks in a row (a new one may be ahead of the view) are removed. It gives those seen for the first time.
-func (r *Roster) tidy(ctx context.Context, before map[string]bool) map[string]bool {
+func (r *Roster) removeOrphans(ctx context.Context, before map[string]bool) map[string]bool {
 	const limit = 10 * time.Second
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()

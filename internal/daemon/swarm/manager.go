@@ -88,9 +88,9 @@ type protocol struct {
 func (m *Manager) run(identity *ca.Identity, listener net.Listener, follow func(context.Context, *store.Store) error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	m.cancel = cancel
-	verdicts := membership.NewVerdicts(m.log, m.store, m.member, dispatcher.HeartbeatTimeout)
+	nodeMonitor := membership.NewNodeMonitor(m.log, m.store, m.member, dispatcher.HeartbeatTimeout)
 	m.dispatcher = dispatcher.New(dispatcher.Config{
-		Log: m.log, Store: m.store, Verdicts: verdicts, Leadership: m.member, Managers: membership.Managers,
+		Log: m.log, Store: m.store, NodeMonitor: nodeMonitor, Leadership: m.member, Managers: membership.Managers,
 		Trust: membership.Trust,
 	})
 	roster := &membership.Roster{
@@ -109,7 +109,7 @@ func (m *Manager) run(identity *ca.Identity, listener net.Listener, follow func(
 	group.Go(func() error { return m.store.Run(ctx) })
 	group.Go(func() error { return m.member.Run(ctx) })
 	group.Go(func() error { return m.dispatcher.Run(ctx) })
-	group.Go(func() error { return verdicts.Run(ctx) })
+	group.Go(func() error { return nodeMonitor.Run(ctx) })
 	group.Go(func() error { return roster.Run(ctx) })
 	group.Go(func() error { return loop.Run(ctx) })
 	group.Go(func() error { return m.recordMember(ctx) })

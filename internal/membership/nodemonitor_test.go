@@ -14,14 +14,14 @@ import (
 	"github.com/shoal-dev/shoal/internal/store/storetest"
 )
 
-const silence = 2500 * time.Millisecond
+const heartbeatTimeout = 2500 * time.Millisecond
 
 // bench is a store with two nodes and a judge.
 type bench struct {
-	t        *testing.T
-	memory   *store.Memory
-	store    *store.Store
-	verdicts *membership.Verdicts
+	t       *testing.T
+	memory  *store.Memory
+	store   *store.Store
+	monitor *membership.NodeMonitor
 }
 
 func newBench(t *testing.T) *bench {
@@ -29,8 +29,8 @@ func newBench(t *testing.T) *bench {
 	b.store = storetest.Open(t, b.memory)
 	b.put(&shoal.Node{ID: "a", Status: shoal.NodeStatus{State: shoal.NodeReady}})
 	b.put(&shoal.Node{ID: "b", Status: shoal.NodeStatus{State: shoal.NodeReady}})
-	b.verdicts = membership.NewVerdicts(slog.New(slog.DiscardHandler), b.store, b.memory, func(store.View) time.Duration { return silence })
-	b.background(b.verdicts.Run)
+	b.monitor = membership.NewNodeMonitor(slog.New(slog.DiscardHandler), b.store, b.memory, func(store.View) time.Duration { return heartbeatTimeout })
+	b.background(b.monitor.Run)
 	return b
 }
 
@@ -54,7 +54,7 @@ func (b *bench) put(o store.Object) {
 
 func (b *bench) up(id shoal.NodeID) {
 	b.t.Helper()
-	if err := b.verdicts.Up(b.t.Context(), id, netip.MustParseAddr("10.0.0.1")); err != nil {
+	if err := b.monitor.Up(b.t.Context(), id, netip.MustParseAddr("10.0.0.1")); err != nil {
 		b.t.Fatal(err)
 	}
 }
@@ -77,8 +77,8 @@ func TestASilentNodeIsDownWhenItsTimeIsOver(t *testing.T) {
 		b := newBench(t)
 		b.up("a")
 		b.up("b")
-		b.verdicts.Lost("b", time.Now())
-		b.after(silence-time.Millisecond, shoal.NodeReady, shoal.NodeReady)
+		b.monitor.Lost("b", time.Now())
+		b.after(heartbeatTimeout-time.Millisecond, shoal.NodeReady, shoal.NodeReady)
 		b.after(time.Millisecond, shoal.NodeReady, shoal.NodeDown)
 		b.up("b")
 		b.after(0, shoal.NodeReady, shoal.NodeReady)
@@ -90,12 +90,12 @@ func TestANodeThatComesBackInTimeStaysReady(t *testing.T) {
 		b := newBench(t)
 		b.up("a")
 		b.up("b")
-		b.verdicts.Lost("b", time.Now())
-		b.after(silence/2, shoal.NodeReady, shoal.NodeReady)
+		b.monitor.Lost("b", time.Now())
+		b.after(heartbeatTimeout/2, shoal.NodeReady, shoal.NodeReady)
 		b.up("b")
 		b.up("b") // a second session before the first is known to have ended
-		b.verdicts.Lost("b", time.Now())
-		b.after(2*silence, shoal.NodeReady, shoal.NodeReady)
+		b.monitor.Lost("b", time.Now())
+		b.after(2*heartbeatTimeout, shoal.NodeReady, shoal.NodeReady)
 	})
 }
 
@@ -103,11 +103,11 @@ func TestANewLeaderGivesEveryNodeTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		b.memory.Resign()
-		b.after(2*silence, shoal.NodeReady, shoal.NodeReady) // who does not lead does not judge
+		b.after(2*heartbeatTimeout, shoal.NodeReady, shoal.NodeReady) // who does not lead does not judge
 		b.memory.Campaign()
-		b.after(silence/2, shoal.NodeReady, shoal.NodeReady)
+		b.after(heartbeatTimeout/2, shoal.NodeReady, shoal.NodeReady)
 		b.up("a")
-		b.after(silence/2, shoal.NodeReady, shoal.NodeDown)
-		b.after(silence, shoal.NodeReady, shoal.NodeDown)
+		b.after(heartbeatTimeout/2, shoal.NodeReady, shoal.NodeDown)
+		b.after(heartbeatTimeout, shoal.NodeReady, shoal.NodeDown)
 	})
 }

@@ -17,14 +17,14 @@ type Leadership interface {
 	Leader() (epoch uint64, leads bool, leadershipChanged <-chan struct{})
 }
 
-// Verdicts decides which nodes are Ready and which are Down. It judges while this manager leads, because then every node's
+// NodeMonitor decides which nodes are Ready and which are Down. It judges while this manager leads, because then every node's
 // session is with it. A node is Ready once it has a session, and Down when it has been without one for longer than the silence
 // that the cluster allows: a daemon that is restarted within it does not lose its tasks.
-type Verdicts struct {
-	log        *slog.Logger
-	store      *store.Store
-	leadership Leadership
-	silence    func(store.View) time.Duration
+type NodeMonitor struct {
+	log              *slog.Logger
+	store            *store.Store
+	leadership       Leadership
+	heartbeatTimeout func(store.View) time.Duration
 
 	mu       sync.Mutex // guards all below
 	sessions map[shoal.NodeID]int
@@ -32,26 +32,26 @@ type Verdicts struct {
 	wake     chan struct{}              // capacity 1
 }
 
-// NewVerdicts makes the judge; Run lets it judge.
-func NewVerdicts(log *slog.Logger, s *store.Store, leadership Leadership, silence func(store.View) time.Duration) *Verdicts {
-	return &Verdicts{
-		log: log, store: s, leadership: leadership, silence: silence,
+// NewNodeMonitor makes the judge; Run lets it judge.
+func NewNodeMonitor(log *slog.Logger, s *store.Store, leadership Leadership, heartbeatTimeout func(store.View) time.Duration) *NodeMonitor {
+	return &NodeMonitor{
+		log: log, store: s, leadership: leadership, heartbeatTimeout: heartbeatTimeout,
 		sessions: map[shoal.NodeID]int{}, lost: map[shoal.NodeID]time.Time{}, wake: make(chan struct{}, 1),
 	}
 }
 
-// Up records that a node has a session, and writes the verdict.
-func (v *Verdicts) Up(ctx context.Context, id shoal.NodeID, addr netip.Addr) error {
+// Up records that a node has a session and sets its state to Ready. addr is where the node calls from.
+func (v *NodeMonitor) Up(ctx context.Context, id shoal.NodeID, addr netip.Addr) error {
 	v.mu.Lock()
 	v.sessions[id]++
 	delete(v.lost, id)
 	v.mu.Unlock()
 	epoch, _, _ := v.leadership.Leader()
-	return v.judge(ctx, epoch, id, shoal.NodeStatus{State: shoal.NodeReady, Addr: addr})
+	return v.setStatus(ctx, epoch, id, shoal.NodeStatus{State: shoal.NodeReady, Addr: addr})
 }
 
 // Lost records that a node's session is over.
-func (v *Verdicts) Lost(id shoal.NodeID, lastHeard time.Time) {
+func (v *NodeMonitor) Lost(id shoal.NodeID, lastHeard time.Time) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.sessions[id]--; v.sessions[id] <= 0 {
@@ -64,12 +64,12 @@ func (v *Verdicts) Lost(id shoal.NodeID, lastHeard time.Time) {
 	}
 }
 
-// Run judges whenever this manager leads, until ctx ends.
-func (v *Verdicts) Run(ctx context.Context) error {
+// Run watches the nodes whenever this manager leads, until ctx ends.
+func (v *NodeMonitor) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		epoch, leads, leadershipChanged := v.leadership.Leader()
 		if leads {
-			v.begin()
+			v.startGracePeriods()
 			v.watch(ctx, epoch, leadershipChanged)
 			continue
 		}
@@ -81,8 +81,9 @@ func (v *Verdicts) Run(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// begin gives every node that is not Down as long as any other, from now on, to open a session with the new leader.
-func (v *Verdicts) begin() {
+// startGracePeriods gives every node that is not Down a full heartbeat timeout, from now on, to open a session with this manager,
+// which has just become the leader.
+func (v *NodeMonitor) startGracePeriods() {
 	nodes := v.store.View().Nodes()
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -95,15 +96,15 @@ func (v *Verdicts) begin() {
 	}
 }
 
-// watch declares nodes down when their time has come, until another manager leads or ctx ends.
-func (v *Verdicts) watch(ctx context.Context, epoch uint64, leadershipChanged <-chan struct{}) {
+// watch sets nodes to Down when their heartbeat timeout is over, until another manager leads or ctx ends.
+func (v *NodeMonitor) watch(ctx context.Context, epoch uint64, leadershipChanged <-chan struct{}) {
 	for {
 		due, next := v.due()
 		for _, id := range due {
-			v.log.Warn("node is down", "node", id)
-			err := v.judge(ctx, epoch, id, shoal.NodeStatus{State: shoal.NodeDown, Message: "heartbeat failure"})
+			v.log.Warn("node is down: it had no session for longer than the heartbeat timeout, its tasks will run elsewhere", "node", id)
+			err := v.setStatus(ctx, epoch, id, shoal.NodeStatus{State: shoal.NodeDown, Message: "heartbeat failure"})
 			if errors.Is(err, store.ErrFenced) {
-				break // the next leader judges
+				break // another manager leads: it watches the nodes now
 			}
 			if err != nil {
 				v.log.Error("declare node down", "node", id, "err", err)
@@ -124,14 +125,15 @@ func (v *Verdicts) watch(ctx context.Context, epoch uint64, leadershipChanged <-
 	}
 }
 
-// due takes the nodes whose time is over, and tells when the next one's is.
-func (v *Verdicts) due() (due []shoal.NodeID, next time.Time) {
-	silence := v.silence(v.store.View())
+// due is the nodes whose heartbeat timeout is over, which are no longer watched, and the time at which the next one's will be; zero
+// if no node is without a session.
+func (v *NodeMonitor) due() (due []shoal.NodeID, next time.Time) {
+	heartbeatTimeout := v.heartbeatTimeout(v.store.View())
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	now := time.Now()
 	for id, heard := range v.lost {
-		end := heard.Add(silence)
+		end := heard.Add(heartbeatTimeout)
 		switch {
 		case !now.Before(end):
 			due = append(due, id)
@@ -143,7 +145,7 @@ func (v *Verdicts) due() (due []shoal.NodeID, next time.Time) {
 	return due, next
 }
 
-func (v *Verdicts) judge(ctx context.Context, epoch uint64, id shoal.NodeID, status shoal.NodeStatus) error {
+func (v *NodeMonitor) setStatus(ctx context.Context, epoch uint64, id shoal.NodeID, status shoal.NodeStatus) error {
 	return v.store.Update(ctx, func(view store.View) (store.Changes, error) {
 		changes := store.Changes{Fence: epoch}
 		node := view.Node(id)

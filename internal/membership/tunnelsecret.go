@@ -23,18 +23,18 @@ func setTunnelSecret(cluster *shoal.Cluster, now time.Time) {
 	cluster.TunnelSecretAt = now
 }
 
-// outdated tells whether it is time for another secret of encrypted traffic.
-func outdated(cluster *shoal.Cluster, now time.Time) bool {
+// tunnelSecretExpired tells whether it is time for another secret of encrypted traffic.
+func tunnelSecretExpired(cluster *shoal.Cluster, now time.Time) bool {
 	return cluster != nil && (cluster.TunnelSecret == nil || now.Sub(cluster.TunnelSecretAt) > tunnelSecretAge)
 }
 
 func (r *Roster) renewTunnelSecret(ctx context.Context, view store.View) {
-	if !outdated(view.Cluster(), time.Now()) {
+	if !tunnelSecretExpired(view.Cluster(), time.Now()) {
 		return
 	}
 	err := r.Store.Update(ctx, func(view store.View) (store.Changes, error) {
 		var changes store.Changes
-		if now := time.Now(); outdated(view.Cluster(), now) {
+		if now := time.Now(); tunnelSecretExpired(view.Cluster(), now) {
 			cluster := *view.Cluster()
 			setTunnelSecret(&cluster, now)
 			changes.Put(&cluster)
