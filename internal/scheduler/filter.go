@@ -10,32 +10,32 @@ import (
 	"github.com/shoal-dev/shoal/internal/store"
 )
 
-// filter is one condition on hosts. Its explanation is Docker's.
+// filter is one condition on nodes. Its explanation is Docker's text.
 type filter struct {
-	pass    func(h *host) bool
+	pass    func(h *nodeInfo) bool
 	explain func(nodes int) string
-	// lasting says that the condition is on the node alone, not on what runs there.
-	lasting bool
+	// addStatic says that the condition is on the node alone, not on what runs there.
+	static bool
 }
 
-// demand is what tasks of one spec ask of a host.
-type demand struct {
+// requirements is what tasks of one spec ask of a node.
+type requirements struct {
 	service     shoal.ServiceID
 	filters     []filter
 	preferences []string
-	// class is equal for demands with the same lasting filters and preferences.
+	// class is equal for requirements with the same static filters and preferences.
 	class string
 }
 
-// demandOf is what a task asks for; its filters are in the order in which they are tried.
-func demandOf(v store.View, t *shoal.Task) *demand {
-	d := &demand{service: t.ServiceID}
-	d.lasting("", ready, "1 node not available for new tasks", "%d nodes not available for new tasks")
+// requirementsOf is what a task asks for. The filters are in the order in which Docker tries them, which the explanation shows.
+func requirementsOf(v store.View, t *shoal.Task) *requirements {
+	d := &requirements{service: t.ServiceID}
+	d.addStatic("", ready, "1 node not available for new tasks", "%d nodes not available for new tasks")
 	if r := reservations(t); r != nil {
-		d.passing(func(h *host) bool { return h.has(r) }, plural("insufficient resources on 1 node", "insufficient resources on %d nodes"))
+		d.addDynamic(func(h *nodeInfo) bool { return h.has(r) }, plural("insufficient resources on 1 node", "insufficient resources on %d nodes"))
 	}
 	if wanted := drivers(v, t); len(wanted) > 0 {
-		d.lasting(fmt.Sprint("drivers ", wanted), func(n *shoal.Node) bool { return drives(n, wanted) },
+		d.addStatic(fmt.Sprint("drivers ", wanted), func(n *shoal.Node) bool { return hasDrivers(n, wanted) },
 			"missing plugin on 1 node", "missing plugin on %d nodes")
 	}
 	place := t.Spec.Placement
@@ -43,24 +43,24 @@ func demandOf(v store.View, t *shoal.Task) *demand {
 		d.placement(place)
 	}
 	if len(t.Ports) > 0 {
-		d.passing(func(h *host) bool { return h.hasPorts(t.Ports) },
+		d.addDynamic(func(h *nodeInfo) bool { return h.hasPorts(t.Ports) },
 			plural("host-mode port already in use on 1 node", "host-mode port already in use on %d nodes"))
 	}
 	if place != nil && place.MaxReplicas > 0 {
-		d.passing(func(h *host) bool { return uint64(h.ofService[d.service]) < place.MaxReplicas },
+		d.addDynamic(func(h *nodeInfo) bool { return uint64(h.ofService[d.service]) < place.MaxReplicas },
 			func(int) string { return "max replicas per node limit exceed" })
 	}
 	return d
 }
 
-func (d *demand) placement(p *shoal.Placement) {
+func (d *requirements) placement(p *shoal.Placement) {
 	if constraints, err := shoal.ParseConstraints(p.Constraints); err == nil && len(constraints) > 0 {
-		d.lasting(fmt.Sprintf("constraints %q", p.Constraints), func(n *shoal.Node) bool {
+		d.addStatic(fmt.Sprintf("constraints %q", p.Constraints), func(n *shoal.Node) bool {
 			return !slices.ContainsFunc(constraints, func(c shoal.Constraint) bool { return !c.SatisfiedBy(n) })
 		}, "scheduling constraints not satisfied on 1 node", "scheduling constraints not satisfied on %d nodes")
 	}
 	if len(p.Platforms) > 0 {
-		d.lasting(fmt.Sprintf("platforms %q", p.Platforms), func(n *shoal.Node) bool {
+		d.addStatic(fmt.Sprintf("platforms %q", p.Platforms), func(n *shoal.Node) bool {
 			return slices.ContainsFunc(p.Platforms, func(want shoal.Platform) bool { return fits(want, n.Description.Platform) })
 		}, "unsupported platform on 1 node", "unsupported platform on %d nodes")
 	}
@@ -72,30 +72,30 @@ func (d *demand) placement(p *shoal.Placement) {
 	}
 }
 
-func (d *demand) lasting(class string, pass func(*shoal.Node) bool, one, many string) {
+func (d *requirements) addStatic(class string, pass func(*shoal.Node) bool, one, many string) {
 	d.class += class
-	d.filters = append(d.filters, filter{func(h *host) bool { return pass(h.node) }, plural(one, many), true})
+	d.filters = append(d.filters, filter{func(h *nodeInfo) bool { return pass(h.node) }, plural(one, many), true})
 }
 
-func (d *demand) passing(pass func(*host) bool, explain func(int) string) {
+func (d *requirements) addDynamic(pass func(*nodeInfo) bool, explain func(int) string) {
 	d.filters = append(d.filters, filter{pass, explain, false})
 }
 
-// refusal is the first filter that a host does not pass, -1 if it passes all.
-func (d *demand) refusal(h *host) int {
+// firstFailed is the index of the first filter that a node does not pass, -1 if it passes all.
+func (d *requirements) firstFailed(h *nodeInfo) int {
 	return slices.IndexFunc(d.filters, func(f filter) bool { return !f.pass(h) })
 }
 
-// refusedForGood tells whether a host does not pass a lasting filter.
-func (d *demand) refusedForGood(h *host) bool {
-	return slices.ContainsFunc(d.filters, func(f filter) bool { return f.lasting && !f.pass(h) })
+// failsStatic tells whether a node fails a static filter.
+func (d *requirements) failsStatic(h *nodeInfo) bool {
+	return slices.ContainsFunc(d.filters, func(f filter) bool { return f.static && !f.pass(h) })
 }
 
-// explanation tells why none of the hosts can run a task: how many failed at which filter, the most frequent first.
-func (d *demand) explanation(hosts []*host) string {
+// explanation says why none of the nodes can run a task: how many failed at which filter, the most frequent first.
+func (d *requirements) explanation(nodes []*nodeInfo) string {
 	failed := make([]int, len(d.filters))
-	for _, h := range hosts {
-		if i := d.refusal(h); i >= 0 {
+	for _, h := range nodes {
+		if i := d.firstFailed(h); i >= 0 {
 			failed[i]++
 		}
 	}
@@ -129,7 +129,7 @@ func ready(n *shoal.Node) bool {
 	return n.Ready() && (n.Spec.Availability == shoal.AvailabilityActive || n.Spec.Availability == "")
 }
 
-// fits compares platforms; what is left empty fits all.
+// fits compares platforms; an empty field of want fits every platform.
 func fits(want, have shoal.Platform) bool {
 	return (want.OS == "" || strings.EqualFold(want.OS, have.OS)) &&
 		(want.Architecture == "" || shoal.NormalArchitecture(want.Architecture) == shoal.NormalArchitecture(have.Architecture))
@@ -161,8 +161,8 @@ func drivers(v store.View, t *shoal.Task) []shoal.Plugin {
 	return all
 }
 
-// drives tells whether a node has the drivers. A node that names none of a kind has not told what it has.
-func drives(n *shoal.Node, wanted []shoal.Plugin) bool {
+// hasDrivers tells whether a node has the drivers. If a node reports no driver of a kind at all, it is taken to have them.
+func hasDrivers(n *shoal.Node, wanted []shoal.Plugin) bool {
 	for _, want := range wanted {
 		has, tells := false, false
 		for _, p := range n.Description.Plugins {

@@ -8,19 +8,19 @@ import (
 	"github.com/shoal-dev/shoal/internal/store"
 )
 
-// maxPools is how many rankings an index keeps: every change of a host's load is told to each.
-const maxPools = 32
+// maxRankings is how many rankings an index keeps: every change of a node's load is told to each.
+const maxRankings = 32
 
-// index is what the scheduler derives from a view: the hosts with their load, and rankings of them. It follows from view to
+// index is what the scheduler derives from a view: the nodes with their load, and rankings of them. It follows from view to
 // view by the objects that differ. Of a node that is not there only the tasks are known.
 type index struct {
 	mark      store.Mark
-	hosts     map[shoal.NodeID]*host
-	tasks     map[shoal.TaskID]*shoal.Task // as counted on their hosts
-	ofService map[shoal.ServiceID]map[*host]bool
-	pools     map[string]*pool
+	nodes     map[shoal.NodeID]*nodeInfo
+	tasks     map[shoal.TaskID]*shoal.Task // as counted on their nodes
+	ofService map[shoal.ServiceID]map[*nodeInfo]bool
+	rankings  map[string]*candidates
 	runs      uint64
-	own       []shoal.TaskID // tasks placed since mark: whether the placement was committed is for the next view to tell
+	assumed   []shoal.TaskID // tasks placed since mark: whether the placement was committed is for the next view to tell
 }
 
 // follow brings the index to a view.
@@ -40,16 +40,16 @@ func (x *index) follow(v store.View) {
 		default:
 		}
 	}
-	for _, id := range x.own {
+	for _, id := range x.assumed {
 		x.setTask(id, v.Task(id))
 	}
-	x.own = x.own[:0]
+	x.assumed = x.assumed[:0]
 }
 
 func (x *index) rebuild(v store.View) {
 	*x = index{
-		mark: v.Mark(), hosts: map[shoal.NodeID]*host{}, tasks: map[shoal.TaskID]*shoal.Task{}, ofService: map[shoal.ServiceID]map[*host]bool{},
-		pools: map[string]*pool{},
+		mark: v.Mark(), nodes: map[shoal.NodeID]*nodeInfo{}, tasks: map[shoal.TaskID]*shoal.Task{}, ofService: map[shoal.ServiceID]map[*nodeInfo]bool{},
+		rankings: map[string]*candidates{},
 	}
 	for _, n := range v.Nodes() {
 		x.setNode(n.ID, n)
@@ -59,30 +59,30 @@ func (x *index) rebuild(v store.View) {
 	}
 }
 
-func (x *index) host(id shoal.NodeID) *host {
-	h := x.hosts[id]
+func (x *index) nodeInfo(id shoal.NodeID) *nodeInfo {
+	h := x.nodes[id]
 	if h == nil {
-		h = &host{ofService: map[shoal.ServiceID]int{}}
-		x.hosts[id] = h
+		h = &nodeInfo{ofService: map[shoal.ServiceID]int{}}
+		x.nodes[id] = h
 	}
 	return h
 }
 
 // setNode tells of a node as it is now, nil if it is gone.
 func (x *index) setNode(id shoal.NodeID, n *shoal.Node) {
-	h := x.host(id)
+	h := x.nodeInfo(id)
 	was := h.node
 	h.node = n
 	switch {
 	case was == n:
 	case was == nil:
-		clear(x.pools) // seats are numbered by the nodes' IDs
+		clear(x.rankings) // seats are numbered by the nodes' IDs
 	case n == nil || !sameForScheduling(was, n):
-		for class, p := range x.pools {
-			if n != nil && p.misplaced(h) {
-				delete(x.pools, class)
+		for class, p := range x.rankings {
+			if n != nil && p.movedToOtherBranch(h) {
+				delete(x.rankings, class)
 			} else {
-				p.reset(h)
+				p.rankByLoad(h)
 			}
 		}
 	}
@@ -106,15 +106,15 @@ func (x *index) setTask(id shoal.TaskID, t *shoal.Task) {
 // place counts a task that was just given a node.
 func (x *index) place(t *shoal.Task) {
 	x.setTask(t.ID, t)
-	x.own = append(x.own, t.ID)
+	x.assumed = append(x.assumed, t.ID)
 }
 
 func (x *index) count(t *shoal.Task, n int) {
-	h := x.host(t.NodeID)
+	h := x.nodeInfo(t.NodeID)
 	h.count(t, n)
 	if h.ofService[t.ServiceID] > 0 {
 		if x.ofService[t.ServiceID] == nil {
-			x.ofService[t.ServiceID] = map[*host]bool{}
+			x.ofService[t.ServiceID] = map[*nodeInfo]bool{}
 		}
 		x.ofService[t.ServiceID][h] = true
 	} else if on := x.ofService[t.ServiceID]; on[h] {
@@ -123,21 +123,21 @@ func (x *index) count(t *shoal.Task, n int) {
 			delete(x.ofService, t.ServiceID)
 		}
 	}
-	for _, p := range x.pools {
-		p.reset(h)
+	for _, p := range x.rankings {
+		p.rankByLoad(h)
 	}
 }
 
-// poolFor is the ranking for a demand, made when there is none.
-func (x *index) poolFor(d *demand) *pool {
+// candidatesFor is the ranking for a demand, made when there is none.
+func (x *index) candidatesFor(d *requirements) *candidates {
 	x.runs++
-	p := x.pools[d.class]
+	p := x.rankings[d.class]
 	if p == nil {
-		if len(x.pools) >= maxPools {
+		if len(x.rankings) >= maxRankings {
 			x.dropOldest()
 		}
-		p = newPool(x.sorted(), d)
-		x.pools[d.class] = p
+		p = newCandidates(x.sorted(), d)
+		x.rankings[d.class] = p
 	}
 	p.used = x.runs
 	return p
@@ -145,22 +145,22 @@ func (x *index) poolFor(d *demand) *pool {
 
 func (x *index) dropOldest() {
 	oldest := ""
-	for class, p := range x.pools {
-		if oldest == "" || p.used < x.pools[oldest].used {
+	for class, p := range x.rankings {
+		if oldest == "" || p.used < x.rankings[oldest].used {
 			oldest = class
 		}
 	}
-	delete(x.pools, oldest)
+	delete(x.rankings, oldest)
 }
 
-// sorted is the hosts that are there, by ID.
-func (x *index) sorted() []*host {
-	hosts := make([]*host, 0, len(x.hosts))
-	for _, h := range x.hosts {
+// sorted is the nodes that exist, by ID.
+func (x *index) sorted() []*nodeInfo {
+	nodes := make([]*nodeInfo, 0, len(x.nodes))
+	for _, h := range x.nodes {
 		if h.node != nil {
-			hosts = append(hosts, h)
+			nodes = append(nodes, h)
 		}
 	}
-	slices.SortFunc(hosts, func(a, b *host) int { return cmp.Compare(a.node.ID, b.node.ID) })
-	return hosts
+	slices.SortFunc(nodes, func(a, b *nodeInfo) int { return cmp.Compare(a.node.ID, b.node.ID) })
+	return nodes
 }

@@ -26,13 +26,13 @@ type Scheduler struct {
 // New makes a scheduler.
 func New(Config) *Scheduler { return &Scheduler{} }
 
-const everything reconcile.Key = "pending"
+const onlyKey reconcile.Key = "pending"
 
 // Name implements reconcile.Controller.
 func (s *Scheduler) Name() string { return "scheduler" }
 
 // All implements reconcile.Controller.
-func (s *Scheduler) All(store.View) []reconcile.Key { return []reconcile.Key{everything} }
+func (s *Scheduler) All(store.View) []reconcile.Key { return []reconcile.Key{onlyKey} }
 
 // Concerned implements reconcile.Controller.
 func (s *Scheduler) Concerned(v store.View, c store.Change) []reconcile.Key {
@@ -45,12 +45,12 @@ func (s *Scheduler) Concerned(v store.View, c store.Change) []reconcile.Key {
 		was, known := c.Old.(*shoal.Task)
 		if pending(is) {
 			if known && pending(was) && was.DesiredState == is.DesiredState {
-				return nil // our own explanation
+				return nil // the scheduler's own change of the explanation
 			}
 			return s.All(v)
 		}
 		if known && counts(was) && !counts(is) {
-			return s.All(v) // something has become free
+			return s.All(v) // resources have become free
 		}
 	case store.KindNode:
 		if c.Old == nil || c.New == nil || !sameForScheduling(c.Old.(*shoal.Node), c.New.(*shoal.Node)) {
@@ -70,7 +70,7 @@ func pending(t *shoal.Task) bool {
 	return t.Status.State == shoal.TaskPending && t.DesiredState <= shoal.TaskComplete
 }
 
-// counts tells whether a task takes room on its node.
+// counts tells whether a task uses resources of its node.
 func counts(t *shoal.Task) bool {
 	return t.NodeID != "" && t.Status.State >= shoal.TaskAssigned && !t.Status.State.Ended()
 }
@@ -90,10 +90,10 @@ func (s *Scheduler) Reconcile(v store.View, _ reconcile.Key) (store.Changes, err
 	s.index.follow(v)
 	for len(waiting) > 0 {
 		n := 1
-		for n < len(waiting) && alike(waiting[0], waiting[n]) {
+		for n < len(waiting) && sameRequirements(waiting[0], waiting[n]) {
 			n++
 		}
-		if d := demandOf(v, waiting[0]); waiting[0].NodeID != "" {
+		if d := requirementsOf(v, waiting[0]); waiting[0].NodeID != "" {
 			s.confirmLocked(v, waiting[0], d, &changes)
 		} else {
 			s.spreadLocked(v, waiting[:n], d, &changes)
@@ -103,19 +103,19 @@ func (s *Scheduler) Reconcile(v store.View, _ reconcile.Key) (store.Changes, err
 	return changes, nil
 }
 
-// alike tells whether two tasks without a node ask for the same.
-func alike(a, b *shoal.Task) bool {
+// sameRequirements tells whether two tasks without a node have the same requirements.
+func sameRequirements(a, b *shoal.Task) bool {
 	return a.ServiceID == b.ServiceID && a.SpecVersion == b.SpecVersion && a.NodeID == "" && b.NodeID == "" && slices.Equal(a.Ports, b.Ports)
 }
 
-// confirmLocked looks whether a task can run on the node that it was made for.
-func (s *Scheduler) confirmLocked(v store.View, t *shoal.Task, d *demand, changes *store.Changes) {
-	var hosts []*host
-	if h := s.index.hosts[t.NodeID]; h != nil && h.node != nil {
-		hosts = []*host{h}
+// confirmLocked assigns a task to the node that it was created for, if that node passes the filters.
+func (s *Scheduler) confirmLocked(v store.View, t *shoal.Task, d *requirements, changes *store.Changes) {
+	var nodes []*nodeInfo
+	if h := s.index.nodes[t.NodeID]; h != nil && h.node != nil {
+		nodes = []*nodeInfo{h}
 	}
-	if len(hosts) == 0 || d.refusal(hosts[0]) >= 0 {
-		refuse(t, d.explanation(hosts), changes)
+	if len(nodes) == 0 || d.firstFailed(nodes[0]) >= 0 {
+		setExplanation(t, d.explanation(nodes), changes)
 		return
 	}
 	next := assigned(v, t, t.NodeID, "scheduler confirmed task can run on preassigned node")
@@ -123,16 +123,16 @@ func (s *Scheduler) confirmLocked(v store.View, t *shoal.Task, d *demand, change
 	changes.Put(next)
 }
 
-// spreadLocked finds nodes for tasks that are alike.
-func (s *Scheduler) spreadLocked(v store.View, tasks []*shoal.Task, d *demand, changes *store.Changes) {
-	r := s.index.begin(d)
+// spreadLocked assigns tasks with the same requirements to nodes, spreading them evenly.
+func (s *Scheduler) spreadLocked(v store.View, tasks []*shoal.Task, d *requirements, changes *store.Changes) {
+	r := s.index.newRun(d)
 	defer r.end()
 	for i, t := range tasks {
 		h := r.pick()
 		if h == nil {
 			explanation := d.explanation(s.index.sorted())
 			for _, t := range tasks[i:] {
-				refuse(t, explanation, changes)
+				setExplanation(t, explanation, changes)
 			}
 			return
 		}
@@ -150,8 +150,8 @@ func assigned(v store.View, t *shoal.Task, node shoal.NodeID, message string) *s
 	return &next
 }
 
-// refuse tells why a task has no node, if that is news.
-func refuse(t *shoal.Task, explanation string, changes *store.Changes) {
+// setExplanation records why a task has no node, if that has changed.
+func setExplanation(t *shoal.Task, explanation string, changes *store.Changes) {
 	if t.Status.Err == explanation {
 		return
 	}

@@ -30,12 +30,12 @@ func task(slot uint64, spec shoal.TaskSpec) *shoal.Task {
 func schedule(t *testing.T, objects ...store.Object) store.View {
 	t.Helper()
 	v := storetest.Open(t, store.NewMemory()).View().With(store.Changes{Puts: objects})
-	changes, err := New(Config{}).Reconcile(v, everything)
+	changes, err := New(Config{}).Reconcile(v, onlyKey)
 	if err != nil {
 		t.Fatal(err)
 	}
 	v = v.With(changes)
-	if again, _ := New(Config{}).Reconcile(v, everything); !again.Empty() {
+	if again, _ := New(Config{}).Reconcile(v, onlyKey); !again.Empty() {
 		t.Errorf("a second look changes %d objects", len(again.Puts))
 	}
 	return v

@@ -15,21 +15,21 @@ import (
 	"github.com/shoal-dev/shoal/internal/store/storetest"
 )
 
-// plainly is what the scheduler should do, without an index: every task looks at every host.
-func plainly(v store.View) (where map[shoal.TaskID]shoal.NodeID, why map[shoal.TaskID]string) {
-	hosts := hostsOf(v)
+// referencePlacement is what the scheduler should do, without an index: every task is compared with every node.
+func referencePlacement(v store.View) (where map[shoal.TaskID]shoal.NodeID, why map[shoal.TaskID]string) {
+	nodes := nodesOf(v)
 	waiting := slices.DeleteFunc(v.UnassignedTasks(), func(t *shoal.Task) bool { return !pending(t) })
 	slices.SortFunc(waiting, func(a, b *shoal.Task) int {
 		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ServiceID, b.ServiceID), cmp.Compare(a.Slot, b.Slot), cmp.Compare(a.ID, b.ID))
 	})
 	where, why = map[shoal.TaskID]shoal.NodeID{}, map[shoal.TaskID]string{}
 	for _, t := range waiting {
-		d := demandOf(v, t)
-		candidates := hosts
+		d := requirementsOf(v, t)
+		candidates := nodes
 		if t.NodeID != "" {
-			candidates = slices.DeleteFunc(slices.Clone(hosts), func(h *host) bool { return h.node.ID != t.NodeID })
+			candidates = slices.DeleteFunc(slices.Clone(nodes), func(h *nodeInfo) bool { return h.node.ID != t.NodeID })
 		}
-		fit := slices.DeleteFunc(slices.Clone(candidates), func(h *host) bool { return d.refusal(h) >= 0 })
+		fit := slices.DeleteFunc(slices.Clone(candidates), func(h *nodeInfo) bool { return d.firstFailed(h) >= 0 })
 		if len(fit) == 0 {
 			why[shoal.TaskID(reconcile.Key(t.ID))] = d.explanation(candidates)
 			continue
@@ -41,34 +41,34 @@ func plainly(v store.View) (where map[shoal.TaskID]shoal.NodeID, why map[shoal.T
 	return where, why
 }
 
-func hostsOf(v store.View) []*host {
-	var hosts []*host
+func nodesOf(v store.View) []*nodeInfo {
+	var nodes []*nodeInfo
 	for _, n := range v.Nodes() {
-		h := &host{node: n}
+		h := &nodeInfo{node: n}
 		for _, t := range v.TasksOnNode(n.ID) {
 			if counts(t) {
 				h.count(t, 1)
 			}
 		}
-		hosts = append(hosts, h)
+		nodes = append(nodes, h)
 	}
-	return hosts
+	return nodes
 }
 
 // spread picks, over the values of the preferences first, then by tasks of the service, then by all tasks, then by ID.
-func spread(hosts []*host, d *demand) *host {
+func spread(nodes []*nodeInfo, d *requirements) *nodeInfo {
 	for _, attribute := range d.preferences {
-		branches, load := map[string][]*host{}, map[string]int{}
-		for _, h := range hosts {
+		branches, load := map[string][]*nodeInfo{}, map[string]int{}
+		for _, h := range nodes {
 			value, _ := shoal.NodeAttribute(h.node, attribute)
 			branches[value] = append(branches[value], h)
 			load[value] += h.ofService[d.service]
 		}
-		hosts = branches[slices.MinFunc(slices.Collect(maps.Keys(branches)), func(a, b string) int {
+		nodes = branches[slices.MinFunc(slices.Collect(maps.Keys(branches)), func(a, b string) int {
 			return cmp.Or(cmp.Compare(load[a], load[b]), cmp.Compare(a, b))
 		})]
 	}
-	return slices.MinFunc(hosts, func(a, b *host) int {
+	return slices.MinFunc(nodes, func(a, b *nodeInfo) int {
 		return cmp.Or(cmp.Compare(a.ofService[d.service], b.ofService[d.service]), cmp.Compare(a.tasks, b.tasks), cmp.Compare(a.node.ID, b.node.ID))
 	})
 }
@@ -171,8 +171,8 @@ func TestIndexDecidesAsThePlainDefinition(t *testing.T) {
 			for range rapid.IntRange(1, 4).Draw(rt, "changes") {
 				v = v.With(w.change(v))
 			}
-			where, why := plainly(v)
-			c, err := scheduler.Reconcile(v, everything)
+			where, why := referencePlacement(v)
+			c, err := scheduler.Reconcile(v, onlyKey)
 			if err != nil {
 				rt.Fatal(err)
 			}

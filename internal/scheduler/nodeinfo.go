@@ -4,8 +4,8 @@ import (
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
-// host is a node and what its tasks take of it.
-type host struct {
+// nodeInfo is a node and the resources that its tasks use.
+type nodeInfo struct {
 	node      *shoal.Node
 	tasks     int
 	ofService map[shoal.ServiceID]int
@@ -20,9 +20,9 @@ type portKey struct {
 	port     uint16
 }
 
-// count adds a task, or takes it away when n is -1.
-func (h *host) count(t *shoal.Task, n int) {
-	if t.DesiredState <= shoal.TaskComplete { // what is on its way out still holds resources, but is no load
+// count adds a task (n is 1) or removes it (n is -1).
+func (h *nodeInfo) count(t *shoal.Task, n int) {
+	if t.DesiredState <= shoal.TaskComplete { // tasks that are to stop still use resources, but do not count for spreading
 		h.tasks += n
 		add(&h.ofService, t.ServiceID, n)
 	}
@@ -40,7 +40,7 @@ func (h *host) count(t *shoal.Task, n int) {
 	}
 }
 
-// add counts in a map that is made when needed and holds no zeros.
+// add adds n to a count. The map is created when needed and never holds zeros.
 func add[K comparable, N int | int64](counts *map[K]N, key K, n N) {
 	if *counts == nil {
 		*counts = map[K]N{}
@@ -50,7 +50,7 @@ func add[K comparable, N int | int64](counts *map[K]N, key K, n N) {
 	}
 }
 
-func (h *host) has(r *shoal.Resources) bool {
+func (h *nodeInfo) has(r *shoal.Resources) bool {
 	all := h.node.Description.Resources
 	if h.nanoCPUs+r.NanoCPUs > all.NanoCPUs && r.NanoCPUs > 0 {
 		return false
@@ -70,7 +70,7 @@ func (h *host) has(r *shoal.Resources) bool {
 	return true
 }
 
-func (h *host) hasPorts(ports []shoal.Port) bool {
+func (h *nodeInfo) hasPorts(ports []shoal.Port) bool {
 	for _, p := range ports {
 		if p.Published != 0 && h.ports[portKey{p.Protocol, p.Published}] > 0 {
 			return false
