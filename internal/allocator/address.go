@@ -59,9 +59,10 @@ type addresses struct {
 	used  map[netip.Addr]bool
 }
 
-// newAddresses derives from the view which addresses of a network are in use: gateways and auxiliary ones, virtual addresses,
-// those of nodes, and those of tasks that have not ended, also of tasks that outlive a network. The search goes on after the address given out last, so that one
-// that has just become free is not given to someone else while nodes may still route to its old owner.
+// newAddresses derives from the view which addresses of a network are in use: gateways, auxiliary addresses, VIPs, addresses of
+// nodes, and addresses of tasks that have not ended, including tasks of a network that was removed. The search for a free address
+// continues after the one given out last, so that an address that has just become free is not given to another task while nodes
+// may still send packets for its old owner there.
 func newAddresses(v store.View, n *shoal.Network) *addresses {
 	a := &addresses{pools: poolsOf(n), used: map[netip.Addr]bool{}}
 	for _, s := range n.IPAM {
@@ -126,8 +127,8 @@ func (a *addresses) advance(addr netip.Addr, when time.Time) {
 	}
 }
 
-// takeOf gives out an address of one family.
-func (a *addresses) takeOf(is4 bool) (netip.Prefix, error) {
+// allocate gives out an address of one family.
+func (a *addresses) allocate(is4 bool) (netip.Prefix, error) {
 	for _, p := range a.pools {
 		if p.subnet.Addr().Is4() != is4 {
 			continue
@@ -141,8 +142,8 @@ func (a *addresses) takeOf(is4 bool) (netip.Prefix, error) {
 	return netip.Prefix{}, errFull
 }
 
-// takeThis gives out an address that was asked for.
-func (a *addresses) takeThis(addr netip.Addr) (netip.Prefix, error) {
+// allocateRequested gives out an address that was asked for.
+func (a *addresses) allocateRequested(addr netip.Addr) (netip.Prefix, error) {
 	for _, p := range a.pools {
 		if p.subnet.Contains(addr) && !a.used[addr] && p.host(addr) {
 			a.used[addr] = true

@@ -71,21 +71,21 @@ func (a *Allocator) Concerned(v store.View, c store.Change) []reconcile.Key {
 		return a.All(v)
 	case store.KindService:
 		if c.New == nil {
-			return a.starving(v)
+			return a.waitingForResources(v)
 		}
-		return append(a.starving(v), key(c.Kind, c.ID))
+		return append(a.waitingForResources(v), key(c.Kind, c.ID))
 	case store.KindNode:
 		var keys []reconcile.Key
 		if c.Old == nil || c.New == nil || lacksAddress(c.New.(*shoal.Node)) {
 			keys = append(keys, key(c.Kind, c.ID))
 		}
-		if ingress := v.IngressNetwork(); ingress != nil && !has6(ingress.IPAM) {
+		if ingress := v.IngressNetwork(); ingress != nil && !hasIPv6(ingress.IPAM) {
 			keys = append(keys, key(store.KindNetwork, string(ingress.ID))) // the last manager without IPv6 may have been this one
 		}
 		return keys
 	case store.KindTask:
 		if c.New == nil || c.New.(*shoal.Task).Status.State.Ended() {
-			return a.starving(v)
+			return a.waitingForResources(v)
 		}
 		if t := c.New.(*shoal.Task); t.Status.State == shoal.TaskNew {
 			return []reconcile.Key{ownerKey(t)}
@@ -114,8 +114,8 @@ func ownerKey(t *shoal.Task) reconcile.Key {
 	return key(store.KindService, string(t.ServiceID))
 }
 
-// starving is who waits for something to become free.
-func (a *Allocator) starving(v store.View) []reconcile.Key {
+// waitingForResources is the keys of everything that waits for an address, port or subnet to become free.
+func (a *Allocator) waitingForResources(v store.View) []reconcile.Key {
 	var keys []reconcile.Key
 	for _, t := range v.UnassignedTasks() {
 		if k := ownerKey(t); t.Status.State == shoal.TaskNew && !slices.Contains(keys, k) {
@@ -154,7 +154,7 @@ func lacksAddress(n *shoal.Node) bool { return !n.IngressAddr.IsValid() || !n.Tu
 
 // node gives a node its addresses on the ingress network and for encrypted traffic. It keeps none of an ingress network that is gone.
 func node(v store.View, id shoal.NodeID) store.Changes {
-	g, n, ingress := newGrant(v), v.Node(id), v.IngressNetwork()
+	g, n, ingress := newAllocation(v), v.Node(id), v.IngressNetwork()
 	if n == nil {
 		return g.changes
 	}
@@ -174,14 +174,14 @@ func node(v store.View, id shoal.NodeID) store.Changes {
 }
 
 // ingressAddr is the address that a node has, or else a new one; not valid if there is none.
-func (g *grant) ingressAddr(ingress *shoal.Network, has netip.Prefix, is4 bool) netip.Prefix {
+func (g *allocation) ingressAddr(ingress *shoal.Network, has netip.Prefix, is4 bool) netip.Prefix {
 	if contains(ingress, has) {
 		return has
 	}
 	if len(ingress.IPAM) == 0 {
 		return netip.Prefix{}
 	}
-	given, err := g.take(ingress, is4)
+	given, err := g.allocate(ingress, is4)
 	if err != nil {
 		return netip.Prefix{} // it takes no part in the mesh until there is room
 	}

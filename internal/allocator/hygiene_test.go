@@ -44,7 +44,7 @@ func TestAddressHygiene(t *testing.T) {
 		m.allocate()
 		m.restart()
 		m.allocate()
-		m.served()
+		m.checkServed()
 	})
 }
 
@@ -123,7 +123,7 @@ func (m *machine) subnets(n *shoal.Network) {
 // unique checks that every address has one owner, who can use it, and that nobody's changes.
 func (m *machine) unique() {
 	owner := map[netip.Addr]string{}
-	own := func(who string, given netip.Prefix, n *shoal.Network) {
+	checkOwner := func(who string, given netip.Prefix, n *shoal.Network) {
 		if !given.IsValid() {
 			return
 		}
@@ -153,18 +153,18 @@ func (m *machine) unique() {
 	}
 	for _, s := range m.v.Services() {
 		for _, vip := range s.Endpoint.VIPs {
-			own(string(s.ID), vip.Addr, m.v.Network(vip.NetworkID))
-			own(string(s.ID), vip.Addr6, m.v.Network(vip.NetworkID))
+			checkOwner(string(s.ID), vip.Addr, m.v.Network(vip.NetworkID))
+			checkOwner(string(s.ID), vip.Addr6, m.v.Network(vip.NetworkID))
 		}
 	}
 	for _, n := range m.v.Nodes() {
-		own(string(n.ID), n.IngressAddr, m.v.IngressNetwork())
-		own(string(n.ID), n.IngressAddr6, m.v.IngressNetwork())
+		checkOwner(string(n.ID), n.IngressAddr, m.v.IngressNetwork())
+		checkOwner(string(n.ID), n.IngressAddr6, m.v.IngressNetwork())
 	}
 	for _, t := range alive(m.v) {
 		for _, at := range t.Networks {
 			for _, addr := range at.Addresses {
-				own(string(t.ID), addr, m.v.Network(at.NetworkID))
+				checkOwner(string(t.ID), addr, m.v.Network(at.NetworkID))
 			}
 			if other, ok := vnis[at.VNI]; ok && other != at.NetworkID {
 				m.Fatalf("task %s of network %s and network %s are both on %d", t.ID, at.NetworkID, other, at.VNI)
@@ -179,8 +179,8 @@ func (m *machine) unique() {
 	}
 }
 
-// served checks that who waits does so for a reason.
-func (m *machine) served() {
+// checkServed checks that who waits does so for a reason.
+func (m *machine) checkServed() {
 	for _, t := range alive(m.v) {
 		if t.Status.State == shoal.TaskNew && t.DesiredState <= shoal.TaskRunning && t.Status.Err == "" {
 			m.Fatalf("task %s waits and does not say for what", t.ID)

@@ -87,8 +87,8 @@ func TestIngressGetsIPv6WhenTheManagersHaveIt(t *testing.T) {
 	if got := v.Network("ingress").IPAM; len(got) != 2 || !v.Node("m3").IngressAddr6.IsValid() {
 		t.Error("ingress has", got, "and m3", v.Node("m3").IngressAddr6)
 	}
-	own := overlay("ingress", "10.9.0.0/24")
-	v = settle(t, view(t, own, manager("m1", true)))
+	mine := overlay("ingress", "10.9.0.0/24")
+	v = settle(t, view(t, mine, manager("m1", true)))
 	if got := v.Network("ingress").IPAM; len(got) != 1 {
 		t.Error("an ingress network of the user's making has", got)
 	}

@@ -18,29 +18,30 @@ const (
 	lastPort  = 32767
 )
 
-// grant is the reckoning for one service: the addresses of each network are derived once.
-type grant struct {
+// allocation is the working state of one Reconcile call. The addresses of each network are derived from the view only once.
+type allocation struct {
 	view      store.View
 	addresses map[shoal.NetworkID]*addresses
 	changes   store.Changes
 }
 
-func newGrant(v store.View) *grant {
-	return &grant{view: v, addresses: map[shoal.NetworkID]*addresses{}}
+func newAllocation(v store.View) *allocation {
+	return &allocation{view: v, addresses: map[shoal.NetworkID]*addresses{}}
 }
 
-func (g *grant) of(n *shoal.Network) *addresses {
+func (g *allocation) of(n *shoal.Network) *addresses {
 	if g.addresses[n.ID] == nil {
 		g.addresses[n.ID] = newAddresses(g.view, n)
 	}
 	return g.addresses[n.ID]
 }
 
-// take gives out an address of one family. A network that is full grows, if its subnet was the allocator's choice.
-func (g *grant) take(n *shoal.Network, is4 bool) (netip.Prefix, error) {
+// allocate gives out an IPv4 or IPv6 address of a network. A network without a free IPv4 address gets a further subnet, unless the
+// user has chosen its subnets.
+func (g *allocation) allocate(n *shoal.Network, is4 bool) (netip.Prefix, error) {
 	a := g.of(n)
-	given, err := a.takeOf(is4)
-	if err == nil || !is4 || len(n.IPAM) == 0 || !grows(n) {
+	given, err := a.allocate(is4)
+	if err == nil || !is4 || len(n.IPAM) == 0 || !mayGrow(n) {
 		return given, err
 	}
 	grown := *g.view.Network(n.ID)
@@ -55,20 +56,21 @@ func (g *grant) take(n *shoal.Network, is4 bool) (netip.Prefix, error) {
 	g.changes.Merge(more)
 	a.pools = append(a.pools, poolOf(subnet))
 	a.markUsed(subnet.Gateway, time.Time{})
-	return a.takeOf(is4)
+	return a.allocate(is4)
 }
 
-// takeBoth gives out an address of each family that the network has, IPv4 first. One that is asked for is given or refused.
-func (g *grant) takeBoth(n *shoal.Network, asked netip.Addr) ([]netip.Prefix, error) {
+// allocateBoth gives out an address of each family that the network has, IPv4 first. If asked is valid, the address of its family
+// is that one, or there is an error.
+func (g *allocation) allocateBoth(n *shoal.Network, asked netip.Addr) ([]netip.Prefix, error) {
 	var given []netip.Prefix
 	for _, is4 := range []bool{true, false} {
 		var addr netip.Prefix
 		var err error
 		switch {
 		case asked.IsValid() && asked.Is4() == is4:
-			addr, err = g.of(n).takeThis(asked)
-		case is4 || has6(n.IPAM):
-			addr, err = g.take(n, is4)
+			addr, err = g.of(n).allocateRequested(asked)
+		case is4 || hasIPv6(n.IPAM):
+			addr, err = g.allocate(n, is4)
 		default:
 			continue
 		}
@@ -83,12 +85,12 @@ func (g *grant) takeBoth(n *shoal.Network, asked netip.Addr) ([]netip.Prefix, er
 // service gives a service its ports and virtual addresses and, when it has them, its new tasks theirs.
 func service(v store.View, id shoal.ServiceID) store.Changes {
 	s := v.Service(id)
-	g := newGrant(v)
+	g := newAllocation(v)
 	if s == nil {
 		return g.changes
 	}
 	endpoint, err := g.endpoint(s)
-	if err == nil && !reflect.DeepEqual(normal(endpoint), normal(s.Endpoint)) {
+	if err == nil && !reflect.DeepEqual(withoutEmpty(endpoint), withoutEmpty(s.Endpoint)) {
 		next := *s
 		next.Endpoint = endpoint
 		g.changes.Put(&next)
@@ -102,8 +104,8 @@ func service(v store.View, id shoal.ServiceID) store.Changes {
 	return g.changes
 }
 
-// normal makes endpoints comparable: what has been through JSON has other empty values than what has not.
-func normal(e shoal.ServiceEndpoint) shoal.ServiceEndpoint {
+// withoutEmpty replaces empty lists by nil, so that an endpoint that was decoded from JSON equals one that was not.
+func withoutEmpty(e shoal.ServiceEndpoint) shoal.ServiceEndpoint {
 	if len(e.Ports) == 0 {
 		e.Ports = nil
 	}
@@ -113,8 +115,8 @@ func normal(e shoal.ServiceEndpoint) shoal.ServiceEndpoint {
 	return e
 }
 
-// endpoint is what the service's endpoint should be, with everything kept that it may keep.
-func (g *grant) endpoint(s *shoal.Service) (shoal.ServiceEndpoint, error) {
+// endpoint is what the service's endpoint should be. Ports and addresses that the service already has are kept where possible.
+func (g *allocation) endpoint(s *shoal.Service) (shoal.ServiceEndpoint, error) {
 	e := shoal.ServiceEndpoint{Spec: s.Spec.Endpoint}
 	ports, err := g.ports(s)
 	if err != nil {
@@ -142,13 +144,13 @@ func (g *grant) endpoint(s *shoal.Service) (shoal.ServiceEndpoint, error) {
 }
 
 // vip completes a service's addresses on a network, with those kept that are still the network's.
-func (g *grant) vip(n *shoal.Network, vip shoal.VIP) (shoal.VIP, error) {
+func (g *allocation) vip(n *shoal.Network, vip shoal.VIP) (shoal.VIP, error) {
 	var err error
 	if !contains(n, vip.Addr) {
-		vip.Addr, err = g.take(n, true)
+		vip.Addr, err = g.allocate(n, true)
 	}
-	if err == nil && has6(n.IPAM) && !contains(n, vip.Addr6) {
-		vip.Addr6, err = g.take(n, false)
+	if err == nil && hasIPv6(n.IPAM) && !contains(n, vip.Addr6) {
+		vip.Addr6, err = g.allocate(n, false)
 	}
 	return vip, err
 }
@@ -183,7 +185,7 @@ func networksOf(v store.View, attached []shoal.NetworkAttachmentSpec, spec *shoa
 }
 
 // ports completes the published ports: those without a number keep the one they have, or get a free one.
-func (g *grant) ports(s *shoal.Service) ([]shoal.Port, error) {
+func (g *allocation) ports(s *shoal.Service) ([]shoal.Port, error) {
 	if s.Spec.Endpoint == nil {
 		return nil, nil
 	}
@@ -252,14 +254,14 @@ func CheckPorts(v store.View, self shoal.ServiceID, spec *shoal.EndpointSpec) er
 		if other.ID == self {
 			continue
 		}
-		rivals := slices.Clone(other.Endpoint.Ports)
+		othersPorts := slices.Clone(other.Endpoint.Ports)
 		if mine == nil || older(other, mine) {
-			rivals = append(rivals, specPorts(other)...)
+			othersPorts = append(othersPorts, specPorts(other)...)
 		}
 		for _, p := range spec.Ports {
-			held := mine != nil && slices.Contains(mine.Endpoint.Ports, p)
-			for _, q := range rivals {
-				if !held && clash(p, q) {
+			alreadyOwned := mine != nil && slices.Contains(mine.Endpoint.Ports, p)
+			for _, q := range othersPorts {
+				if !alreadyOwned && portsConflict(p, q) {
 					return shoal.InvalidArgument("port '%d' is already in use by service '%s' (%s) as %s port",
 						p.Published, other.Spec.Name, other.ID, modeName(q.Mode))
 				}
@@ -273,8 +275,9 @@ func older(a, b *shoal.Service) bool {
 	return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ID, b.ID)) < 0
 }
 
-// clash tells whether two services cannot both have their ports. Two host-mode ports may be on different nodes.
-func clash(p, q shoal.Port) bool {
+// portsConflict tells whether two services cannot both publish their ports. Equal host-mode ports do not conflict, because they may
+// be on different nodes.
+func portsConflict(p, q shoal.Port) bool {
 	return p.Published != 0 && p.Published == q.Published && p.Protocol == q.Protocol &&
 		(p.Mode != shoal.PublishHost || q.Mode != shoal.PublishHost)
 }
@@ -287,7 +290,7 @@ func modeName(m shoal.PublishMode) string {
 }
 
 // task gives a new task its addresses and hands it on to the scheduler; a reason why not is shown to the user.
-func (g *grant) task(t *shoal.Task, s *shoal.Service, err error) {
+func (g *allocation) task(t *shoal.Task, s *shoal.Service, err error) {
 	next := *t
 	var networks []*shoal.Network
 	if err == nil {
@@ -315,10 +318,10 @@ func (g *grant) task(t *shoal.Task, s *shoal.Service, err error) {
 }
 
 // attach gives an endpoint on each network. An address can be asked for where there is one network only.
-func (g *grant) attach(networks []*shoal.Network, asked []shoal.NetworkAttachmentSpec, address netip.Addr) ([]shoal.TaskNetwork, error) {
+func (g *allocation) attach(networks []*shoal.Network, asked []shoal.NetworkAttachmentSpec, address netip.Addr) ([]shoal.TaskNetwork, error) {
 	var all []shoal.TaskNetwork
 	for _, n := range networks {
-		given, err := g.takeBoth(n, address)
+		given, err := g.allocateBoth(n, address)
 		if err != nil {
 			return nil, err
 		}
@@ -337,7 +340,7 @@ func (g *grant) attach(networks []*shoal.Network, asked []shoal.NetworkAttachmen
 // goes straight to Assigned.
 func attachment(v store.View, id shoal.TaskID) store.Changes {
 	t := v.Task(id)
-	g := newGrant(v)
+	g := newAllocation(v)
 	if t == nil || t.Spec.Attachment == nil || t.Status.State != shoal.TaskNew {
 		return g.changes
 	}

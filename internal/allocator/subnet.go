@@ -29,10 +29,10 @@ func network(v store.View, id shoal.NetworkID) store.Changes {
 	}
 	next := *n
 	if n.VNI != 0 && len(n.IPAM) > 0 {
-		if has6(n.IPAM) || !wants6(v, n) {
+		if hasIPv6(n.IPAM) || !wantsIPv6(v, n) {
 			return store.Changes{}
 		}
-		subnet, err := freeSubnet6(v)
+		subnet, err := freeIPv6Subnet(v)
 		if err != nil {
 			return store.Changes{} // it goes on without
 		}
@@ -96,8 +96,8 @@ func subnets(v store.View, n *shoal.Network) ([]shoal.Subnet, error) {
 		s.Subnet = s.Subnet.Masked()
 		done = append(done, withGateway(s))
 	}
-	if wants6(v, n) && !has6(done) {
-		s, err := freeSubnet6(v)
+	if wantsIPv6(v, n) && !hasIPv6(done) {
+		s, err := freeIPv6Subnet(v)
 		if err != nil {
 			return nil, err
 		}
@@ -123,13 +123,13 @@ func family(s shoal.Subnet) int {
 	return 4
 }
 
-func has6(subnets []shoal.Subnet) bool {
+func hasIPv6(subnets []shoal.Subnet) bool {
 	return slices.ContainsFunc(subnets, func(s shoal.Subnet) bool { return family(s) == 6 })
 }
 
-// wants6 tells whether a network is to have an IPv6 subnet: when the user asks for it, and the ingress network, if it is as the
+// wantsIPv6 tells whether a network is to have an IPv6 subnet: when the user asks for it, and the ingress network, if it is as the
 // cluster made it, as soon as all managers have IPv6.
-func wants6(v store.View, n *shoal.Network) bool {
+func wantsIPv6(v store.View, n *shoal.Network) bool {
 	if n.Spec.EnableIPv6 || !n.Spec.Ingress || len(n.Spec.IPAM) > 0 {
 		return n.Spec.EnableIPv6
 	}
@@ -137,13 +137,13 @@ func wants6(v store.View, n *shoal.Network) bool {
 	return len(managers) > 0 && !slices.ContainsFunc(managers, func(n *shoal.Node) bool { return len(n.Description.Addrs6) == 0 })
 }
 
-// grows tells whether the allocator may add IPv4 subnets to a network: not when the user has chosen one.
-func grows(n *shoal.Network) bool {
+// mayGrow tells whether the allocator may add IPv4 subnets to a network: not when the user has chosen one.
+func mayGrow(n *shoal.Network) bool {
 	return !slices.ContainsFunc(n.Spec.IPAM, func(s shoal.Subnet) bool { return s.Subnet.IsValid() && family(s) == 4 })
 }
 
-// freeSubnet6 is the first free /64 of the cluster's own /48, a unique local prefix (RFC 4193) that follows from the cluster's ID.
-func freeSubnet6(v store.View) (shoal.Subnet, error) {
+// freeIPv6Subnet is the first free /64 of the cluster's own /48, a unique local prefix (RFC 4193) that follows from the cluster's ID.
+func freeIPv6Subnet(v store.View) (shoal.Subnet, error) {
 	var id shoal.ClusterID
 	if c := v.Cluster(); c != nil {
 		id = c.ID
@@ -151,7 +151,7 @@ func freeSubnet6(v store.View) (shoal.Subnet, error) {
 	hash := sha256.Sum256([]byte(id))
 	addr := [16]byte{0: 0xfd}
 	copy(addr[1:6], hash[:])
-	p := cut(netip.PrefixFrom(netip.AddrFrom16(addr), 48), subnetSize6, append(usedPrefixes(v, ""), routes(v)...))
+	p := firstFreePrefix(netip.PrefixFrom(netip.AddrFrom16(addr), 48), subnetSize6, append(usedPrefixes(v, ""), routes(v)...))
 	if !p.IsValid() {
 		return shoal.Subnet{}, fmt.Errorf("could not find an available, non-overlapping IPv6 address pool among the defaults to assign to the network")
 	}
@@ -169,27 +169,27 @@ func freeSubnet(v store.View, also []shoal.Subnet) (netip.Prefix, error) {
 			size = int(c.SubnetSize)
 		}
 	}
-	taken := append(usedPrefixes(v, ""), routes(v)...)
+	used := append(usedPrefixes(v, ""), routes(v)...)
 	for _, s := range also {
 		if s.Subnet.IsValid() {
-			taken = append(taken, s.Subnet)
+			used = append(used, s.Subnet)
 		}
 	}
 	for _, pool := range pools {
 		if size < pool.Bits() || !pool.Addr().Is4() {
 			continue
 		}
-		if p := cut(pool, size, taken); p.IsValid() {
+		if p := firstFreePrefix(pool, size, used); p.IsValid() {
 			return p, nil
 		}
 	}
 	return netip.Prefix{}, fmt.Errorf("could not find an available, non-overlapping IPv4 address pool among the defaults to assign to the network")
 }
 
-// cut is the first prefix of a size in the pool that overlaps nothing taken; invalid if there is none.
-func cut(pool netip.Prefix, size int, taken []netip.Prefix) netip.Prefix {
+// firstFreePrefix is the first prefix of a size in the pool that overlaps no used one; not valid if there is none.
+func firstFreePrefix(pool netip.Prefix, size int, used []netip.Prefix) netip.Prefix {
 	for p := netip.PrefixFrom(pool.Masked().Addr(), size); p.IsValid() && pool.Contains(p.Addr()); {
-		hit := overlapping(p, taken)
+		hit := overlapping(p, used)
 		if !hit.IsValid() {
 			return p
 		}
@@ -201,8 +201,8 @@ func cut(pool netip.Prefix, size int, taken []netip.Prefix) netip.Prefix {
 	return netip.Prefix{}
 }
 
-func overlapping(p netip.Prefix, taken []netip.Prefix) netip.Prefix {
-	for _, t := range taken {
+func overlapping(p netip.Prefix, used []netip.Prefix) netip.Prefix {
+	for _, t := range used {
 		if p.Overlaps(t) {
 			return t
 		}
@@ -254,7 +254,7 @@ func lastAddr(p netip.Prefix) netip.Addr {
 // CheckSubnets refuses subnets whose gateway is not theirs, and those that overlap a network other than self or one another. The API asks it
 // before it writes a network, and the allocator again, because two managers may have been asked at once.
 func CheckSubnets(v store.View, self shoal.NetworkID, asked []shoal.Subnet) error {
-	taken := usedPrefixes(v, self)
+	used := usedPrefixes(v, self)
 	for _, s := range asked {
 		if !s.Subnet.IsValid() {
 			continue
@@ -262,10 +262,10 @@ func CheckSubnets(v store.View, self shoal.NetworkID, asked []shoal.Subnet) erro
 		if s.Gateway.IsValid() && !s.Subnet.Contains(s.Gateway) {
 			return shoal.InvalidArgument("invalid gateway %s: not in subnet %s", s.Gateway, s.Subnet)
 		}
-		if hit := overlapping(s.Subnet, taken); hit.IsValid() {
+		if hit := overlapping(s.Subnet, used); hit.IsValid() {
 			return shoal.InvalidArgument("invalid pool request: Pool overlaps with other one on this address space")
 		}
-		taken = append(taken, s.Subnet)
+		used = append(used, s.Subnet)
 	}
 	return nil
 }

@@ -26,7 +26,7 @@ func TestTunnelAddressesAreUnique(t *testing.T) {
 				if rapid.IntRange(0, 3).Draw(t, "last") == 0 {
 					n.TunnelAddr = netip.MustParseAddr("198.19.255.254") // the search begins anew
 				}
-				if !taken(v, n.TunnelAddr) {
+				if !inUse(v, n.TunnelAddr) {
 					v = v.With(store.Changes{Puts: []store.Object{n}})
 				}
 			}
@@ -49,7 +49,7 @@ func TestTunnelAddressesAreUnique(t *testing.T) {
 	})
 }
 
-func taken(v store.View, addr netip.Addr) bool {
+func inUse(v store.View, addr netip.Addr) bool {
 	for _, n := range v.Nodes() {
 		if addr.IsValid() && n.TunnelAddr == addr {
 			return true

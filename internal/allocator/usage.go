@@ -15,13 +15,13 @@ func UsageOf(v store.View, n *shoal.Network) []shoal.SubnetUsage {
 	var all []shoal.SubnetUsage
 	for _, p := range a.pools {
 		u := shoal.SubnetUsage{Subnet: p.subnet}
-		held := maps.Clone(a.used)
-		held[p.subnet.Addr()] = true
+		unavailable := maps.Clone(a.used)
+		unavailable[p.subnet.Addr()] = true
 		if last := lastAddr(p.subnet); last.Is4() {
-			held[last] = true
+			unavailable[last] = true
 		}
 		var within uint64
-		for addr := range held {
+		for addr := range unavailable {
 			if p.subnet.Contains(addr) {
 				u.InUse++
 			}

@@ -443,7 +443,7 @@ func TestConverges(t *testing.T) {
 
 func checkInvariants(t interface{ Fatalf(string, ...any) }, v store.View) {
 	owner := map[string]string{}
-	own := func(addr netip.Prefix, who string) {
+	checkOwner := func(addr netip.Prefix, who string) {
 		p := addr
 		if !p.IsValid() {
 			t.Fatalf("%s has address %q", who, addr)
@@ -459,7 +459,7 @@ func checkInvariants(t interface{ Fatalf(string, ...any) }, v store.View) {
 			continue
 		}
 		for _, at := range task.Networks {
-			own(at.Addresses[0], "task "+string(task.ID))
+			checkOwner(at.Addresses[0], "task "+string(task.ID))
 		}
 		if task.DesiredState == shoal.TaskRunning {
 			slot := fmt.Sprint(task.ServiceID, ".", task.Slot)
@@ -471,12 +471,12 @@ func checkInvariants(t interface{ Fatalf(string, ...any) }, v store.View) {
 	}
 	for _, s := range v.Services() {
 		for _, vip := range s.Endpoint.VIPs {
-			own(vip.Addr, "service "+string(s.ID))
+			checkOwner(vip.Addr, "service "+string(s.ID))
 		}
 	}
 	for _, n := range v.Nodes() {
 		if n.IngressAddr.IsValid() {
-			own(n.IngressAddr, "node "+string(n.ID))
+			checkOwner(n.IngressAddr, "node "+string(n.ID))
 		}
 	}
 }

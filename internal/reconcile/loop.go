@@ -45,8 +45,8 @@ type Config struct {
 }
 
 const (
-	// maxWrites and maxSteps bound one transaction, so that its result is seen soon and a quarrel of controllers cannot
-	// keep it open for ever.
+	// maxWrites and maxSteps bound one transaction, so that its result is visible soon, and so that two controllers that keep
+	// changing each other's output cannot keep it open for ever.
 	maxWrites = 2000
 	maxSteps  = 10000
 
@@ -81,7 +81,7 @@ func (l *Loop) Run(ctx context.Context) error {
 		if err := l.lead(ctx, epoch, leadershipChanged); err != nil && ctx.Err() == nil {
 			l.cfg.Log.Warn("controllers stop", "epoch", epoch, "err", err)
 		}
-		select { // a fenced epoch must not spin until the news of it arrives
+		select { // without this wait, the loop would spin after ErrFenced until leadership is seen to have changed
 		case <-ctx.Done():
 		case <-leadershipChanged:
 		}
@@ -99,11 +99,11 @@ func (l *Loop) lead(ctx context.Context, epoch uint64, leadershipChanged <-chan 
 	defer sub.Close()
 	q := newQueue(l.cfg.Controllers)
 	q.addAll(view)
-	var own uint64
+	var ownRevision uint64
 	for {
 		for _, batch := range sub.Take() {
-			if batch.View.Revision() == own {
-				continue // the work that follows from our own commit was queued with it
+			if batch.View.Revision() == ownRevision {
+				continue // our own commit: the work that follows from it was queued when it was made
 			}
 			for _, c := range batch.Changes {
 				q.addConcerned(batch.View, c)
@@ -125,7 +125,7 @@ func (l *Loop) lead(ctx context.Context, epoch uint64, leadershipChanged <-chan 
 		if err != nil {
 			return err
 		}
-		own = rev
+		ownRevision = rev
 		select {
 		case <-leadershipChanged:
 			return errors.New("leadership has ended")
@@ -134,29 +134,29 @@ func (l *Loop) lead(ctx context.Context, epoch uint64, leadershipChanged <-chan 
 	}
 }
 
-// pass works the queue off against one snapshot and commits everything at once. Each controller sees what the ones before
+// pass works off the queue against one snapshot and commits all changes at once. Each controller sees what the ones before
 // it want, so that a new service is planned, allocated and scheduled in a single transaction.
 func (l *Loop) pass(ctx context.Context, epoch uint64, q *queue) (uint64, error) {
 	view := l.cfg.Store.View()
-	d := draft{objects: map[objectKey]object{}}
+	d := transaction{objects: map[objectRef]object{}}
 	var done []item
 	for steps := 0; steps < maxSteps && d.len() < maxWrites; steps++ {
-		it, ok := q.next()
+		work, ok := q.next()
 		if !ok {
 			break
 		}
-		changes, err := it.controller.Reconcile(view, it.key)
+		changes, err := work.controller.Reconcile(view, work.key)
 		if err != nil {
-			l.cfg.Log.Warn("reconcile failed", "controller", it.controller.Name(), "key", it.key, "err", err)
-			q.backOff(it, time.Now())
+			l.cfg.Log.Warn("reconcile failed", "controller", work.controller.Name(), "key", work.key, "err", err)
+			q.backOff(work, time.Now())
 			continue
 		}
-		done = append(done, it)
+		done = append(done, work)
 		if !changes.RequeueAt.IsZero() {
-			q.at(it, changes.RequeueAt)
+			q.at(work, changes.RequeueAt)
 		}
 		if changes.Empty() {
-			q.succeeded(it)
+			q.succeeded(work)
 			continue
 		}
 		before := view
@@ -169,12 +169,12 @@ func (l *Loop) pass(ctx context.Context, epoch uint64, q *queue) (uint64, error)
 	rev, err := l.commit(ctx, d.changes(epoch))
 	switch {
 	case err == nil:
-		for _, it := range done {
-			q.succeeded(it)
+		for _, work := range done {
+			q.succeeded(work)
 		}
 		return rev, nil
 	case store.IsConflict(err):
-		// Someone else wrote in between. The news may not be here yet: a short pause lets it arrive.
+		// An object was written by someone else meanwhile. The short back-off below lets that change arrive in the view.
 		l.cfg.Log.Debug("commit met a conflict", "err", err)
 	case errors.Is(err, store.ErrFenced):
 		return 0, err
@@ -183,8 +183,8 @@ func (l *Loop) pass(ctx context.Context, epoch uint64, q *queue) (uint64, error)
 	default:
 		l.cfg.Log.Warn("commit failed", "err", err)
 	}
-	for _, it := range done {
-		q.backOff(it, time.Now())
+	for _, work := range done {
+		q.backOff(work, time.Now())
 	}
 	return 0, nil
 }

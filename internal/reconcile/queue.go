@@ -76,30 +76,30 @@ func (q *queue) empty() bool {
 }
 
 // at asks for an item at a time, unless it is due earlier.
-func (q *queue) at(it item, t time.Time) {
-	if old, ok := q.due[it]; !ok || t.Before(old) {
-		q.due[it] = t
+func (q *queue) at(work item, t time.Time) {
+	if old, ok := q.due[work]; !ok || t.Before(old) {
+		q.due[work] = t
 	}
 }
 
-func (q *queue) backOff(it item, now time.Time) {
-	pause := min(firstBackoff<<min(q.failures[it], 20), maxBackoff)
-	q.failures[it]++
-	q.at(it, now.Add(pause))
+func (q *queue) backOff(work item, now time.Time) {
+	pause := min(firstBackoff<<min(q.failures[work], 20), maxBackoff)
+	q.failures[work]++
+	q.at(work, now.Add(pause))
 }
 
-func (q *queue) succeeded(it item) { delete(q.failures, it) }
+func (q *queue) succeeded(work item) { delete(q.failures, work) }
 
 // addDue queues what is due.
 func (q *queue) addDue(now time.Time) {
-	for it, t := range q.due {
+	for work, t := range q.due {
 		if t.After(now) {
 			continue
 		}
-		delete(q.due, it)
+		delete(q.due, work)
 		for i, c := range q.controllers {
-			if c == it.controller {
-				q.add(i, it.key)
+			if c == work.controller {
+				q.add(i, work.key)
 			}
 		}
 	}

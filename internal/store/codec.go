@@ -15,7 +15,8 @@ import (
 // KeySize is the length of a sealing key in bytes.
 const KeySize = 32
 
-// codec turns objects into values and back. What is secret in them is sealed with AES-256-GCM, tied to the object's key.
+// codec encodes objects as JSON and decodes them. Secret fields are sealed with AES-256-GCM; the object's key is the associated
+// data, so that a sealed value cannot be moved to another object.
 type codec struct {
 	aead cipher.AEAD // nil: nothing is sealed
 }
@@ -45,7 +46,7 @@ func parseKey(key string) (Kind, string, bool) {
 	return Kind(kind), id, ok && kind != "name"
 }
 
-// secretsOf is the fields of an object that are sealed. o must be the codec's own copy.
+// secretsOf is the byte fields of an object that are sealed. o must be a copy that the codec may change.
 func secretsOf(o Object) []*[]byte {
 	switch o := o.(type) {
 	case *shoal.Secret:
@@ -61,7 +62,7 @@ func secretsOf(o Object) []*[]byte {
 	return nil
 }
 
-// secretTextsOf is the fields that are sealed and are texts. o must be the codec's own copy.
+// secretTextsOf is the string fields of an object that are sealed. o must be a copy that the codec may change.
 func secretTextsOf(o Object) []*string {
 	switch o := o.(type) {
 	case *shoal.Cluster:
@@ -83,15 +84,15 @@ func secretTextsOf(o Object) []*string {
 // encode may overwrite fields of o, which must be the codec's own copy.
 func (c *codec) encode(o Object) ([]byte, error) {
 	if c.aead != nil {
-		bound := []byte(keyOf(KindOf(o), o.ObjectID()))
+		associatedData := []byte(keyOf(KindOf(o), o.ObjectID()))
 		for _, field := range secretsOf(o) {
 			if *field != nil {
-				*field = c.aead.Seal(nil, nil /* the AEAD draws a random one */, *field, bound) // #nosec G407
+				*field = c.aead.Seal(nil, nil /* the AEAD draws a random one */, *field, associatedData) // #nosec G407
 			}
 		}
 		for _, text := range secretTextsOf(o) {
 			if *text != "" {
-				*text = base64.StdEncoding.EncodeToString(c.aead.Seal(nil, nil, []byte(*text), bound)) // #nosec G407
+				*text = base64.StdEncoding.EncodeToString(c.aead.Seal(nil, nil, []byte(*text), associatedData)) // #nosec G407
 			}
 		}
 	}

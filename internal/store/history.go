@@ -14,14 +14,14 @@ type Ref struct {
 // maxHistory is about how many changed objects a store remembers.
 const maxHistory = 1 << 14
 
-// history is which objects the latest revisions changed.
+// history records which objects the latest revisions changed, so that View.ChangedSince need not compare everything.
 type history struct {
-	mu      sync.Mutex // guards the rest
-	after   uint64     // the revision before the first that is remembered
-	touches []touch    // by revision
+	mu      sync.Mutex     // guards the rest
+	after   uint64         // the revision before the first that is remembered
+	entries []historyEntry // by revision
 }
 
-type touch struct {
+type historyEntry struct {
 	rev uint64
 	ref Ref
 }
@@ -30,17 +30,17 @@ func (h *history) add(rev uint64, changes []Change) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, c := range changes {
-		h.touches = append(h.touches, touch{rev, Ref{c.Kind, c.ID}})
+		h.entries = append(h.entries, historyEntry{rev, Ref{c.Kind, c.ID}})
 	}
-	if excess := len(h.touches) - maxHistory; excess > maxHistory {
-		h.after = h.touches[excess-1].rev
-		h.touches = slices.Clone(h.touches[h.indexLocked(h.after):])
+	if excess := len(h.entries) - maxHistory; excess > maxHistory {
+		h.after = h.entries[excess-1].rev
+		h.entries = slices.Clone(h.entries[h.indexLocked(h.after):])
 	}
 }
 
 // indexLocked is where the touches after a revision begin.
 func (h *history) indexLocked(rev uint64) int {
-	at, _ := slices.BinarySearchFunc(h.touches, rev+1, func(t touch, rev uint64) int {
+	at, _ := slices.BinarySearchFunc(h.entries, rev+1, func(t historyEntry, rev uint64) int {
 		if t.rev < rev {
 			return -1
 		}
@@ -56,22 +56,22 @@ func (h *history) between(after, upTo uint64) ([]Ref, bool) {
 	if after < h.after {
 		return nil, false
 	}
-	touches := h.touches[h.indexLocked(after):h.indexLocked(upTo)]
-	refs := make([]Ref, len(touches))
-	for i, t := range touches {
+	entries := h.entries[h.indexLocked(after):h.indexLocked(upTo)]
+	refs := make([]Ref, len(entries))
+	for i, t := range entries {
 		refs[i] = t.ref
 	}
 	return refs, true
 }
 
-// draft is what View.With changed, and the draft that it was applied to.
-type draft struct {
-	parent *draft
+// uncommitted is the objects that a call of View.With changed, and a link to those of the view it was called on.
+type uncommitted struct {
+	parent *uncommitted
 	refs   []Ref
 }
 
-func (d *draft) with(c Changes) *draft {
-	next := &draft{parent: d, refs: make([]Ref, 0, len(c.Puts)+len(c.Deletes))}
+func (d *uncommitted) with(c Changes) *uncommitted {
+	next := &uncommitted{parent: d, refs: make([]Ref, 0, len(c.Puts)+len(c.Deletes))}
 	for _, list := range [][]Object{c.Puts, c.Deletes} {
 		for _, o := range list {
 			next.refs = append(next.refs, Ref{KindOf(o), o.ObjectID()})
@@ -81,7 +81,7 @@ func (d *draft) with(c Changes) *draft {
 }
 
 // since is what was drafted after an earlier draft; false, and everything, if that is no ancestor. All descend from nil.
-func (d *draft) since(earlier *draft) (refs []Ref, descends bool) {
+func (d *uncommitted) since(earlier *uncommitted) (refs []Ref, descends bool) {
 	for ; d != nil; d = d.parent {
 		if d == earlier {
 			return refs, true
@@ -93,13 +93,13 @@ func (d *draft) since(earlier *draft) (refs []Ref, descends bool) {
 
 // Mark remembers which state a view shows without keeping the state.
 type Mark struct {
-	history *history
-	rev     uint64
-	draft   *draft
+	history     *history
+	rev         uint64
+	uncommitted *uncommitted
 }
 
 // Mark is the mark of the view's state.
-func (v View) Mark() Mark { return Mark{v.history, v.rev, v.draft} }
+func (v View) Mark() Mark { return Mark{v.history, v.rev, v.uncommitted} }
 
 // ChangedSince is the objects in which the view may differ from a marked one of the same store, earlier or later, changed by
 // With or not; some of them more than once. It is false when that is not known (any more).
@@ -108,12 +108,12 @@ func (v View) ChangedSince(m Mark) ([]Ref, bool) {
 		return nil, false
 	}
 	if m.rev == v.rev {
-		if refs, descends := v.draft.since(m.draft); descends {
+		if refs, descends := v.uncommitted.since(m.uncommitted); descends {
 			return refs, true
 		}
 	}
 	refs, ok := v.history.between(min(m.rev, v.rev), max(m.rev, v.rev))
-	for _, d := range []*draft{v.draft, m.draft} {
+	for _, d := range []*uncommitted{v.uncommitted, m.uncommitted} {
 		drafted, _ := d.since(nil)
 		refs = append(refs, drafted...)
 	}

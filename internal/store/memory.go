@@ -8,14 +8,14 @@ import (
 
 // Memory is a Backend of one process, for tests and simulation.
 type Memory struct {
-	mu      sync.Mutex // guards the rest
-	rev     uint64
-	records map[string]Record
-	history []revision
-	forgot  uint64 // history begins after this revision
-	moved   chan struct{}
-	leads   bool
-	leadershipChanged  chan struct{}
+	mu                sync.Mutex // guards the rest
+	rev               uint64
+	records           map[string]Record
+	history           []revision
+	compacted         uint64 // history begins after this revision
+	advanced          chan struct{}
+	leading           bool
+	leadershipChanged chan struct{}
 }
 
 type revision struct {
@@ -25,7 +25,7 @@ type revision struct {
 
 // NewMemory returns an empty backend that leads: see Resign.
 func NewMemory() *Memory {
-	m := &Memory{records: map[string]Record{}, moved: make(chan struct{}), leadershipChanged: make(chan struct{})}
+	m := &Memory{records: map[string]Record{}, advanced: make(chan struct{}), leadershipChanged: make(chan struct{})}
 	m.Campaign()
 	return m
 }
@@ -67,20 +67,20 @@ func (m *Memory) writeLocked(ops []Op) uint64 {
 		}
 	}
 	m.history = append(m.history, written)
-	close(m.moved)
-	m.moved = make(chan struct{})
+	close(m.advanced)
+	m.advanced = make(chan struct{})
 	return m.rev
 }
 
 func (m *Memory) Watch(ctx context.Context, after uint64, each func(uint64, []Record)) error {
 	for {
 		m.mu.Lock()
-		if after < m.forgot {
+		if after < m.compacted {
 			m.mu.Unlock()
 			return ErrCompacted
 		}
-		news := m.history[after-m.forgot:]
-		moved := m.moved
+		news := m.history[after-m.compacted:]
+		advanced := m.advanced
 		m.mu.Unlock()
 		for _, n := range news {
 			each(n.rev, n.records)
@@ -92,7 +92,7 @@ func (m *Memory) Watch(ctx context.Context, after uint64, each func(uint64, []Re
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-moved:
+		case <-advanced:
 		}
 	}
 }
@@ -101,7 +101,7 @@ func (m *Memory) Watch(ctx context.Context, after uint64, each func(uint64, []Re
 func (m *Memory) Compact() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.history, m.forgot = nil, m.rev
+	m.history, m.compacted = nil, m.rev
 }
 
 // Campaign begins a new epoch of leadership.
@@ -109,25 +109,25 @@ func (m *Memory) Campaign() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.writeLocked([]Op{{Key: EpochKey, Value: []byte("memory")}})
-	m.turnLocked(true)
+	m.setLeadingLocked(true)
 }
 
 // Resign ends the leadership.
 func (m *Memory) Resign() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.turnLocked(false)
+	m.setLeadingLocked(false)
 }
 
-func (m *Memory) turnLocked(leads bool) {
-	m.leads = leads
+func (m *Memory) setLeadingLocked(leading bool) {
+	m.leading = leading
 	close(m.leadershipChanged)
 	m.leadershipChanged = make(chan struct{})
 }
 
 // Leader tells whether this backend leads, in which epoch, and when that may change.
-func (m *Memory) Leader() (epoch uint64, leads bool, leadershipChanged <-chan struct{}) {
+func (m *Memory) Leader() (epoch uint64, leading bool, leadershipChanged <-chan struct{}) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.records[EpochKey].Rev, m.leads, m.leadershipChanged
+	return m.records[EpochKey].Rev, m.leading, m.leadershipChanged
 }

@@ -27,12 +27,12 @@ type Store struct {
 	codec   *codec
 	history *history
 
-	mu     sync.Mutex // guards db, rev, leader, moved, subs
-	db     *memdb.MemDB
-	rev    uint64
-	leader string
-	moved  chan struct{} // closed when rev grows
-	subs   map[*Subscription]struct{}
+	mu       sync.Mutex // guards db, rev, leader, moved, subs
+	db       *memdb.MemDB
+	rev      uint64
+	leader   string
+	advanced chan struct{} // closed when rev grows
+	subs     map[*Subscription]struct{}
 }
 
 // Open loads the state from the backend. The Store then needs Run to follow it.
@@ -51,7 +51,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make snapshot: %w", err)
 	}
-	s := &Store{cfg: cfg, codec: codec, db: db, moved: make(chan struct{}), subs: map[*Subscription]struct{}{}, history: &history{}}
+	s := &Store{cfg: cfg, codec: codec, db: db, advanced: make(chan struct{}), subs: map[*Subscription]struct{}{}, history: &history{}}
 	return s, s.load(ctx)
 }
 
@@ -102,7 +102,7 @@ func (s *Store) revision() uint64 {
 func (s *Store) Wait(ctx context.Context, rev uint64) error {
 	for {
 		s.mu.Lock()
-		reached, moved := s.rev >= rev, s.moved
+		reached, advanced := s.rev >= rev, s.advanced
 		s.mu.Unlock()
 		if reached {
 			return nil
@@ -110,7 +110,7 @@ func (s *Store) Wait(ctx context.Context, rev uint64) error {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("wait for revision %d: %w", rev, ctx.Err())
-		case <-moved:
+		case <-advanced:
 		}
 	}
 }

@@ -17,8 +17,8 @@ type View struct {
 
 	leader string
 
-	history *history // the store's
-	draft   *draft   // what With has changed
+	history     *history     // the store's
+	uncommitted *uncommitted // what With has changed
 }
 
 // Revision is the store revision that the view shows.
@@ -50,7 +50,7 @@ func (v View) With(c Changes) View {
 		mustDelete(txn, o)
 	}
 	txn.Commit()
-	v.db, v.draft = db, v.draft.with(c)
+	v.db, v.uncommitted = db, v.uncommitted.with(c)
 	return v
 }
 

@@ -80,8 +80,8 @@ func (sub *Subscription) push(b Batch) {
 	}
 }
 
-// apply brings the snapshot to a revision. What cannot be decoded is left as it was and logged: one bad value must not
-// stop the cluster.
+// apply applies one revision's records to the snapshot. A record that cannot be decoded is logged and leaves the object as it was:
+// one bad value must not stop the cluster.
 func (s *Store) apply(rev uint64, records []Record) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -115,8 +115,8 @@ func (s *Store) apply(rev uint64, records []Record) {
 	txn.Commit()
 	s.rev = rev
 	s.history.add(rev, changes)
-	close(s.moved)
-	s.moved = make(chan struct{})
+	close(s.advanced)
+	s.advanced = make(chan struct{})
 	if len(changes) == 0 {
 		return
 	}

@@ -63,7 +63,7 @@ func (m *Member) Txn(ctx context.Context, fence uint64, ops []store.Op) (uint64,
 	}
 	bounded, cancel := context.WithTimeout(ctx, txnTimeout)
 	defer cancel()
-	done, again, err := m.commit(bounded, func(ctx context.Context) (*clientv3.TxnResponse, error) {
+	done, retried, err := m.commit(bounded, func(ctx context.Context) (*clientv3.TxnResponse, error) {
 		return m.client.Txn(ctx).If(compares...).Then(writes...).Else(reads...).Commit()
 	})
 	if leaderless(err) && ctx.Err() == nil {
@@ -75,7 +75,7 @@ func (m *Member) Txn(ctx context.Context, fence uint64, ops []store.Op) (uint64,
 	if done.Succeeded {
 		return rev(done.Header.Revision), nil
 	}
-	if again {
+	if retried {
 		if at, ok := m.written(bounded, ops); ok {
 			return at, nil
 		}
@@ -100,9 +100,9 @@ func (m *Member) Txn(ctx context.Context, fence uint64, ops []store.Op) (uint64,
 const leaderChangeGrace = 100 * time.Millisecond
 
 // commit proposes a transaction, and proposes it again when the leader has changed: what was sent to one that died gets no answer.
-// again tells that an earlier proposal may have been carried out after all.
-func (m *Member) commit(ctx context.Context, propose func(context.Context) (*clientv3.TxnResponse, error)) (done *clientv3.TxnResponse, again bool, err error) {
-	for ; ; again = true {
+// retried tells that an earlier proposal may have been carried out after all.
+func (m *Member) commit(ctx context.Context, propose func(context.Context) (*clientv3.TxnResponse, error)) (done *clientv3.TxnResponse, retried bool, err error) {
+	for ; ; retried = true {
 		attempt, cancel := context.WithCancelCause(ctx)
 		changed := m.server.Server.LeaderChangedNotify()
 		finished := make(chan struct{})
@@ -124,7 +124,7 @@ func (m *Member) commit(ctx context.Context, propose func(context.Context) (*cli
 			errors.Is(err, rpctypes.ErrTimeoutDueToConnectionLost)
 		cancel(nil)
 		if err == nil || !lost || ctx.Err() != nil {
-			return done, again, err
+			return done, retried, err
 		}
 	}
 }

@@ -10,10 +10,10 @@ import (
 
 // Leader tells whether this member leads, in which epoch (a fence for store.Changes), and gives a channel that is closed
 // when that changes. Only a member that is raft's leader and has written the epoch key leads.
-func (m *Member) Leader() (epoch uint64, leads bool, leadershipChanged <-chan struct{}) {
+func (m *Member) Leader() (epoch uint64, leading bool, leadershipChanged <-chan struct{}) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.epoch, m.leads, m.leadershipChanged
+	return m.epoch, m.leading, m.leadershipChanged
 }
 
 // LeaderID is the member that raft follows, in hex as in Members; "0" if there is none.
@@ -24,25 +24,25 @@ func (m *Member) ID() string { return m.server.Server.MemberID().String() }
 
 // Run follows raft's leadership until ctx ends or the member stops: it writes the epoch key each time this member comes to lead.
 func (m *Member) Run(ctx context.Context) error {
-	defer m.turn(0, false)
+	defer m.setLeadership(0, false)
 	for {
 		changed := m.server.Server.LeaderChangedNotify()
 		isLeader := m.server.Server.Leader() == m.server.Server.MemberID()
-		_, leads, _ := m.Leader()
+		_, leading, _ := m.Leader()
 		var look <-chan time.Time
 		if isLeader { // raft does not tell of a leader that has lost its majority, and writing the epoch may fail
 			look = time.After(retryPause)
 		}
 		switch {
-		case isLeader && !leads:
+		case isLeader && !leading:
 			epoch, err := m.begin(ctx)
 			if err != nil {
 				m.log.Warn("leader could not write its epoch", "err", err)
 			} else {
-				m.turn(epoch, true)
+				m.setLeadership(epoch, true)
 			}
-		case !isLeader && leads:
-			m.turn(0, false)
+		case !isLeader && leading:
+			m.setLeadership(0, false)
 		}
 		select {
 		case <-ctx.Done():
@@ -80,13 +80,13 @@ func (m *Member) begin(ctx context.Context) (uint64, error) {
 	return rev(put.Header.Revision), nil
 }
 
-func (m *Member) turn(epoch uint64, leads bool) {
+func (m *Member) setLeadership(epoch uint64, leading bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.leads == leads && m.epoch == epoch {
+	if m.leading == leading && m.epoch == epoch {
 		return
 	}
-	m.epoch, m.leads = epoch, leads
+	m.epoch, m.leading = epoch, leading
 	close(m.leadershipChanged)
 	m.leadershipChanged = make(chan struct{})
 }

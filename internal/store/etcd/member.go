@@ -64,7 +64,7 @@ type Member struct {
 
 	mu                sync.Mutex // guards epoch, leads, turned
 	epoch             uint64
-	leads             bool
+	leading           bool
 	leadershipChanged chan struct{} // closed when leadership changes
 }
 

@@ -52,8 +52,8 @@ func lead(t *testing.T, m *etcd.Member) uint64 {
 	})
 	deadline := time.After(20 * time.Second)
 	for {
-		epoch, leads, leadershipChanged := m.Leader()
-		if leads {
+		epoch, leading, leadershipChanged := m.Leader()
+		if leading {
 			return epoch
 		}
 		select {
@@ -125,8 +125,8 @@ func TestALeaderWithoutAMajorityKnowsIt(t *testing.T) {
 	if err := first.Promote(ctx, second.ID()); err != nil {
 		t.Fatal(err)
 	}
-	_, leads, leadershipChanged := first.Leader()
-	if !leads {
+	_, leading, leadershipChanged := first.Leader()
+	if !leading {
 		t.Fatal("the first member does not lead")
 	}
 	second.Close()

@@ -4,13 +4,13 @@ import (
 	"github.com/shoal-dev/shoal/internal/store"
 )
 
-// draft gathers the changes of several controllers into one transaction: of two writes of one object the later counts.
-type draft struct {
-	objects map[objectKey]object
-	order   []objectKey
+// transaction collects the changes of several controllers into one. Of several writes of the same object the last one counts.
+type transaction struct {
+	objects map[objectRef]object
+	order   []objectRef
 }
 
-type objectKey struct {
+type objectRef struct {
 	kind store.Kind
 	id   string
 }
@@ -20,9 +20,9 @@ type object struct {
 	deleted bool
 }
 
-func (d *draft) len() int { return len(d.objects) }
+func (d *transaction) len() int { return len(d.objects) }
 
-func (d *draft) add(c store.Changes) {
+func (d *transaction) add(c store.Changes) {
 	for _, o := range c.Puts {
 		d.set(object{value: o})
 	}
@@ -31,15 +31,15 @@ func (d *draft) add(c store.Changes) {
 	}
 }
 
-func (d *draft) set(o object) {
-	key := objectKey{store.KindOf(o.value), o.value.ObjectID()}
+func (d *transaction) set(o object) {
+	key := objectRef{store.KindOf(o.value), o.value.ObjectID()}
 	if _, ok := d.objects[key]; !ok {
 		d.order = append(d.order, key)
 	}
 	d.objects[key] = o
 }
 
-func (d *draft) changes(fence uint64) store.Changes {
+func (d *transaction) changes(fence uint64) store.Changes {
 	c := store.Changes{Fence: fence}
 	for _, key := range d.order {
 		switch o := d.objects[key]; {
