@@ -7,13 +7,9 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
-	"runtime"
-	"strconv"
 	"time"
 
-	"github.com/vishvananda/netns"
-
+	"github.com/shoal-dev/shoal/internal/network"
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
@@ -116,7 +112,7 @@ func (e *Engine) Probe(ctx context.Context, id string, check shoal.ReadyCheck) e
 		return err
 	}
 	dial := func(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
-		return dialIn(ctx, info.State.PID, addr)
+		return network.DialFrom(ctx, info.State.PID, addr)
 	}
 	if check.TCP.IsValid() {
 		conn, err := dial(ctx, check.TCP)
@@ -153,29 +149,4 @@ func probeHTTP(ctx context.Context, check shoal.ReadyCheck, dial func(context.Co
 		return fmt.Errorf("GET %s: %s", check.Path, resp.Status)
 	}
 	return nil
-}
-
-// dialIn connects from within the network namespace of a process. The thread that enters it ends there.
-func dialIn(ctx context.Context, pid int, addr netip.AddrPort) (net.Conn, error) {
-	ns, err := netns.GetFromPath("/proc/" + strconv.Itoa(pid) + "/ns/net")
-	if err != nil {
-		return nil, fmt.Errorf("find the container's network: %w", os.ErrProcessDone)
-	}
-	defer func() { _ = ns.Close() }()
-	type result struct {
-		conn net.Conn
-		err  error
-	}
-	done := make(chan result, 1)
-	go func() {
-		runtime.LockOSThread() // never unlocked
-		if err := netns.Set(ns); err != nil {
-			done <- result{nil, fmt.Errorf("enter the container's network: %w", err)}
-			return
-		}
-		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr.String())
-		done <- result{conn, err}
-	}()
-	r := <-done
-	return r.conn, r.err
 }

@@ -36,24 +36,20 @@ func Run(t *testing.T, in func(t *testing.T, test func(t *testing.T, machines Ma
 type members struct {
 	t        *testing.T
 	machines Machines
-	ctx      context.Context
 	closed   map[swarm.Member]bool
 }
 
 func newMembers(t *testing.T, machines Machines) *members {
-	const limit = time.Minute
-	ctx, cancel := context.WithTimeout(t.Context(), limit)
-	t.Cleanup(cancel)
-	return &members{t, machines, ctx, map[swarm.Member]bool{}}
+	return &members{t, machines, map[swarm.Member]bool{}}
 }
 
 func (m *members) start(name string, initial map[string]string) swarm.Member {
 	m.t.Helper()
-	member, err := m.machines.Start(m.ctx, name, initial)
+	member, err := m.machines.Start(m.t.Context(), name, initial)
 	if err != nil {
 		m.t.Fatalf("start %s: %v", name, err)
 	}
-	ctx, cancel := context.WithCancel(m.ctx)
+	ctx, cancel := context.WithCancel(m.t.Context())
 	done := make(chan error, 1)
 	go func() { done <- member.Run(ctx) }()
 	m.t.Cleanup(func() {
@@ -75,7 +71,7 @@ func (m *members) close(member swarm.Member) {
 // join adds a member with a vote.
 func (m *members) join(first swarm.Member, name string) swarm.Member {
 	m.t.Helper()
-	initial, err := first.Add(m.ctx, name, m.machines.PeerURL(name))
+	initial, err := first.Add(m.t.Context(), name, m.machines.PeerURL(name))
 	if err != nil {
 		m.t.Fatalf("add %s: %v", name, err)
 	}
@@ -86,7 +82,7 @@ func (m *members) join(first swarm.Member, name string) swarm.Member {
 	if !member.Learner() {
 		m.t.Fatal("a new member has a vote at once")
 	}
-	if err := first.Promote(m.ctx, member.ID()); err != nil {
+	if err := first.Promote(m.t.Context(), member.ID()); err != nil {
 		m.t.Fatalf("promote %s: %v", name, err)
 	}
 	m.until(name+" has its vote", func() bool { return !member.Learner() })
@@ -98,7 +94,7 @@ func (m *members) until(what string, holds func() bool) {
 	const look = 10 * time.Millisecond
 	for !holds() {
 		select {
-		case <-m.ctx.Done():
+		case <-m.t.Context().Done():
 			m.t.Fatalf("never: %s", what)
 		case <-time.After(look):
 		}
@@ -118,7 +114,7 @@ func (m *members) leads(member swarm.Member) (epoch uint64) {
 
 func (m *members) put(member swarm.Member, key string) {
 	m.t.Helper()
-	if _, err := member.Txn(m.ctx, 0, put(key)); err != nil {
+	if _, err := member.Txn(m.t.Context(), 0, put(key)); err != nil {
 		m.t.Fatalf("write %s: %v", key, err)
 	}
 }
@@ -129,7 +125,7 @@ func put(key string) []store.Op {
 
 func (m *members) has(member swarm.Member, key string) bool {
 	m.t.Helper()
-	records, _, err := member.Load(m.ctx)
+	records, _, err := member.Load(m.t.Context())
 	if err != nil {
 		m.t.Fatalf("load: %v", err)
 	}
@@ -150,22 +146,22 @@ func joinAndLeave(t *testing.T, m *members) {
 		t.Error("a new member lacks what was written before")
 	}
 	m.put(second, "after")
-	all, err := first.Members(m.ctx)
+	all, err := first.Members(m.t.Context())
 	if err != nil || len(all) != 2 || all[0].PeerURL == all[1].PeerURL {
 		t.Errorf("the members are %+v, %v", all, err)
 	}
-	if again, err := first.Add(m.ctx, "b", m.machines.PeerURL("b")); err != nil || len(again) != 2 {
+	if again, err := first.Add(m.t.Context(), "b", m.machines.PeerURL("b")); err != nil || len(again) != 2 {
 		t.Errorf("adding a member again gives %v, %v", again, err)
 	}
-	if err := first.Remove(m.ctx, second.ID()); err != nil {
+	if err := first.Remove(m.t.Context(), second.ID()); err != nil {
 		t.Fatal(err)
 	}
 	select {
 	case <-second.Done():
-	case <-m.ctx.Done():
+	case <-m.t.Context().Done():
 		t.Fatal("a removed member goes on")
 	}
-	if err := first.Remove(m.ctx, second.ID()); err != nil {
+	if err := first.Remove(m.t.Context(), second.ID()); err != nil {
 		t.Errorf("removing a member again: %v", err)
 	}
 	m.put(first, "alone")
@@ -188,17 +184,17 @@ func handOver(t *testing.T, m *members) {
 	after := m.leads(second)
 	select {
 	case <-turned:
-	case <-m.ctx.Done():
+	case <-m.t.Context().Done():
 		t.Fatal("a former leader is not told")
 	}
 	if _, leads, _ := first.Leader(); leads || after <= before {
 		t.Errorf("after epoch %d of the first comes %d of the second; the first leads: %v", before, after, leads)
 	}
 	m.until("both know the leader", func() bool { return first.LeaderID() == second.ID() && second.LeaderID() == second.ID() })
-	if _, err := first.Txn(m.ctx, before, put("late")); !errors.Is(err, store.ErrFenced) {
+	if _, err := first.Txn(m.t.Context(), before, put("late")); !errors.Is(err, store.ErrFenced) {
 		t.Errorf("a write in a past epoch ends with %v", err)
 	}
-	if _, err := first.Txn(m.ctx, after, put("now")); err != nil {
+	if _, err := first.Txn(m.t.Context(), after, put("now")); err != nil {
 		t.Errorf("a write in the present epoch ends with %v", err)
 	}
 }
@@ -212,7 +208,7 @@ func noMajority(t *testing.T, m *members) {
 		_, leads, _ := first.Leader()
 		return !leads
 	})
-	limited, cancel := context.WithTimeout(m.ctx, time.Second)
+	limited, cancel := context.WithTimeout(m.t.Context(), time.Second)
 	defer cancel()
 	if _, err := first.Txn(limited, 0, put("unheard")); err == nil {
 		t.Error("a write without a majority succeeds")
@@ -242,10 +238,10 @@ func bounds(t *testing.T, m *members) {
 	for i := range most {
 		ops = append(ops, put(fmt.Sprint("key", i))...)
 	}
-	if _, err := first.Txn(m.ctx, 0, ops); err != nil {
+	if _, err := first.Txn(m.t.Context(), 0, ops); err != nil {
 		t.Errorf("a transaction of %d operations ends with %v", most, err)
 	}
-	if _, err := first.Txn(m.ctx, 0, append(ops, put("one more")...)); err == nil {
+	if _, err := first.Txn(m.t.Context(), 0, append(ops, put("one more")...)); err == nil {
 		t.Errorf("a transaction of %d operations succeeds", most+1)
 	}
 }
