@@ -31,7 +31,7 @@ func (e *Engine) Attach(ctx context.Context, ref string, a AttachSpec, ready fun
 	}
 	info, _ := c.snapshot()
 	if info.State.Status == Paused {
-		return fmt.Errorf("container %s is paused, unpause the container before attach%w", info.ID, quiet{errdefs.ErrConflict})
+		return errdefs.ErrConflict.WithMessage(fmt.Sprintf("container %s is paused, unpause the container before attach", info.ID))
 	}
 	done, detach := c.hub.attach(a.Stdout, a.Stderr)
 	defer detach()

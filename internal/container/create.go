@@ -36,7 +36,7 @@ func (e *Engine) Create(ctx context.Context, name string, spec Spec) (string, er
 	info := Info{ID: newID(), Spec: spec, ImageID: img.ID, Created: time.Now().UTC(), State: State{Status: Created}}
 	complete(&info, img)
 	if info.Path == "" {
-		return "", fmt.Errorf("no command specified%w", quiet{errdefs.ErrInvalidArgument})
+		return "", errdefs.ErrInvalidArgument.WithMessage("no command specified")
 	}
 	if info.Name, err = e.reserve(name, info.ID); err != nil {
 		return "", err

@@ -128,15 +128,20 @@ func (e *Engine) find(ref string) (*container, error) {
 	for id, c := range e.byID {
 		if ref != "" && strings.HasPrefix(id, ref) {
 			if found != nil {
-				return nil, fmt.Errorf("multiple IDs found with provided prefix: %s%w", ref, quiet{errdefs.ErrInvalidArgument})
+				return nil, errdefs.ErrInvalidArgument.WithMessage("multiple IDs found with provided prefix: " + ref)
 			}
 			found = c
 		}
 	}
 	if found == nil {
-		return nil, fmt.Errorf("No such container: %s%w", ref, quiet{errdefs.ErrNotFound}) //nolint:staticcheck // Docker's wording
+		return nil, noSuchContainer(ref)
 	}
 	return found, nil
+}
+
+// noSuchContainer is Docker's error for a container that the node does not have.
+func noSuchContainer(ref string) error {
+	return errdefs.ErrNotFound.WithMessage("No such container: " + ref)
 }
 
 // Inspect returns a container by ID, name or prefix.
@@ -224,11 +229,11 @@ func (e *Engine) reserve(name, id string) (string, error) {
 		name = shoal.InventName(func(name string) bool { _, taken := e.names[name]; return taken })
 	}
 	if !nameRule.MatchString(name) {
-		return "", fmt.Errorf("Invalid container name (%s), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed%w", name, quiet{errdefs.ErrInvalidArgument}) //nolint:staticcheck // Docker's wording
+		return "", errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("Invalid container name (%s), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed", name))
 	}
 	if holder, taken := e.names[name]; taken {
-		return "", fmt.Errorf("Conflict. The container name %q is already in use by container %q. You have to remove (or rename) that container to be able to reuse that name.%w", //nolint:staticcheck // Docker's wording
-			"/"+name, holder, quiet{errdefs.ErrConflict})
+		return "", errdefs.ErrConflict.WithMessage(fmt.Sprintf("Conflict. The container name %q is already in use by container %q. You have to remove (or rename) that container to be able to reuse that name.",
+			"/"+name, holder))
 	}
 	e.names[name] = id
 	return name, nil
@@ -248,7 +253,7 @@ func (e *Engine) Rename(ref, name string) error {
 	}
 	info, _ := c.snapshot()
 	if name == "" {
-		return fmt.Errorf("Neither old nor new names may be empty%w", quiet{errdefs.ErrInvalidArgument}) //nolint:staticcheck // Docker's wording
+		return errdefs.ErrInvalidArgument.WithMessage("Neither old nor new names may be empty")
 	}
 	if name, err = e.reserve(name, info.ID); err != nil {
 		return err
@@ -339,12 +344,5 @@ func (e *Engine) adopt(info Info) *container {
 	e.byID[info.ID], e.names[info.Name] = c, info.ID
 	return c
 }
-
-// quiet is a kind of error that adds nothing to the text.
-type quiet struct{ error }
-
-func (quiet) Error() string { return "" }
-
-func (q quiet) Unwrap() error { return q.error }
 
 func running(s Status) bool { return s == Running || s == Paused }

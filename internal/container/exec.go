@@ -71,10 +71,10 @@ func (e *Engine) ExecCreate(ref string, spec ExecSpec) (*Exec, error) {
 		return nil, notRunning(info)
 	}
 	if info.State.Status == Paused {
-		return nil, fmt.Errorf("container %s is paused, unpause the container before exec%w", ref, quiet{errdefs.ErrConflict})
+		return nil, errdefs.ErrConflict.WithMessage(fmt.Sprintf("container %s is paused, unpause the container before exec", ref))
 	}
 	if len(spec.Cmd) == 0 {
-		return nil, fmt.Errorf("No exec command specified%w", quiet{errdefs.ErrInvalidArgument}) //nolint:staticcheck // Docker's wording
+		return nil, errdefs.ErrInvalidArgument.WithMessage("No exec command specified")
 	}
 	x := &Exec{ID: newID(), ContainerID: info.ID, Spec: spec}
 	e.mu.Lock()
@@ -93,7 +93,7 @@ func (e *Engine) ExecInspect(id string) (*Exec, error) {
 	defer e.mu.Unlock()
 	x, ok := e.execs[id]
 	if !ok {
-		return nil, fmt.Errorf("No such exec instance: %s%w", id, quiet{errdefs.ErrNotFound}) //nolint:staticcheck // Docker's wording
+		return nil, errdefs.ErrNotFound.WithMessage("No such exec instance: " + id)
 	}
 	return x, nil
 }
@@ -116,7 +116,7 @@ func (e *Engine) ExecStart(ctx context.Context, id string, stdin io.Reader, stdo
 	x.mu.Lock()
 	if x.started {
 		x.mu.Unlock()
-		return fmt.Errorf("Error: Exec command %s has already run%w", id, quiet{errdefs.ErrConflict}) //nolint:staticcheck // Docker's wording
+		return errdefs.ErrConflict.WithMessage(fmt.Sprintf("Error: Exec command %s has already run", id))
 	}
 	x.started = true
 	x.mu.Unlock()
@@ -212,7 +212,7 @@ func (e *Engine) execLaunch(ctx context.Context, info Info, task client.Task, x 
 
 // execError gives a command that could not be run Docker's words.
 func execError(err error) error {
-	return fmt.Errorf("OCI runtime exec failed: exec failed: %s%w", strings.TrimPrefix(err.Error(), "OCI runtime exec failed: exec failed: "), quiet{errdefs.ErrInvalidArgument})
+	return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("OCI runtime exec failed: exec failed: %s", strings.TrimPrefix(err.Error(), "OCI runtime exec failed: exec failed: ")))
 }
 
 // stdinEnd closes a process's standard input when the client's ends, once there is a process.

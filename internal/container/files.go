@@ -55,7 +55,7 @@ func Stat(root, name string) (FileStat, error) {
 	at := filepath.Join(parent, path.Base(clean))
 	info, err := os.Lstat(at)
 	if errors.Is(err, fs.ErrNotExist) {
-		return FileStat{}, fmt.Errorf("Could not find the file %s in container%w", name, quiet{errdefs.ErrNotFound}) //nolint:staticcheck // Docker's wording
+		return FileStat{}, errdefs.ErrNotFound.WithMessage(fmt.Sprintf("Could not find the file %s in container", name))
 	}
 	if err != nil {
 		return FileStat{}, fmt.Errorf("find %s: %w", name, err)

@@ -31,7 +31,7 @@ func (e *Engine) makeMounts(ctx context.Context, info *Info) error {
 	}
 	for _, m := range wanted {
 		if !path.IsAbs(m.Target) {
-			return fmt.Errorf("invalid mount config for type %q: invalid mount path: '%s' mount path must be absolute%w", m.Type, m.Target, quiet{errdefs.ErrInvalidArgument})
+			return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("invalid mount config for type %q: invalid mount path: '%s' mount path must be absolute", m.Type, m.Target))
 		}
 		point, err := e.makeMount(ctx, info, m)
 		if err != nil {
@@ -74,7 +74,7 @@ func (e *Engine) makeMount(ctx context.Context, info *Info, m shoal.Mount) (Moun
 		}
 		if _, err := os.Stat(m.Source); errors.Is(err, fs.ErrNotExist) {
 			if m.Bind == nil || !m.Bind.CreateMountpoint {
-				return point, fmt.Errorf("invalid mount config for type \"bind\": bind source path does not exist: %s%w", m.Source, quiet{errdefs.ErrInvalidArgument})
+				return point, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("invalid mount config for type \"bind\": bind source path does not exist: %s", m.Source))
 			}
 			if err := os.MkdirAll(m.Source, 0o755); err != nil {
 				return point, fmt.Errorf("make bind source: %w", err)
@@ -85,7 +85,7 @@ func (e *Engine) makeMount(ctx context.Context, info *Info, m shoal.Mount) (Moun
 		point.Source = ""
 		return point, nil
 	}
-	return point, fmt.Errorf("mount type %q unknown%w", m.Type, quiet{errdefs.ErrInvalidArgument})
+	return point, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("mount type %q unknown", m.Type))
 }
 
 // copyUp fills an empty volume with what the image has at its place, as Docker does.

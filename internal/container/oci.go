@@ -80,7 +80,7 @@ func (e *Engine) addInit(spec *specs.Spec, s Spec) error {
 	}
 	program, ok := e.Runtime.Init()
 	if !ok {
-		return fmt.Errorf("no init program: shoal was built without its shim%w", quiet{errdefs.ErrNotImplemented})
+		return errdefs.ErrNotImplemented.WithMessage("no init program: shoal was built without its shim")
 	}
 	spec.Process.Args = append([]string{initPath, "--"}, spec.Process.Args...)
 	spec.Mounts = append(spec.Mounts, specs.Mount{Destination: initPath, Type: "bind", Source: program, Options: []string{"bind", "ro"}})
@@ -214,7 +214,7 @@ func capabilities(s Spec) ([]string, error) {
 			name = "CAP_" + name
 		}
 		if !slices.Contains(allCapabilities(), name) {
-			return "", fmt.Errorf("invalid capability: %q%w", name, quiet{errdefs.ErrInvalidArgument})
+			return "", errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("invalid capability: %q", name))
 		}
 		return name, nil
 	}
@@ -272,7 +272,7 @@ func addDevices(spec *specs.Spec, s Spec) error {
 	for _, d := range s.Devices {
 		node, err := deviceAt(d.Host, either(d.Container, d.Host))
 		if err != nil {
-			return fmt.Errorf("error gathering device information while adding custom device %q: %w%w", d.Host, err, quiet{errdefs.ErrInvalidArgument})
+			return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("error gathering device information while adding custom device %q: %v", d.Host, err))
 		}
 		spec.Linux.Devices = append(spec.Linux.Devices, node)
 		allow(node.Type, node.Major, node.Minor, either(d.Permissions, "rwm"))

@@ -25,7 +25,7 @@ func addSeccomp(spec *specs.Spec, opts []string) error {
 			}
 			profile, err := seccomp.LoadProfile(value, spec)
 			if err != nil {
-				return fmt.Errorf("%w%w", err, quiet{errdefs.ErrInvalidArgument})
+				return errdefs.ErrInvalidArgument.WithMessage(err.Error())
 			}
 			spec.Linux.Seccomp = profile
 			return nil

@@ -3,7 +3,6 @@ package container
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -38,10 +37,10 @@ func (e *Engine) startHeld(ctx context.Context, c *container) error {
 	c.cancelRetry()
 	info, _ := c.snapshot()
 	if running(info.State.Status) {
-		return fmt.Errorf("container already started%w", quiet{errdefs.ErrNotModified})
+		return errdefs.ErrNotModified.WithMessage("container already started")
 	}
 	if c.isGone() {
-		return fmt.Errorf("No such container: %s%w", info.ID, quiet{errdefs.ErrNotFound}) //nolint:staticcheck // Docker's wording
+		return noSuchContainer(info.ID)
 	}
 	err := e.launch(ctx, c, info)
 	if err == nil {
@@ -164,11 +163,11 @@ func (e *Engine) newTask(ctx context.Context, c *container, info Info, shim *run
 // createError gives a failed start Docker's words.
 func createError(err error) error {
 	text := strings.TrimPrefix(err.Error(), "failed to create shim task: ")
-	var kind error = errdefs.ErrUnknown
+	message := "failed to create task for container: failed to create shim task: " + text
 	if strings.Contains(text, "no such file or directory") || strings.Contains(text, "permission denied") || strings.Contains(text, "executable file not found") {
-		kind = errdefs.ErrInvalidArgument
+		return errdefs.ErrInvalidArgument.WithMessage(message)
 	}
-	return fmt.Errorf("failed to create task for container: failed to create shim task: %s%w", text, quiet{kind})
+	return errdefs.ErrUnknown.WithMessage(message)
 }
 
 type rawAny struct {
@@ -430,8 +429,6 @@ func (e *Engine) reattach(ctx context.Context, c *container, info Info) error {
 	return nil
 }
 
-var errNotRunning = errors.New("is not running")
-
 func notRunning(info Info) error {
-	return fmt.Errorf("container %s %w%w", info.ID, errNotRunning, quiet{errdefs.ErrConflict})
+	return errdefs.ErrConflict.WithMessage(fmt.Sprintf("container %s is not running", info.ID))
 }

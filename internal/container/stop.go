@@ -47,7 +47,7 @@ func (e *Engine) stopHeld(ctx context.Context, c *container, timeout time.Durati
 			e.update(c, func(i *Info) { i.State.Status, i.Stopped = Exited, true })
 			return nil
 		}
-		return fmt.Errorf("container already stopped%w", quiet{errdefs.ErrNotModified})
+		return errdefs.ErrNotModified.WithMessage("container already stopped")
 	}
 	e.update(c, func(i *Info) { i.Stopped = true })
 	if timeout == 0 {
@@ -119,7 +119,7 @@ func (c *container) current() (Info, client.Task, <-chan struct{}) {
 func parseSignal(name string) (syscall.Signal, error) {
 	s, err := signal.ParseSignal(name)
 	if err != nil {
-		return 0, fmt.Errorf("%w%w", err, quiet{errdefs.ErrInvalidArgument})
+		return 0, errdefs.ErrInvalidArgument.WithMessage(err.Error())
 	}
 	return s, nil
 }
@@ -200,9 +200,9 @@ func (e *Engine) freeze(ctx context.Context, ref string, from, to Status, action
 	case task == nil:
 		return notRunning(info)
 	case info.State.Status == to && to == Paused:
-		return fmt.Errorf("container %s is already paused%w", info.ID, quiet{errdefs.ErrConflict})
+		return errdefs.ErrConflict.WithMessage(fmt.Sprintf("container %s is already paused", info.ID))
 	case info.State.Status != from:
-		return fmt.Errorf("Container %s is not paused%w", info.ID, quiet{errdefs.ErrConflict}) //nolint:staticcheck // Docker's wording
+		return errdefs.ErrConflict.WithMessage(fmt.Sprintf("Container %s is not paused", info.ID))
 	}
 	if err := do(task, runtime.WithNamespace(ctx)); err != nil {
 		return fmt.Errorf("%s container %s: %w", action, info.ID, err)
@@ -229,7 +229,7 @@ func (e *Engine) Remove(ctx context.Context, ref string, force, volumes bool) er
 	c.op.Lock()
 	defer c.op.Unlock()
 	if c.isGone() {
-		return fmt.Errorf("No such container: %s%w", ref, quiet{errdefs.ErrNotFound}) //nolint:staticcheck // Docker's wording
+		return noSuchContainer(ref)
 	}
 	info, task, ended := c.current()
 	if task != nil {
@@ -238,7 +238,7 @@ func (e *Engine) Remove(ctx context.Context, ref string, force, volumes bool) er
 			if info.State.Status == Paused {
 				state = "paused"
 			}
-			return fmt.Errorf("cannot remove container %q: container is %s: stop the container before removing or force remove%w", "/"+info.Name, state, quiet{errdefs.ErrConflict})
+			return errdefs.ErrConflict.WithMessage(fmt.Sprintf("cannot remove container %q: container is %s: stop the container before removing or force remove", "/"+info.Name, state))
 		}
 		e.update(c, func(i *Info) { i.Stopped = true })
 		if info.State.Status == Paused {

@@ -96,7 +96,7 @@ func findUser(l layers, user string, groups []string) (specs.User, error) {
 			}
 		}
 		if !found && !numeric {
-			return out, fmt.Errorf("unable to find user %s: no matching entries in passwd file%w", name, quiet{errdefs.ErrInvalidArgument})
+			return out, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("unable to find user %s: no matching entries in passwd file", name))
 		}
 		if !found {
 			out.UID = uint32(uid)
@@ -114,7 +114,7 @@ func findUser(l layers, user string, groups []string) (specs.User, error) {
 		}
 		gid, err := strconv.ParseUint(name, 10, 32)
 		if err != nil {
-			return 0, fmt.Errorf("unable to find group %s: no matching entries in group file%w", name, quiet{errdefs.ErrInvalidArgument})
+			return 0, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("unable to find group %s: no matching entries in group file", name))
 		}
 		return uint32(gid), nil
 	}

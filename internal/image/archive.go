@@ -110,7 +110,7 @@ func (s *Store) Import(ctx context.Context, r io.Reader, ref, message string, co
 	}
 	layer, err := tarball.LayerFromFile(file.Name())
 	if err != nil {
-		return nil, fmt.Errorf("Error processing tar file: %w", joinInvalid(err)) //nolint:staticcheck // Docker's wording
+		return nil, fmt.Errorf("Error processing tar file: %w", invalidArgument(err)) //nolint:staticcheck // Docker's wording
 	}
 	now := v1.Time{Time: time.Now().UTC()}
 	img, err := mutate.Append(empty.Image, mutate.Addendum{Layer: layer, History: v1.History{Created: now, Comment: message}})
@@ -148,7 +148,7 @@ func (s *Store) add(ctx context.Context, img v1.Image, ref string) (*Image, erro
 			return nil, err
 		}
 		if tag, err = name.NewTag(named.String()); err != nil {
-			return nil, joinInvalid(err)
+			return nil, invalidArgument(err)
 		}
 	}
 	pr, pw := io.Pipe()
@@ -165,4 +165,5 @@ func (s *Store) add(ctx context.Context, img v1.Image, ref string) (*Image, erro
 	return loaded[0], nil
 }
 
-func joinInvalid(err error) error { return fmt.Errorf("%w%w", err, quiet{errdefs.ErrInvalidArgument}) }
+// invalidArgument gives err the kind of a bad request, with the same text.
+func invalidArgument(err error) error { return errdefs.ErrInvalidArgument.WithMessage(err.Error()) }

@@ -5,7 +5,6 @@ package image
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -126,14 +125,8 @@ func NotFound(ref string) error {
 	if named, err := normalize(ref); err == nil {
 		text = reference.FamiliarString(named)
 	}
-	return &missing{text}
+	return errdefs.ErrNotFound.WithMessage("No such image: " + text)
 }
-
-type missing struct{ ref string }
-
-func (m *missing) Error() string { return "No such image: " + m.ref }
-
-func (m *missing) Unwrap() error { return errdefs.ErrNotFound }
 
 // byDigest finds an image by ID prefix or by a reference with a digest. A prefix that fits two images finds none.
 func byDigest(all []*Image, ref string) *Image {
@@ -266,7 +259,7 @@ func (s *Store) Unpack(ctx context.Context, img *Image) error {
 func normalize(ref string) (reference.Named, error) {
 	named, err := reference.ParseDockerRef(ref)
 	if err != nil {
-		return nil, fmt.Errorf("invalid reference format: %w", errors.Join(errdefs.ErrInvalidArgument))
+		return nil, fmt.Errorf("invalid reference format: %w", errdefs.ErrInvalidArgument)
 	}
 	return named, nil
 }

@@ -109,20 +109,12 @@ func pullError(named reference.Named, err error) error {
 	name := reference.FamiliarString(named)
 	switch {
 	case errdefs.IsNotFound(err):
-		return fmt.Errorf("manifest for %s not found: manifest unknown: manifest unknown%w", name, quiet{errdefs.ErrNotFound})
+		return errdefs.ErrNotFound.WithMessage(fmt.Sprintf("manifest for %s not found: manifest unknown: manifest unknown", name))
 	case errdefs.IsUnauthorized(err), errors.Is(err, docker.ErrInvalidAuthorization), errdefs.IsPermissionDenied(err):
-		return fmt.Errorf("pull access denied for %s, repository does not exist or may require 'docker login': denied: requested access to the resource is denied%w",
-			reference.FamiliarName(named), quiet{errdefs.ErrNotFound})
+		return errdefs.ErrNotFound.WithMessage(fmt.Sprintf("pull access denied for %s, repository does not exist or may require 'docker login': denied: requested access to the resource is denied", reference.FamiliarName(named)))
 	}
 	return fmt.Errorf("pull image %s: %w", name, err)
 }
-
-// quiet is a kind of error that adds nothing to the text.
-type quiet struct{ error }
-
-func (quiet) Error() string { return "" }
-
-func (q quiet) Unwrap() error { return q.error }
 
 // Ensure returns the image of a task: the local one if there is one, so that a registry that is slow or away never delays
 // a task, else a freshly pulled one.
@@ -151,7 +143,7 @@ func (s *Store) Push(ctx context.Context, ref string, auth Auth, progress func(P
 	ctx = runtime.WithNamespace(ctx)
 	record, err := s.Client.ImageService().Get(ctx, named.String())
 	if err != nil {
-		return fmt.Errorf("An image does not exist locally with the tag: %s%w", reference.FamiliarName(named), quiet{errdefs.ErrNotFound}) //nolint:staticcheck // Docker's wording
+		return errdefs.ErrNotFound.WithMessage(fmt.Sprintf("An image does not exist locally with the tag: %s", reference.FamiliarName(named)))
 	}
 	progress(Progress{Status: fmt.Sprintf("The push refers to repository [%s]", named.Name())})
 	if err := s.Client.Push(ctx, named.String(), record.Target, client.WithResolver(s.resolver(auth))); err != nil {

@@ -115,7 +115,7 @@ func (s *Store) Prune(ctx context.Context, all bool, until time.Time) ([]Removed
 }
 
 func conflict(format string, args ...any) error {
-	return fmt.Errorf("conflict: %s%w", fmt.Sprintf(format, args...), quiet{errdefs.ErrConflict})
+	return errdefs.ErrConflict.WithMessage("conflict: " + fmt.Sprintf(format, args...))
 }
 
 func shortID(id string) string {

@@ -96,7 +96,7 @@ type Spec struct {
 // Create makes a volume. If there is one of that name it is returned as it is, whatever options are asked for, as Docker does.
 func (s *Store) Create(spec Spec) (*Volume, error) {
 	if spec.Driver != "" && spec.Driver != "local" {
-		return nil, fmt.Errorf("create %s: error looking up volume plugin %s: plugin %q not found%w", spec.Name, spec.Driver, spec.Driver, quiet{errdefs.ErrNotFound})
+		return nil, errdefs.ErrNotFound.WithMessage(fmt.Sprintf("create %s: error looking up volume plugin %s: plugin %q not found", spec.Name, spec.Driver, spec.Driver))
 	}
 	anonymous := spec.Name == ""
 	if anonymous {
@@ -105,8 +105,7 @@ func (s *Store) Create(spec Spec) (*Volume, error) {
 		spec.Name = hex.EncodeToString(b[:])
 	}
 	if !nameRule.MatchString(spec.Name) {
-		return nil, fmt.Errorf("create %s: %q includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use absolute path%w",
-			spec.Name, spec.Name, quiet{errdefs.ErrInvalidArgument})
+		return nil, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("create %s: %q includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use absolute path", spec.Name, spec.Name))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -142,11 +141,11 @@ func (s *Store) Create(spec Spec) (*Volume, error) {
 func checkOptions(options map[string]string) error {
 	for key := range options {
 		if key != "type" && key != "o" && key != "device" && key != "size" {
-			return fmt.Errorf("invalid option: %q%w", key, quiet{errdefs.ErrInvalidArgument})
+			return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("invalid option: %q", key))
 		}
 	}
 	if (options["type"] != "" || options["o"] != "") && options["device"] == "" {
-		return fmt.Errorf("missing device in volume options%w", quiet{errdefs.ErrInvalidArgument})
+		return errdefs.ErrInvalidArgument.WithMessage("missing device in volume options")
 	}
 	return nil
 }
@@ -157,9 +156,14 @@ func (s *Store) Get(name string) (*Volume, error) {
 	defer s.mu.Unlock()
 	v, ok := s.volumes[name]
 	if !ok {
-		return nil, fmt.Errorf("volume %s not found%w", name, quiet{errdefs.ErrNotFound})
+		return nil, notFound(name)
 	}
 	return clone(v), nil
+}
+
+// notFound is Docker's error for a volume that the node does not have.
+func notFound(name string) error {
+	return errdefs.ErrNotFound.WithMessage(fmt.Sprintf("volume %s not found", name))
 }
 
 // List returns the volumes by name.
@@ -178,7 +182,7 @@ func (s *Store) Hold(name, container string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, ok := s.volumes[name]; !ok {
-		return fmt.Errorf("volume %s not found%w", name, quiet{errdefs.ErrNotFound})
+		return notFound(name)
 	}
 	if s.users[name] == nil {
 		s.users[name] = map[string]bool{}
@@ -210,7 +214,7 @@ func (s *Store) Mount(name, container string) (string, error) {
 	defer s.mu.Unlock()
 	v, ok := s.volumes[name]
 	if !ok {
-		return "", fmt.Errorf("volume %s not found%w", name, quiet{errdefs.ErrNotFound})
+		return "", notFound(name)
 	}
 	if v.Options["device"] != "" && !s.mounted[name] {
 		if err := mountOptions(v); err != nil {
@@ -277,10 +281,10 @@ func (s *Store) Remove(name string, force bool) error {
 		if force {
 			return nil
 		}
-		return fmt.Errorf("volume %s not found%w", name, quiet{errdefs.ErrNotFound})
+		return notFound(name)
 	}
 	if users := slices.Sorted(maps.Keys(s.users[name])); len(users) > 0 {
-		return fmt.Errorf("remove %s: volume is in use - [%s]%w", name, strings.Join(users, ", "), quiet{errdefs.ErrConflict})
+		return errdefs.ErrConflict.WithMessage(fmt.Sprintf("remove %s: volume is in use - [%s]", name, strings.Join(users, ", ")))
 	}
 	if v.Options["device"] != "" {
 		if err := mount.UnmountAll(v.Mountpoint, 0); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -341,10 +345,3 @@ func clone(v *Volume) *Volume {
 	c := *v
 	return &c
 }
-
-// quiet is a kind of error that adds nothing to the text.
-type quiet struct{ error }
-
-func (quiet) Error() string { return "" }
-
-func (q quiet) Unwrap() error { return q.error }
