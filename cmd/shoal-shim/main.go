@@ -26,7 +26,7 @@ import (
 
 func main() {
 	if os.Args[0] == initName {
-		os.Exit(initialize(os.Args[1:]))
+		os.Exit(runInit(os.Args[1:]))
 	}
 	if len(os.Args) > 1 && os.Args[1] == "serve" {
 		if err := serve(os.Args[2:]); err != nil {
@@ -42,14 +42,14 @@ func main() {
 		Requires: []plugin.Type{plugins.EventPlugin, plugins.InternalPlugin},
 		InitFn:   newTaskService,
 	})
-	shim.RunShim(context.Background(), terse{manager.NewShimManager("io.containerd.runc.v2")})
+	shim.RunShim(context.Background(), staticInfo{manager.NewShimManager("io.containerd.runc.v2")})
 }
 
-// terse answers -info without asking runc for its features: runc need not be on PATH, and containerd repeats a question
+// staticInfo answers -info without asking runc for its features: runc need not be on PATH, and containerd repeats a question
 // that failed for every container it makes.
-type terse struct{ shim.Shim }
+type staticInfo struct{ shim.Shim }
 
-func (t terse) Info(context.Context, io.Reader) (*types.RuntimeInfo, error) {
+func (t staticInfo) Info(context.Context, io.Reader) (*types.RuntimeInfo, error) {
 	return &types.RuntimeInfo{Name: t.Name()}, nil
 }
 

@@ -20,7 +20,7 @@ type monitor struct{ *reaper.Monitor }
 
 // Start implements runc.ProcessMonitor.
 func (m monitor) Start(c *exec.Cmd) (chan runc.Exit, error) {
-	if state, ok := stateOf(c.Args); ok && release(state) == nil {
+	if state, ok := stateOf(c.Args); ok && releaseInit(state) == nil {
 		return nil, nil
 	}
 	return m.Monitor.Start(c)
@@ -46,9 +46,9 @@ func stateOf(args []string) (string, bool) {
 
 var errNotWaiting = errors.New("the container's first process does not wait")
 
-// release lets a created container's first process go on: it waits until someone opens the FIFO and then writes a byte. An
+// releaseInit lets a created container's first process go on: it waits until someone opens the FIFO and then writes a byte. An
 // error means that nothing has been touched, or that the process is gone; the runtime itself then finds the words.
-func release(state string) error {
+func releaseInit(state string) error {
 	var record struct {
 		PID int `json:"init_process_pid"`
 	}
@@ -66,9 +66,9 @@ func release(state string) error {
 		return err
 	}
 	defer func() { _ = unix.Close(fifo) }()
-	const look = 100 * time.Millisecond // how often to see whether the process still lives
+	const pollInterval = 100 * time.Millisecond // how often to see whether the process still lives
 	for {
-		ready, err := unix.Poll([]unix.PollFd{{Fd: int32(fifo), Events: unix.POLLIN}}, int(look.Milliseconds())) // #nosec G115 -- a descriptor
+		ready, err := unix.Poll([]unix.PollFd{{Fd: int32(fifo), Events: unix.POLLIN}}, int(pollInterval.Milliseconds())) // #nosec G115 -- a descriptor
 		if err != nil && !errors.Is(err, unix.EINTR) {
 			return err
 		}

@@ -33,7 +33,7 @@ func (e *Engine) Attach(ctx context.Context, ref string, a AttachSpec, ready fun
 	if info.State.Status == Paused {
 		return errdefs.ErrConflict.WithMessage(fmt.Sprintf("container %s is paused, unpause the container before attach", info.ID))
 	}
-	done, detach := c.hub.attach(a.Stdout, a.Stderr)
+	done, detach := c.stdio.attach(a.Stdout, a.Stderr)
 	defer detach()
 	ready()
 	if a.Logs {
@@ -55,7 +55,7 @@ func (e *Engine) Attach(ctx context.Context, ref string, a AttachSpec, ready fun
 	}
 	e.publish("attach", c, nil)
 	if a.Stdin != nil && info.Spec.OpenStdin {
-		in := c.hub.pipe()
+		in := c.stdio.stdinPipe()
 		go func() {
 			_, _ = io.Copy(in.w, a.Stdin)
 			if info.Spec.StdinOnce {
@@ -86,7 +86,7 @@ func (e *Engine) Pids(ctx context.Context, ref string) ([]int, error) {
 	if err != nil {
 		return nil, err
 	}
-	info, task, _ := c.current()
+	info, task, _ := c.currentTask()
 	if task == nil {
 		return nil, notRunning(info)
 	}
@@ -109,9 +109,9 @@ func (e *Engine) Update(ctx context.Context, ref string, r Resources, restart *R
 	}
 	c.op.Lock()
 	defer c.op.Unlock()
-	_, task, _ := c.current()
+	_, task, _ := c.currentTask()
 	if task != nil {
-		if err := task.Update(runtime.WithNamespace(ctx), client.WithResources(resourcesOf(r))); err != nil {
+		if err := task.Update(runtime.WithNamespace(ctx), client.WithResources(linuxResources(r))); err != nil {
 			return fmt.Errorf("Cannot update container %s: %w", ref, err) //nolint:staticcheck // Docker's wording
 		}
 	}
@@ -140,19 +140,19 @@ func (e *Engine) Usage(ref string) (Usage, error) {
 	}
 	g := e.cgroupPath(info)
 	u := Usage{
-		Memory:      numberIn(cgroupFile(g, "memory", "memory.usage_in_bytes", "memory.current")),
-		MemoryCache: fieldOf(cgroupFile(g, "memory", "memory.stat", "memory.stat"), map[bool]string{true: "inactive_file", false: "total_inactive_file"}[cgroupV2()]),
-		MemoryLimit: numberIn(cgroupFile(g, "memory", "memory.limit_in_bytes", "memory.max")),
-		Pids:        numberIn(cgroupFile(g, "pids", "pids.current", "pids.current")),
-		PidsLimit:   numberIn(cgroupFile(g, "pids", "pids.max", "pids.max")),
+		Memory:      readUint(cgroupFile(g, "memory", "memory.usage_in_bytes", "memory.current")),
+		MemoryCache: readCounter(cgroupFile(g, "memory", "memory.stat", "memory.stat"), map[bool]string{true: "inactive_file", false: "total_inactive_file"}[cgroupV2()]),
+		MemoryLimit: readUint(cgroupFile(g, "memory", "memory.limit_in_bytes", "memory.max")),
+		Pids:        readUint(cgroupFile(g, "pids", "pids.current", "pids.current")),
+		PidsLimit:   readUint(cgroupFile(g, "pids", "pids.max", "pids.max")),
 	}
 	if cgroupV2() {
 		stat := cgroupFile(g, "", "", "cpu.stat")
-		u.CPUNanos, u.CPUUserNanos, u.CPUSystemNanos = 1000*fieldOf(stat, "usage_usec"), 1000*fieldOf(stat, "user_usec"), 1000*fieldOf(stat, "system_usec")
+		u.CPUNanos, u.CPUUserNanos, u.CPUSystemNanos = 1000*readCounter(stat, "usage_usec"), 1000*readCounter(stat, "user_usec"), 1000*readCounter(stat, "system_usec")
 	} else {
-		u.CPUNanos = numberIn(cgroupFile(g, "cpuacct", "cpuacct.usage", ""))
-		u.CPUUserNanos = numberIn(cgroupFile(g, "cpuacct", "cpuacct.usage_user", ""))
-		u.CPUSystemNanos = numberIn(cgroupFile(g, "cpuacct", "cpuacct.usage_sys", ""))
+		u.CPUNanos = readUint(cgroupFile(g, "cpuacct", "cpuacct.usage", ""))
+		u.CPUUserNanos = readUint(cgroupFile(g, "cpuacct", "cpuacct.usage_user", ""))
+		u.CPUSystemNanos = readUint(cgroupFile(g, "cpuacct", "cpuacct.usage_sys", ""))
 	}
 	return u, nil
 }

@@ -1,6 +1,7 @@
 package container
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -34,20 +35,20 @@ func (e *Engine) Create(ctx context.Context, name string, spec Spec) (string, er
 		spec.Log.Name = opts.Driver
 	}
 	info := Info{ID: newID(), Spec: spec, ImageID: img.ID, Created: time.Now().UTC(), State: State{Status: Created}}
-	complete(&info, img)
+	applyImageDefaults(&info, img)
 	if info.Path == "" {
 		return "", errdefs.ErrInvalidArgument.WithMessage("no command specified")
 	}
-	if info.Name, err = e.reserve(name, info.ID); err != nil {
+	if info.Name, err = e.reserveName(name, info.ID); err != nil {
 		return "", err
 	}
 	info.Dir = filepath.Join(e.Root, info.ID)
 	if err := e.build(ctx, &info, img); err != nil {
-		e.forgetName(info.Name)
+		e.releaseName(info.Name)
 		e.discard(&info)
 		return "", err
 	}
-	c := e.adopt(info)
+	c := e.register(info)
 	c.image = img
 	e.publish("create", c, nil)
 	return info.ID, nil
@@ -76,26 +77,26 @@ func (e *Engine) build(ctx context.Context, info *Info, img *image.Image) error 
 func (e *Engine) discard(info *Info) {
 	for _, m := range info.Mounts {
 		if m.Type == "volume" {
-			e.Volumes.Release(m.Name, info.ID)
+			e.Volumes.RemoveReference(m.Name, info.ID)
 			if v, err := e.Volumes.Get(m.Name); err == nil && v.Anonymous {
 				_ = e.Volumes.Remove(m.Name, true)
 			}
 		}
 	}
-	if err := e.snapshotter().Remove(e.ctxNoCancel(), info.ID); err != nil && !errdefs.IsNotFound(err) {
+	if err := e.snapshotter().Remove(e.uncancelled(), info.ID); err != nil && !errdefs.IsNotFound(err) {
 		e.Log.Warn("snapshot cannot be removed", "container", info.ID, "err", err)
 	}
 	_ = os.RemoveAll(info.Dir)
 }
 
-func (e *Engine) ctxNoCancel() context.Context { return context.WithoutCancel(e.ctx) }
+func (e *Engine) uncancelled() context.Context { return context.WithoutCancel(e.ctx) }
 
 func (e *Engine) snapshotter() snapshots.Snapshotter {
 	return e.Runtime.Client.SnapshotService(runtime.Snapshotter)
 }
 
-// complete fills in from the image what the spec leaves open.
-func complete(info *Info, img *image.Image) {
+// applyImageDefaults fills in from the image what the spec leaves open.
+func applyImageDefaults(info *Info, img *image.Image) {
 	s, c := info.Spec, img.Spec.Config
 	info.Entrypoint, info.Cmd = s.Entrypoint, s.Cmd
 	if s.Entrypoint == nil {
@@ -108,7 +109,7 @@ func complete(info *Info, img *image.Image) {
 	if len(command) > 0 {
 		info.Path, info.Args = command[0], command[1:]
 	}
-	info.User, info.WorkingDir, info.StopSignal = either(s.User, c.User), either(s.WorkingDir, c.WorkingDir), either(s.StopSignal, c.StopSignal)
+	info.User, info.WorkingDir, info.StopSignal = cmp.Or(s.User, c.User), cmp.Or(s.WorkingDir, c.WorkingDir), cmp.Or(s.StopSignal, c.StopSignal)
 	info.Labels = maps.Clone(c.Labels)
 	if info.Labels == nil {
 		info.Labels = map[string]string{}
@@ -133,7 +134,7 @@ func complete(info *Info, img *image.Image) {
 	if h := c.Healthcheck; h != nil && (s.Healthcheck == nil || len(s.Healthcheck.Test) == 0) {
 		merged := shoal.Healthcheck{Test: h.Test, Interval: h.Interval, Timeout: h.Timeout, StartPeriod: h.StartPeriod, StartInterval: h.StartInterval, Retries: h.Retries}
 		if o := s.Healthcheck; o != nil {
-			override(&merged, o)
+			overrideHealthcheck(&merged, o)
 		}
 		info.Healthcheck = &merged
 	}
@@ -142,7 +143,7 @@ func complete(info *Info, img *image.Image) {
 	}
 }
 
-func override(h, o *shoal.Healthcheck) {
+func overrideHealthcheck(h, o *shoal.Healthcheck) {
 	for _, pair := range []struct{ to, from *time.Duration }{
 		{&h.Interval, &o.Interval}, {&h.Timeout, &o.Timeout}, {&h.StartPeriod, &o.StartPeriod}, {&h.StartInterval, &o.StartInterval},
 	} {
@@ -153,13 +154,6 @@ func override(h, o *shoal.Healthcheck) {
 	if o.Retries != 0 {
 		h.Retries = o.Retries
 	}
-}
-
-func either(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
 }
 
 // mergeEnv puts the user's variables over the image's; "NAME" without a value removes one.

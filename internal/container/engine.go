@@ -74,12 +74,12 @@ type container struct {
 	task    client.Task
 	ended   chan struct{}      // closed when the running task has been cleaned up
 	retry   context.CancelFunc // ends the wait before a restart
-	gone    bool
+	removed bool
 	// stdinEnded is set when the input of the task that runs, or is about to, has ended.
 	stdinEnded bool
 
 	log   *logs.Log
-	hub   *hub
+	stdio *stdio
 	image *image.Image
 }
 
@@ -180,7 +180,7 @@ func (e *Engine) update(c *container, change func(*Info)) {
 	change(&c.info)
 	close(c.changed)
 	c.changed = make(chan struct{})
-	if c.gone {
+	if c.removed {
 		return
 	}
 	if err := save(c.info); err != nil {
@@ -220,8 +220,8 @@ func (e *Engine) Using(imageID string) []string {
 	return ids
 }
 
-// reserve takes a name, or makes one up.
-func (e *Engine) reserve(name, id string) (string, error) {
+// reserveName takes a name, or makes one up.
+func (e *Engine) reserveName(name, id string) (string, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	name = strings.TrimPrefix(name, "/")
@@ -239,7 +239,7 @@ func (e *Engine) reserve(name, id string) (string, error) {
 	return name, nil
 }
 
-func (e *Engine) forgetName(name string) {
+func (e *Engine) releaseName(name string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	delete(e.names, name)
@@ -255,12 +255,12 @@ func (e *Engine) Rename(ref, name string) error {
 	if name == "" {
 		return errdefs.ErrInvalidArgument.WithMessage("Neither old nor new names may be empty")
 	}
-	if name, err = e.reserve(name, info.ID); err != nil {
+	if name, err = e.reserveName(name, info.ID); err != nil {
 		return err
 	}
 	old := info.Name
 	e.update(c, func(i *Info) { i.Name = name })
-	e.forgetName(old)
+	e.releaseName(old)
 	e.publish("rename", c, map[string]string{"oldName": "/" + old})
 	return nil
 }
@@ -318,25 +318,25 @@ func (e *Engine) Restore(ctx context.Context) error {
 		}
 		info.Dir = dir
 		info.ExecIDs = nil
-		c := e.adopt(info)
-		wg.Go(func() { e.resume(ctx, c) })
+		c := e.register(info)
+		wg.Go(func() { e.restoreContainer(ctx, c) })
 	}
 	wg.Wait()
 	return nil
 }
 
-// adopt puts a record into the tables.
-func (e *Engine) adopt(info Info) *container {
+// register puts a record into the tables.
+func (e *Engine) register(info Info) *container {
 	opts, err := logs.ParseOptions(info.Spec.Log.Name, info.Spec.Log.Options)
 	if err != nil {
 		opts = logs.Options{Driver: "json-file", MaxFile: 1}
 	}
-	c := &container{info: info, changed: make(chan struct{}), hub: newHub()}
+	c := &container{info: info, changed: make(chan struct{}), stdio: newStdio()}
 	c.log = logs.Open(filepath.Join(info.Dir, info.ID+"-json.log"), opts)
 	c.info.LogPath = c.log.Path()
 	for _, m := range info.Mounts {
 		if m.Type == "volume" {
-			_ = e.Volumes.Hold(m.Name, info.ID)
+			_ = e.Volumes.AddReference(m.Name, info.ID)
 		}
 	}
 	e.mu.Lock()

@@ -66,7 +66,7 @@ func (e *Engine) ExecCreate(ref string, spec ExecSpec) (*Exec, error) {
 	if err != nil {
 		return nil, err
 	}
-	info, task, _ := c.current()
+	info, task, _ := c.currentTask()
 	if task == nil {
 		return nil, notRunning(info)
 	}
@@ -109,7 +109,7 @@ func (e *Engine) ExecStart(ctx context.Context, id string, stdin io.Reader, stdo
 		return err
 	}
 	ctx = runtime.WithNamespace(ctx)
-	info, task, _ := c.current()
+	info, task, _ := c.currentTask()
 	if task == nil {
 		return notRunning(info)
 	}
@@ -120,7 +120,7 @@ func (e *Engine) ExecStart(ctx context.Context, id string, stdin io.Reader, stdo
 	}
 	x.started = true
 	x.mu.Unlock()
-	defer c.forgetExec(x.ID)
+	defer c.removeExecID(x.ID)
 	process, exit, err := e.execLaunch(ctx, info, task, x, stdin, stdout, stderr)
 	if err != nil {
 		code := 126
@@ -139,14 +139,14 @@ func (e *Engine) ExecStart(ctx context.Context, id string, stdin io.Reader, stdo
 		return e.ctx.Err()
 	}
 	awaitOutput(process.IO())
-	_, _ = process.Delete(e.ctxNoCancel())
+	_, _ = process.Delete(e.uncancelled())
 	x.finish(int(status.ExitCode()))
 	e.publish("exec_die", c, map[string]string{"execID": x.ID, "exitCode": fmt.Sprint(status.ExitCode())})
 	return nil
 }
 
-// outputLimit bounds the wait for the output of a process that has ended: one that it has started may still hold the streams.
-const outputLimit = 2 * time.Second
+// outputDrainTimeout bounds the wait for the output of a process that has ended: one that it has started may still hold the streams.
+const outputDrainTimeout = 2 * time.Second
 
 // awaitOutput returns when all that an ended process has written was read. To delete the process first would cancel streams that
 // this machine has been too busy to open.
@@ -161,7 +161,7 @@ func awaitOutput(streams cio.IO) {
 	}()
 	select {
 	case <-done:
-	case <-time.After(outputLimit):
+	case <-time.After(outputDrainTimeout):
 	}
 }
 
@@ -181,7 +181,7 @@ func (e *Engine) execLaunch(ctx context.Context, info Info, task client.Task, x 
 	if stdin != nil {
 		in := &stdinEnd{r: stdin, onEOF: func() {
 			if process != nil {
-				_ = process.CloseIO(e.ctxNoCancel(), client.WithStdinCloser)
+				_ = process.CloseIO(e.uncancelled(), client.WithStdinCloser)
 			}
 		}, ready: make(chan struct{})}
 		defer close(in.ready)
@@ -201,7 +201,7 @@ func (e *Engine) execLaunch(ctx context.Context, info Info, task client.Task, x 
 		err = process.Start(ctx)
 	}
 	if err != nil {
-		_, _ = process.Delete(e.ctxNoCancel())
+		_, _ = process.Delete(e.uncancelled())
 		return nil, nil, execError(err)
 	}
 	x.mu.Lock()
@@ -236,7 +236,7 @@ func (x *Exec) finish(code int) {
 	x.running, x.exitCode = false, &code
 }
 
-func (c *container) forgetExec(id string) {
+func (c *container) removeExecID(id string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.info.ExecIDs = slices.DeleteFunc(slices.Clone(c.info.ExecIDs), func(have string) bool { return have == id })
@@ -263,7 +263,7 @@ func (e *Engine) Resize(ctx context.Context, ref string, width, height uint32) e
 	if err != nil {
 		return err
 	}
-	info, task, _ := c.current()
+	info, task, _ := c.currentTask()
 	if task == nil {
 		return notRunning(info)
 	}
@@ -290,7 +290,7 @@ func (e *Engine) execProcess(ctx context.Context, info Info, x ExecSpec) (*specs
 		p.Cwd = x.WorkingDir
 	}
 	if x.User != "" {
-		if p.User, err = findUser(layersOf(root), x.User, info.Spec.GroupAdd); err != nil {
+		if p.User, err = findUser(layerDirs(root), x.User, info.Spec.GroupAdd); err != nil {
 			return nil, err
 		}
 	}

@@ -17,17 +17,17 @@ const (
 	defaultStartInterval = 5 * time.Second
 	defaultProbeRetries  = 3
 	maxProbeOutput       = 4096
-	keptProbes           = 5
+	maxProbeResults      = 5
 )
 
-func hasProbe(h *shoal.Healthcheck) bool {
+func hasHealthcheck(h *shoal.Healthcheck) bool {
 	return h != nil && len(h.Test) > 0 && h.Test[0] != "NONE"
 }
 
 // watchHealth probes a running container until it ends.
 func (c *container) watchHealth(e *Engine) {
-	info, _, ended := c.current()
-	if !hasProbe(info.Healthcheck) {
+	info, _, ended := c.currentTask()
+	if !hasHealthcheck(info.Healthcheck) {
 		return
 	}
 	check := *info.Healthcheck
@@ -64,7 +64,7 @@ func (c *container) watchHealth(e *Engine) {
 			case <-timer.C:
 			}
 			if now, _ := c.snapshot(); now.State.Status == Running {
-				e.noteProbe(c, check, e.probe(ctx, c, check, ended))
+				e.recordProbe(c, check, e.probe(ctx, c, check, ended))
 			}
 		}
 	})
@@ -85,8 +85,8 @@ func (e *Engine) probe(ctx context.Context, c *container, check shoal.Healthchec
 		p.End, p.Output = time.Now(), err.Error()
 		return p
 	}
-	defer e.dropExec(x.ID)
-	out := &limited{}
+	defer e.unregisterExec(x.ID)
+	out := &limitedBuffer{}
 	finished := make(chan error, 1)
 	go func() { finished <- e.ExecStart(ctx, x.ID, nil, out, out, nil) }()
 	timer := time.NewTimer(check.Timeout)
@@ -101,7 +101,7 @@ func (e *Engine) probe(ctx context.Context, c *container, check shoal.Healthchec
 		}
 		p.Output = out.String()
 	case <-timer.C:
-		x.kill(e.ctxNoCancel())
+		x.kill(e.uncancelled())
 		p.Output = fmt.Sprintf("Health check exceeded timeout (%v)", check.Timeout)
 	case <-ended:
 	case <-ctx.Done():
@@ -116,7 +116,7 @@ func (e *Engine) Check(ctx context.Context, ref, command string) error {
 	if err != nil {
 		return err
 	}
-	_, _, ended := c.current()
+	_, _, ended := c.currentTask()
 	check := shoal.Healthcheck{Test: []string{"CMD-SHELL", command}, Timeout: defaultProbeTimeout}
 	if deadline, ok := ctx.Deadline(); ok {
 		check.Timeout = time.Until(deadline)
@@ -128,8 +128,8 @@ func (e *Engine) Check(ctx context.Context, ref, command string) error {
 	return nil
 }
 
-// noteProbe records the outcome of a check and tells when the container's health changes.
-func (e *Engine) noteProbe(c *container, check shoal.Healthcheck, p Probe) {
+// recordProbe records the outcome of a check and tells when the container's health changes.
+func (e *Engine) recordProbe(c *container, check shoal.Healthcheck, p Probe) {
 	var before, after string
 	e.update(c, func(i *Info) {
 		if !running(i.State.Status) || i.State.Health == nil {
@@ -137,7 +137,7 @@ func (e *Engine) noteProbe(c *container, check shoal.Healthcheck, p Probe) {
 		}
 		h := *i.State.Health
 		before = h.Status
-		h.Log = append(h.Log[max(0, len(h.Log)-keptProbes+1):len(h.Log):len(h.Log)], p)
+		h.Log = append(h.Log[max(0, len(h.Log)-maxProbeResults+1):len(h.Log):len(h.Log)], p)
 		switch {
 		case p.ExitCode == 0:
 			h.Status, h.FailingStreak = Healthy, 0
@@ -155,7 +155,7 @@ func (e *Engine) noteProbe(c *container, check shoal.Healthcheck, p Probe) {
 	}
 }
 
-func (e *Engine) dropExec(id string) {
+func (e *Engine) unregisterExec(id string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	delete(e.execs, id)
@@ -171,20 +171,20 @@ func (x *Exec) kill(ctx context.Context) {
 	}
 }
 
-// limited keeps the first bytes that are written to it.
-type limited struct {
+// limitedBuffer keeps the first bytes that are written to it.
+type limitedBuffer struct {
 	mu  sync.Mutex // guards buf
 	buf bytes.Buffer
 }
 
-func (l *limited) Write(p []byte) (int, error) {
+func (l *limitedBuffer) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.buf.Write(p[:min(len(p), maxProbeOutput-l.buf.Len())])
 	return len(p), nil
 }
 
-func (l *limited) String() string {
+func (l *limitedBuffer) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.buf.String()

@@ -1,6 +1,7 @@
 package container
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -60,13 +61,13 @@ func (e *Engine) makeMount(ctx context.Context, info *Info, m shoal.Mount) (Moun
 			return point, err
 		}
 		point.Name, point.Driver, point.Source, point.Mode = v.Name, v.Driver, v.Mountpoint, "z"
-		if err := e.Volumes.Hold(v.Name, info.ID); err != nil {
+		if err := e.Volumes.AddReference(v.Name, info.ID); err != nil {
 			return point, err
 		}
 		if opts.NoCopy || len(v.Options) > 0 {
 			return point, nil
 		}
-		return point, e.copyUp(ctx, info.ID, point)
+		return point, e.copyImageContents(ctx, info.ID, point)
 	case "bind":
 		point.Propagation = "rprivate"
 		if m.Bind != nil && m.Bind.Propagation != "" {
@@ -88,8 +89,8 @@ func (e *Engine) makeMount(ctx context.Context, info *Info, m shoal.Mount) (Moun
 	return point, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("mount type %q unknown", m.Type))
 }
 
-// copyUp fills an empty volume with what the image has at its place, as Docker does.
-func (e *Engine) copyUp(ctx context.Context, id string, point MountPoint) error {
+// copyImageContents fills an empty volume with what the image has at its place, as Docker does.
+func (e *Engine) copyImageContents(ctx context.Context, id string, point MountPoint) error {
 	have, err := os.ReadDir(point.Source)
 	if err != nil || len(have) > 0 {
 		return err
@@ -99,7 +100,7 @@ func (e *Engine) copyUp(ctx context.Context, id string, point MountPoint) error 
 		return fmt.Errorf("mount snapshot: %w", err)
 	}
 	rel := strings.TrimPrefix(point.Target, "/")
-	if !slices.ContainsFunc(layersOf(root), func(dir string) bool {
+	if !slices.ContainsFunc(layerDirs(root), func(dir string) bool {
 		info, err := os.Lstat(filepath.Join(dir, rel))
 		return err == nil && info.IsDir()
 	}) {
@@ -129,7 +130,7 @@ func (e *Engine) copyUp(ctx context.Context, id string, point MountPoint) error 
 func (e *Engine) userMounts(spec *specs.Spec, info *Info) error {
 	var mounts []specs.Mount
 	for _, p := range info.Mounts {
-		m := specs.Mount{Destination: p.Target, Type: "bind", Source: p.Source, Options: []string{"rbind", either(p.Propagation, "rprivate")}}
+		m := specs.Mount{Destination: p.Target, Type: "bind", Source: p.Source, Options: []string{"rbind", cmp.Or(p.Propagation, "rprivate")}}
 		switch p.Type {
 		case "volume":
 			dir, err := e.Volumes.Mount(p.Name, info.ID)

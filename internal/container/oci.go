@@ -1,6 +1,7 @@
 package container
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path"
@@ -20,12 +21,12 @@ import (
 // ociSpec is the runtime configuration of a container, but for what its sandbox adds.
 func (e *Engine) ociSpec(info *Info, root []mount.Mount) (*specs.Spec, error) {
 	s := info.Spec
-	user, err := findUser(layersOf(root), info.User, s.GroupAdd)
+	user, err := findUser(layerDirs(root), info.User, s.GroupAdd)
 	if err != nil {
 		return nil, err
 	}
 	process := &specs.Process{
-		Terminal: s.TTY, User: user, Cwd: either(info.WorkingDir, "/"),
+		Terminal: s.TTY, User: user, Cwd: cmp.Or(info.WorkingDir, "/"),
 		Args: append([]string{info.Path}, info.Args...), Env: processEnv(info, user, root),
 		NoNewPrivileges: securityFlag(s.SecurityOpt, "no-new-privileges"),
 	}
@@ -46,8 +47,8 @@ func (e *Engine) ociSpec(info *Info, root []mount.Mount) (*specs.Spec, error) {
 		Mounts: systemMounts(s),
 		Linux: &specs.Linux{
 			CgroupsPath: e.cgroupPath(*info),
-			Namespaces:  namespacesOf(s),
-			Resources:   resourcesOf(s.Resources),
+			Namespaces:  linuxNamespaces(s),
+			Resources:   linuxResources(s.Resources),
 			Sysctl:      s.Sysctls,
 		},
 	}
@@ -102,7 +103,7 @@ func processEnv(info *Info, user specs.User, root []mount.Mount) []string {
 		home := "/"
 		if user.UID == 0 {
 			home = "/root"
-		} else if h := homeOf(layersOf(root), user.UID); h != "" {
+		} else if h := homeDir(layerDirs(root), user.UID); h != "" {
 			home = h
 		}
 		env = append(env, "HOME="+home)
@@ -147,7 +148,7 @@ func systemMounts(s Spec) []specs.Mount {
 		Options: []string{"nosuid", "noexec", "nodev", "mode=1777", fmt.Sprintf("size=%d", shm)}})
 }
 
-func namespacesOf(s Spec) []specs.LinuxNamespace {
+func linuxNamespaces(s Spec) []specs.LinuxNamespace {
 	ns := []specs.LinuxNamespace{{Type: specs.MountNamespace}}
 	if s.PidMode != "host" {
 		ns = append(ns, specs.LinuxNamespace{Type: specs.PIDNamespace})
@@ -165,11 +166,11 @@ func namespacesOf(s Spec) []specs.LinuxNamespace {
 }
 
 // sandboxMounts adds what the network gave: the namespace and the files that name things.
-func sandboxMounts(spec *specs.Spec, box shoal.Sandbox) {
-	if box.Netns != "" {
-		spec.Linux.Namespaces = append(spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.NetworkNamespace, Path: box.Netns})
+func sandboxMounts(spec *specs.Spec, sandbox shoal.Sandbox) {
+	if sandbox.Netns != "" {
+		spec.Linux.Namespaces = append(spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.NetworkNamespace, Path: sandbox.Netns})
 	}
-	for _, f := range []struct{ at, from string }{{"/etc/resolv.conf", box.ResolvConf}, {"/etc/hosts", box.Hosts}, {"/etc/hostname", box.HostnameAt}} {
+	for _, f := range []struct{ at, from string }{{"/etc/resolv.conf", sandbox.ResolvConf}, {"/etc/hosts", sandbox.Hosts}, {"/etc/hostname", sandbox.HostnameAt}} {
 		own := slices.ContainsFunc(spec.Mounts, func(m specs.Mount) bool { return path.Clean(m.Destination) == f.at })
 		if f.from != "" && !own {
 			spec.Mounts = append(spec.Mounts, specs.Mount{Destination: f.at, Type: "bind", Source: f.from, Options: []string{"rbind", "rprivate"}})
@@ -270,17 +271,17 @@ func addDevices(spec *specs.Spec, s Spec) error {
 		allow("c", d[0], d[1], "rwm")
 	}
 	for _, d := range s.Devices {
-		node, err := deviceAt(d.Host, either(d.Container, d.Host))
+		node, err := deviceNode(d.Host, cmp.Or(d.Container, d.Host))
 		if err != nil {
 			return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("error gathering device information while adding custom device %q: %v", d.Host, err))
 		}
 		spec.Linux.Devices = append(spec.Linux.Devices, node)
-		allow(node.Type, node.Major, node.Minor, either(d.Permissions, "rwm"))
+		allow(node.Type, node.Major, node.Minor, cmp.Or(d.Permissions, "rwm"))
 	}
 	return nil
 }
 
-func deviceAt(host, at string) (specs.LinuxDevice, error) {
+func deviceNode(host, at string) (specs.LinuxDevice, error) {
 	var st unix.Stat_t
 	if err := unix.Stat(host, &st); err != nil {
 		return specs.LinuxDevice{}, err
@@ -310,7 +311,7 @@ func hostDevices(spec *specs.Spec) error {
 		if entry.Type()&os.ModeDevice == 0 || slices.Contains([]string{"console", "ptmx"}, name) {
 			continue
 		}
-		if d, err := deviceAt(filepath.Join("/dev", name), "/dev/"+name); err == nil {
+		if d, err := deviceNode(filepath.Join("/dev", name), "/dev/"+name); err == nil {
 			spec.Linux.Devices = append(spec.Linux.Devices, d)
 		}
 	}

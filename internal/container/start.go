@@ -29,17 +29,17 @@ func (e *Engine) Start(ctx context.Context, ref string) error {
 	}
 	c.op.Lock()
 	defer c.op.Unlock()
-	return e.startHeld(runtime.WithNamespace(ctx), c)
+	return e.startLocked(runtime.WithNamespace(ctx), c)
 }
 
-// startHeld starts a container whose op lock is held.
-func (e *Engine) startHeld(ctx context.Context, c *container) error {
+// startLocked starts a container whose op lock is held.
+func (e *Engine) startLocked(ctx context.Context, c *container) error {
 	c.cancelRetry()
 	info, _ := c.snapshot()
 	if running(info.State.Status) {
 		return errdefs.ErrNotModified.WithMessage("container already started")
 	}
-	if c.isGone() {
+	if c.isRemoved() {
 		return noSuchContainer(info.ID)
 	}
 	err := e.launch(ctx, c, info)
@@ -53,16 +53,16 @@ func (e *Engine) startHeld(ctx context.Context, c *container) error {
 	case strings.Contains(err.Error(), "permission denied"), strings.Contains(err.Error(), "is a directory"):
 		code = 126
 	}
-	e.takeDown(c)
+	e.cleanUp(c)
 	e.update(c, func(i *Info) {
 		i.State.Status, i.State.PID, i.State.ExitCode, i.State.Error, i.State.FinishedAt = Exited, 0, code, err.Error(), time.Now().UTC()
 		if i.State.StartedAt.IsZero() {
 			i.State.Status, i.State.FinishedAt = Created, time.Time{}
 		}
 	})
-	c.hub.finish()
+	c.stdio.disconnectAll()
 	if info.Spec.AutoRemove && info.State.StartedAt.IsZero() {
-		e.tasks.Go(func() { _ = e.Remove(e.ctxNoCancel(), info.ID, true, true) }) // waits for this start to let go
+		e.tasks.Go(func() { _ = e.Remove(e.uncancelled(), info.ID, true, true) }) // waits for this start to let go
 	}
 	return err
 }
@@ -113,10 +113,10 @@ func (e *Engine) launch(ctx context.Context, c *container, info Info) error {
 		err = task.Start(ctx)
 	}
 	if err != nil {
-		_, _ = task.Delete(e.ctxNoCancel(), client.WithProcessKill)
-		return createError(err)
+		_, _ = task.Delete(e.uncancelled(), client.WithProcessKill)
+		return taskCreateError(err)
 	}
-	e.started(c, task, sandbox, info)
+	e.recordStart(c, task, sandbox, info)
 	e.tasks.Go(func() { e.monitor(c, task, exit) })
 	e.publish("start", c, nil)
 	return nil
@@ -155,13 +155,13 @@ func (e *Engine) newTask(ctx context.Context, c *container, info Info, shim *run
 	}
 	task, err := loaded.NewTask(ctx, cio.NewCreator(c.streams(info, e)...), e.Runtime.TaskOptions(shim)...)
 	if err != nil {
-		return nil, createError(err)
+		return nil, taskCreateError(err)
 	}
 	return task, nil
 }
 
-// createError gives a failed start Docker's words.
-func createError(err error) error {
+// taskCreateError gives a failed start Docker's words.
+func taskCreateError(err error) error {
 	text := strings.TrimPrefix(err.Error(), "failed to create shim task: ")
 	message := "failed to create task for container: failed to create shim task: " + text
 	if strings.Contains(text, "no such file or directory") || strings.Contains(text, "permission denied") || strings.Contains(text, "executable file not found") {
@@ -185,11 +185,11 @@ func (c *container) streams(info Info, e *Engine) []cio.Opt {
 	c.mu.Lock()
 	c.stdinEnded = false
 	c.mu.Unlock()
-	out := c.hub.output(c.log.Writer(logs.Stdout), false)
-	errOut := c.hub.output(c.log.Writer(logs.Stderr), true)
+	out := c.stdio.output(c.log.Writer(logs.Stdout), false)
+	errOut := c.stdio.output(c.log.Writer(logs.Stderr), true)
 	opts := []cio.Opt{cio.WithFIFODir(e.Runtime.FIFODir)}
 	if info.Spec.OpenStdin {
-		opts = append(opts, cio.WithStreams(c.hub.stdin(func() { c.closeStdin(e) }), out, errOut))
+		opts = append(opts, cio.WithStreams(c.stdio.taskStdin(func() { c.closeTaskStdin(e) }), out, errOut))
 	} else {
 		opts = append(opts, cio.WithStreams(nil, out, errOut))
 	}
@@ -199,29 +199,29 @@ func (c *container) streams(info Info, e *Engine) []cio.Opt {
 	return opts
 }
 
-func (c *container) closeStdin(e *Engine) {
+func (c *container) closeTaskStdin(e *Engine) {
 	c.mu.Lock()
 	task := c.task
 	c.stdinEnded = true
 	c.mu.Unlock()
 	if task != nil {
-		_ = task.CloseIO(e.ctxNoCancel(), client.WithStdinCloser)
+		_ = task.CloseIO(e.uncancelled(), client.WithStdinCloser)
 	}
 }
 
-// started notes a running task.
-func (e *Engine) started(c *container, task client.Task, sandbox shoal.Sandbox, info Info) {
+// recordStart notes a running task.
+func (e *Engine) recordStart(c *container, task client.Task, sandbox shoal.Sandbox, info Info) {
 	c.mu.Lock()
 	c.task, c.ended = task, make(chan struct{})
 	stdinEnded := c.stdinEnded
 	c.mu.Unlock()
 	if stdinEnded { // before there was a task to tell
-		c.closeStdin(e)
+		c.closeTaskStdin(e)
 	}
 	e.update(c, func(i *Info) {
 		i.Sandbox, i.Stopped = sandbox, false
 		i.State = State{Status: Running, PID: int(task.Pid()), StartedAt: time.Now().UTC(), FinishedAt: i.State.FinishedAt}
-		if hasProbe(info.Healthcheck) {
+		if hasHealthcheck(info.Healthcheck) {
 			i.State.Health = &Health{Status: HealthStarting}
 		}
 	})
@@ -240,25 +240,25 @@ func (e *Engine) monitor(c *container, task client.Task, exit <-chan client.Exit
 	}
 	info, _ := c.snapshot()
 	oom := code == 137 && e.oomKilled(info.ID)
-	ctx, cancel := context.WithTimeout(e.ctxNoCancel(), time.Minute)
+	ctx, cancel := context.WithTimeout(e.uncancelled(), time.Minute)
 	defer cancel()
 	awaitOutput(task.IO())
 	if _, err := task.Delete(ctx, client.WithProcessKill); err != nil && !errdefs.IsNotFound(err) {
 		e.Log.Warn("task cannot be deleted", "container", info.ID, "err", err)
 	}
-	e.ended(c, code, at, oom, "")
+	e.handleExit(c, code, at, oom, "")
 }
 
-// ended records how a container ended, takes down what it used and does what its policy says.
-func (e *Engine) ended(c *container, code int, at time.Time, oom bool, problem string) {
-	e.takeDown(c)
+// handleExit records how a container ended, takes down what it used and does what its policy says.
+func (e *Engine) handleExit(c *container, code int, at time.Time, oom bool, problem string) {
+	e.cleanUp(c)
 	c.mu.Lock()
 	c.task = nil
 	ended := c.ended
 	c.ended = nil
 	info := c.info
 	c.mu.Unlock()
-	restart, delay := e.policy(info, code)
+	restart, delay := e.restartPolicy(info, code)
 	e.update(c, func(i *Info) {
 		i.State.Status, i.State.PID, i.State.ExitCode, i.State.OOMKilled, i.State.FinishedAt = Exited, 0, code, oom, at.UTC()
 		i.State.Error = problem
@@ -271,7 +271,7 @@ func (e *Engine) ended(c *container, code int, at time.Time, oom bool, problem s
 		}
 	})
 	c.log.End()
-	c.hub.finish()
+	c.stdio.disconnectAll()
 	if ended != nil {
 		close(ended)
 	}
@@ -284,17 +284,17 @@ func (e *Engine) ended(c *container, code int, at time.Time, oom bool, problem s
 		e.restartLater(c, delay)
 	case info.Spec.AutoRemove:
 		e.tasks.Go(func() {
-			if err := e.Remove(e.ctxNoCancel(), info.ID, true, true); err != nil && !errdefs.IsNotFound(err) {
+			if err := e.Remove(e.uncancelled(), info.ID, true, true); err != nil && !errdefs.IsNotFound(err) {
 				e.Log.Warn("container cannot be removed", "container", info.ID, "err", err)
 			}
 		})
 	}
 }
 
-// takeDown undoes what a start made besides the task.
-func (e *Engine) takeDown(c *container) {
+// cleanUp undoes what a start made besides the task.
+func (e *Engine) cleanUp(c *container) {
 	info, _ := c.snapshot()
-	ctx, cancel := context.WithTimeout(e.ctxNoCancel(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(e.uncancelled(), 30*time.Second)
 	defer cancel()
 	if err := e.Network.Down(ctx, info.ID); err != nil {
 		e.Log.Warn("network cannot be taken down", "container", info.ID, "err", err)
@@ -304,7 +304,7 @@ func (e *Engine) takeDown(c *container) {
 	}
 	for _, m := range info.Mounts {
 		if m.Type == "volume" {
-			e.Volumes.Unmounted(m.Name, info.ID)
+			e.Volumes.PublishUnmount(m.Name, info.ID)
 		}
 	}
 	e.Runtime.ForgetShim(info.ID)
@@ -317,8 +317,8 @@ const (
 	maxRestartDelay   = time.Minute
 )
 
-// policy tells whether a container that ended is started again, and after what pause.
-func (e *Engine) policy(info Info, code int) (bool, time.Duration) {
+// restartPolicy tells whether a container that ended is started again, and after what pause.
+func (e *Engine) restartPolicy(info Info, code int) (bool, time.Duration) {
 	if info.Stopped {
 		return false, 0
 	}
@@ -357,7 +357,7 @@ func (e *Engine) restartLater(c *container, delay time.Duration) {
 		if ctx.Err() != nil {
 			return
 		}
-		if err := e.startHeld(e.ctx, c); err != nil && !errdefs.IsNotModified(err) {
+		if err := e.startLocked(e.ctx, c); err != nil && !errdefs.IsNotModified(err) {
 			e.Log.Warn("container cannot be restarted", "err", err)
 		}
 	})
@@ -372,14 +372,14 @@ func (c *container) cancelRetry() {
 	}
 }
 
-func (c *container) isGone() bool {
+func (c *container) isRemoved() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.gone
+	return c.removed
 }
 
-// resume takes up a container after a restart of the daemon.
-func (e *Engine) resume(ctx context.Context, c *container) {
+// restoreContainer takes up a container after a restart of the daemon.
+func (e *Engine) restoreContainer(ctx context.Context, c *container) {
 	info, _ := c.snapshot()
 	if !running(info.State.Status) {
 		if info.State.Status == Restarting || info.Spec.Restart.Name == "always" && info.State.Status == Exited {
@@ -394,10 +394,10 @@ func (e *Engine) resume(ctx context.Context, c *container) {
 		e.Log.Warn("container could not be taken up again", "container", info.ID, "err", err)
 	}
 	code, at := 137, time.Now()
-	if exit, ok := e.Runtime.LateExit(info.ID); ok {
+	if exit, ok := e.Runtime.RecordedExit(info.ID); ok {
 		code, at = int(exit.Status), exit.At
 	}
-	e.ended(c, code, at, false, "")
+	e.handleExit(c, code, at, false, "")
 }
 
 func (e *Engine) reattach(ctx context.Context, c *container, info Info) error {

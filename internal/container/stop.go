@@ -1,6 +1,7 @@
 package container
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -18,8 +19,8 @@ import (
 
 const (
 	defaultStopTimeout = 10 * time.Second
-	// killPatience is how long a killed process may take to go.
-	killPatience = 10 * time.Second
+	// killTimeout is how long a killed process may take to go.
+	killTimeout = 10 * time.Second
 )
 
 // Stop sends a container its stop signal and, after the timeout, SIGKILL. A zero timeout means the container's own; a
@@ -36,12 +37,12 @@ func (e *Engine) StopWith(ctx context.Context, ref string, timeout time.Duration
 	}
 	c.op.Lock()
 	defer c.op.Unlock()
-	return e.stopHeld(runtime.WithNamespace(ctx), c, timeout, sig)
+	return e.stopLocked(runtime.WithNamespace(ctx), c, timeout, sig)
 }
 
-func (e *Engine) stopHeld(ctx context.Context, c *container, timeout time.Duration, sig string) error {
+func (e *Engine) stopLocked(ctx context.Context, c *container, timeout time.Duration, sig string) error {
 	c.cancelRetry()
-	info, task, ended := c.current()
+	info, task, ended := c.currentTask()
 	if task == nil {
 		if info.State.Status == Restarting {
 			e.update(c, func(i *Info) { i.State.Status, i.Stopped = Exited, true })
@@ -56,7 +57,7 @@ func (e *Engine) stopHeld(ctx context.Context, c *container, timeout time.Durati
 	if timeout == 0 {
 		timeout = defaultStopTimeout
 	}
-	stopSignal, err := parseSignal(either(sig, either(info.StopSignal, "SIGTERM")))
+	stopSignal, err := parseSignal(cmp.Or(sig, info.StopSignal, "SIGTERM"))
 	if err != nil {
 		return err
 	}
@@ -64,18 +65,18 @@ func (e *Engine) stopHeld(ctx context.Context, c *container, timeout time.Durati
 		_ = task.Resume(ctx)
 	}
 	e.publish("kill", c, map[string]string{"signal": fmt.Sprint(int(stopSignal))})
-	if err := send(ctx, task, stopSignal); err != nil {
+	if err := sendSignal(ctx, task, stopSignal); err != nil {
 		return fmt.Errorf("stop container %s: %w", info.ID, err)
 	}
-	if !wait(ctx, ended, timeout) {
+	if !waitFor(ctx, ended, timeout) {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		e.publish("kill", c, map[string]string{"signal": "9"})
-		if err := send(ctx, task, syscall.SIGKILL, client.WithKillAll); err != nil {
+		if err := sendSignal(ctx, task, syscall.SIGKILL, client.WithKillAll); err != nil {
 			return fmt.Errorf("kill container %s: %w", info.ID, err)
 		}
-		if !wait(ctx, ended, killPatience) {
+		if !waitFor(ctx, ended, killTimeout) {
 			return fmt.Errorf("container %s does not end after SIGKILL: %w", info.ID, errdefs.ErrUnavailable)
 		}
 	}
@@ -83,8 +84,8 @@ func (e *Engine) stopHeld(ctx context.Context, c *container, timeout time.Durati
 	return nil
 }
 
-// send signals a task. That it has ended meanwhile, and its shim with it, is no error: who waits for its end learns of it.
-func send(ctx context.Context, task client.Task, s syscall.Signal, opts ...client.KillOpts) error {
+// sendSignal signals a task. That it has ended meanwhile, and its shim with it, is no error: who waits for its end learns of it.
+func sendSignal(ctx context.Context, task client.Task, s syscall.Signal, opts ...client.KillOpts) error {
 	err := task.Kill(ctx, s, opts...)
 	// On its way here the error has lost its identity.
 	if errdefs.IsNotFound(err) || err != nil && strings.HasSuffix(err.Error(), ttrpc.ErrClosed.Error()) {
@@ -93,8 +94,8 @@ func send(ctx context.Context, task client.Task, s syscall.Signal, opts ...clien
 	return err
 }
 
-// wait returns true when done is closed within the time (any time if it is negative).
-func wait(ctx context.Context, done <-chan struct{}, timeout time.Duration) bool {
+// waitFor returns true when done is closed within the time (any time if it is negative).
+func waitFor(ctx context.Context, done <-chan struct{}, timeout time.Duration) bool {
 	var expired <-chan time.Time
 	if timeout >= 0 {
 		timer := time.NewTimer(timeout)
@@ -110,7 +111,7 @@ func wait(ctx context.Context, done <-chan struct{}, timeout time.Duration) bool
 	return false
 }
 
-func (c *container) current() (Info, client.Task, <-chan struct{}) {
+func (c *container) currentTask() (Info, client.Task, <-chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.info, c.task, c.ended
@@ -131,11 +132,11 @@ func (e *Engine) Kill(ctx context.Context, ref, sig string) error {
 		return err
 	}
 	ctx = runtime.WithNamespace(ctx)
-	s, err := parseSignal(either(sig, "SIGKILL"))
+	s, err := parseSignal(cmp.Or(sig, "SIGKILL"))
 	if err != nil {
 		return err
 	}
-	info, task, ended := c.current()
+	info, task, ended := c.currentTask()
 	if task == nil {
 		return fmt.Errorf("cannot kill container: %s: %w", ref, notRunning(info))
 	}
@@ -146,10 +147,10 @@ func (e *Engine) Kill(ctx context.Context, ref, sig string) error {
 	if s == syscall.SIGKILL && info.State.Status == Paused {
 		_ = task.Resume(ctx)
 	}
-	if err := send(ctx, task, s); err != nil {
+	if err := sendSignal(ctx, task, s); err != nil {
 		return fmt.Errorf("cannot kill container: %s: %w", ref, err)
 	}
-	if s == syscall.SIGKILL && !wait(ctx, ended, killPatience) {
+	if s == syscall.SIGKILL && !waitFor(ctx, ended, killTimeout) {
 		return fmt.Errorf("container %s does not end after SIGKILL: %w", info.ID, errdefs.ErrUnavailable)
 	}
 	return nil
@@ -168,10 +169,10 @@ func (e *Engine) Restart(ctx context.Context, ref string, timeout time.Duration)
 	info, _ := c.snapshot()
 	e.update(c, func(i *Info) { i.Spec.AutoRemove = false })
 	defer e.update(c, func(i *Info) { i.Spec.AutoRemove = info.Spec.AutoRemove })
-	if err := e.stopHeld(ctx, c, timeout, ""); err != nil && !errdefs.IsNotModified(err) {
+	if err := e.stopLocked(ctx, c, timeout, ""); err != nil && !errdefs.IsNotModified(err) {
 		return err
 	}
-	if err := e.startHeld(ctx, c); err != nil {
+	if err := e.startLocked(ctx, c); err != nil {
 		return err
 	}
 	e.publish("restart", c, nil)
@@ -180,22 +181,22 @@ func (e *Engine) Restart(ctx context.Context, ref string, timeout time.Duration)
 
 // Pause freezes a container.
 func (e *Engine) Pause(ctx context.Context, ref string) error {
-	return e.freeze(ctx, ref, Running, Paused, "pause", client.Task.Pause)
+	return e.setPaused(ctx, ref, Running, Paused, "pause", client.Task.Pause)
 }
 
 // Unpause undoes Pause.
 func (e *Engine) Unpause(ctx context.Context, ref string) error {
-	return e.freeze(ctx, ref, Paused, Running, "unpause", client.Task.Resume)
+	return e.setPaused(ctx, ref, Paused, Running, "unpause", client.Task.Resume)
 }
 
-func (e *Engine) freeze(ctx context.Context, ref string, from, to Status, action string, do func(client.Task, context.Context) error) error {
+func (e *Engine) setPaused(ctx context.Context, ref string, from, to Status, action string, do func(client.Task, context.Context) error) error {
 	c, err := e.find(ref)
 	if err != nil {
 		return err
 	}
 	c.op.Lock()
 	defer c.op.Unlock()
-	info, task, _ := c.current()
+	info, task, _ := c.currentTask()
 	switch {
 	case task == nil:
 		return notRunning(info)
@@ -221,17 +222,17 @@ func (e *Engine) Remove(ctx context.Context, ref string, force, volumes bool) er
 	ctx = runtime.WithNamespace(ctx)
 	c.cancelRetry()
 	if force { // before the lock, to end a stop that waits
-		if _, task, _ := c.current(); task != nil {
+		if _, task, _ := c.currentTask(); task != nil {
 			e.update(c, func(i *Info) { i.Stopped = true })
 			_ = task.Kill(ctx, syscall.SIGKILL, client.WithKillAll)
 		}
 	}
 	c.op.Lock()
 	defer c.op.Unlock()
-	if c.isGone() {
+	if c.isRemoved() {
 		return noSuchContainer(ref)
 	}
-	info, task, ended := c.current()
+	info, task, ended := c.currentTask()
 	if task != nil {
 		if !force {
 			state := "running"
@@ -244,21 +245,21 @@ func (e *Engine) Remove(ctx context.Context, ref string, force, volumes bool) er
 		if info.State.Status == Paused {
 			_ = task.Resume(ctx)
 		}
-		if err := send(ctx, task, syscall.SIGKILL, client.WithKillAll); err != nil {
+		if err := sendSignal(ctx, task, syscall.SIGKILL, client.WithKillAll); err != nil {
 			return fmt.Errorf("kill container %s: %w", info.ID, err)
 		}
-		if !wait(ctx, ended, killPatience) {
+		if !waitFor(ctx, ended, killTimeout) {
 			return fmt.Errorf("container %s does not end after SIGKILL: %w", info.ID, errdefs.ErrUnavailable)
 		}
 	}
-	return e.erase(c, volumes)
+	return e.removeLocked(c, volumes)
 }
 
-// erase forgets a container that does not run. Its op lock is held.
-func (e *Engine) erase(c *container, volumes bool) error {
+// removeLocked forgets a container that does not run. Its op lock is held.
+func (e *Engine) removeLocked(c *container, volumes bool) error {
 	info, _ := c.snapshot()
 	c.mu.Lock()
-	c.gone = true
+	c.removed = true
 	c.mu.Unlock()
 	e.mu.Lock()
 	delete(e.byID, info.ID)
@@ -270,7 +271,7 @@ func (e *Engine) erase(c *container, volumes bool) error {
 		if m.Type != "volume" {
 			continue
 		}
-		e.Volumes.Release(m.Name, info.ID)
+		e.Volumes.RemoveReference(m.Name, info.ID)
 		if v, err := e.Volumes.Get(m.Name); volumes && err == nil && v.Anonymous && len(e.Volumes.Users(m.Name)) == 0 {
 			if err := e.Volumes.Remove(m.Name, false); err != nil {
 				e.Log.Warn("anonymous volume cannot be removed", "volume", m.Name, "err", err)
@@ -278,7 +279,7 @@ func (e *Engine) erase(c *container, volumes bool) error {
 		}
 	}
 	c.log.End()
-	if err := e.snapshotter().Remove(e.ctxNoCancel(), info.ID); err != nil && !errdefs.IsNotFound(err) {
+	if err := e.snapshotter().Remove(e.uncancelled(), info.ID); err != nil && !errdefs.IsNotFound(err) {
 		return fmt.Errorf("remove snapshot of %s: %w", info.ID, err)
 	}
 	if err := os.RemoveAll(info.Dir); err != nil {
@@ -309,12 +310,12 @@ func (e *Engine) Wait(ctx context.Context, ref string, condition Condition, read
 	if ready != nil {
 		ready()
 	}
-	info, began := first, first.State.StartedAt
+	info, startedAt := first, first.State.StartedAt
 	for {
 		ended := !running(info.State.Status) && info.State.Status != Restarting
-		again := !info.State.StartedAt.Equal(began) || running(first.State.Status)
+		again := !info.State.StartedAt.Equal(startedAt) || running(first.State.Status)
 		switch {
-		case c.isGone():
+		case c.isRemoved():
 			return info, nil
 		case condition == NotRunning && ended:
 			return info, nil

@@ -19,15 +19,15 @@ type Event struct {
 }
 
 const (
-	kept     = 256
-	maxQueue = 1024
+	historySize = 256
+	maxQueue    = 1024
 )
 
 // Bus hands every published event to every subscriber. The zero Bus is ready for use.
 type Bus struct {
-	mu   sync.Mutex // guards past, subs
-	past []Event
-	subs map[*subscriber]struct{}
+	mu      sync.Mutex // guards past, subs
+	history []Event
+	subs    map[*subscriber]struct{}
 }
 
 type subscriber struct {
@@ -45,9 +45,9 @@ func (b *Bus) Publish(e Event) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.past = append(b.past, e)
-	if len(b.past) > kept {
-		b.past = b.past[len(b.past)-kept:]
+	b.history = append(b.history, e)
+	if len(b.history) > historySize {
+		b.history = b.history[len(b.history)-historySize:]
 	}
 	for s := range b.subs {
 		s.queue = append(s.queue, e)
@@ -67,7 +67,7 @@ func (b *Bus) Follow(ctx context.Context, since time.Time, each func(Event) erro
 	s := &subscriber{wake: make(chan struct{}, 1)}
 	b.mu.Lock()
 	if !since.IsZero() {
-		for _, e := range b.past {
+		for _, e := range b.history {
 			if !e.Time.Before(since) {
 				s.queue = append(s.queue, e)
 			}

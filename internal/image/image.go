@@ -194,11 +194,11 @@ func (s *Store) List(ctx context.Context) ([]*Image, error) {
 			img.Names = append(img.Names, r.Name)
 		}
 	}
-	slices.SortStableFunc(all, func(a, b *Image) int { return created(b).Compare(created(a)) })
+	slices.SortStableFunc(all, func(a, b *Image) int { return createdAt(b).Compare(createdAt(a)) })
 	return all, nil
 }
 
-func created(i *Image) time.Time {
+func createdAt(i *Image) time.Time {
 	if i.Spec.Created == nil {
 		return time.Time{}
 	}
@@ -208,10 +208,10 @@ func created(i *Image) time.Time {
 // parse reads an image's manifest and configuration, once per target.
 func (s *Store) parse(ctx context.Context, record images.Image) (*Image, error) {
 	s.mu.Lock()
-	known := s.parsed[record.Target.Digest]
+	cached := s.parsed[record.Target.Digest]
 	s.mu.Unlock()
-	if known != nil {
-		return known, nil
+	if cached != nil {
+		return cached, nil
 	}
 	store := s.Client.ContentStore()
 	manifest, err := images.Manifest(ctx, store, record.Target, platforms.Default())
@@ -226,8 +226,8 @@ func (s *Store) parse(ctx context.Context, record images.Image) (*Image, error) 
 	if err := json.Unmarshal(data, &img.Spec); err != nil {
 		return nil, fmt.Errorf("read configuration of %s: %w", record.Name, err)
 	}
-	for _, layer := range manifest.Layers {
-		img.Size += layer.Size
+	for _, handleLayer := range manifest.Layers {
+		img.Size += handleLayer.Size
 	}
 	img.ChainID = identity.ChainID(img.Spec.RootFS.DiffIDs).String()
 	s.mu.Lock()
@@ -264,8 +264,8 @@ func normalize(ref string) (reference.Named, error) {
 	return named, nil
 }
 
-// forget drops what is remembered of removed images.
-func (s *Store) forget(target digest.Digest) {
+// evict drops what is remembered of removed images.
+func (s *Store) evict(target digest.Digest) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.parsed, target)

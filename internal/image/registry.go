@@ -85,11 +85,11 @@ func (s *Store) Pull(ctx context.Context, ref string, auth Auth, progress func(P
 	}
 	before, _ := s.Client.ImageService().Get(ctx, named.String())
 	progress(Progress{ID: tag, Status: "Pulling from " + reference.Path(named)})
-	watch := newWatch(s.Client.ContentStore(), progress)
-	pulled, err := watch.during(ctx, func(ctx context.Context) (client.Image, error) {
+	pullProgress := newPullProgress(s.Client.ContentStore(), progress)
+	pulled, err := pullProgress.track(ctx, func(ctx context.Context) (client.Image, error) {
 		return s.Client.Pull(ctx, named.String(),
 			client.WithResolver(s.resolver(auth)), client.WithPullUnpack, client.WithPullSnapshotter(runtime.Snapshotter),
-			client.WithImageHandler(images.HandlerFunc(watch.layer)))
+			client.WithImageHandler(images.HandlerFunc(pullProgress.handleLayer)))
 	})
 	if err != nil {
 		return nil, pullError(named, err)
@@ -158,31 +158,31 @@ func (s *Store) Push(ctx context.Context, ref string, auth Auth, progress func(P
 	return nil
 }
 
-// watch turns a pull into Docker's progress lines.
-type watch struct {
-	content  contentStatus
+// pullProgress turns a pull into Docker's progress lines.
+type pullProgress struct {
+	content  contentStatuser
 	progress func(Progress)
 	mu       sync.Mutex // guards layers
 	layers   []ocispec.Descriptor
 }
 
-func newWatch(c contentStatus, progress func(Progress)) *watch {
-	return &watch{content: c, progress: progress}
+func newPullProgress(c contentStatuser, progress func(Progress)) *pullProgress {
+	return &pullProgress{content: c, progress: progress}
 }
 
-// layer is called for every part of the image that a pull comes upon.
-func (w *watch) layer(_ context.Context, d ocispec.Descriptor) ([]ocispec.Descriptor, error) {
+// handleLayer is called for every part of the image that a pull comes upon.
+func (w *pullProgress) handleLayer(_ context.Context, d ocispec.Descriptor) ([]ocispec.Descriptor, error) {
 	if images.IsLayerType(d.MediaType) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.layers = append(w.layers, d)
-		w.progress(Progress{ID: short(d), Status: "Pulling fs layer"})
+		w.progress(Progress{ID: shortDigest(d), Status: "Pulling fs layer"})
 	}
 	return nil, nil
 }
 
-// during runs pull and reports the layers' progress ten times a second until it is over.
-func (w *watch) during(ctx context.Context, pull func(context.Context) (client.Image, error)) (client.Image, error) {
+// track runs pull and reports the layers' progress ten times a second until it is over.
+func (w *pullProgress) track(ctx context.Context, pull func(context.Context) (client.Image, error)) (client.Image, error) {
 	watching, stop := context.WithCancel(ctx)
 	var watcher sync.WaitGroup
 	watcher.Go(func() {
@@ -202,22 +202,22 @@ func (w *watch) during(ctx context.Context, pull func(context.Context) (client.I
 	watcher.Wait()
 	if err == nil {
 		for _, d := range w.layers {
-			w.progress(Progress{ID: short(d), Status: "Pull complete"})
+			w.progress(Progress{ID: shortDigest(d), Status: "Pull complete"})
 		}
 	}
 	return img, err
 }
 
-func (w *watch) report(ctx context.Context) {
+func (w *pullProgress) report(ctx context.Context) {
 	w.mu.Lock()
 	layers := slices.Clone(w.layers)
 	w.mu.Unlock()
 	for _, d := range layers {
 		st, err := w.content.Status(ctx, remotes.MakeRefKey(ctx, d))
 		if err == nil {
-			w.progress(Progress{ID: short(d), Status: "Downloading", Current: st.Offset, Total: d.Size})
+			w.progress(Progress{ID: shortDigest(d), Status: "Downloading", Current: st.Offset, Total: d.Size})
 		}
 	}
 }
 
-func short(d ocispec.Descriptor) string { return d.Digest.Encoded()[:12] }
+func shortDigest(d ocispec.Descriptor) string { return d.Digest.Encoded()[:12] }

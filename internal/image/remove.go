@@ -26,15 +26,15 @@ func (s *Store) Tag(ctx context.Context, source, target string) error {
 		return err
 	}
 	record := images.Image{Name: named.String(), Target: img.Target}
-	if err := s.put(ctx, record); err != nil {
+	if err := s.putRecord(ctx, record); err != nil {
 		return fmt.Errorf("tag image: %w", err)
 	}
 	s.publish("tag", img.ID, reference.FamiliarString(named))
 	return nil
 }
 
-// put gives a name to an image, be it another's so far.
-func (s *Store) put(ctx context.Context, record images.Image) error {
+// putRecord gives a name to an image, be it another's so far.
+func (s *Store) putRecord(ctx context.Context, record images.Image) error {
 	_, err := s.Client.ImageService().Create(ctx, record)
 	if errdefs.IsAlreadyExists(err) {
 		_, err = s.Client.ImageService().Update(ctx, record)
@@ -85,7 +85,7 @@ func (s *Store) Remove(ctx context.Context, ref string, force bool) ([]Removed, 
 	if err := s.Client.ImageService().Delete(ctx, danglingPrefix+img.Target.Digest.String(), images.SynchronousDelete()); err != nil && !errdefs.IsNotFound(err) {
 		return done, fmt.Errorf("remove image %s: %w", ref, err)
 	}
-	s.forget(img.Target.Digest)
+	s.evict(img.Target.Digest)
 	s.publish("delete", img.ID, "")
 	return append(done, Removed{Deleted: img.ID}), nil
 }
@@ -102,7 +102,7 @@ func (s *Store) Prune(ctx context.Context, all bool, until time.Time) ([]Removed
 		if len(img.Names) > 0 && !all || s.InUse != nil && len(s.InUse(img.ID)) > 0 {
 			continue
 		}
-		if !until.IsZero() && created(img).After(until) {
+		if !until.IsZero() && createdAt(img).After(until) {
 			continue
 		}
 		done, err := s.Remove(ctx, img.ID, true)

@@ -181,7 +181,7 @@ func (l *Log) rotateLocked() error {
 	_ = l.file.Close() // written through already
 	l.file = nil
 	for n := l.opts.MaxFile - 1; n > 0; n-- {
-		if err := os.Rename(l.numbered(n-1), l.numbered(n)); err != nil && !os.IsNotExist(err) {
+		if err := os.Rename(l.rotatedPath(n-1), l.rotatedPath(n)); err != nil && !os.IsNotExist(err) {
 			return fmt.Errorf("rotate log: %w", err)
 		}
 	}
@@ -191,7 +191,7 @@ func (l *Log) rotateLocked() error {
 	return l.openLocked()
 }
 
-func (l *Log) numbered(n int) string {
+func (l *Log) rotatedPath(n int) string {
 	if n == 0 {
 		return l.path
 	}

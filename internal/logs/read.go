@@ -27,7 +27,7 @@ func (q Query) wants(l Line) bool {
 		(q.Since.IsZero() || !l.Time.Before(q.Since))
 }
 
-func (q Query) past(l Line) bool { return !q.Until.IsZero() && l.Time.After(q.Until) }
+func (q Query) pastUntil(l Line) bool { return !q.Until.IsZero() && l.Time.After(q.Until) }
 
 // Read calls each for every line that q asks for, oldest first, until there are no more; when following, until the log ends,
 // q.Until has come or ctx is done. An error of each ends it and is returned.
@@ -75,11 +75,11 @@ func (l *Log) Read(ctx context.Context, q Query, each func(Line) error) error {
 	return done(l.follow(ctx, rd, last))
 }
 
-// errPast ends a read whose time has passed.
-var errPast = errors.New("past the last wanted line")
+// errPastUntil ends a read whose time has passed.
+var errPastUntil = errors.New("past the last wanted line")
 
 func done(err error) error {
-	if errors.Is(err, errPast) {
+	if errors.Is(err, errPastUntil) {
 		return nil
 	}
 	return err
@@ -91,7 +91,7 @@ func (l *Log) files() ([]*os.File, error) {
 	defer l.mu.Unlock()
 	var files []*os.File
 	for n := max(l.opts.MaxFile, 1) - 1; n >= 0; n-- {
-		f, err := os.Open(l.numbered(n))
+		f, err := os.Open(l.rotatedPath(n))
 		if errors.Is(err, os.ErrNotExist) {
 			continue
 		}
@@ -120,7 +120,7 @@ func (l *Log) follow(ctx context.Context, rd *reader, file *os.File) error {
 				return err
 			}
 		}
-		next, err := l.after(file)
+		next, err := l.nextFile(file)
 		if err != nil {
 			return err
 		}
@@ -149,16 +149,16 @@ func (l *Log) follow(ctx context.Context, rd *reader, file *os.File) error {
 	}
 }
 
-// after opens the file that follows the given one, nil if that is the newest. There may have been several rotations; when
+// nextFile opens the file that follows the given one, nil if that is the newest. There may have been several rotations; when
 // even the given file is gone, the oldest that is left comes next.
-func (l *Log) after(file *os.File) (*os.File, error) {
+func (l *Log) nextFile(file *os.File) (*os.File, error) {
 	files, err := l.files()
 	if err != nil {
 		return nil, err
 	}
 	next := 0
 	for i, f := range files {
-		if file != nil && same(f, file) {
+		if file != nil && sameFile(f, file) {
 			next = i + 1
 		}
 	}
@@ -173,7 +173,7 @@ func (l *Log) after(file *os.File) (*os.File, error) {
 	return found, nil
 }
 
-func same(a, b *os.File) bool {
+func sameFile(a, b *os.File) bool {
 	ia, errA := a.Stat()
 	ib, errB := b.Stat()
 	return errA == nil && errB == nil && os.SameFile(ia, ib)
@@ -210,8 +210,8 @@ func (r *reader) drain(b *bufio.Reader) error {
 		if !ok || !r.query.wants(line) {
 			continue
 		}
-		if r.query.past(line) {
-			return errPast
+		if r.query.pastUntil(line) {
+			return errPastUntil
 		}
 		if err := r.each(line); err != nil {
 			return err
@@ -236,7 +236,7 @@ func (r *reader) tail(files []*os.File) error {
 	}}
 	for _, f := range files {
 		err := all.drain(bufio.NewReaderSize(f, 64<<10))
-		if errors.Is(err, errPast) {
+		if errors.Is(err, errPastUntil) {
 			break
 		}
 		if err != nil {

@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// maxPart is how long a line may be before it is logged in parts.
-const maxPart = 16 << 10
+// maxLinePart is how long a line may be before it is logged in parts.
+const maxLinePart = 16 << 10
 
 // Writer cuts one stream of output into lines for a log.
 type Writer struct {
-	log    *Log
-	stream Stream
-	mu     sync.Mutex // guards rest
-	rest   []byte
+	log     *Log
+	stream  Stream
+	mu      sync.Mutex // guards rest
+	pending []byte
 }
 
 // Writer returns the writer of one of the log's streams.
@@ -29,15 +29,15 @@ func (w *Writer) Write(p []byte) (int, error) {
 	for len(data) > 0 {
 		end := bytes.IndexByte(data, '\n')
 		if end < 0 {
-			w.rest = append(w.rest, data...)
+			w.pending = append(w.pending, data...)
 			break
 		}
-		w.emit(append(w.rest, data[:end+1]...), now)
-		w.rest, data = w.rest[:0], data[end+1:]
+		w.emit(append(w.pending, data[:end+1]...), now)
+		w.pending, data = w.pending[:0], data[end+1:]
 	}
-	for len(w.rest) >= maxPart {
-		w.emit(w.rest[:maxPart], now)
-		w.rest = append(w.rest[:0], w.rest[maxPart:]...)
+	for len(w.pending) >= maxLinePart {
+		w.emit(w.pending[:maxLinePart], now)
+		w.pending = append(w.pending[:0], w.pending[maxLinePart:]...)
 	}
 	return len(p), nil
 }
@@ -46,9 +46,9 @@ func (w *Writer) Write(p []byte) (int, error) {
 func (w *Writer) Flush() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if len(w.rest) > 0 {
-		w.emit(w.rest, time.Now().UTC())
-		w.rest = nil
+	if len(w.pending) > 0 {
+		w.emit(w.pending, time.Now().UTC())
+		w.pending = nil
 	}
 }
 

@@ -21,8 +21,8 @@ type exitRecord struct {
 	Status    uint32
 }
 
-// recordLimit bounds the wait for a shim to write down an end that it has just seen.
-const recordLimit = 2 * time.Second
+// exitRecordTimeout bounds the wait for a shim to write down an end that it has just seen.
+const exitRecordTimeout = 2 * time.Second
 
 // readExits returns the exit records in the bundles under state, by container. alive tells whether a container's shim is there.
 func readExits(state string, alive func(id string) bool) (map[string]Exit, error) {
@@ -38,7 +38,7 @@ func readExits(state string, alive func(id string) bool) (map[string]Exit, error
 	for _, b := range bundles {
 		bundle := filepath.Join(dir, b.Name())
 		exit, ok := readExit(bundle)
-		for limit := time.Now().Add(recordLimit); !ok && justEnded(bundle) && alive(b.Name()) && time.Now().Before(limit); {
+		for limit := time.Now().Add(exitRecordTimeout); !ok && initExited(bundle) && alive(b.Name()) && time.Now().Before(limit); {
 			const pause = 5 * time.Millisecond
 			time.Sleep(pause)
 			exit, ok = readExit(bundle)
@@ -60,8 +60,8 @@ func readExit(bundle string) (Exit, bool) {
 	return Exit{Status: r.Status, At: r.Timestamp}, true
 }
 
-// justEnded tells whether the first process of a bundle without a record is gone.
-func justEnded(bundle string) bool {
+// initExited tells whether the first process of a bundle without a record is gone.
+func initExited(bundle string) bool {
 	text, err := os.ReadFile(filepath.Join(bundle, "init.pid"))
 	if err != nil {
 		return false

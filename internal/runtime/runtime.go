@@ -153,8 +153,8 @@ type Exit struct {
 	At     time.Time
 }
 
-// LateExit returns the end of a container that ended while no daemon ran.
-func (rt *Runtime) LateExit(id string) (Exit, bool) {
+// RecordedExit returns the end of a container that ended while no daemon ran.
+func (rt *Runtime) RecordedExit(id string) (Exit, bool) {
 	e, ok := rt.exits[id]
 	return e, ok
 }

@@ -64,7 +64,7 @@ func (rt *Runtime) StartShim(id string) (*Shim, error) {
 	}
 	s.process = cmd.Process
 	go func() { _ = cmd.Wait() }() // its end is seen by whoever waits for its task
-	return s, spare(s.process.Pid)
+	return s, setOOMScore(s.process.Pid)
 }
 
 // TaskOptions tells containerd to use the shim.
@@ -97,8 +97,8 @@ func (rt *Runtime) shimServes(id string) bool {
 
 func (rt *Runtime) shimSocket(id string) string { return filepath.Join(rt.socketDir, id) }
 
-// spare makes the kernel prefer any container to the shim, and the shim to the daemon, when memory runs out.
-func spare(pid int) error {
+// setOOMScore makes the kernel prefer any container to the shim, and the shim to the daemon, when memory runs out.
+func setOOMScore(pid int) error {
 	const file, most = "oom_score_adj", 1000
 	text, err := os.ReadFile(filepath.Join("/proc/self", file))
 	if err != nil {

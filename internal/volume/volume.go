@@ -53,7 +53,7 @@ type Store struct {
 	mounted map[string]bool            // volumes with options that are mounted
 }
 
-const metaFile = "volume.json"
+const recordFile = "volume.json"
 
 var nameRule = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]+$`)
 
@@ -68,7 +68,7 @@ func New(c Config) (*Store, error) {
 		return nil, fmt.Errorf("read volumes: %w", err)
 	}
 	for _, d := range dirs {
-		data, err := os.ReadFile(filepath.Join(c.Root, d.Name(), metaFile))
+		data, err := os.ReadFile(filepath.Join(c.Root, d.Name(), recordFile))
 		if err != nil {
 			continue
 		}
@@ -110,9 +110,9 @@ func (s *Store) Create(spec Spec) (*Volume, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if v, ok := s.volumes[spec.Name]; ok {
-		return clone(v), nil
+		return copyOf(v), nil
 	}
-	if err := checkOptions(spec.Options); err != nil {
+	if err := validateOptions(spec.Options); err != nil {
 		return nil, fmt.Errorf("create %s: %w", spec.Name, err)
 	}
 	v := &Volume{Name: spec.Name, Driver: "local", CreatedAt: time.Now(), Labels: spec.Labels, Options: spec.Options, Anonymous: anonymous, Mountpoint: s.dataDir(spec.Name)}
@@ -130,15 +130,15 @@ func (s *Store) Create(spec Spec) (*Volume, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create volume %s: %w", v.Name, err)
 	}
-	if err := os.WriteFile(filepath.Join(s.Root, v.Name, metaFile), data, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(s.Root, v.Name, recordFile), data, 0o600); err != nil {
 		return nil, fmt.Errorf("create volume %s: %w", v.Name, err)
 	}
 	s.volumes[v.Name] = v
 	s.publish("create", v, nil)
-	return clone(v), nil
+	return copyOf(v), nil
 }
 
-func checkOptions(options map[string]string) error {
+func validateOptions(options map[string]string) error {
 	for key := range options {
 		if key != "type" && key != "o" && key != "device" && key != "size" {
 			return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("invalid option: %q", key))
@@ -158,7 +158,7 @@ func (s *Store) Get(name string) (*Volume, error) {
 	if !ok {
 		return nil, notFound(name)
 	}
-	return clone(v), nil
+	return copyOf(v), nil
 }
 
 // notFound is Docker's error for a volume that the node does not have.
@@ -172,13 +172,13 @@ func (s *Store) List() []*Volume {
 	defer s.mu.Unlock()
 	var all []*Volume
 	for _, name := range slices.Sorted(maps.Keys(s.volumes)) {
-		all = append(all, clone(s.volumes[name]))
+		all = append(all, copyOf(s.volumes[name]))
 	}
 	return all
 }
 
-// Hold marks a container as a volume's user, so that the volume is not removed under it.
-func (s *Store) Hold(name, container string) error {
+// AddReference marks a container as a volume's user, so that the volume is not removed under it.
+func (s *Store) AddReference(name, container string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, ok := s.volumes[name]; !ok {
@@ -191,8 +191,8 @@ func (s *Store) Hold(name, container string) error {
 	return nil
 }
 
-// Release undoes Hold.
-func (s *Store) Release(name, container string) {
+// RemoveReference undoes Hold.
+func (s *Store) RemoveReference(name, container string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.users[name], container)
@@ -217,7 +217,7 @@ func (s *Store) Mount(name, container string) (string, error) {
 		return "", notFound(name)
 	}
 	if v.Options["device"] != "" && !s.mounted[name] {
-		if err := mountOptions(v); err != nil {
+		if err := mountDevice(v); err != nil {
 			return "", fmt.Errorf("error while mounting volume '%s': %w", v.Mountpoint, err)
 		}
 		s.mounted[name] = true
@@ -226,21 +226,21 @@ func (s *Store) Mount(name, container string) (string, error) {
 	return v.Mountpoint, nil
 }
 
-func mountOptions(v *Volume) error {
+func mountDevice(v *Volume) error {
 	if list, err := os.ReadDir(v.Mountpoint); err == nil && len(list) > 0 {
 		if mounted, err := isMountpoint(v.Mountpoint); err == nil && mounted {
 			return nil // from before a restart of the daemon
 		}
 	}
-	m, err := mountOf(v.Options, net.LookupHost)
+	m, err := mountFromOptions(v.Options, net.LookupHost)
 	if err != nil {
 		return err
 	}
 	return m.Mount(v.Mountpoint)
 }
 
-// mountOf is the mount that a volume's options ask for. The kernel knows servers by their addresses only.
-func mountOf(options map[string]string, lookUp func(host string) ([]string, error)) (mount.Mount, error) {
+// mountFromOptions is the mount that a volume's options ask for. The kernel knows servers by their addresses only.
+func mountFromOptions(options map[string]string, lookupHost func(host string) ([]string, error)) (mount.Mount, error) {
 	m := mount.Mount{Type: options["type"], Source: options["device"]}
 	if o := options["o"]; o != "" {
 		m.Options = strings.Split(o, ",")
@@ -248,7 +248,7 @@ func mountOf(options map[string]string, lookUp func(host string) ([]string, erro
 	for i, o := range m.Options {
 		host, isAddr := strings.CutPrefix(o, "addr=")
 		if isAddr && net.ParseIP(host) == nil {
-			found, err := lookUp(host)
+			found, err := lookupHost(host)
 			if err != nil {
 				return m, err
 			}
@@ -263,8 +263,8 @@ func isMountpoint(path string) (bool, error) {
 	return err == nil && info.Mountpoint == path, err
 }
 
-// Unmounted tells that a container is done with a volume.
-func (s *Store) Unmounted(name, container string) {
+// PublishUnmount tells that a container is done with a volume.
+func (s *Store) PublishUnmount(name, container string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if v, ok := s.volumes[name]; ok {
@@ -341,7 +341,7 @@ func (s *Store) publish(action string, v *Volume, more map[string]string) {
 	s.Events.Publish(events.Event{Type: "volume", Action: action, ID: v.Name, Attributes: attrs})
 }
 
-func clone(v *Volume) *Volume {
+func copyOf(v *Volume) *Volume {
 	c := *v
 	return &c
 }
