@@ -12,7 +12,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/runtime"
 )
 
-// AttachSpec says what a client that attaches wants. Nil streams are not wanted.
+// AttachSpec says what a client attaches to. A nil stream is not attached.
 type AttachSpec struct {
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
@@ -22,8 +22,9 @@ type AttachSpec struct {
 	Stream bool
 }
 
-// Attach connects a client to a container, which need not run yet, until the container ends or ctx is done. ready is called
-// when nothing that is printed from then on will be missed.
+// Attach connects a client to a container until the container ends or ctx is done; both return nil. The container need not run
+// yet. ready must not be nil; it is called once the client receives all output from then on. Attaching to a paused container is
+// a conflict.
 func (e *Engine) Attach(ctx context.Context, ref string, a AttachSpec, ready func()) error {
 	c, err := e.find(ref)
 	if err != nil {
@@ -71,7 +72,7 @@ func (e *Engine) Attach(ctx context.Context, ref string, a AttachSpec, ready fun
 	return nil
 }
 
-// Logs calls each for the lines that q asks for.
+// Logs calls each for the lines that q asks for; see logs.Log.Read.
 func (e *Engine) Logs(ctx context.Context, ref string, q logs.Query, each func(logs.Line) error) error {
 	c, err := e.find(ref)
 	if err != nil {
@@ -80,7 +81,7 @@ func (e *Engine) Logs(ctx context.Context, ref string, q logs.Query, each func(l
 	return c.log.Read(ctx, q, each)
 }
 
-// Pids returns the processes of a running container, as the host numbers them.
+// Pids returns the IDs of a running container's processes in the host's PID namespace. A container that does not run is a conflict.
 func (e *Engine) Pids(ctx context.Context, ref string) ([]int, error) {
 	c, err := e.find(ref)
 	if err != nil {
@@ -101,7 +102,8 @@ func (e *Engine) Pids(ctx context.Context, ref string) ([]int, error) {
 	return pids, nil
 }
 
-// Update changes what a container may use and when it is restarted; a running one at once.
+// Update changes a container's resource limits, and its restart policy unless restart is nil. For a running container the limits
+// apply at once.
 func (e *Engine) Update(ctx context.Context, ref string, r Resources, restart *Restart) error {
 	c, err := e.find(ref)
 	if err != nil {
@@ -125,14 +127,15 @@ func (e *Engine) Update(ctx context.Context, ref string, r Resources, restart *R
 	return nil
 }
 
-// Usage is what a container uses now.
+// Usage is what a container uses now. Times are in nanoseconds, memory is in bytes; a limit of 0 means none.
 type Usage struct {
 	CPUNanos, CPUUserNanos, CPUSystemNanos uint64
 	Memory, MemoryCache, MemoryLimit       uint64
 	Pids, PidsLimit                        uint64
 }
 
-// Usage reads a running container's counters from its cgroup.
+// Usage reads a running container's counters from its cgroup. Counters that the kernel does not offer are 0, and so are those of
+// a container that does not run.
 func (e *Engine) Usage(ref string) (Usage, error) {
 	info, err := e.Inspect(ref)
 	if err != nil {

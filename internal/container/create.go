@@ -20,7 +20,8 @@ import (
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
-// Create makes a container, not yet running. The image must be local. name may be empty.
+// Create makes a container without starting it and returns its ID. The image must be on the node. An empty name makes Create
+// invent one; a name in use is a conflict. After an error nothing of the container is left.
 func (e *Engine) Create(ctx context.Context, name string, spec Spec) (string, error) {
 	ctx = runtime.WithNamespace(ctx)
 	img, err := e.Images.Get(ctx, spec.Image)
@@ -54,7 +55,7 @@ func (e *Engine) Create(ctx context.Context, name string, spec Spec) (string, er
 	return info.ID, nil
 }
 
-// build makes what a container has on disk.
+// build makes the container's directory, snapshot, volumes and record on disk.
 func (e *Engine) build(ctx context.Context, info *Info, img *image.Image) error {
 	if err := os.MkdirAll(info.Dir, 0o710); err != nil {
 		return fmt.Errorf("make container directory: %w", err)
@@ -62,7 +63,7 @@ func (e *Engine) build(ctx context.Context, info *Info, img *image.Image) error 
 	if err := e.Images.Unpack(ctx, img); err != nil {
 		return err
 	}
-	// A root for the garbage collector: the snapshot is removed with the container and never before.
+	// The label keeps containerd's garbage collector from removing the snapshot before the container is removed.
 	root := snapshots.WithLabels(map[string]string{"containerd.io/gc.root": info.Created.Format(time.RFC3339)})
 	if _, err := e.snapshotter().Prepare(ctx, info.ID, img.ChainID, root); err != nil {
 		return fmt.Errorf("prepare snapshot: %w", err)
@@ -95,7 +96,7 @@ func (e *Engine) snapshotter() snapshots.Snapshotter {
 	return e.Runtime.Client.SnapshotService(runtime.Snapshotter)
 }
 
-// applyImageDefaults fills in from the image what the spec leaves open.
+// applyImageDefaults fills the fields that the spec leaves empty from the image's configuration.
 func applyImageDefaults(info *Info, img *image.Image) {
 	s, c := info.Spec, img.Spec.Config
 	info.Entrypoint, info.Cmd = s.Entrypoint, s.Cmd
@@ -156,7 +157,7 @@ func overrideHealthcheck(h, o *shoal.Healthcheck) {
 	}
 }
 
-// mergeEnv puts the user's variables over the image's; "NAME" without a value removes one.
+// mergeEnv overrides the variables of base with those of over; a "NAME" without a value removes the variable.
 func mergeEnv(base, over []string) []string {
 	env := slices.Clone(base)
 	for _, kv := range over {

@@ -21,18 +21,18 @@ import (
 type ChangeKind uint8
 
 const (
-	Modified ChangeKind = iota
-	Added
-	Deleted
+	Modified ChangeKind = iota // 0: content or metadata differ
+	Added                      // 1
+	Deleted                    // 2
 )
 
-// Change is one difference between a container's file system and its image's.
+// Change is one difference between a container's file system and its image's. Path is absolute within the container.
 type Change struct {
 	Kind ChangeKind
 	Path string
 }
 
-// Diff lists what a container changed of its image's files, sorted by path.
+// Diff lists the files that differ between a container and its image, sorted by path; nil if none do.
 func (e *Engine) Diff(ctx context.Context, ref string) ([]Change, error) {
 	info, err := e.Inspect(ref)
 	if err != nil {
@@ -49,8 +49,8 @@ func (e *Engine) Diff(ctx context.Context, ref string) ([]Change, error) {
 	return diffLayers(ctx, dirs[0], dirs[1:])
 }
 
-// runtimeMountpoints are what the runtime puts into the container's layer to mount over. Docker has them in a layer of their own,
-// which a diff does not show.
+// runtimeMountpoints are the files and directories that the OCI runtime creates in the container's layer as mount points. Docker
+// has them in a separate init layer, so its diff does not show them.
 func runtimeMountpoints() []string {
 	return []string{
 		"/.dockerenv", "/dev/console", "/dev/mqueue", "/dev/pts", "/dev/shm", "/etc/hostname", "/etc/hosts", "/etc/mtab",
@@ -58,8 +58,8 @@ func runtimeMountpoints() []string {
 	}
 }
 
-// diffLayers compares the top directory of an overlay with those below, the highest first. The top one may belong to a
-// running container, which must not lead this out of it: it is only looked at through its root.
+// diffLayers compares the top directory of an overlay with those below, the highest first. A running container can change the
+// links in the top directory at any moment, so that directory is only read through an os.Root, which cannot be left by a link.
 func diffLayers(ctx context.Context, top string, below []string) ([]Change, error) {
 	root, err := os.OpenRoot(top)
 	if err != nil {
@@ -83,8 +83,8 @@ type differ struct {
 
 func (d *differ) add(kind ChangeKind, name string) { d.found = append(d.found, Change{kind, name}) }
 
-// compare looks at a directory of the top layer, given those that it is merged with. It tells whether anything in it has
-// changed, and whether something was left out.
+// compare compares a directory of the top layer with the lower directories that it is merged with. changed is true if anything in
+// it differs, skipped if it holds a mount point of the runtime.
 func (d *differ) compare(dir string, below []string) (changed, skipped bool, err error) {
 	if err := d.ctx.Err(); err != nil {
 		return false, false, err
@@ -121,7 +121,7 @@ func (d *differ) compare(dir string, below []string) (changed, skipped bool, err
 	return len(d.found) > before, skipped, nil
 }
 
-// entry looks at one file of the top layer, and tells whether it was left out.
+// entry compares one file of the top layer, and returns whether it was skipped as a mount point of the runtime.
 func (d *differ) entry(name string, below []string) (skipped bool, err error) {
 	info, err := d.root.Lstat(relative(name))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -147,7 +147,7 @@ func (d *differ) entry(name string, below []string) (skipped bool, err error) {
 	if err != nil {
 		return skipped, err
 	}
-	// A mount point made in a directory touches it; the container did not.
+	// Making a mount point changed the directory's modification time, which is no change by the container.
 	if lower == nil || !lower.IsDir() || changed || !sameDirectory(info, lower) || !skipped && !info.ModTime().Equal(lower.ModTime()) {
 		d.add(kindOf(lower), name)
 	}
@@ -167,8 +167,8 @@ func sameDirectory(a, b fs.FileInfo) bool {
 	return okX && okY && x.Mode == y.Mode && x.Uid == y.Uid && x.Gid == y.Gid
 }
 
-// lookupLower finds a name in the merged directories of an image, nil if there is none. Of a directory it also gives the
-// directories that make it up.
+// lookupLower finds a name in the merged directories of an image; found is nil if it is in none. For a directory, merged lists the
+// directories that overlayfs merges into it.
 func lookupLower(dirs []string, name string) (found fs.FileInfo, merged []string) {
 	for _, dir := range dirs {
 		at := filepath.Join(dir, name)
@@ -212,13 +212,14 @@ func entryNames(dirs []string) []string {
 	return slices.Compact(names)
 }
 
-// isWhiteout is how an overlay notes that a file of a lower layer is gone (kernel documentation, overlayfs).
+// isWhiteout reports whether a file is overlayfs's mark that the lower layers' file of that name is deleted: a character device
+// 0/0 (kernel documentation, overlayfs).
 func isWhiteout(info fs.FileInfo) bool {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	return ok && info.Mode()&fs.ModeCharDevice != 0 && st.Rdev == 0
 }
 
-// isOpaque is how it notes that nothing of a directory in the lower layers is seen.
+// isOpaque reports whether a directory hides the lower layers' directories of that name (the same documentation).
 func isOpaque(dir *os.File) bool {
 	var value [1]byte
 	n, err := unix.Fgetxattr(int(dir.Fd()), "trusted.overlay.opaque", value[:]) // #nosec G115 -- a descriptor

@@ -45,7 +45,7 @@ type Exec struct {
 	exitCode *int
 }
 
-// ExecState is how far an Exec is.
+// ExecState is the state of an Exec. PID is 0 before it runs, ExitCode is nil until it has ended.
 type ExecState struct {
 	Running  bool
 	Started  bool
@@ -53,14 +53,15 @@ type ExecState struct {
 	ExitCode *int
 }
 
-// State tells how far the command is.
+// State returns the command's state now.
 func (x *Exec) State() ExecState {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return ExecState{Running: x.running, Started: x.started, PID: x.pid, ExitCode: x.exitCode}
 }
 
-// ExecCreate prepares a command in a running container.
+// ExecCreate registers a command to be run in a running container. A container that is paused or does not run is a conflict; an
+// empty command is an invalid argument.
 func (e *Engine) ExecCreate(ref string, spec ExecSpec) (*Exec, error) {
 	c, err := e.find(ref)
 	if err != nil {
@@ -87,7 +88,7 @@ func (e *Engine) ExecCreate(ref string, spec ExecSpec) (*Exec, error) {
 	return x, nil
 }
 
-// ExecInspect finds a command by its ID.
+// ExecInspect finds a command by its full ID, or fails with a not found error.
 func (e *Engine) ExecInspect(id string) (*Exec, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -98,7 +99,9 @@ func (e *Engine) ExecInspect(id string) (*Exec, error) {
 	return x, nil
 }
 
-// ExecStart runs a prepared command and waits for its end. Streams that are nil go nowhere. ready is called once it runs.
+// ExecStart runs a command that ExecCreate registered and waits for its end. A nil stdin is empty, output to a nil writer is
+// discarded. ready, unless nil, is called once the command runs. The exit code of the command is in its State and is no error; a
+// command that was started before is a conflict.
 func (e *Engine) ExecStart(ctx context.Context, id string, stdin io.Reader, stdout, stderr io.Writer, ready func()) error {
 	x, err := e.ExecInspect(id)
 	if err != nil {
@@ -145,11 +148,11 @@ func (e *Engine) ExecStart(ctx context.Context, id string, stdin io.Reader, stdo
 	return nil
 }
 
-// outputDrainTimeout bounds the wait for the output of a process that has ended: one that it has started may still hold the streams.
+// outputDrainTimeout bounds the wait for the output of a process that has ended, because a child of it may keep the streams open.
 const outputDrainTimeout = 2 * time.Second
 
-// awaitOutput returns when all that an ended process has written was read. To delete the process first would cancel streams that
-// this machine has been too busy to open.
+// awaitOutput returns when all output of an ended process has been read. It must come before the process is deleted: deleting
+// cancels streams that are not open yet, which happens on a busy machine, and their output would be lost.
 func awaitOutput(streams cio.IO) {
 	if streams == nil {
 		return
@@ -210,7 +213,7 @@ func (e *Engine) execLaunch(ctx context.Context, info Info, task client.Task, x 
 	return process, exit, nil
 }
 
-// execError gives a command that could not be run Docker's words.
+// execError puts the failure to run a command into Docker's words.
 func execError(err error) error {
 	return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("OCI runtime exec failed: exec failed: %s", strings.TrimPrefix(err.Error(), "OCI runtime exec failed: exec failed: ")))
 }
@@ -242,7 +245,7 @@ func (c *container) removeExecID(id string) {
 	c.info.ExecIDs = slices.DeleteFunc(slices.Clone(c.info.ExecIDs), func(have string) bool { return have == id })
 }
 
-// ExecResize sets the size of a command's terminal.
+// ExecResize sets the size of a command's terminal, in characters. A command that does not run is a conflict.
 func (e *Engine) ExecResize(ctx context.Context, id string, width, height uint32) error {
 	x, err := e.ExecInspect(id)
 	if err != nil {
@@ -257,7 +260,7 @@ func (e *Engine) ExecResize(ctx context.Context, id string, width, height uint32
 	return process.Resize(runtime.WithNamespace(ctx), width, height)
 }
 
-// Resize sets the size of a container's terminal.
+// Resize sets the size of a container's terminal, in characters. A container that does not run is a conflict.
 func (e *Engine) Resize(ctx context.Context, ref string, width, height uint32) error {
 	c, err := e.find(ref)
 	if err != nil {
@@ -270,7 +273,7 @@ func (e *Engine) Resize(ctx context.Context, ref string, width, height uint32) e
 	return task.Resize(runtime.WithNamespace(ctx), width, height)
 }
 
-// execProcess builds the process of a command from its container's.
+// execProcess builds the OCI process of a command from the one of its container.
 func (e *Engine) execProcess(ctx context.Context, info Info, x ExecSpec) (*specs.Process, error) {
 	root, err := e.snapshotter().Mounts(ctx, info.ID)
 	if err != nil {

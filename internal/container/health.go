@@ -110,7 +110,8 @@ func (e *Engine) probe(ctx context.Context, c *container, check shoal.Healthchec
 	return p
 }
 
-// Check runs a shell command in a running container; it fails unless the command exits with 0 before ctx ends.
+// Check runs a shell command in a running container, for at most 30 seconds or until the deadline of ctx. It returns an error
+// unless the command exits with 0.
 func (e *Engine) Check(ctx context.Context, ref, command string) error {
 	c, err := e.find(ref)
 	if err != nil {
@@ -128,7 +129,7 @@ func (e *Engine) Check(ctx context.Context, ref, command string) error {
 	return nil
 }
 
-// recordProbe records the outcome of a check and tells when the container's health changes.
+// recordProbe records the result of a health check and publishes an event if the container's health has changed.
 func (e *Engine) recordProbe(c *container, check shoal.Healthcheck, p Probe) {
 	var before, after string
 	e.update(c, func(i *Info) {

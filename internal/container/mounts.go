@@ -22,7 +22,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/volume"
 )
 
-// makeMounts makes the volumes that a container needs, fills new ones from the image and notes all mounts in info.
+// makeMounts creates the volumes that a container needs, fills new ones from the image and adds all mounts to info.
 func (e *Engine) makeMounts(ctx context.Context, info *Info) error {
 	wanted := slices.Clone(info.Spec.Mounts)
 	for _, target := range info.Spec.Volumes {
@@ -89,7 +89,7 @@ func (e *Engine) makeMount(ctx context.Context, info *Info, m shoal.Mount) (Moun
 	return point, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("mount type %q unknown", m.Type))
 }
 
-// copyImageContents fills an empty volume with what the image has at its place, as Docker does.
+// copyImageContents fills an empty volume with the files that the image has at the mount point, as Docker does.
 func (e *Engine) copyImageContents(ctx context.Context, id string, point MountPoint) error {
 	have, err := os.ReadDir(point.Source)
 	if err != nil || len(have) > 0 {
@@ -126,7 +126,7 @@ func (e *Engine) copyImageContents(ctx context.Context, id string, point MountPo
 	})
 }
 
-// userMounts adds a container's mounts and files to its runtime configuration, outer ones first.
+// userMounts adds a container's mounts and files to its OCI configuration, parents before what is mounted inside them.
 func (e *Engine) userMounts(spec *specs.Spec, info *Info) error {
 	var mounts []specs.Mount
 	for _, p := range info.Mounts {
@@ -197,7 +197,8 @@ func tmpfs(mounts []shoal.Mount, target string) specs.Mount {
 	return out
 }
 
-// fileMounts writes secrets and configs into memory (a tmpfs of the container's own) and mounts them one by one.
+// fileMounts writes a container's secrets and configs to a tmpfs of its own, so that they never reach a disk, and returns one bind
+// mount for each.
 func (e *Engine) fileMounts(info *Info) ([]specs.Mount, error) {
 	if len(info.Spec.Files) == 0 {
 		return nil, nil
@@ -227,14 +228,14 @@ func (e *Engine) fileMounts(info *Info) ([]specs.Mount, error) {
 	return mounts, nil
 }
 
-// removeFiles takes the files of an ended container out of memory.
+// removeFiles unmounts and deletes the secrets and configs of an ended container.
 func (e *Engine) removeFiles(id string) {
 	dir := filepath.Join(e.State, id)
 	if _, err := os.Stat(dir); err != nil {
 		return
 	}
 	if err := mount.UnmountAll(filepath.Join(dir, "files"), unix.MNT_DETACH); err != nil {
-		e.Log.Warn("files of a container cannot be unmounted", "container", id, "err", err)
+		e.Log.Warn("secrets and configs of a container cannot be unmounted; they stay in memory", "container", id, "err", err)
 		return
 	}
 	_ = os.RemoveAll(dir)

@@ -18,7 +18,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
-// ociSpec is the runtime configuration of a container, but for what its sandbox adds.
+// ociSpec returns the OCI configuration of a container without what sandboxMounts adds.
 func (e *Engine) ociSpec(info *Info, root []mount.Mount) (*specs.Spec, error) {
 	s := info.Spec
 	user, err := findUser(layerDirs(root), info.User, s.GroupAdd)
@@ -71,10 +71,10 @@ func (e *Engine) ociSpec(info *Info, root []mount.Mount) (*specs.Spec, error) {
 	return spec, e.addInit(spec, s)
 }
 
-// initPath is where a container that asked for an init finds it.
+// initPath is the path of the init program in a container that runs with one.
 const initPath = "/sbin/docker-init"
 
-// addInit puts the init before the container's command. A container that sees the host's processes has no use for one.
+// addInit runs the container's command under an init. In the host's PID namespace the host's init does that work.
 func (e *Engine) addInit(spec *specs.Spec, s Spec) error {
 	if !s.Init || s.PidMode == "host" {
 		return nil
@@ -165,7 +165,7 @@ func linuxNamespaces(s Spec) []specs.LinuxNamespace {
 	return ns
 }
 
-// sandboxMounts adds what the network gave: the namespace and the files that name things.
+// sandboxMounts adds the network namespace and the sandbox's resolv.conf, hosts and hostname, unless the user mounts their own.
 func sandboxMounts(spec *specs.Spec, sandbox shoal.Sandbox) {
 	if sandbox.Netns != "" {
 		spec.Linux.Namespaces = append(spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.NetworkNamespace, Path: sandbox.Netns})
@@ -190,7 +190,7 @@ var defaultCapabilities = []string{ //nolint:gochecknoglobals // a constant list
 	"CAP_SETFCAP", "CAP_SETPCAP", "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT", "CAP_KILL", "CAP_AUDIT_WRITE",
 }
 
-// allCapabilities asks the kernel which there are.
+// allCapabilities are the capabilities that the kernel knows and the daemon may give.
 var allCapabilities = sync.OnceValue(func() []string { //nolint:gochecknoglobals // asked once
 	names := strings.Fields("CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE")
 	var caps []string
@@ -248,7 +248,7 @@ func setCapabilities(p *specs.Process, caps []string) {
 	}
 }
 
-// addDevices allows the devices every container has, and the user's.
+// addDevices allows access to the devices that every container has and to those that the user asked for.
 func addDevices(spec *specs.Spec, s Spec) error {
 	allow := func(kind string, major, minor int64, access string) {
 		d := specs.LinuxDeviceCgroup{Allow: true, Type: kind, Access: access}

@@ -15,13 +15,13 @@ import (
 
 const cgroupRoot = "/sys/fs/cgroup"
 
-// cgroupV2 tells whether the host has the unified hierarchy only.
+// cgroupV2 reports whether the host has the unified hierarchy only.
 var cgroupV2 = sync.OnceValue(func() bool { //nolint:gochecknoglobals // asked once
 	var st unix.Statfs_t
 	return unix.Statfs(cgroupRoot, &st) == nil && st.Type == unix.CGROUP2_SUPER_MAGIC
 })
 
-// cgroupPath is a container's cgroup under the node's own parent: nodes that share a machine must not share cgroups.
+// cgroupPath is a container's cgroup, by default under the node's own parent, so that nodes on one machine do not share cgroups.
 func (e *Engine) cgroupPath(info Info) string {
 	return filepath.Join("/", cmp.Or(info.Spec.CgroupParent, e.CgroupParent), info.ID)
 }
@@ -74,7 +74,7 @@ func cgroupFile(cgroup, controller, v1, v2 string) string {
 	return filepath.Join(cgroupRoot, controller, cgroup, v1)
 }
 
-// oomKilled tells whether the kernel killed a process of a container for want of memory. Must be called before the
+// oomKilled reports whether the kernel killed a process of a container because memory ran out. It must be called before the
 // container's cgroup is removed.
 func (e *Engine) oomKilled(id string) bool {
 	info, err := e.Inspect(id)
@@ -84,7 +84,7 @@ func (e *Engine) oomKilled(id string) bool {
 	return readCounter(cgroupFile(e.cgroupPath(info), "memory", "memory.oom_control", "memory.events"), "oom_kill") > 0
 }
 
-// readCounter reads a number from a file of "name number" lines.
+// readCounter reads a number from a file of "name number" lines; 0 if there is none.
 func readCounter(path, name string) uint64 {
 	f, err := os.Open(path)
 	if err != nil {

@@ -21,7 +21,8 @@ import (
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
-// Start runs a created or ended container.
+// Start runs a created or ended container. One that runs already gives a not modified error. If the start fails, the error and a
+// shell's exit code (126, 127 or 128) are in the container's State.
 func (e *Engine) Start(ctx context.Context, ref string) error {
 	c, err := e.find(ref)
 	if err != nil {
@@ -62,12 +63,13 @@ func (e *Engine) startLocked(ctx context.Context, c *container) error {
 	})
 	c.stdio.disconnectAll()
 	if info.Spec.AutoRemove && info.State.StartedAt.IsZero() {
-		e.tasks.Go(func() { _ = e.Remove(e.uncancelled(), info.ID, true, true) }) // waits for this start to let go
+		e.tasks.Go(func() { _ = e.Remove(e.uncancelled(), info.ID, true, true) }) // waits for the lock that this start holds
 	}
 	return err
 }
 
-// launch brings up network, file system and process. The network is the slowest part, so the rest is made beside it.
+// launch sets up the network, the file system and the process of a container, and starts it. The network takes longest, so the
+// rest is prepared at the same time.
 func (e *Engine) launch(ctx context.Context, c *container, info Info) error {
 	netSpec := info.Spec.Network
 	netSpec.ContainerID, netSpec.Name, netSpec.Hostname, netSpec.Domainname = info.ID, info.Name, info.Spec.Hostname, info.Spec.Domainname
@@ -122,8 +124,8 @@ func (e *Engine) launch(ctx context.Context, c *container, info Info) error {
 	return nil
 }
 
-// newTask registers the container with containerd and makes its task. The record is written directly: the client's way
-// would add a lease, which costs two more transactions.
+// newTask registers the container with containerd and creates its task. It writes the record directly, because the client's
+// NewContainer adds a lease, which costs two more transactions.
 func (e *Engine) newTask(ctx context.Context, c *container, info Info, shim *runtime.Shim, spec *specs.Spec) (client.Task, error) {
 	data, err := json.Marshal(spec)
 	if err != nil {
@@ -153,14 +155,14 @@ func (e *Engine) newTask(ctx context.Context, c *container, info Info, shim *run
 	if err != nil {
 		return nil, fmt.Errorf("load container: %w", err)
 	}
-	task, err := loaded.NewTask(ctx, cio.NewCreator(c.streams(info, e)...), e.Runtime.TaskOptions(shim)...)
+	task, err := loaded.NewTask(ctx, cio.NewCreator(c.ioOptions(info, e)...), e.Runtime.TaskOptions(shim)...)
 	if err != nil {
 		return nil, taskCreateError(err)
 	}
 	return task, nil
 }
 
-// taskCreateError gives a failed start Docker's words.
+// taskCreateError puts a failed start into Docker's words.
 func taskCreateError(err error) error {
 	text := strings.TrimPrefix(err.Error(), "failed to create shim task: ")
 	message := "failed to create task for container: failed to create shim task: " + text
@@ -179,8 +181,8 @@ func (a *rawAny) GetTypeUrl() string { return a.url }
 
 func (a *rawAny) GetValue() []byte { return a.value }
 
-// streams connects a task's standard streams to the log and to who is attached.
-func (c *container) streams(info Info, e *Engine) []cio.Opt {
+// ioOptions connects a task's standard streams to the log and the attached clients.
+func (c *container) ioOptions(info Info, e *Engine) []cio.Opt {
 	c.log.Begin()
 	c.mu.Lock()
 	c.stdinEnded = false
@@ -209,13 +211,13 @@ func (c *container) closeTaskStdin(e *Engine) {
 	}
 }
 
-// recordStart notes a running task.
+// recordStart records that a task runs, and starts its health checks.
 func (e *Engine) recordStart(c *container, task client.Task, sandbox shoal.Sandbox, info Info) {
 	c.mu.Lock()
 	c.task, c.ended = task, make(chan struct{})
 	stdinEnded := c.stdinEnded
 	c.mu.Unlock()
-	if stdinEnded { // before there was a task to tell
+	if stdinEnded { // it ended before the task existed, so nothing has closed it
 		c.closeTaskStdin(e)
 	}
 	e.update(c, func(i *Info) {
@@ -235,7 +237,7 @@ func (e *Engine) monitor(c *container, task client.Task, exit <-chan client.Exit
 		return // the daemon stops, not the container
 	}
 	code, at := int(status.ExitCode()), status.ExitTime()
-	if status.Error() != nil { // the shim is gone, and took the container with it
+	if status.Error() != nil { // the shim was killed, and its container with it
 		code, at = 137, time.Now().UTC()
 	}
 	info, _ := c.snapshot()
@@ -249,7 +251,7 @@ func (e *Engine) monitor(c *container, task client.Task, exit <-chan client.Exit
 	e.handleExit(c, code, at, oom, "")
 }
 
-// handleExit records how a container ended, takes down what it used and does what its policy says.
+// handleExit cleans up after a container that ended, records how it ended, and restarts or removes it as its spec says.
 func (e *Engine) handleExit(c *container, code int, at time.Time, oom bool, problem string) {
 	e.cleanUp(c)
 	c.mu.Lock()
@@ -291,13 +293,13 @@ func (e *Engine) handleExit(c *container, code int, at time.Time, oom bool, prob
 	}
 }
 
-// cleanUp undoes what a start made besides the task.
+// cleanUp removes what a start made besides the task: sandbox, containerd record, secrets, cgroup.
 func (e *Engine) cleanUp(c *container) {
 	info, _ := c.snapshot()
 	ctx, cancel := context.WithTimeout(e.uncancelled(), 30*time.Second)
 	defer cancel()
 	if err := e.Network.Down(ctx, info.ID); err != nil {
-		e.Log.Warn("network cannot be taken down", "container", info.ID, "err", err)
+		e.Log.Warn("sandbox cannot be removed; its namespace and addresses stay in use", "container", info.ID, "err", err)
 	}
 	if err := e.Runtime.Client.ContainerService().Delete(ctx, info.ID); err != nil && !errdefs.IsNotFound(err) {
 		e.Log.Warn("container cannot be unregistered", "container", info.ID, "err", err)
@@ -317,7 +319,7 @@ const (
 	maxRestartDelay   = time.Minute
 )
 
-// restartPolicy tells whether a container that ended is started again, and after what pause.
+// restartPolicy returns whether a container that ended is started again, and after what delay.
 func (e *Engine) restartPolicy(info Info, code int) (bool, time.Duration) {
 	if info.Stopped {
 		return false, 0
@@ -358,7 +360,7 @@ func (e *Engine) restartLater(c *container, delay time.Duration) {
 			return
 		}
 		if err := e.startLocked(e.ctx, c); err != nil && !errdefs.IsNotModified(err) {
-			e.Log.Warn("container cannot be restarted", "err", err)
+			e.Log.Warn("container cannot be restarted by its restart policy", "err", err)
 		}
 	})
 }
@@ -378,7 +380,7 @@ func (c *container) isRemoved() bool {
 	return c.removed
 }
 
-// restoreContainer takes up a container after a restart of the daemon.
+// restoreContainer attaches to a container after a restart of the daemon, or records its exit if it has ended meanwhile.
 func (e *Engine) restoreContainer(ctx context.Context, c *container) {
 	info, _ := c.snapshot()
 	if !running(info.State.Status) {
@@ -391,7 +393,7 @@ func (e *Engine) restoreContainer(ctx context.Context, c *container) {
 	if err := e.reattach(ctx, c, info); err == nil {
 		return
 	} else if !errdefs.IsNotFound(err) {
-		e.Log.Warn("container could not be taken up again", "container", info.ID, "err", err)
+		e.Log.Warn("running container cannot be attached to after the restart of the daemon; it is recorded as ended", "container", info.ID, "err", err)
 	}
 	code, at := 137, time.Now()
 	if exit, ok := e.Runtime.RecordedExit(info.ID); ok {
@@ -405,7 +407,7 @@ func (e *Engine) reattach(ctx context.Context, c *container, info Info) error {
 	if err != nil {
 		return err
 	}
-	task, err := loaded.Task(ctx, cio.NewAttach(c.streams(info, e)...))
+	task, err := loaded.Task(ctx, cio.NewAttach(c.ioOptions(info, e)...))
 	if err != nil {
 		return err
 	}
@@ -417,7 +419,7 @@ func (e *Engine) reattach(ctx context.Context, c *container, info Info) error {
 	spec.ContainerID, spec.Name, spec.Hostname, spec.Domainname = info.ID, info.Name, info.Spec.Hostname, info.Spec.Domainname
 	sandbox, err := e.Network.Up(ctx, spec)
 	if err != nil {
-		e.Log.Error("network of a running container could not be taken up", "container", info.ID, "err", err)
+		e.Log.Error("sandbox of a running container cannot be restored; the container keeps the network it has", "container", info.ID, "err", err)
 		sandbox = info.Sandbox
 	}
 	c.mu.Lock()

@@ -19,17 +19,18 @@ import (
 
 const (
 	defaultStopTimeout = 10 * time.Second
-	// killTimeout is how long a killed process may take to go.
+	// killTimeout bounds the wait for a container to end after SIGKILL.
 	killTimeout = 10 * time.Second
 )
 
-// Stop sends a container its stop signal and, after the timeout, SIGKILL. A zero timeout means the container's own; a
-// negative one waits for ever.
+// Stop sends a container its stop signal and, after the timeout, SIGKILL, and returns when it has ended. A zero timeout means the
+// container's own (Docker's ten seconds by default); a negative one waits for ever. A container that does not run gives a not
+// modified error.
 func (e *Engine) Stop(ctx context.Context, ref string, timeout time.Duration) error {
 	return e.StopWith(ctx, ref, timeout, "")
 }
 
-// StopWith is Stop with a signal of the caller's choice.
+// StopWith is Stop with another signal, by name or number; "" means the container's own. An unknown signal is an invalid argument.
 func (e *Engine) StopWith(ctx context.Context, ref string, timeout time.Duration, sig string) error {
 	c, err := e.find(ref)
 	if err != nil {
@@ -84,17 +85,17 @@ func (e *Engine) stopLocked(ctx context.Context, c *container, timeout time.Dura
 	return nil
 }
 
-// sendSignal signals a task. That it has ended meanwhile, and its shim with it, is no error: who waits for its end learns of it.
+// sendSignal signals a task. A task that has ended meanwhile is no error: the caller waits for its end anyway.
 func sendSignal(ctx context.Context, task client.Task, s syscall.Signal, opts ...client.KillOpts) error {
 	err := task.Kill(ctx, s, opts...)
-	// On its way here the error has lost its identity.
+	// containerd returns a closed connection as text, so it cannot be compared with errors.Is.
 	if errdefs.IsNotFound(err) || err != nil && strings.HasSuffix(err.Error(), ttrpc.ErrClosed.Error()) {
 		return nil
 	}
 	return err
 }
 
-// waitFor returns true when done is closed within the time (any time if it is negative).
+// waitFor waits for done to be closed. It returns false after the timeout (a negative one means none) or when ctx ends.
 func waitFor(ctx context.Context, done <-chan struct{}, timeout time.Duration) bool {
 	var expired <-chan time.Time
 	if timeout >= 0 {
@@ -125,7 +126,8 @@ func parseSignal(name string) (syscall.Signal, error) {
 	return s, nil
 }
 
-// Kill sends a container a signal; SIGKILL waits for its end.
+// Kill sends a container a signal, by name or number; "" means SIGKILL. After SIGKILL it waits for the container's end. A container
+// that does not run is a conflict, an unknown signal an invalid argument.
 func (e *Engine) Kill(ctx context.Context, ref, sig string) error {
 	c, err := e.find(ref)
 	if err != nil {
@@ -156,7 +158,7 @@ func (e *Engine) Kill(ctx context.Context, ref, sig string) error {
 	return nil
 }
 
-// Restart stops a container, if it runs, and starts it.
+// Restart stops a container, if it runs, and starts it. The timeout is as for Stop.
 func (e *Engine) Restart(ctx context.Context, ref string, timeout time.Duration) error {
 	c, err := e.find(ref)
 	if err != nil {
@@ -165,7 +167,7 @@ func (e *Engine) Restart(ctx context.Context, ref string, timeout time.Duration)
 	ctx = runtime.WithNamespace(ctx)
 	c.op.Lock()
 	defer c.op.Unlock()
-	// An auto-removed container must survive its own restart.
+	// Stopping would otherwise remove a container that has AutoRemove set.
 	info, _ := c.snapshot()
 	e.update(c, func(i *Info) { i.Spec.AutoRemove = false })
 	defer e.update(c, func(i *Info) { i.Spec.AutoRemove = info.Spec.AutoRemove })
@@ -179,12 +181,12 @@ func (e *Engine) Restart(ctx context.Context, ref string, timeout time.Duration)
 	return nil
 }
 
-// Pause freezes a container.
+// Pause freezes a running container. One that is paused or does not run is a conflict.
 func (e *Engine) Pause(ctx context.Context, ref string) error {
 	return e.setPaused(ctx, ref, Running, Paused, "pause", client.Task.Pause)
 }
 
-// Unpause undoes Pause.
+// Unpause undoes Pause. A container that is not paused is a conflict.
 func (e *Engine) Unpause(ctx context.Context, ref string) error {
 	return e.setPaused(ctx, ref, Paused, Running, "unpause", client.Task.Resume)
 }
@@ -213,7 +215,8 @@ func (e *Engine) setPaused(ctx context.Context, ref string, from, to Status, act
 	return nil
 }
 
-// Remove deletes a container: by force also a running one; with volumes also its anonymous volumes.
+// Remove deletes a container, and with volumes also its anonymous volumes that no other container uses. A running container is
+// killed with force, and a conflict without.
 func (e *Engine) Remove(ctx context.Context, ref string, force, volumes bool) error {
 	c, err := e.find(ref)
 	if err != nil {
@@ -221,7 +224,7 @@ func (e *Engine) Remove(ctx context.Context, ref string, force, volumes bool) er
 	}
 	ctx = runtime.WithNamespace(ctx)
 	c.cancelRetry()
-	if force { // before the lock, to end a stop that waits
+	if force { // before taking the lock, so that a stop that waits with the lock held ends
 		if _, task, _ := c.currentTask(); task != nil {
 			e.update(c, func(i *Info) { i.Stopped = true })
 			_ = task.Kill(ctx, syscall.SIGKILL, client.WithKillAll)
@@ -255,7 +258,7 @@ func (e *Engine) Remove(ctx context.Context, ref string, force, volumes bool) er
 	return e.removeLocked(c, volumes)
 }
 
-// removeLocked forgets a container that does not run. Its op lock is held.
+// removeLocked removes a container that does not run. Its op lock is held.
 func (e *Engine) removeLocked(c *container, volumes bool) error {
 	info, _ := c.snapshot()
 	c.mu.Lock()
@@ -290,17 +293,17 @@ func (e *Engine) removeLocked(c *container, volumes bool) error {
 	return nil
 }
 
-// Condition is what Wait waits for.
+// Condition is what Wait waits for, in the words of Docker's API.
 type Condition string
 
 const (
-	NotRunning  Condition = "not-running"
-	NextExit    Condition = "next-exit"
-	WaitRemoved Condition = "removed"
+	NotRunning  Condition = "not-running" // true at once for a container that does not run
+	NextExit    Condition = "next-exit"   // the first exit after the call
+	WaitRemoved Condition = "removed"     // removed, or failed to start
 )
 
-// Wait blocks until a container has ended and returns it as it was then. ready, if not nil, is called once the wait
-// is in place.
+// Wait blocks until a container meets the condition and returns its record at that moment. ready, unless nil, is called once no exit
+// can be missed any more. The error is that of ctx, or of kind unavailable when the Engine is closed.
 func (e *Engine) Wait(ctx context.Context, ref string, condition Condition, ready func()) (Info, error) {
 	c, err := e.find(ref)
 	if err != nil {

@@ -17,7 +17,8 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// layerPaths is the directories of a container's file system, topmost first: enough to read /etc/passwd without a mount.
+// layerPaths are the directories that make up a container's file system, topmost first. They are enough to read /etc/passwd
+// without mounting it.
 type layerPaths []string
 
 func layerDirs(root []mount.Mount) layerPaths {
@@ -38,8 +39,8 @@ func layerDirs(root []mount.Mount) layerPaths {
 	return dirs
 }
 
-// read returns a file as the container will see it, nil if there is none. Links are not followed: a layer's link could lead
-// out of the container.
+// read returns a file as the container will see it, nil if there is none. It does not follow links, because a link in a layer could
+// lead out of the container.
 func (l layerPaths) read(name string) []byte {
 	for _, dir := range l {
 		file := filepath.Join(dir, name)
@@ -47,7 +48,7 @@ func (l layerPaths) read(name string) []byte {
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
-		if err != nil || !info.Mode().IsRegular() { // among them whiteouts
+		if err != nil || !info.Mode().IsRegular() { // a whiteout is a device
 			return nil
 		}
 		root, err := os.OpenRoot(dir)
@@ -75,7 +76,7 @@ func accountEntries(data []byte) [][]string {
 	return all
 }
 
-// findUser reads "user", "user:group", "uid" or "uid:gid" with the container's own accounts.
+// findUser resolves "user", "user:group", "uid" or "uid:gid" with the container's own /etc/passwd and /etc/group.
 func findUser(l layerPaths, user string, groups []string) (specs.User, error) {
 	name, group, _ := strings.Cut(user, ":")
 	out := specs.User{}

@@ -25,8 +25,8 @@ import (
 	"github.com/shoal-dev/shoal/internal/runtime"
 )
 
-// contentStatuser is the part of a content store that tells how far a download is.
-type contentStatuser interface {
+// statusReader is the part of a content store that tells how far a download is.
+type statusReader interface {
 	Status(ctx context.Context, ref string) (content.Status, error)
 }
 
@@ -108,12 +108,12 @@ func (s *Store) Import(ctx context.Context, r io.Reader, ref, message string, co
 	if _, err := io.Copy(file, r); err != nil {
 		return nil, fmt.Errorf("import: %w", err)
 	}
-	handleLayer, err := tarball.LayerFromFile(file.Name())
+	layer, err := tarball.LayerFromFile(file.Name())
 	if err != nil {
 		return nil, fmt.Errorf("Error processing tar file: %w", invalidArgument(err)) //nolint:staticcheck // Docker's wording
 	}
 	now := v1.Time{Time: time.Now().UTC()}
-	img, err := mutate.Append(empty.Image, mutate.Addendum{Layer: handleLayer, History: v1.History{Created: now, Comment: message}})
+	img, err := mutate.Append(empty.Image, mutate.Addendum{Layer: layer, History: v1.History{Created: now, Comment: message}})
 	if err != nil {
 		return nil, fmt.Errorf("import: %w", err)
 	}

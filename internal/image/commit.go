@@ -46,11 +46,11 @@ func (s *Store) Commit(ctx context.Context, c Commit) (*Image, error) {
 		return nil, fmt.Errorf("commit: %w", err)
 	}
 	defer func() { _ = done(ctx) }() // a lease expires by itself too
-	handleLayer, err := rootfs.CreateDiff(ctx, c.Snapshot, s.Client.SnapshotService(runtime.Snapshotter), s.Client.DiffService())
+	layer, err := rootfs.CreateDiff(ctx, c.Snapshot, s.Client.SnapshotService(runtime.Snapshotter), s.Client.DiffService())
 	if err != nil {
 		return nil, fmt.Errorf("commit: compare layers: %w", err)
 	}
-	target, err := s.writeCommit(ctx, c, handleLayer)
+	target, err := s.writeCommit(ctx, c, layer)
 	if err != nil {
 		return nil, fmt.Errorf("commit: %w", err)
 	}
@@ -70,13 +70,13 @@ func (s *Store) Commit(ctx context.Context, c Commit) (*Image, error) {
 }
 
 // writeCommit writes the configuration and the manifest of the new image.
-func (s *Store) writeCommit(ctx context.Context, c Commit, handleLayer ocispec.Descriptor) (ocispec.Descriptor, error) {
+func (s *Store) writeCommit(ctx context.Context, c Commit, layer ocispec.Descriptor) (ocispec.Descriptor, error) {
 	store := s.Client.ContentStore()
 	manifest, err := images.Manifest(ctx, store, c.Parent.Target, nil)
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
-	plain, err := images.GetDiffID(ctx, store, handleLayer)
+	plain, err := images.GetDiffID(ctx, store, layer)
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
@@ -96,7 +96,7 @@ func (s *Store) writeCommit(ctx context.Context, c Commit, handleLayer ocispec.D
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
-	layers := append(slices.Clip(manifest.Layers), handleLayer)
+	layers := append(slices.Clip(manifest.Layers), layer)
 	references := map[string]string{"containerd.io/gc.ref.content.0": config.Digest.String()}
 	for i, l := range layers {
 		references[fmt.Sprintf("containerd.io/gc.ref.content.%d", i+1)] = l.Digest.String()

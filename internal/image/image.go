@@ -226,8 +226,8 @@ func (s *Store) parse(ctx context.Context, record images.Image) (*Image, error) 
 	if err := json.Unmarshal(data, &img.Spec); err != nil {
 		return nil, fmt.Errorf("read configuration of %s: %w", record.Name, err)
 	}
-	for _, handleLayer := range manifest.Layers {
-		img.Size += handleLayer.Size
+	for _, layer := range manifest.Layers {
+		img.Size += layer.Size
 	}
 	img.ChainID = identity.ChainID(img.Spec.RootFS.DiffIDs).String()
 	s.mu.Lock()

@@ -85,11 +85,11 @@ func (s *Store) Pull(ctx context.Context, ref string, auth Auth, progress func(P
 	}
 	before, _ := s.Client.ImageService().Get(ctx, named.String())
 	progress(Progress{ID: tag, Status: "Pulling from " + reference.Path(named)})
-	pullProgress := newPullProgress(s.Client.ContentStore(), progress)
-	pulled, err := pullProgress.track(ctx, func(ctx context.Context) (client.Image, error) {
+	tracker := newPullProgress(s.Client.ContentStore(), progress)
+	pulled, err := tracker.track(ctx, func(ctx context.Context) (client.Image, error) {
 		return s.Client.Pull(ctx, named.String(),
 			client.WithResolver(s.resolver(auth)), client.WithPullUnpack, client.WithPullSnapshotter(runtime.Snapshotter),
-			client.WithImageHandler(images.HandlerFunc(pullProgress.handleLayer)))
+			client.WithImageHandler(images.HandlerFunc(tracker.handleLayer)))
 	})
 	if err != nil {
 		return nil, pullError(named, err)
@@ -160,13 +160,13 @@ func (s *Store) Push(ctx context.Context, ref string, auth Auth, progress func(P
 
 // pullProgress turns a pull into Docker's progress lines.
 type pullProgress struct {
-	content  contentStatuser
+	content  statusReader
 	progress func(Progress)
 	mu       sync.Mutex // guards layers
 	layers   []ocispec.Descriptor
 }
 
-func newPullProgress(c contentStatuser, progress func(Progress)) *pullProgress {
+func newPullProgress(c statusReader, progress func(Progress)) *pullProgress {
 	return &pullProgress{content: c, progress: progress}
 }
 

@@ -36,10 +36,10 @@ func TestLinesDoNotDependOnPieces(t *testing.T) {
 			text += line + "\n"
 		}
 		w := l.Writer(Stdout)
-		for pending := text; pending != ""; {
-			n := rapid.IntRange(1, len(pending)).Draw(t, "piece")
-			_, _ = w.Write([]byte(pending[:n]))
-			pending = pending[n:]
+		for rest := text; rest != ""; {
+			n := rapid.IntRange(1, len(rest)).Draw(t, "piece")
+			_, _ = w.Write([]byte(rest[:n]))
+			rest = rest[n:]
 		}
 		w.Flush()
 		l.End()
