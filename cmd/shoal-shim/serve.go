@@ -22,13 +22,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// listenerFD is the descriptor of the listening socket that the daemon hands down.
+// listenerFD is the file descriptor of the listening socket that the daemon passes.
 const listenerFD = 3
 
-// idleTimeout is how long a shim waits to be used, network and all. One that a daemon started just before it was killed never is.
+// idleTimeout is how long a shim waits for its container to be created, which includes the set-up of the network. If the daemon is
+// killed meanwhile, nobody uses the shim, and it ends by itself.
 const idleTimeout = 10 * time.Minute
 
-// firstUse stops the clock when the container is created.
+// firstUse stops the idle timer when the container is created.
 type firstUse struct {
 	taskapi.TTRPCTaskService
 	timer *time.Timer
@@ -39,17 +40,17 @@ func (u *firstUse) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (*t
 	return u.TTRPCTaskService.Create(ctx, r)
 }
 
-// serve is a shim's life: it serves one container's task until told to shut down.
+// serve serves one container's task until it is told to shut down.
 func serve(args []string) error {
 	flags := flag.NewFlagSet("serve", flag.ContinueOnError)
 	namespace := flags.String("namespace", "", "containerd's namespace")
 	socket := flags.String("socket", "", "path of the inherited socket, removed at the end")
-	flags.String("id", "", "the container, for who reads a list of processes")
+	flags.String("id", "", "the container, shown in lists of processes")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	go tuneGC()
-	// Containers' processes whose parents are gone become the shim's, to be reaped and told of.
+	// Processes of the container whose parents are gone become the shim's children, which it reaps.
 	if err := reaper.SetSubreaper(1); err != nil {
 		return fmt.Errorf("become the reaper of the container: %w", err)
 	}
@@ -97,8 +98,8 @@ func serve(args []string) error {
 	}
 }
 
-// tuneGC spends no time on garbage while the container starts, and gives back what that took when it has: a shim is idle nearly
-// all its life, and there are many.
+// tuneGC turns garbage collection off while the container starts, and then gives the memory back to the kernel: a shim is idle
+// nearly all the time, and there is one for each container.
 func tuneGC() {
 	const start, spare = 15 * time.Second, 40 // percent
 	debug.SetGCPercent(-1)
@@ -107,7 +108,7 @@ func tuneGC() {
 	debug.FreeOSMemory()
 }
 
-// noopPublisher publishes nothing: the daemon learns of a container's end by waiting for it, and of all else because it asked for it.
+// noopPublisher publishes no events. The daemon needs none: it waits for the container's exit, and causes all other events itself.
 type noopPublisher struct{}
 
 func (noopPublisher) Publish(context.Context, string, events.Event) error { return nil }

@@ -19,7 +19,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// Config is what the command line runs with.
+// Config is what the command line needs; Commands may be nil.
 type Config struct {
 	// Name is what the user typed: "shoal" or "docker".
 	Name    string
@@ -28,7 +28,7 @@ type Config struct {
 	Commands []*cobra.Command
 }
 
-// Run executes the process's arguments and gives the exit code.
+// Run executes the process's arguments, prints an error to standard error and returns the exit code.
 func Run(ctx context.Context, c Config) int {
 	err := run(ctx, c)
 	if err == nil || errdefs.IsCanceled(err) {

@@ -25,7 +25,7 @@ const (
 
 // Bus hands every published event to every subscriber. The zero Bus is ready for use.
 type Bus struct {
-	mu      sync.Mutex // guards past, subs
+	mu      sync.Mutex // guards history, subs and the queues of subs
 	history []Event
 	subs    map[*subscriber]struct{}
 }
@@ -35,7 +35,8 @@ type subscriber struct {
 	queue []Event       // guarded by Bus.mu
 }
 
-// Publish records e and wakes the subscribers. It never blocks: a subscriber that is more than 1,024 events behind loses the oldest.
+// Publish records e and wakes the subscribers. A zero Time becomes now, an empty Scope local. It never blocks: a subscriber that is
+// more than 1,024 events behind loses the oldest.
 func (b *Bus) Publish(e Event) {
 	if e.Time.IsZero() {
 		e.Time = time.Now()
@@ -62,7 +63,7 @@ func (b *Bus) Publish(e Event) {
 }
 
 // Follow calls each for every kept event since the given time (none if it is zero), then for every new one, until ctx ends
-// or each returns an error, which Follow returns.
+// or each returns an error. It returns that error or the one of ctx.
 func (b *Bus) Follow(ctx context.Context, since time.Time, each func(Event) error) error {
 	s := &subscriber{wake: make(chan struct{}, 1)}
 	b.mu.Lock()

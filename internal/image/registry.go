@@ -20,7 +20,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/runtime"
 )
 
-// Auth is what to tell a registry; the zero Auth is anonymous.
+// Auth is the credentials for a registry; the zero Auth is anonymous.
 type Auth struct {
 	Username, Password, IdentityToken string
 }
@@ -45,7 +45,7 @@ func (s *Store) resolver(auth Auth) remotes.Resolver {
 	)})
 }
 
-// insecure tells whether a registry is spoken to without TLS: those on loopback and those the configuration names.
+// insecure reports whether a registry may be accessed without TLS: on loopback, or named by the configuration.
 func (s *Store) insecure(host string) (bool, error) {
 	if local, err := docker.MatchLocalhost(host); local || err != nil {
 		return local, err
@@ -66,7 +66,8 @@ func (s *Store) insecure(host string) (bool, error) {
 	return false, nil
 }
 
-// Pull fetches an image and unpacks it. progress may be nil.
+// Pull fetches an image by its name and unpacks it. progress may be nil. A missing image or denied access is a not found error, as
+// in Docker.
 func (s *Store) Pull(ctx context.Context, ref string, auth Auth, progress func(Progress)) (*Image, error) {
 	named, err := normalize(ref)
 	if err != nil {
@@ -104,7 +105,7 @@ func (s *Store) Pull(ctx context.Context, ref string, auth Auth, progress func(P
 	return s.Get(ctx, named.String())
 }
 
-// pullError gives a failed pull Docker's words.
+// pullError puts a failed pull into Docker's words.
 func pullError(named reference.Named, err error) error {
 	name := reference.FamiliarString(named)
 	switch {
@@ -116,8 +117,8 @@ func pullError(named reference.Named, err error) error {
 	return fmt.Errorf("pull image %s: %w", name, err)
 }
 
-// Ensure returns the image of a task: the local one if there is one, so that a registry that is slow or away never delays
-// a task, else a freshly pulled one.
+// Ensure returns the image of a task. It pulls only what is not on the node, so that a slow or unreachable registry never delays a
+// task whose image is there. If the pull fails, the cause is logged and the error is NotFound, or that of ctx.
 func (s *Store) Ensure(ctx context.Context, ref string, auth Auth) (*Image, error) {
 	img, err := s.Get(ctx, ref)
 	if err == nil || !errdefs.IsNotFound(err) {
@@ -128,13 +129,13 @@ func (s *Store) Ensure(ctx context.Context, ref string, auth Auth) (*Image, erro
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		s.Log.Warn("image could not be pulled", "image", ref, "err", err)
+		s.Log.Warn("image could not be pulled; the task cannot start", "image", ref, "err", err)
 		return nil, NotFound(ref)
 	}
 	return img, nil
 }
 
-// Push sends an image to the registry that its name names.
+// Push sends an image to the registry in its name. ref must be a name; progress must not be nil.
 func (s *Store) Push(ctx context.Context, ref string, auth Auth, progress func(Progress)) error {
 	named, err := normalize(ref)
 	if err != nil {
@@ -170,7 +171,7 @@ func newPullProgress(c statusReader, progress func(Progress)) *pullProgress {
 	return &pullProgress{content: c, progress: progress}
 }
 
-// handleLayer is called for every part of the image that a pull comes upon.
+// handleLayer is called by containerd for every descriptor of the image that it pulls.
 func (w *pullProgress) handleLayer(_ context.Context, d ocispec.Descriptor) ([]ocispec.Descriptor, error) {
 	if images.IsLayerType(d.MediaType) {
 		w.mu.Lock()

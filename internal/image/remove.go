@@ -14,7 +14,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/runtime"
 )
 
-// Tag gives an image one more name, taking the name from whichever image had it.
+// Tag gives an image one more name. If another image has that name, it loses it.
 func (s *Store) Tag(ctx context.Context, source, target string) error {
 	ctx = runtime.WithNamespace(ctx)
 	img, err := s.Get(ctx, source)
@@ -33,7 +33,7 @@ func (s *Store) Tag(ctx context.Context, source, target string) error {
 	return nil
 }
 
-// putRecord gives a name to an image, be it another's so far.
+// putRecord creates the record of an image's name, or replaces it.
 func (s *Store) putRecord(ctx context.Context, record images.Image) error {
 	_, err := s.Client.ImageService().Create(ctx, record)
 	if errdefs.IsAlreadyExists(err) {
@@ -42,11 +42,11 @@ func (s *Store) putRecord(ctx context.Context, record images.Image) error {
 	return err
 }
 
-// Removed says what a removal did, as Docker reports it.
+// Removed is one step of a removal, as Docker reports it: one of the fields is set.
 type Removed struct{ Untagged, Deleted string }
 
-// Remove takes a name from an image, and the image itself when it was the last one. By ID, an image with several names or
-// with containers is removed by force only.
+// Remove removes a name from an image, and the image with its last name. Without force, it is a conflict to remove an image that
+// has containers, or by its ID one that has several names. After an error, the steps done so far are returned with it.
 func (s *Store) Remove(ctx context.Context, ref string, force bool) ([]Removed, error) {
 	ctx = runtime.WithNamespace(ctx)
 	img, err := s.Get(ctx, ref)
@@ -90,7 +90,8 @@ func (s *Store) Remove(ctx context.Context, ref string, force bool) ([]Removed, 
 	return append(done, Removed{Deleted: img.ID}), nil
 }
 
-// Prune removes images that nothing uses: those without a name, or all of them.
+// Prune removes the images that no container uses: those without a name, or all. Images created after until are kept, unless it is
+// zero. It returns what was removed and the bytes freed, also with an error.
 func (s *Store) Prune(ctx context.Context, all bool, until time.Time) ([]Removed, int64, error) {
 	list, err := s.List(ctx)
 	if err != nil {

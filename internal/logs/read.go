@@ -13,7 +13,7 @@ import (
 	"github.com/containerd/errdefs"
 )
 
-// Query says which lines to read. Zero times and a negative Tail mean no bound.
+// Query says which lines to read. A zero Since or Until and a negative Tail mean no bound; without Stdout and Stderr nothing is read.
 type Query struct {
 	Since, Until time.Time
 	Tail         int
@@ -29,8 +29,9 @@ func (q Query) wants(l Line) bool {
 
 func (q Query) pastUntil(l Line) bool { return !q.Until.IsZero() && l.Time.After(q.Until) }
 
-// Read calls each for every line that q asks for, oldest first, until there are no more; when following, until the log ends,
-// q.Until has come or ctx is done. An error of each ends it and is returned.
+// Read calls each for every line that q asks for, oldest first. Without Follow it returns at the end of the log; with it, when the
+// log has ended, at q.Until or when ctx is done, which is no error. An error of each stops it and is returned. The driver none gives
+// a not implemented error.
 func (l *Log) Read(ctx context.Context, q Query, each func(Line) error) error {
 	if l.opts.Driver == "none" {
 		return fmt.Errorf("configured logging driver does not support reading: %w", errdefs.ErrNotImplemented)
@@ -75,7 +76,7 @@ func (l *Log) Read(ctx context.Context, q Query, each func(Line) error) error {
 	return done(l.follow(ctx, rd, last))
 }
 
-// errPastUntil ends a read whose time has passed.
+// errPastUntil stops a read at the first line after Query.Until.
 var errPastUntil = errors.New("past the last wanted line")
 
 func done(err error) error {
@@ -85,7 +86,7 @@ func done(err error) error {
 	return err
 }
 
-// files opens the log's files, oldest first, without a rotation in between.
+// files opens the log's files, oldest first, with the lock held so that no rotation comes in between.
 func (l *Log) files() ([]*os.File, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -125,7 +126,7 @@ func (l *Log) follow(ctx context.Context, rd *reader, file *os.File) error {
 			return err
 		}
 		if next != nil {
-			// A rotation: what was written to the old file before it is read first.
+			// After a rotation, the rest of the old file is read first.
 			if file != nil {
 				if err := rd.drain(rd.resume(file)); err != nil {
 					_ = next.Close() // only read
@@ -149,8 +150,8 @@ func (l *Log) follow(ctx context.Context, rd *reader, file *os.File) error {
 	}
 }
 
-// nextFile opens the file that follows the given one, nil if that is the newest. There may have been several rotations; when
-// even the given file is gone, the oldest that is left comes next.
+// nextFile opens the file that follows the given one; nil if that is the newest. If rotations have deleted the given file, the oldest
+// file left is the next.
 func (l *Log) nextFile(file *os.File) (*os.File, error) {
 	files, err := l.files()
 	if err != nil {
@@ -179,12 +180,12 @@ func sameFile(a, b *os.File) bool {
 	return errA == nil && errB == nil && os.SameFile(ia, ib)
 }
 
-// reader hands lines on.
+// reader decodes lines and passes on those that the query asks for.
 type reader struct {
 	query   Query
 	each    func(Line) error
 	buf     *bufio.Reader
-	partial []byte // an encoded line of which the end is not written yet
+	partial []byte // the start of a line whose end has not been written yet
 }
 
 func (r *reader) resume(f *os.File) *bufio.Reader {
@@ -194,7 +195,7 @@ func (r *reader) resume(f *os.File) *bufio.Reader {
 	return r.buf
 }
 
-// drain reads whole lines until there are no more.
+// drain reads complete lines until the end of the file.
 func (r *reader) drain(b *bufio.Reader) error {
 	for {
 		data, err := b.ReadBytes('\n')
@@ -219,7 +220,7 @@ func (r *reader) drain(b *bufio.Reader) error {
 	}
 }
 
-// tail hands on the last lines only.
+// tail passes on the last lines only.
 func (r *reader) tail(files []*os.File) error {
 	ring := make([]Line, 0, min(r.query.Tail, 4096))
 	next := 0

@@ -6,21 +6,22 @@ import (
 	"time"
 )
 
-// maxLinePart is how long a line may be before it is logged in parts.
+// maxLinePart is the length in bytes beyond which a line is logged in parts, as in Docker.
 const maxLinePart = 16 << 10
 
-// Writer cuts one stream of output into lines for a log.
+// Writer splits one output stream into the lines of a log. It is safe for concurrent use.
 type Writer struct {
 	log     *Log
 	stream  Stream
-	mu      sync.Mutex // guards rest
+	mu      sync.Mutex // guards pending
 	pending []byte
 }
 
-// Writer returns the writer of one of the log's streams.
+// Writer returns a new writer for one of the log's streams.
 func (l *Log) Writer(stream Stream) *Writer { return &Writer{log: l, stream: stream} }
 
-// Write never fails, because a full disk must not stop a container's output from being read.
+// Write logs the complete lines in p and keeps the rest for the next call. It never fails, because a full disk must not block the
+// container that writes: lines that cannot be stored are dropped.
 func (w *Writer) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -42,7 +43,7 @@ func (w *Writer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Flush logs an unfinished last line.
+// Flush logs what is left of a last line without a newline.
 func (w *Writer) Flush() {
 	w.mu.Lock()
 	defer w.mu.Unlock()

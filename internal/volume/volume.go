@@ -26,14 +26,14 @@ import (
 	"github.com/shoal-dev/shoal/internal/events"
 )
 
-// Config is what a Store needs; all of it is required.
+// Config is what a Store needs. All fields are required.
 type Config struct {
 	Log    *slog.Logger
 	Root   string // data-root/volumes
 	Events *events.Bus
 }
 
-// Volume is a named directory.
+// Volume is a named directory, stored as volume.json. Callers get copies.
 type Volume struct {
 	Name       string
 	Driver     string
@@ -44,7 +44,7 @@ type Volume struct {
 	Anonymous  bool
 }
 
-// Store is the node's volumes.
+// Store keeps the node's volumes. Its methods are safe for concurrent use. A name that no volume has is a not found error.
 type Store struct {
 	Config
 	mu      sync.Mutex // guards volumes, users, mounted
@@ -57,7 +57,8 @@ const recordFile = "volume.json"
 
 var nameRule = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]+$`)
 
-// New reads the volumes that are there.
+// New returns a Store with the volumes under c.Root. A volume whose record cannot be read is logged and left alone. An error means
+// that the directory cannot be used.
 func New(c Config) (*Store, error) {
 	s := &Store{Config: c, volumes: map[string]*Volume{}, users: map[string]map[string]bool{}, mounted: map[string]bool{}}
 	if err := os.MkdirAll(c.Root, 0o701); err != nil {
@@ -74,7 +75,7 @@ func New(c Config) (*Store, error) {
 		}
 		v := &Volume{}
 		if err := json.Unmarshal(data, v); err != nil {
-			c.Log.Warn("volume cannot be read", "volume", d.Name(), "err", err)
+			c.Log.Warn("volume record cannot be read; the volume is not offered, its data stays", "volume", d.Name(), "err", err)
 			continue
 		}
 		v.Mountpoint = s.dataDir(v.Name)
@@ -85,15 +86,16 @@ func New(c Config) (*Store, error) {
 
 func (s *Store) dataDir(name string) string { return filepath.Join(s.Root, name, "_data") }
 
-// Spec is what the user asks for of a volume.
+// Spec is the volume that a user asks for.
 type Spec struct {
 	Name    string // empty for an anonymous one
-	Driver  string
+	Driver  string // "" or local
 	Labels  map[string]string
 	Options map[string]string // type, o, device as for mount(8)
 }
 
-// Create makes a volume. If there is one of that name it is returned as it is, whatever options are asked for, as Docker does.
+// Create makes a volume. An existing volume of that name is returned unchanged, whatever options are asked for, as Docker does.
+// Another driver is a not found error; a malformed name or option is an invalid argument.
 func (s *Store) Create(spec Spec) (*Volume, error) {
 	if spec.Driver != "" && spec.Driver != "local" {
 		return nil, errdefs.ErrNotFound.WithMessage(fmt.Sprintf("create %s: error looking up volume plugin %s: plugin %q not found", spec.Name, spec.Driver, spec.Driver))
@@ -150,7 +152,7 @@ func validateOptions(options map[string]string) error {
 	return nil
 }
 
-// Get finds a volume by its name.
+// Get returns a volume by its name.
 func (s *Store) Get(name string) (*Volume, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -166,7 +168,7 @@ func notFound(name string) error {
 	return errdefs.ErrNotFound.WithMessage(fmt.Sprintf("volume %s not found", name))
 }
 
-// List returns the volumes by name.
+// List returns the volumes sorted by name, nil if there are none.
 func (s *Store) List() []*Volume {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -177,7 +179,7 @@ func (s *Store) List() []*Volume {
 	return all
 }
 
-// AddReference marks a container as a volume's user, so that the volume is not removed under it.
+// AddReference records that a container uses a volume, which keeps the volume from being removed. It is idempotent.
 func (s *Store) AddReference(name, container string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -191,7 +193,7 @@ func (s *Store) AddReference(name, container string) error {
 	return nil
 }
 
-// RemoveReference undoes Hold.
+// RemoveReference undoes AddReference. It does nothing if there is no such reference.
 func (s *Store) RemoveReference(name, container string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -201,14 +203,15 @@ func (s *Store) RemoveReference(name, container string) {
 	}
 }
 
-// Users returns the containers that hold a volume.
+// Users returns the sorted IDs of the containers that use a volume, nil if there are none.
 func (s *Store) Users(name string) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Sorted(maps.Keys(s.users[name]))
 }
 
-// Mount makes a volume's data available and returns its directory. It is idempotent.
+// Mount mounts what the volume's options ask for, unless that is mounted, publishes a mount event for the container and returns the
+// volume's directory.
 func (s *Store) Mount(name, container string) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -229,7 +232,7 @@ func (s *Store) Mount(name, container string) (string, error) {
 func mountDevice(v *Volume) error {
 	if list, err := os.ReadDir(v.Mountpoint); err == nil && len(list) > 0 {
 		if mounted, err := isMountpoint(v.Mountpoint); err == nil && mounted {
-			return nil // from before a restart of the daemon
+			return nil // mounted before a restart of the daemon
 		}
 	}
 	m, err := mountFromOptions(v.Options, net.LookupHost)
@@ -239,7 +242,8 @@ func mountDevice(v *Volume) error {
 	return m.Mount(v.Mountpoint)
 }
 
-// mountFromOptions is the mount that a volume's options ask for. The kernel knows servers by their addresses only.
+// mountFromOptions returns the mount that a volume's options ask for. It resolves the host name in addr=, because the kernel takes
+// addresses only (Docker does the same).
 func mountFromOptions(options map[string]string, lookupHost func(host string) ([]string, error)) (mount.Mount, error) {
 	m := mount.Mount{Type: options["type"], Source: options["device"]}
 	if o := options["o"]; o != "" {
@@ -263,7 +267,7 @@ func isMountpoint(path string) (bool, error) {
 	return err == nil && info.Mountpoint == path, err
 }
 
-// PublishUnmount tells that a container is done with a volume.
+// PublishUnmount publishes the event that a container no longer has a volume mounted. It does nothing if there is no such volume.
 func (s *Store) PublishUnmount(name, container string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -272,7 +276,8 @@ func (s *Store) PublishUnmount(name, container string) {
 	}
 }
 
-// Remove deletes a volume and its data. With force a missing volume is no error.
+// Remove deletes a volume and its data. A volume that containers use is a conflict, also with force; with force a missing volume is
+// no error.
 func (s *Store) Remove(name string, force bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -300,7 +305,8 @@ func (s *Store) Remove(name string, force bool) error {
 	return nil
 }
 
-// Prune removes volumes that no container holds: the anonymous ones, or all. keep may spare some.
+// Prune removes the volumes that no container uses: the anonymous ones, or all. It leaves those for which keep, unless nil, is true.
+// It returns the names of what was removed and the bytes freed, also with an error.
 func (s *Store) Prune(all bool, keep func(*Volume) bool) ([]string, int64, error) {
 	var removed []string
 	var freed int64
@@ -320,7 +326,7 @@ func (s *Store) Prune(all bool, keep func(*Volume) bool) ([]string, int64, error
 	return removed, freed, nil
 }
 
-// Size adds up the sizes of a volume's files.
+// Size returns the bytes in a volume's regular files. Files that cannot be read count as nothing.
 func Size(v *Volume) int64 {
 	var total int64
 	_ = filepath.WalkDir(v.Mountpoint, func(_ string, d fs.DirEntry, err error) error {
