@@ -23,9 +23,9 @@ const (
 	exitSignalled     = 128
 )
 
-// initialize is the first process of a container: it runs a command, hands it the signals that it gets itself, buries all
-// processes whose parents are gone and gives the command's exit code.
-func initialize(args []string) int {
+// runInit is the first process of a container: it runs a command, forwards signals to it, reaps all processes whose parents are
+// gone and returns the command's exit code.
+func runInit(args []string) int {
 	debug.SetGCPercent(-1) // it allocates nothing from here on
 	if len(args) > 0 && args[0] == "--" {
 		args = args[1:]
@@ -34,7 +34,7 @@ func initialize(args []string) int {
 		fmt.Fprintln(os.Stderr, "docker-init: no command")
 		return exitNotFound
 	}
-	if os.Getpid() != 1 { // not alone in its process namespace: orphans would go to someone else
+	if os.Getpid() != 1 { // outside a PID namespace of its own, orphans would go to another process
 		_ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 	}
 	signals := make(chan os.Signal, 128)
@@ -52,7 +52,7 @@ func initialize(args []string) int {
 			_ = unix.Kill(child, s.(syscall.Signal)) // it may just have ended
 		}
 	}()
-	return bury(child)
+	return reap(child)
 }
 
 // forwarded is every signal that another process may mean for the command: not those that tell of this process's own faults
@@ -85,8 +85,8 @@ func spawn(args []string) (int, error) {
 	return syscall.ForkExec(path, args, attr) // #nosec G204 G702 -- the user's command in the user's container
 }
 
-// bury reaps every child until the given one ends.
-func bury(child int) int {
+// reap waits for every child until the given one ends, and returns that one's exit code.
+func reap(child int) int {
 	for {
 		var status unix.WaitStatus
 		pid, err := unix.Wait4(-1, &status, 0, nil)

@@ -1,11 +1,11 @@
-// Command shoal-shim keeps one container alive and watched while the daemon restarts: containerd's task service for runc and
-// nothing else. It is apart from shoal because every container costs one: a program of everything takes twice the memory and
-// five times the start-up.
+// Command shoal-shim is containerd's task service for runc: it keeps one container running and supervised while the daemon restarts.
+// It is not part of the shoal binary because every container needs a process of it: the whole binary takes twice the memory and five
+// times as long to start.
 //
-// Called /sbin/docker-init it is the first process of a container that asked for one (`--init`), and nothing of the above.
+// Run as /sbin/docker-init it is instead the first process of a container with an init (`docker run --init`).
 //
-// `shoal-shim serve` is how the daemon starts it, ready to serve on a socket that it inherits. Any other words are
-// containerd's own shim protocol, which is still how a shim that died is cleaned up after.
+// The daemon runs `shoal-shim serve`, which serves on a socket that it inherits. Any other arguments are containerd's own shim
+// protocol, with which containerd cleans up after a shim that died.
 package main
 
 import (
@@ -26,7 +26,7 @@ import (
 
 func main() {
 	if os.Args[0] == initName {
-		os.Exit(initialize(os.Args[1:]))
+		os.Exit(runInit(os.Args[1:]))
 	}
 	if len(os.Args) > 1 && os.Args[1] == "serve" {
 		if err := serve(os.Args[2:]); err != nil {
@@ -35,21 +35,21 @@ func main() {
 		}
 		return
 	}
-	registry.Reset() // whatever an imported package registered is not wanted here
+	registry.Reset() // drop the plugins that imported packages have registered
 	registry.Register(&plugin.Registration{
 		Type:     plugins.TTRPCPlugin,
 		ID:       "task",
 		Requires: []plugin.Type{plugins.EventPlugin, plugins.InternalPlugin},
 		InitFn:   newTaskService,
 	})
-	shim.RunShim(context.Background(), terse{manager.NewShimManager("io.containerd.runc.v2")})
+	shim.RunShim(context.Background(), staticInfo{manager.NewShimManager("io.containerd.runc.v2")})
 }
 
-// terse answers -info without asking runc for its features: runc need not be on PATH, and containerd repeats a question
+// staticInfo answers -info without asking runc for its features: runc need not be on PATH, and containerd repeats a question
 // that failed for every container it makes.
-type terse struct{ shim.Shim }
+type staticInfo struct{ shim.Shim }
 
-func (t terse) Info(context.Context, io.Reader) (*types.RuntimeInfo, error) {
+func (t staticInfo) Info(context.Context, io.Reader) (*types.RuntimeInfo, error) {
 	return &types.RuntimeInfo{Name: t.Name()}, nil
 }
 

@@ -14,13 +14,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// monitor runs the OCI runtime's commands, but for `start`: all that does is to open the FIFO at which the container's first
-// process waits, and a program to do that costs a quarter of the start.
+// monitor runs the OCI runtime's commands, except for `start`. All that `runc start` does is to open the FIFO at which the container's
+// first process waits, and running a program for that takes a quarter of the time of a start.
 type monitor struct{ *reaper.Monitor }
 
 // Start implements runc.ProcessMonitor.
 func (m monitor) Start(c *exec.Cmd) (chan runc.Exit, error) {
-	if state, ok := stateOf(c.Args); ok && release(state) == nil {
+	if state, ok := stateOf(c.Args); ok && releaseInit(state) == nil {
 		return nil, nil
 	}
 	return m.Monitor.Start(c)
@@ -34,8 +34,9 @@ func (m monitor) Wait(c *exec.Cmd, exits chan runc.Exit) (int, error) {
 	return m.Monitor.Wait(c, exits)
 }
 
-// stateOf is where the runtime keeps the state of the container that a `start` command is for.
-func stateOf(args []string) (string, bool) {
+// stateOf returns the directory in which runc keeps the state of the container that a `start` command is for; ok is false for any
+// other command.
+func stateOf(args []string) (dir string, ok bool) {
 	root := slices.Index(args, "--root")
 	n := len(args)
 	if root < 0 || root+1 >= n || n < 2 || args[n-2] != "start" {
@@ -46,9 +47,9 @@ func stateOf(args []string) (string, bool) {
 
 var errNotWaiting = errors.New("the container's first process does not wait")
 
-// release lets a created container's first process go on: it waits until someone opens the FIFO and then writes a byte. An
-// error means that nothing has been touched, or that the process is gone; the runtime itself then finds the words.
-func release(state string) error {
+// releaseInit lets a created container's first process continue: that process waits until someone opens the FIFO and then writes a
+// byte. After an error nothing has changed, or the process is gone; the caller then runs `runc start`, which reports the cause.
+func releaseInit(state string) error {
 	var record struct {
 		PID int `json:"init_process_pid"`
 	}
@@ -60,15 +61,15 @@ func release(state string) error {
 		return errNotWaiting // the state of some other runtime
 	}
 	path := filepath.Join(state, "exec.fifo")
-	// Not to block: a process that has been killed never opens the other end.
+	// Non-blocking, because a process that has been killed never opens the other end.
 	fifo, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = unix.Close(fifo) }()
-	const look = 100 * time.Millisecond // how often to see whether the process still lives
+	const pollInterval = 100 * time.Millisecond // how often to check that the process still runs
 	for {
-		ready, err := unix.Poll([]unix.PollFd{{Fd: int32(fifo), Events: unix.POLLIN}}, int(look.Milliseconds())) // #nosec G115 -- a descriptor
+		ready, err := unix.Poll([]unix.PollFd{{Fd: int32(fifo), Events: unix.POLLIN}}, int(pollInterval.Milliseconds())) // #nosec G115 -- a descriptor
 		if err != nil && !errors.Is(err, unix.EINTR) {
 			return err
 		}

@@ -22,34 +22,35 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// inherited is the descriptor of the listening socket that the daemon hands down.
-const inherited = 3
+// listenerFD is the file descriptor of the listening socket that the daemon passes.
+const listenerFD = 3
 
-// patience is how long a shim waits to be used, network and all. One that a daemon started just before it was killed never is.
-const patience = 10 * time.Minute
+// idleTimeout is how long a shim waits for its container to be created, which includes the set-up of the network. If the daemon is
+// killed meanwhile, nobody uses the shim, and it ends by itself.
+const idleTimeout = 10 * time.Minute
 
-// used stops the clock when the container is created.
-type used struct {
+// firstUse stops the idle timer when the container is created.
+type firstUse struct {
 	taskapi.TTRPCTaskService
-	clock *time.Timer
+	timer *time.Timer
 }
 
-func (u *used) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (*taskapi.CreateTaskResponse, error) {
-	u.clock.Stop()
+func (u *firstUse) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (*taskapi.CreateTaskResponse, error) {
+	u.timer.Stop()
 	return u.TTRPCTaskService.Create(ctx, r)
 }
 
-// serve is a shim's life: it serves one container's task until told to shut down.
+// serve serves one container's task until it is told to shut down.
 func serve(args []string) error {
 	flags := flag.NewFlagSet("serve", flag.ContinueOnError)
 	namespace := flags.String("namespace", "", "containerd's namespace")
 	socket := flags.String("socket", "", "path of the inherited socket, removed at the end")
-	flags.String("id", "", "the container, for who reads a list of processes")
+	flags.String("id", "", "the container, shown in lists of processes")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	go tidy()
-	// Containers' processes whose parents are gone become the shim's, to be reaped and told of.
+	go tuneGC()
+	// Processes of the container whose parents are gone become the shim's children, which it reaps.
 	if err := reaper.SetSubreaper(1); err != nil {
 		return fmt.Errorf("become the reaper of the container: %w", err)
 	}
@@ -58,7 +59,7 @@ func serve(args []string) error {
 
 	ctx, stop := shutdown.WithShutdown(namespaces.WithNamespace(context.Background(), *namespace))
 	defer func() { _ = os.Remove(*socket) }()
-	service, err := task.NewTaskService(ctx, mute{}, stop)
+	service, err := task.NewTaskService(ctx, noopPublisher{}, stop)
 	if err != nil {
 		return fmt.Errorf("make task service: %w", err)
 	}
@@ -67,9 +68,9 @@ func serve(args []string) error {
 	if err != nil {
 		return fmt.Errorf("make server: %w", err)
 	}
-	unused := time.AfterFunc(patience, stop.Shutdown)
-	taskapi.RegisterTTRPCTaskService(server, &used{service, unused})
-	listener, err := net.FileListener(os.NewFile(inherited, "socket"))
+	idle := time.AfterFunc(idleTimeout, stop.Shutdown)
+	taskapi.RegisterTTRPCTaskService(server, &firstUse{service, idle})
+	listener, err := net.FileListener(os.NewFile(listenerFD, "socket"))
 	if err != nil {
 		return fmt.Errorf("take over socket: %w", err)
 	}
@@ -97,9 +98,9 @@ func serve(args []string) error {
 	}
 }
 
-// tidy spends no time on garbage while the container starts, and gives back what that took when it has: a shim is idle nearly
-// all its life, and there are many.
-func tidy() {
+// tuneGC turns garbage collection off while the container starts, and then gives the memory back to the kernel: a shim is idle
+// nearly all the time, and there is one for each container.
+func tuneGC() {
 	const start, spare = 15 * time.Second, 40 // percent
 	debug.SetGCPercent(-1)
 	time.Sleep(start)
@@ -107,9 +108,9 @@ func tidy() {
 	debug.FreeOSMemory()
 }
 
-// mute publishes nothing: the daemon learns of a container's end by waiting for it, and of all else because it asked for it.
-type mute struct{}
+// noopPublisher publishes no events. The daemon needs none: it waits for the container's exit, and causes all other events itself.
+type noopPublisher struct{}
 
-func (mute) Publish(context.Context, string, events.Event) error { return nil }
+func (noopPublisher) Publish(context.Context, string, events.Event) error { return nil }
 
-func (mute) Close() error { return nil }
+func (noopPublisher) Close() error { return nil }

@@ -19,7 +19,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// Config is what the command line runs with.
+// Config is what the command line needs; Commands may be nil.
 type Config struct {
 	// Name is what the user typed: "shoal" or "docker".
 	Name    string
@@ -28,7 +28,7 @@ type Config struct {
 	Commands []*cobra.Command
 }
 
-// Run executes the process's arguments and gives the exit code.
+// Run executes the process's arguments, prints an error to standard error and returns the exit code.
 func Run(ctx context.Context, c Config) int {
 	err := run(ctx, c)
 	if err == nil || errdefs.IsCanceled(err) {
@@ -91,7 +91,7 @@ func rootCommand(docker *command.DockerCli, c Config) *cobra.Command {
 			}
 			return fmt.Errorf("%s: unknown command: %[1]s %s\n\nRun '%[1]s --help' for more information", c.Name, args[0])
 		},
-		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return supported(cmd, docker) },
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return checkVersion(cmd, docker) },
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetIn(docker.In())
@@ -109,9 +109,9 @@ func rootFlags(root *cobra.Command, docker *command.DockerCli) *dockercli.TopLev
 	return dockercli.NewTopLevelCommand(root, docker, opts, root.Flags())
 }
 
-// supported refuses commands and flags that the daemon's API version does not have. The daemon is asked only when a command
+// checkVersion refuses commands and flags that the daemon's API version does not have. The daemon is asked only when a command
 // or flag demands a version.
-func supported(cmd *cobra.Command, docker *command.DockerCli) error {
+func checkVersion(cmd *cobra.Command, docker *command.DockerCli) error {
 	for c := cmd; c != nil; c = c.Parent() {
 		if needs, ok := c.Annotations["version"]; ok && versions.LessThan(docker.CurrentVersion(), needs) {
 			return fmt.Errorf("%s requires API version %s, but the Docker daemon API version is %s", cmd.CommandPath(), needs, docker.CurrentVersion())

@@ -16,7 +16,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// diagnosis is the part of a node's own account that is shown; see GET /shoal/doctor.
+// diagnosis is the part of the answer to GET /shoal/doctor that is shown.
 type diagnosis struct {
 	NodeID, Hostname string
 	Problems         []string
@@ -63,7 +63,7 @@ func newDoctor(docker command.Cli) *cobra.Command {
 	return cmd
 }
 
-// askDoctor asks the daemon. The client for Docker's API speaks to it; this is not part of that API.
+// askDoctor gets the diagnosis from the daemon. Docker's client has no method for it, so it only lends its connection.
 func askDoctor(ctx context.Context, docker command.Cli, all bool) ([]diagnosis, error) {
 	dial := docker.Client().Dialer()
 	client := &http.Client{Transport: &http.Transport{

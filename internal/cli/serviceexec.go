@@ -45,7 +45,7 @@ func addServiceExec(root *cobra.Command, docker command.Cli) {
 // taskContainer is the container of a running task of a service, or of the slot (or node, for a global service) that follows the
 // service's name after a dot.
 func taskContainer(ctx context.Context, api client.APIClient, ref string) (string, error) {
-	service, at, err := findService(ctx, api, ref)
+	service, slot, err := findService(ctx, api, ref)
 	if err != nil {
 		return "", err
 	}
@@ -59,7 +59,7 @@ func taskContainer(ctx context.Context, api client.APIClient, ref string) (strin
 		if t.Status.State != swarm.TaskStateRunning || status == nil {
 			continue
 		}
-		if at == "" || at == strconv.Itoa(t.Slot) || at == t.NodeID {
+		if slot == "" || slot == strconv.Itoa(t.Slot) || slot == t.NodeID {
 			return status.ContainerID, nil
 		}
 	}
@@ -67,7 +67,7 @@ func taskContainer(ctx context.Context, api client.APIClient, ref string) (strin
 }
 
 // findService splits a reference. A service's name may have dots itself.
-func findService(ctx context.Context, api client.APIClient, ref string) (id, at string, err error) {
+func findService(ctx context.Context, api client.APIClient, ref string) (id, slot string, err error) {
 	found, err := api.ServiceInspect(ctx, ref, client.ServiceInspectOptions{})
 	if err == nil {
 		return found.Service.ID, "", nil

@@ -12,7 +12,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/runtime"
 )
 
-// AttachSpec says what a client that attaches wants. Nil streams are not wanted.
+// AttachSpec says what a client attaches to. A nil stream is not attached.
 type AttachSpec struct {
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
@@ -22,8 +22,9 @@ type AttachSpec struct {
 	Stream bool
 }
 
-// Attach connects a client to a container, which need not run yet, until the container ends or ctx is done. ready is called
-// when nothing that is printed from then on will be missed.
+// Attach connects a client to a container until the container ends or ctx is done; both return nil. The container need not run
+// yet. ready must not be nil; it is called once the client receives all output from then on. Attaching to a paused container is
+// a conflict.
 func (e *Engine) Attach(ctx context.Context, ref string, a AttachSpec, ready func()) error {
 	c, err := e.find(ref)
 	if err != nil {
@@ -31,9 +32,9 @@ func (e *Engine) Attach(ctx context.Context, ref string, a AttachSpec, ready fun
 	}
 	info, _ := c.snapshot()
 	if info.State.Status == Paused {
-		return fmt.Errorf("container %s is paused, unpause the container before attach%w", info.ID, quiet{errdefs.ErrConflict})
+		return errdefs.ErrConflict.WithMessage(fmt.Sprintf("container %s is paused, unpause the container before attach", info.ID))
 	}
-	done, detach := c.hub.attach(a.Stdout, a.Stderr)
+	done, detach := c.stdio.attach(a.Stdout, a.Stderr)
 	defer detach()
 	ready()
 	if a.Logs {
@@ -55,7 +56,7 @@ func (e *Engine) Attach(ctx context.Context, ref string, a AttachSpec, ready fun
 	}
 	e.publish("attach", c, nil)
 	if a.Stdin != nil && info.Spec.OpenStdin {
-		in := c.hub.pipe()
+		in := c.stdio.stdinPipe()
 		go func() {
 			_, _ = io.Copy(in.w, a.Stdin)
 			if info.Spec.StdinOnce {
@@ -71,7 +72,7 @@ func (e *Engine) Attach(ctx context.Context, ref string, a AttachSpec, ready fun
 	return nil
 }
 
-// Logs calls each for the lines that q asks for.
+// Logs calls each for the lines that q asks for; see logs.Log.Read.
 func (e *Engine) Logs(ctx context.Context, ref string, q logs.Query, each func(logs.Line) error) error {
 	c, err := e.find(ref)
 	if err != nil {
@@ -80,13 +81,13 @@ func (e *Engine) Logs(ctx context.Context, ref string, q logs.Query, each func(l
 	return c.log.Read(ctx, q, each)
 }
 
-// Pids returns the processes of a running container, as the host numbers them.
+// Pids returns the IDs of a running container's processes in the host's PID namespace. A container that does not run is a conflict.
 func (e *Engine) Pids(ctx context.Context, ref string) ([]int, error) {
 	c, err := e.find(ref)
 	if err != nil {
 		return nil, err
 	}
-	info, task, _ := c.current()
+	info, task, _ := c.currentTask()
 	if task == nil {
 		return nil, notRunning(info)
 	}
@@ -101,7 +102,8 @@ func (e *Engine) Pids(ctx context.Context, ref string) ([]int, error) {
 	return pids, nil
 }
 
-// Update changes what a container may use and when it is restarted; a running one at once.
+// Update changes a container's resource limits, and its restart policy unless restart is nil. For a running container the limits
+// apply at once.
 func (e *Engine) Update(ctx context.Context, ref string, r Resources, restart *Restart) error {
 	c, err := e.find(ref)
 	if err != nil {
@@ -109,9 +111,9 @@ func (e *Engine) Update(ctx context.Context, ref string, r Resources, restart *R
 	}
 	c.op.Lock()
 	defer c.op.Unlock()
-	_, task, _ := c.current()
+	_, task, _ := c.currentTask()
 	if task != nil {
-		if err := task.Update(runtime.WithNamespace(ctx), client.WithResources(resourcesOf(r))); err != nil {
+		if err := task.Update(runtime.WithNamespace(ctx), client.WithResources(linuxResources(r))); err != nil {
 			return fmt.Errorf("Cannot update container %s: %w", ref, err) //nolint:staticcheck // Docker's wording
 		}
 	}
@@ -125,14 +127,15 @@ func (e *Engine) Update(ctx context.Context, ref string, r Resources, restart *R
 	return nil
 }
 
-// Usage is what a container uses now.
+// Usage is what a container uses now. Times are in nanoseconds, memory is in bytes; a limit of 0 means none.
 type Usage struct {
 	CPUNanos, CPUUserNanos, CPUSystemNanos uint64
 	Memory, MemoryCache, MemoryLimit       uint64
 	Pids, PidsLimit                        uint64
 }
 
-// Usage reads a running container's counters from its cgroup.
+// Usage reads a running container's counters from its cgroup. Counters that the kernel does not offer are 0, and so are those of
+// a container that does not run.
 func (e *Engine) Usage(ref string) (Usage, error) {
 	info, err := e.Inspect(ref)
 	if err != nil {
@@ -140,19 +143,19 @@ func (e *Engine) Usage(ref string) (Usage, error) {
 	}
 	g := e.cgroupPath(info)
 	u := Usage{
-		Memory:      numberIn(cgroupFile(g, "memory", "memory.usage_in_bytes", "memory.current")),
-		MemoryCache: fieldOf(cgroupFile(g, "memory", "memory.stat", "memory.stat"), map[bool]string{true: "inactive_file", false: "total_inactive_file"}[cgroupV2()]),
-		MemoryLimit: numberIn(cgroupFile(g, "memory", "memory.limit_in_bytes", "memory.max")),
-		Pids:        numberIn(cgroupFile(g, "pids", "pids.current", "pids.current")),
-		PidsLimit:   numberIn(cgroupFile(g, "pids", "pids.max", "pids.max")),
+		Memory:      readUint(cgroupFile(g, "memory", "memory.usage_in_bytes", "memory.current")),
+		MemoryCache: readCounter(cgroupFile(g, "memory", "memory.stat", "memory.stat"), map[bool]string{true: "inactive_file", false: "total_inactive_file"}[cgroupV2()]),
+		MemoryLimit: readUint(cgroupFile(g, "memory", "memory.limit_in_bytes", "memory.max")),
+		Pids:        readUint(cgroupFile(g, "pids", "pids.current", "pids.current")),
+		PidsLimit:   readUint(cgroupFile(g, "pids", "pids.max", "pids.max")),
 	}
 	if cgroupV2() {
 		stat := cgroupFile(g, "", "", "cpu.stat")
-		u.CPUNanos, u.CPUUserNanos, u.CPUSystemNanos = 1000*fieldOf(stat, "usage_usec"), 1000*fieldOf(stat, "user_usec"), 1000*fieldOf(stat, "system_usec")
+		u.CPUNanos, u.CPUUserNanos, u.CPUSystemNanos = 1000*readCounter(stat, "usage_usec"), 1000*readCounter(stat, "user_usec"), 1000*readCounter(stat, "system_usec")
 	} else {
-		u.CPUNanos = numberIn(cgroupFile(g, "cpuacct", "cpuacct.usage", ""))
-		u.CPUUserNanos = numberIn(cgroupFile(g, "cpuacct", "cpuacct.usage_user", ""))
-		u.CPUSystemNanos = numberIn(cgroupFile(g, "cpuacct", "cpuacct.usage_sys", ""))
+		u.CPUNanos = readUint(cgroupFile(g, "cpuacct", "cpuacct.usage", ""))
+		u.CPUUserNanos = readUint(cgroupFile(g, "cpuacct", "cpuacct.usage_user", ""))
+		u.CPUSystemNanos = readUint(cgroupFile(g, "cpuacct", "cpuacct.usage_sys", ""))
 	}
 	return u, nil
 }

@@ -1,6 +1,7 @@
 package container
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -19,7 +20,8 @@ import (
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
-// Create makes a container, not yet running. The image must be local. name may be empty.
+// Create makes a container without starting it and returns its ID. The image must be on the node. An empty name makes Create
+// invent one; a name in use is a conflict. After an error nothing of the container is left.
 func (e *Engine) Create(ctx context.Context, name string, spec Spec) (string, error) {
 	ctx = runtime.WithNamespace(ctx)
 	img, err := e.Images.Get(ctx, spec.Image)
@@ -34,26 +36,26 @@ func (e *Engine) Create(ctx context.Context, name string, spec Spec) (string, er
 		spec.Log.Name = opts.Driver
 	}
 	info := Info{ID: newID(), Spec: spec, ImageID: img.ID, Created: time.Now().UTC(), State: State{Status: Created}}
-	complete(&info, img)
+	applyImageDefaults(&info, img)
 	if info.Path == "" {
-		return "", fmt.Errorf("no command specified%w", quiet{errdefs.ErrInvalidArgument})
+		return "", errdefs.ErrInvalidArgument.WithMessage("no command specified")
 	}
-	if info.Name, err = e.reserve(name, info.ID); err != nil {
+	if info.Name, err = e.reserveName(name, info.ID); err != nil {
 		return "", err
 	}
 	info.Dir = filepath.Join(e.Root, info.ID)
 	if err := e.build(ctx, &info, img); err != nil {
-		e.forgetName(info.Name)
+		e.releaseName(info.Name)
 		e.discard(&info)
 		return "", err
 	}
-	c := e.adopt(info)
+	c := e.register(info)
 	c.image = img
 	e.publish("create", c, nil)
 	return info.ID, nil
 }
 
-// build makes what a container has on disk.
+// build makes the container's directory, snapshot, volumes and record on disk.
 func (e *Engine) build(ctx context.Context, info *Info, img *image.Image) error {
 	if err := os.MkdirAll(info.Dir, 0o710); err != nil {
 		return fmt.Errorf("make container directory: %w", err)
@@ -61,7 +63,7 @@ func (e *Engine) build(ctx context.Context, info *Info, img *image.Image) error 
 	if err := e.Images.Unpack(ctx, img); err != nil {
 		return err
 	}
-	// A root for the garbage collector: the snapshot is removed with the container and never before.
+	// The label keeps containerd's garbage collector from removing the snapshot before the container is removed.
 	root := snapshots.WithLabels(map[string]string{"containerd.io/gc.root": info.Created.Format(time.RFC3339)})
 	if _, err := e.snapshotter().Prepare(ctx, info.ID, img.ChainID, root); err != nil {
 		return fmt.Errorf("prepare snapshot: %w", err)
@@ -76,26 +78,26 @@ func (e *Engine) build(ctx context.Context, info *Info, img *image.Image) error 
 func (e *Engine) discard(info *Info) {
 	for _, m := range info.Mounts {
 		if m.Type == "volume" {
-			e.Volumes.Release(m.Name, info.ID)
+			e.Volumes.RemoveReference(m.Name, info.ID)
 			if v, err := e.Volumes.Get(m.Name); err == nil && v.Anonymous {
 				_ = e.Volumes.Remove(m.Name, true)
 			}
 		}
 	}
-	if err := e.snapshotter().Remove(e.ctxNoCancel(), info.ID); err != nil && !errdefs.IsNotFound(err) {
+	if err := e.snapshotter().Remove(e.uncancelled(), info.ID); err != nil && !errdefs.IsNotFound(err) {
 		e.Log.Warn("snapshot cannot be removed", "container", info.ID, "err", err)
 	}
 	_ = os.RemoveAll(info.Dir)
 }
 
-func (e *Engine) ctxNoCancel() context.Context { return context.WithoutCancel(e.ctx) }
+func (e *Engine) uncancelled() context.Context { return context.WithoutCancel(e.ctx) }
 
 func (e *Engine) snapshotter() snapshots.Snapshotter {
 	return e.Runtime.Client.SnapshotService(runtime.Snapshotter)
 }
 
-// complete fills in from the image what the spec leaves open.
-func complete(info *Info, img *image.Image) {
+// applyImageDefaults fills the fields that the spec leaves empty from the image's configuration.
+func applyImageDefaults(info *Info, img *image.Image) {
 	s, c := info.Spec, img.Spec.Config
 	info.Entrypoint, info.Cmd = s.Entrypoint, s.Cmd
 	if s.Entrypoint == nil {
@@ -108,7 +110,7 @@ func complete(info *Info, img *image.Image) {
 	if len(command) > 0 {
 		info.Path, info.Args = command[0], command[1:]
 	}
-	info.User, info.WorkingDir, info.StopSignal = either(s.User, c.User), either(s.WorkingDir, c.WorkingDir), either(s.StopSignal, c.StopSignal)
+	info.User, info.WorkingDir, info.StopSignal = cmp.Or(s.User, c.User), cmp.Or(s.WorkingDir, c.WorkingDir), cmp.Or(s.StopSignal, c.StopSignal)
 	info.Labels = maps.Clone(c.Labels)
 	if info.Labels == nil {
 		info.Labels = map[string]string{}
@@ -133,7 +135,7 @@ func complete(info *Info, img *image.Image) {
 	if h := c.Healthcheck; h != nil && (s.Healthcheck == nil || len(s.Healthcheck.Test) == 0) {
 		merged := shoal.Healthcheck{Test: h.Test, Interval: h.Interval, Timeout: h.Timeout, StartPeriod: h.StartPeriod, StartInterval: h.StartInterval, Retries: h.Retries}
 		if o := s.Healthcheck; o != nil {
-			override(&merged, o)
+			overrideHealthcheck(&merged, o)
 		}
 		info.Healthcheck = &merged
 	}
@@ -142,7 +144,7 @@ func complete(info *Info, img *image.Image) {
 	}
 }
 
-func override(h, o *shoal.Healthcheck) {
+func overrideHealthcheck(h, o *shoal.Healthcheck) {
 	for _, pair := range []struct{ to, from *time.Duration }{
 		{&h.Interval, &o.Interval}, {&h.Timeout, &o.Timeout}, {&h.StartPeriod, &o.StartPeriod}, {&h.StartInterval, &o.StartInterval},
 	} {
@@ -155,14 +157,7 @@ func override(h, o *shoal.Healthcheck) {
 	}
 }
 
-func either(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
-}
-
-// mergeEnv puts the user's variables over the image's; "NAME" without a value removes one.
+// mergeEnv overrides the variables of base with those of over; a "NAME" without a value removes the variable.
 func mergeEnv(base, over []string) []string {
 	env := slices.Clone(base)
 	for _, kv := range over {

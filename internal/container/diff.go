@@ -21,18 +21,18 @@ import (
 type ChangeKind uint8
 
 const (
-	Modified ChangeKind = iota
-	Added
-	Deleted
+	Modified ChangeKind = iota // 0: content or metadata differ
+	Added                      // 1
+	Deleted                    // 2
 )
 
-// Change is one difference between a container's file system and its image's.
+// Change is one difference between a container's file system and its image's. Path is absolute within the container.
 type Change struct {
 	Kind ChangeKind
 	Path string
 }
 
-// Diff lists what a container changed of its image's files, sorted by path.
+// Diff lists the files that differ between a container and its image, sorted by path; nil if none do.
 func (e *Engine) Diff(ctx context.Context, ref string) ([]Change, error) {
 	info, err := e.Inspect(ref)
 	if err != nil {
@@ -42,31 +42,31 @@ func (e *Engine) Diff(ctx context.Context, ref string) ([]Change, error) {
 	if err != nil {
 		return nil, fmt.Errorf("mount snapshot: %w", err)
 	}
-	dirs := layersOf(mounts)
+	dirs := layerDirs(mounts)
 	if len(dirs) == 0 {
 		return nil, fmt.Errorf("find layers of container %s: none", info.ID)
 	}
 	return diffLayers(ctx, dirs[0], dirs[1:])
 }
 
-// mountpoints are what the runtime puts into the container's layer to mount over. Docker has them in a layer of their own,
-// which a diff does not show.
-func mountpoints() []string {
+// runtimeMountpoints are the files and directories that the OCI runtime creates in the container's layer as mount points. Docker
+// has them in a separate init layer, so its diff does not show them.
+func runtimeMountpoints() []string {
 	return []string{
 		"/.dockerenv", "/dev/console", "/dev/mqueue", "/dev/pts", "/dev/shm", "/etc/hostname", "/etc/hosts", "/etc/mtab",
 		"/etc/resolv.conf", "/proc", "/sys", "/dev",
 	}
 }
 
-// diffLayers compares the top directory of an overlay with those below, the highest first. The top one may belong to a
-// running container, which must not lead this out of it: it is only looked at through its root.
+// diffLayers compares the top directory of an overlay with those below, the highest first. A running container can change the
+// links in the top directory at any moment, so that directory is only read through an os.Root, which cannot be left by a link.
 func diffLayers(ctx context.Context, top string, below []string) ([]Change, error) {
 	root, err := os.OpenRoot(top)
 	if err != nil {
 		return nil, fmt.Errorf("open layer: %w", err)
 	}
 	defer func() { _ = root.Close() }()
-	d := &differ{ctx: ctx, root: root, hidden: mountpoints()}
+	d := &differ{ctx: ctx, root: root, hidden: runtimeMountpoints()}
 	if _, _, err := d.compare("/", below); err != nil {
 		return nil, fmt.Errorf("compare layers: %w", err)
 	}
@@ -81,11 +81,11 @@ type differ struct {
 	found  []Change
 }
 
-func (d *differ) note(kind ChangeKind, name string) { d.found = append(d.found, Change{kind, name}) }
+func (d *differ) add(kind ChangeKind, name string) { d.found = append(d.found, Change{kind, name}) }
 
-// compare looks at a directory of the top layer, given those that it is merged with. It tells whether anything in it has
-// changed, and whether something was left out.
-func (d *differ) compare(dir string, below []string) (changed, left bool, err error) {
+// compare compares a directory of the top layer with the lower directories that it is merged with. changed is true if anything in
+// it differs, skipped if it holds a mount point of the runtime.
+func (d *differ) compare(dir string, below []string) (changed, skipped bool, err error) {
 	if err := d.ctx.Err(); err != nil {
 		return false, false, err
 	}
@@ -102,27 +102,27 @@ func (d *differ) compare(dir string, below []string) (changed, left bool, err er
 	if err != nil {
 		return false, false, err
 	}
-	here := map[string]bool{}
+	present := map[string]bool{}
 	for _, entry := range entries {
-		here[entry.Name()] = true
-		hid, err := d.entry(path.Join(dir, entry.Name()), below)
+		present[entry.Name()] = true
+		entrySkipped, err := d.entry(path.Join(dir, entry.Name()), below)
 		if err != nil {
 			return false, false, err
 		}
-		left = left || hid
+		skipped = skipped || entrySkipped
 	}
-	if opaque(handle) {
-		for _, name := range namesIn(below) {
-			if low, _ := lookUp(below, name); low != nil && !here[name] {
-				d.note(Deleted, path.Join(dir, name))
+	if isOpaque(handle) {
+		for _, name := range entryNames(below) {
+			if lower, _ := lookupLower(below, name); lower != nil && !present[name] {
+				d.add(Deleted, path.Join(dir, name))
 			}
 		}
 	}
-	return len(d.found) > before, left, nil
+	return len(d.found) > before, skipped, nil
 }
 
-// entry looks at one file of the top layer, and tells whether it was left out.
-func (d *differ) entry(name string, below []string) (left bool, err error) {
+// entry compares one file of the top layer, and returns whether it was skipped as a mount point of the runtime.
+func (d *differ) entry(name string, below []string) (skipped bool, err error) {
 	info, err := d.root.Lstat(relative(name))
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
@@ -130,32 +130,32 @@ func (d *differ) entry(name string, below []string) (left bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	low, merged := lookUp(below, path.Base(name))
+	lower, merged := lookupLower(below, path.Base(name))
 	switch {
-	case whiteout(info):
-		if low != nil {
-			d.note(Deleted, name)
+	case isWhiteout(info):
+		if lower != nil {
+			d.add(Deleted, name)
 		}
 		return false, nil
-	case low == nil && slices.Contains(d.hidden, name) && (info.IsDir() || info.Size() == 0):
+	case lower == nil && slices.Contains(d.hidden, name) && (info.IsDir() || info.Size() == 0):
 		return true, nil
 	case !info.IsDir():
-		d.note(kindOf(low), name)
+		d.add(kindOf(lower), name)
 		return false, nil
 	}
-	changed, left, err := d.compare(name, merged)
+	changed, skipped, err := d.compare(name, merged)
 	if err != nil {
-		return left, err
+		return skipped, err
 	}
-	// A mount point made in a directory touches it; the container did not.
-	if low == nil || !low.IsDir() || changed || !sameDirectory(info, low) || !left && !info.ModTime().Equal(low.ModTime()) {
-		d.note(kindOf(low), name)
+	// Making a mount point changed the directory's modification time, which is no change by the container.
+	if lower == nil || !lower.IsDir() || changed || !sameDirectory(info, lower) || !skipped && !info.ModTime().Equal(lower.ModTime()) {
+		d.add(kindOf(lower), name)
 	}
 	return false, nil
 }
 
-func kindOf(low fs.FileInfo) ChangeKind {
-	if low == nil {
+func kindOf(lower fs.FileInfo) ChangeKind {
+	if lower == nil {
 		return Added
 	}
 	return Modified
@@ -167,16 +167,16 @@ func sameDirectory(a, b fs.FileInfo) bool {
 	return okX && okY && x.Mode == y.Mode && x.Uid == y.Uid && x.Gid == y.Gid
 }
 
-// lookUp finds a name in the merged directories of an image, nil if there is none. Of a directory it also gives the
-// directories that make it up.
-func lookUp(dirs []string, name string) (found fs.FileInfo, merged []string) {
+// lookupLower finds a name in the merged directories of an image; found is nil if it is in none. For a directory, merged lists the
+// directories that overlayfs merges into it.
+func lookupLower(dirs []string, name string) (found fs.FileInfo, merged []string) {
 	for _, dir := range dirs {
 		at := filepath.Join(dir, name)
 		info, err := os.Lstat(at)
 		if err != nil {
 			continue
 		}
-		if whiteout(info) || found != nil && !info.IsDir() {
+		if isWhiteout(info) || found != nil && !info.IsDir() {
 			break
 		}
 		if found == nil {
@@ -187,7 +187,7 @@ func lookUp(dirs []string, name string) (found fs.FileInfo, merged []string) {
 		}
 		merged = append(merged, at)
 		if handle, err := os.Open(at); err == nil { // #nosec G304 -- a layer, which nobody writes
-			ends := opaque(handle)
+			ends := isOpaque(handle)
 			_ = handle.Close()
 			if ends {
 				break
@@ -197,7 +197,7 @@ func lookUp(dirs []string, name string) (found fs.FileInfo, merged []string) {
 	return found, merged
 }
 
-func namesIn(dirs []string) []string {
+func entryNames(dirs []string) []string {
 	var names []string
 	for _, dir := range dirs {
 		entries, err := os.ReadDir(dir)
@@ -212,14 +212,15 @@ func namesIn(dirs []string) []string {
 	return slices.Compact(names)
 }
 
-// whiteout is how an overlay notes that a file of a lower layer is gone (kernel documentation, overlayfs).
-func whiteout(info fs.FileInfo) bool {
+// isWhiteout reports whether a file is overlayfs's mark that the lower layers' file of that name is deleted: a character device
+// 0/0 (kernel documentation, overlayfs).
+func isWhiteout(info fs.FileInfo) bool {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	return ok && info.Mode()&fs.ModeCharDevice != 0 && st.Rdev == 0
 }
 
-// opaque is how it notes that nothing of a directory in the lower layers is seen.
-func opaque(dir *os.File) bool {
+// isOpaque reports whether a directory hides the lower layers' directories of that name (the same documentation).
+func isOpaque(dir *os.File) bool {
 	var value [1]byte
 	n, err := unix.Fgetxattr(int(dir.Fd()), "trusted.overlay.opaque", value[:]) // #nosec G115 -- a descriptor
 	return err == nil && n == 1 && value[0] == 'y'

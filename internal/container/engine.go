@@ -31,14 +31,15 @@ import (
 	"github.com/shoal-dev/shoal/internal/volume"
 )
 
-// Network gives containers their network.
+// Network sets up and tears down the containers' network sandboxes.
 type Network interface {
-	// Up makes a container's sandbox. It is idempotent and leaves a sandbox that is already up alone.
+	// Up makes a container's sandbox. It is idempotent: a sandbox that is up is returned unchanged.
 	Up(ctx context.Context, spec shoal.SandboxSpec) (shoal.Sandbox, error)
+	// Down removes a container's sandbox. It is no error if there is none.
 	Down(ctx context.Context, containerID string) error
 }
 
-// Config is what an Engine needs; all of it is required but CgroupParent.
+// Config is what an Engine needs. All fields but CgroupParent are required.
 type Config struct {
 	Log     *slog.Logger
 	Root    string // data-root/containers
@@ -52,10 +53,13 @@ type Config struct {
 	CgroupParent string
 }
 
-// Engine is the node's containers.
+// Engine creates, runs and removes the node's containers. Its methods are safe for concurrent use. A method that takes a ref
+// accepts an ID, a name or a unique prefix of an ID, and fails with a not found error when no container has it.
 type Engine struct {
 	Config
-	ctx   context.Context // ends when the daemon does; containers do not
+	// ctx ends at Close and bounds the goroutines that watch containers. It is kept here because they outlive the request that
+	// starts them.
+	ctx   context.Context
 	stop  context.CancelFunc
 	tasks sync.WaitGroup
 	mu    sync.Mutex // guards byID, names, execs
@@ -64,9 +68,9 @@ type Engine struct {
 	execs map[string]*Exec
 }
 
-// container is one container and what the daemon holds for it.
+// container is one container: its record, and its task while it runs.
 type container struct {
-	op sync.Mutex // held while its life changes: start, stop, remove
+	op sync.Mutex // serializes start, stop, pause, update and remove; taken before mu
 
 	mu      sync.Mutex // guards the fields below
 	info    Info
@@ -74,22 +78,23 @@ type container struct {
 	task    client.Task
 	ended   chan struct{}      // closed when the running task has been cleaned up
 	retry   context.CancelFunc // ends the wait before a restart
-	gone    bool
+	removed bool
 	// stdinEnded is set when the input of the task that runs, or is about to, has ended.
 	stdinEnded bool
 
 	log   *logs.Log
-	hub   *hub
+	stdio *stdio
 	image *image.Image
 }
 
-// CgroupOf is the cgroup of a node that was given none: nodes that share a machine do not share it.
+// CgroupOf returns the parent cgroup of a node that has none configured. It is derived from the state directory, so that nodes
+// on one machine get different ones.
 func CgroupOf(state string) string {
 	sum := sha256.Sum256([]byte(state))
 	return "/shoal-" + hex.EncodeToString(sum[:6])
 }
 
-// New makes an Engine. Restore must be called before anything else.
+// New returns an Engine without containers. Call Restore before any other method, and Close at the end.
 func New(c Config) *Engine {
 	if c.CgroupParent == "" {
 		c.CgroupParent = CgroupOf(c.State)
@@ -98,11 +103,11 @@ func New(c Config) *Engine {
 	return &Engine{Config: c, ctx: ctx, stop: stop, byID: map[string]*container{}, names: map[string]string{}, execs: map[string]*Exec{}}
 }
 
-// Close lets go of all containers; they run on.
+// Close stops watching the containers, which keep running, and waits until nothing of the Engine runs any more.
 func (e *Engine) Close() {
 	e.stop()
 	e.tasks.Wait()
-	e.removeCgroup(e.CgroupParent) // fails while containers run, as it should
+	e.removeCgroup(e.CgroupParent) // the kernel refuses while containers run in it
 }
 
 var nameRule = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]+$`)
@@ -128,24 +133,30 @@ func (e *Engine) find(ref string) (*container, error) {
 	for id, c := range e.byID {
 		if ref != "" && strings.HasPrefix(id, ref) {
 			if found != nil {
-				return nil, fmt.Errorf("multiple IDs found with provided prefix: %s%w", ref, quiet{errdefs.ErrInvalidArgument})
+				return nil, errdefs.ErrInvalidArgument.WithMessage("multiple IDs found with provided prefix: " + ref)
 			}
 			found = c
 		}
 	}
 	if found == nil {
-		return nil, fmt.Errorf("No such container: %s%w", ref, quiet{errdefs.ErrNotFound}) //nolint:staticcheck // Docker's wording
+		return nil, noSuchContainer(ref)
 	}
 	return found, nil
 }
 
-// Inspect returns a container by ID, name or prefix.
+// noSuchContainer is Docker's error for a container that the node does not have.
+func noSuchContainer(ref string) error {
+	return errdefs.ErrNotFound.WithMessage("No such container: " + ref)
+}
+
+// Inspect returns a copy of a container's record.
 func (e *Engine) Inspect(ref string) (Info, error) {
 	info, _, err := e.Watch(ref)
 	return info, err
 }
 
-// Watch returns a container and a channel that is closed when anything about it changes (its state, its health, its end).
+// Watch returns a copy of a container's record, and a channel that is closed at the next change of that record. After a change,
+// call Watch again.
 func (e *Engine) Watch(ref string) (Info, <-chan struct{}, error) {
 	c, err := e.find(ref)
 	if err != nil {
@@ -168,18 +179,19 @@ func (c *container) snapshot() (Info, <-chan struct{}) {
 	return info, c.changed
 }
 
-// update changes a container's record, keeps it on disk and wakes who watches.
+// update changes a container's record, writes it to disk and wakes the watchers. A failed write is logged: the record in memory
+// stays changed.
 func (e *Engine) update(c *container, change func(*Info)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	change(&c.info)
 	close(c.changed)
 	c.changed = make(chan struct{})
-	if c.gone {
+	if c.removed {
 		return
 	}
 	if err := save(c.info); err != nil {
-		e.Log.Error("container record cannot be written", "container", c.info.ID, "err", err)
+		e.Log.Error("container record cannot be written; after a restart of the daemon the container has its previous state", "container", c.info.ID, "err", err)
 	}
 }
 
@@ -204,7 +216,7 @@ func (e *Engine) List(labels map[string]string) []Info {
 	return found
 }
 
-// Using returns the containers made from an image.
+// Using returns the IDs of the containers made from an image, nil if there are none.
 func (e *Engine) Using(imageID string) []string {
 	var ids []string
 	for _, info := range e.List(nil) {
@@ -215,8 +227,8 @@ func (e *Engine) Using(imageID string) []string {
 	return ids
 }
 
-// reserve takes a name, or makes one up.
-func (e *Engine) reserve(name, id string) (string, error) {
+// reserveName takes a name for a container, and invents one if name is empty.
+func (e *Engine) reserveName(name, id string) (string, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	name = strings.TrimPrefix(name, "/")
@@ -224,23 +236,23 @@ func (e *Engine) reserve(name, id string) (string, error) {
 		name = shoal.InventName(func(name string) bool { _, taken := e.names[name]; return taken })
 	}
 	if !nameRule.MatchString(name) {
-		return "", fmt.Errorf("Invalid container name (%s), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed%w", name, quiet{errdefs.ErrInvalidArgument}) //nolint:staticcheck // Docker's wording
+		return "", errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("Invalid container name (%s), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed", name))
 	}
 	if holder, taken := e.names[name]; taken {
-		return "", fmt.Errorf("Conflict. The container name %q is already in use by container %q. You have to remove (or rename) that container to be able to reuse that name.%w", //nolint:staticcheck // Docker's wording
-			"/"+name, holder, quiet{errdefs.ErrConflict})
+		return "", errdefs.ErrConflict.WithMessage(fmt.Sprintf("Conflict. The container name %q is already in use by container %q. You have to remove (or rename) that container to be able to reuse that name.",
+			"/"+name, holder))
 	}
 	e.names[name] = id
 	return name, nil
 }
 
-func (e *Engine) forgetName(name string) {
+func (e *Engine) releaseName(name string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	delete(e.names, name)
 }
 
-// Rename gives a container another name.
+// Rename gives a container another name. An empty or malformed name is an invalid argument, one in use a conflict.
 func (e *Engine) Rename(ref, name string) error {
 	c, err := e.find(ref)
 	if err != nil {
@@ -248,19 +260,19 @@ func (e *Engine) Rename(ref, name string) error {
 	}
 	info, _ := c.snapshot()
 	if name == "" {
-		return fmt.Errorf("Neither old nor new names may be empty%w", quiet{errdefs.ErrInvalidArgument}) //nolint:staticcheck // Docker's wording
+		return errdefs.ErrInvalidArgument.WithMessage("Neither old nor new names may be empty")
 	}
-	if name, err = e.reserve(name, info.ID); err != nil {
+	if name, err = e.reserveName(name, info.ID); err != nil {
 		return err
 	}
 	old := info.Name
 	e.update(c, func(i *Info) { i.Name = name })
-	e.forgetName(old)
+	e.releaseName(old)
 	e.publish("rename", c, map[string]string{"oldName": "/" + old})
 	return nil
 }
 
-// publish tells that something happened to a container, with the attributes Docker gives.
+// publish publishes an event about a container with the attributes that Docker gives it.
 func (e *Engine) publish(action string, c *container, more map[string]string) {
 	info, _ := c.snapshot()
 	attrs := maps.Clone(info.Labels)
@@ -280,14 +292,15 @@ func save(info Info) error {
 		return err
 	}
 	path := filepath.Join(info.Dir, recordFile)
-	// No fsync: after a power loss no container runs, and a record that is cut short is dropped.
+	// No fsync: after a power loss no container runs, and Restore drops a truncated record.
 	if err := os.WriteFile(path+".tmp", data, 0o600); err != nil {
 		return err
 	}
 	return os.Rename(path+".tmp", path)
 }
 
-// Restore reads the records of earlier runs, takes up what still runs and notes what has ended since.
+// Restore reads the records of earlier runs, attaches to the containers that still run and records the exit of those that do
+// not. A container whose record cannot be read is removed. An error means that the directory of the records cannot be used.
 func (e *Engine) Restore(ctx context.Context) error {
 	if err := os.MkdirAll(e.Root, 0o710); err != nil {
 		return fmt.Errorf("make containers directory: %w", err)
@@ -313,25 +326,25 @@ func (e *Engine) Restore(ctx context.Context) error {
 		}
 		info.Dir = dir
 		info.ExecIDs = nil
-		c := e.adopt(info)
-		wg.Go(func() { e.resume(ctx, c) })
+		c := e.register(info)
+		wg.Go(func() { e.restoreContainer(ctx, c) })
 	}
 	wg.Wait()
 	return nil
 }
 
-// adopt puts a record into the tables.
-func (e *Engine) adopt(info Info) *container {
+// register adds a container to the engine by its record.
+func (e *Engine) register(info Info) *container {
 	opts, err := logs.ParseOptions(info.Spec.Log.Name, info.Spec.Log.Options)
 	if err != nil {
 		opts = logs.Options{Driver: "json-file", MaxFile: 1}
 	}
-	c := &container{info: info, changed: make(chan struct{}), hub: newHub()}
+	c := &container{info: info, changed: make(chan struct{}), stdio: newStdio()}
 	c.log = logs.Open(filepath.Join(info.Dir, info.ID+"-json.log"), opts)
 	c.info.LogPath = c.log.Path()
 	for _, m := range info.Mounts {
 		if m.Type == "volume" {
-			_ = e.Volumes.Hold(m.Name, info.ID)
+			_ = e.Volumes.AddReference(m.Name, info.ID)
 		}
 	}
 	e.mu.Lock()
@@ -339,12 +352,5 @@ func (e *Engine) adopt(info Info) *container {
 	e.byID[info.ID], e.names[info.Name] = c, info.ID
 	return c
 }
-
-// quiet is a kind of error that adds nothing to the text.
-type quiet struct{ error }
-
-func (quiet) Error() string { return "" }
-
-func (q quiet) Unwrap() error { return q.error }
 
 func running(s Status) bool { return s == Running || s == Paused }

@@ -45,7 +45,7 @@ type Exec struct {
 	exitCode *int
 }
 
-// ExecState is how far an Exec is.
+// ExecState is the state of an Exec. PID is 0 before it runs, ExitCode is nil until it has ended.
 type ExecState struct {
 	Running  bool
 	Started  bool
@@ -53,28 +53,29 @@ type ExecState struct {
 	ExitCode *int
 }
 
-// State tells how far the command is.
+// State returns the command's state now.
 func (x *Exec) State() ExecState {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return ExecState{Running: x.running, Started: x.started, PID: x.pid, ExitCode: x.exitCode}
 }
 
-// ExecCreate prepares a command in a running container.
+// ExecCreate registers a command to be run in a running container. A container that is paused or does not run is a conflict; an
+// empty command is an invalid argument.
 func (e *Engine) ExecCreate(ref string, spec ExecSpec) (*Exec, error) {
 	c, err := e.find(ref)
 	if err != nil {
 		return nil, err
 	}
-	info, task, _ := c.current()
+	info, task, _ := c.currentTask()
 	if task == nil {
 		return nil, notRunning(info)
 	}
 	if info.State.Status == Paused {
-		return nil, fmt.Errorf("container %s is paused, unpause the container before exec%w", ref, quiet{errdefs.ErrConflict})
+		return nil, errdefs.ErrConflict.WithMessage(fmt.Sprintf("container %s is paused, unpause the container before exec", ref))
 	}
 	if len(spec.Cmd) == 0 {
-		return nil, fmt.Errorf("No exec command specified%w", quiet{errdefs.ErrInvalidArgument}) //nolint:staticcheck // Docker's wording
+		return nil, errdefs.ErrInvalidArgument.WithMessage("No exec command specified")
 	}
 	x := &Exec{ID: newID(), ContainerID: info.ID, Spec: spec}
 	e.mu.Lock()
@@ -87,18 +88,20 @@ func (e *Engine) ExecCreate(ref string, spec ExecSpec) (*Exec, error) {
 	return x, nil
 }
 
-// ExecInspect finds a command by its ID.
+// ExecInspect finds a command by its full ID, or fails with a not found error.
 func (e *Engine) ExecInspect(id string) (*Exec, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	x, ok := e.execs[id]
 	if !ok {
-		return nil, fmt.Errorf("No such exec instance: %s%w", id, quiet{errdefs.ErrNotFound}) //nolint:staticcheck // Docker's wording
+		return nil, errdefs.ErrNotFound.WithMessage("No such exec instance: " + id)
 	}
 	return x, nil
 }
 
-// ExecStart runs a prepared command and waits for its end. Streams that are nil go nowhere. ready is called once it runs.
+// ExecStart runs a command that ExecCreate registered and waits for its end. A nil stdin is empty, output to a nil writer is
+// discarded. ready, unless nil, is called once the command runs. The exit code of the command is in its State and is no error; a
+// command that was started before is a conflict.
 func (e *Engine) ExecStart(ctx context.Context, id string, stdin io.Reader, stdout, stderr io.Writer, ready func()) error {
 	x, err := e.ExecInspect(id)
 	if err != nil {
@@ -109,18 +112,18 @@ func (e *Engine) ExecStart(ctx context.Context, id string, stdin io.Reader, stdo
 		return err
 	}
 	ctx = runtime.WithNamespace(ctx)
-	info, task, _ := c.current()
+	info, task, _ := c.currentTask()
 	if task == nil {
 		return notRunning(info)
 	}
 	x.mu.Lock()
 	if x.started {
 		x.mu.Unlock()
-		return fmt.Errorf("Error: Exec command %s has already run%w", id, quiet{errdefs.ErrConflict}) //nolint:staticcheck // Docker's wording
+		return errdefs.ErrConflict.WithMessage(fmt.Sprintf("Error: Exec command %s has already run", id))
 	}
 	x.started = true
 	x.mu.Unlock()
-	defer c.forgetExec(x.ID)
+	defer c.removeExecID(x.ID)
 	process, exit, err := e.execLaunch(ctx, info, task, x, stdin, stdout, stderr)
 	if err != nil {
 		code := 126
@@ -139,17 +142,17 @@ func (e *Engine) ExecStart(ctx context.Context, id string, stdin io.Reader, stdo
 		return e.ctx.Err()
 	}
 	awaitOutput(process.IO())
-	_, _ = process.Delete(e.ctxNoCancel())
+	_, _ = process.Delete(e.uncancelled())
 	x.finish(int(status.ExitCode()))
 	e.publish("exec_die", c, map[string]string{"execID": x.ID, "exitCode": fmt.Sprint(status.ExitCode())})
 	return nil
 }
 
-// outputLimit bounds the wait for the output of a process that has ended: one that it has started may still hold the streams.
-const outputLimit = 2 * time.Second
+// outputDrainTimeout bounds the wait for the output of a process that has ended, because a child of it may keep the streams open.
+const outputDrainTimeout = 2 * time.Second
 
-// awaitOutput returns when all that an ended process has written was read. To delete the process first would cancel streams that
-// this machine has been too busy to open.
+// awaitOutput returns when all output of an ended process has been read. It must come before the process is deleted: deleting
+// cancels streams that are not open yet, which happens on a busy machine, and their output would be lost.
 func awaitOutput(streams cio.IO) {
 	if streams == nil {
 		return
@@ -161,7 +164,7 @@ func awaitOutput(streams cio.IO) {
 	}()
 	select {
 	case <-done:
-	case <-time.After(outputLimit):
+	case <-time.After(outputDrainTimeout):
 	}
 }
 
@@ -181,7 +184,7 @@ func (e *Engine) execLaunch(ctx context.Context, info Info, task client.Task, x 
 	if stdin != nil {
 		in := &stdinEnd{r: stdin, onEOF: func() {
 			if process != nil {
-				_ = process.CloseIO(e.ctxNoCancel(), client.WithStdinCloser)
+				_ = process.CloseIO(e.uncancelled(), client.WithStdinCloser)
 			}
 		}, ready: make(chan struct{})}
 		defer close(in.ready)
@@ -201,7 +204,7 @@ func (e *Engine) execLaunch(ctx context.Context, info Info, task client.Task, x 
 		err = process.Start(ctx)
 	}
 	if err != nil {
-		_, _ = process.Delete(e.ctxNoCancel())
+		_, _ = process.Delete(e.uncancelled())
 		return nil, nil, execError(err)
 	}
 	x.mu.Lock()
@@ -210,9 +213,9 @@ func (e *Engine) execLaunch(ctx context.Context, info Info, task client.Task, x 
 	return process, exit, nil
 }
 
-// execError gives a command that could not be run Docker's words.
+// execError puts the failure to run a command into Docker's words.
 func execError(err error) error {
-	return fmt.Errorf("OCI runtime exec failed: exec failed: %s%w", strings.TrimPrefix(err.Error(), "OCI runtime exec failed: exec failed: "), quiet{errdefs.ErrInvalidArgument})
+	return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("OCI runtime exec failed: exec failed: %s", strings.TrimPrefix(err.Error(), "OCI runtime exec failed: exec failed: ")))
 }
 
 // stdinEnd closes a process's standard input when the client's ends, once there is a process.
@@ -236,13 +239,13 @@ func (x *Exec) finish(code int) {
 	x.running, x.exitCode = false, &code
 }
 
-func (c *container) forgetExec(id string) {
+func (c *container) removeExecID(id string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.info.ExecIDs = slices.DeleteFunc(slices.Clone(c.info.ExecIDs), func(have string) bool { return have == id })
 }
 
-// ExecResize sets the size of a command's terminal.
+// ExecResize sets the size of a command's terminal, in characters. A command that does not run is a conflict.
 func (e *Engine) ExecResize(ctx context.Context, id string, width, height uint32) error {
 	x, err := e.ExecInspect(id)
 	if err != nil {
@@ -257,20 +260,20 @@ func (e *Engine) ExecResize(ctx context.Context, id string, width, height uint32
 	return process.Resize(runtime.WithNamespace(ctx), width, height)
 }
 
-// Resize sets the size of a container's terminal.
+// Resize sets the size of a container's terminal, in characters. A container that does not run is a conflict.
 func (e *Engine) Resize(ctx context.Context, ref string, width, height uint32) error {
 	c, err := e.find(ref)
 	if err != nil {
 		return err
 	}
-	info, task, _ := c.current()
+	info, task, _ := c.currentTask()
 	if task == nil {
 		return notRunning(info)
 	}
 	return task.Resize(runtime.WithNamespace(ctx), width, height)
 }
 
-// execProcess builds the process of a command from its container's.
+// execProcess builds the OCI process of a command from the one of its container.
 func (e *Engine) execProcess(ctx context.Context, info Info, x ExecSpec) (*specs.Process, error) {
 	root, err := e.snapshotter().Mounts(ctx, info.ID)
 	if err != nil {
@@ -290,7 +293,7 @@ func (e *Engine) execProcess(ctx context.Context, info Info, x ExecSpec) (*specs
 		p.Cwd = x.WorkingDir
 	}
 	if x.User != "" {
-		if p.User, err = findUser(layersOf(root), x.User, info.Spec.GroupAdd); err != nil {
+		if p.User, err = findUser(layerDirs(root), x.User, info.Spec.GroupAdd); err != nil {
 			return nil, err
 		}
 	}

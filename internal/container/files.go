@@ -16,8 +16,8 @@ import (
 	"github.com/shoal-dev/shoal/internal/runtime"
 )
 
-// WithRoot calls do with the directory at which a container's file system can be seen: a running one's with its mounts, any
-// other's without.
+// WithRoot calls do with the host directory at which a container's file system is visible, and returns the error of do. A running
+// container's includes its mounts; that of any other does not. The container cannot be started, stopped or removed meanwhile.
 func (e *Engine) WithRoot(ctx context.Context, ref string, do func(root string) error) error {
 	c, err := e.find(ref)
 	if err != nil {
@@ -41,11 +41,12 @@ type FileStat struct {
 	Name string
 	fs.FileInfo
 	LinkTarget string
-	// At is where it is seen on the host. Its parents are resolved within the container; the file itself may be a link.
+	// At is its path on the host. The parent directories are resolved within the container; the file itself may be a link.
 	At string
 }
 
-// Stat finds a file below a root that WithRoot gave.
+// Stat finds a file below a root that WithRoot gave. It does not follow a link at the end of name. A file that is not there is a
+// not found error.
 func Stat(root, name string) (FileStat, error) {
 	clean := path.Join("/", name)
 	parent, err := continuity.RootPath(root, path.Dir(clean))
@@ -55,7 +56,7 @@ func Stat(root, name string) (FileStat, error) {
 	at := filepath.Join(parent, path.Base(clean))
 	info, err := os.Lstat(at)
 	if errors.Is(err, fs.ErrNotExist) {
-		return FileStat{}, fmt.Errorf("Could not find the file %s in container%w", name, quiet{errdefs.ErrNotFound}) //nolint:staticcheck // Docker's wording
+		return FileStat{}, errdefs.ErrNotFound.WithMessage(fmt.Sprintf("Could not find the file %s in container", name))
 	}
 	if err != nil {
 		return FileStat{}, fmt.Errorf("find %s: %w", name, err)

@@ -17,17 +17,17 @@ const (
 	defaultStartInterval = 5 * time.Second
 	defaultProbeRetries  = 3
 	maxProbeOutput       = 4096
-	keptProbes           = 5
+	maxProbeResults      = 5
 )
 
-func hasProbe(h *shoal.Healthcheck) bool {
+func hasHealthcheck(h *shoal.Healthcheck) bool {
 	return h != nil && len(h.Test) > 0 && h.Test[0] != "NONE"
 }
 
 // watchHealth probes a running container until it ends.
 func (c *container) watchHealth(e *Engine) {
-	info, _, ended := c.current()
-	if !hasProbe(info.Healthcheck) {
+	info, _, ended := c.currentTask()
+	if !hasHealthcheck(info.Healthcheck) {
 		return
 	}
 	check := *info.Healthcheck
@@ -64,7 +64,7 @@ func (c *container) watchHealth(e *Engine) {
 			case <-timer.C:
 			}
 			if now, _ := c.snapshot(); now.State.Status == Running {
-				e.noteProbe(c, check, e.probe(ctx, c, check, ended))
+				e.recordProbe(c, check, e.probe(ctx, c, check, ended))
 			}
 		}
 	})
@@ -85,8 +85,8 @@ func (e *Engine) probe(ctx context.Context, c *container, check shoal.Healthchec
 		p.End, p.Output = time.Now(), err.Error()
 		return p
 	}
-	defer e.dropExec(x.ID)
-	out := &limited{}
+	defer e.unregisterExec(x.ID)
+	out := &limitedBuffer{}
 	finished := make(chan error, 1)
 	go func() { finished <- e.ExecStart(ctx, x.ID, nil, out, out, nil) }()
 	timer := time.NewTimer(check.Timeout)
@@ -101,7 +101,7 @@ func (e *Engine) probe(ctx context.Context, c *container, check shoal.Healthchec
 		}
 		p.Output = out.String()
 	case <-timer.C:
-		x.kill(e.ctxNoCancel())
+		x.kill(e.uncancelled())
 		p.Output = fmt.Sprintf("Health check exceeded timeout (%v)", check.Timeout)
 	case <-ended:
 	case <-ctx.Done():
@@ -110,13 +110,14 @@ func (e *Engine) probe(ctx context.Context, c *container, check shoal.Healthchec
 	return p
 }
 
-// Check runs a shell command in a running container; it fails unless the command exits with 0 before ctx ends.
+// Check runs a shell command in a running container, for at most 30 seconds or until the deadline of ctx. It returns an error
+// unless the command exits with 0.
 func (e *Engine) Check(ctx context.Context, ref, command string) error {
 	c, err := e.find(ref)
 	if err != nil {
 		return err
 	}
-	_, _, ended := c.current()
+	_, _, ended := c.currentTask()
 	check := shoal.Healthcheck{Test: []string{"CMD-SHELL", command}, Timeout: defaultProbeTimeout}
 	if deadline, ok := ctx.Deadline(); ok {
 		check.Timeout = time.Until(deadline)
@@ -128,8 +129,8 @@ func (e *Engine) Check(ctx context.Context, ref, command string) error {
 	return nil
 }
 
-// noteProbe records the outcome of a check and tells when the container's health changes.
-func (e *Engine) noteProbe(c *container, check shoal.Healthcheck, p Probe) {
+// recordProbe records the result of a health check and publishes an event if the container's health has changed.
+func (e *Engine) recordProbe(c *container, check shoal.Healthcheck, p Probe) {
 	var before, after string
 	e.update(c, func(i *Info) {
 		if !running(i.State.Status) || i.State.Health == nil {
@@ -137,7 +138,7 @@ func (e *Engine) noteProbe(c *container, check shoal.Healthcheck, p Probe) {
 		}
 		h := *i.State.Health
 		before = h.Status
-		h.Log = append(h.Log[max(0, len(h.Log)-keptProbes+1):len(h.Log):len(h.Log)], p)
+		h.Log = append(h.Log[max(0, len(h.Log)-maxProbeResults+1):len(h.Log):len(h.Log)], p)
 		switch {
 		case p.ExitCode == 0:
 			h.Status, h.FailingStreak = Healthy, 0
@@ -155,7 +156,7 @@ func (e *Engine) noteProbe(c *container, check shoal.Healthcheck, p Probe) {
 	}
 }
 
-func (e *Engine) dropExec(id string) {
+func (e *Engine) unregisterExec(id string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	delete(e.execs, id)
@@ -171,20 +172,20 @@ func (x *Exec) kill(ctx context.Context) {
 	}
 }
 
-// limited keeps the first bytes that are written to it.
-type limited struct {
+// limitedBuffer keeps the first bytes that are written to it.
+type limitedBuffer struct {
 	mu  sync.Mutex // guards buf
 	buf bytes.Buffer
 }
 
-func (l *limited) Write(p []byte) (int, error) {
+func (l *limitedBuffer) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.buf.Write(p[:min(len(p), maxProbeOutput-l.buf.Len())])
 	return len(p), nil
 }
 
-func (l *limited) String() string {
+func (l *limitedBuffer) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.buf.String()

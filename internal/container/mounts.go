@@ -1,6 +1,7 @@
 package container
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,7 +22,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/volume"
 )
 
-// makeMounts makes the volumes that a container needs, fills new ones from the image and notes all mounts in info.
+// makeMounts creates the volumes that a container needs, fills new ones from the image and adds all mounts to info.
 func (e *Engine) makeMounts(ctx context.Context, info *Info) error {
 	wanted := slices.Clone(info.Spec.Mounts)
 	for _, target := range info.Spec.Volumes {
@@ -31,7 +32,7 @@ func (e *Engine) makeMounts(ctx context.Context, info *Info) error {
 	}
 	for _, m := range wanted {
 		if !path.IsAbs(m.Target) {
-			return fmt.Errorf("invalid mount config for type %q: invalid mount path: '%s' mount path must be absolute%w", m.Type, m.Target, quiet{errdefs.ErrInvalidArgument})
+			return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("invalid mount config for type %q: invalid mount path: '%s' mount path must be absolute", m.Type, m.Target))
 		}
 		point, err := e.makeMount(ctx, info, m)
 		if err != nil {
@@ -60,13 +61,13 @@ func (e *Engine) makeMount(ctx context.Context, info *Info, m shoal.Mount) (Moun
 			return point, err
 		}
 		point.Name, point.Driver, point.Source, point.Mode = v.Name, v.Driver, v.Mountpoint, "z"
-		if err := e.Volumes.Hold(v.Name, info.ID); err != nil {
+		if err := e.Volumes.AddReference(v.Name, info.ID); err != nil {
 			return point, err
 		}
 		if opts.NoCopy || len(v.Options) > 0 {
 			return point, nil
 		}
-		return point, e.copyUp(ctx, info.ID, point)
+		return point, e.copyImageContents(ctx, info.ID, point)
 	case "bind":
 		point.Propagation = "rprivate"
 		if m.Bind != nil && m.Bind.Propagation != "" {
@@ -74,7 +75,7 @@ func (e *Engine) makeMount(ctx context.Context, info *Info, m shoal.Mount) (Moun
 		}
 		if _, err := os.Stat(m.Source); errors.Is(err, fs.ErrNotExist) {
 			if m.Bind == nil || !m.Bind.CreateMountpoint {
-				return point, fmt.Errorf("invalid mount config for type \"bind\": bind source path does not exist: %s%w", m.Source, quiet{errdefs.ErrInvalidArgument})
+				return point, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("invalid mount config for type \"bind\": bind source path does not exist: %s", m.Source))
 			}
 			if err := os.MkdirAll(m.Source, 0o755); err != nil {
 				return point, fmt.Errorf("make bind source: %w", err)
@@ -85,11 +86,11 @@ func (e *Engine) makeMount(ctx context.Context, info *Info, m shoal.Mount) (Moun
 		point.Source = ""
 		return point, nil
 	}
-	return point, fmt.Errorf("mount type %q unknown%w", m.Type, quiet{errdefs.ErrInvalidArgument})
+	return point, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("mount type %q unknown", m.Type))
 }
 
-// copyUp fills an empty volume with what the image has at its place, as Docker does.
-func (e *Engine) copyUp(ctx context.Context, id string, point MountPoint) error {
+// copyImageContents fills an empty volume with the files that the image has at the mount point, as Docker does.
+func (e *Engine) copyImageContents(ctx context.Context, id string, point MountPoint) error {
 	have, err := os.ReadDir(point.Source)
 	if err != nil || len(have) > 0 {
 		return err
@@ -99,7 +100,7 @@ func (e *Engine) copyUp(ctx context.Context, id string, point MountPoint) error 
 		return fmt.Errorf("mount snapshot: %w", err)
 	}
 	rel := strings.TrimPrefix(point.Target, "/")
-	if !slices.ContainsFunc(layersOf(root), func(dir string) bool {
+	if !slices.ContainsFunc(layerDirs(root), func(dir string) bool {
 		info, err := os.Lstat(filepath.Join(dir, rel))
 		return err == nil && info.IsDir()
 	}) {
@@ -125,11 +126,11 @@ func (e *Engine) copyUp(ctx context.Context, id string, point MountPoint) error 
 	})
 }
 
-// userMounts adds a container's mounts and files to its runtime configuration, outer ones first.
+// userMounts adds a container's mounts and files to its OCI configuration, parents before what is mounted inside them.
 func (e *Engine) userMounts(spec *specs.Spec, info *Info) error {
 	var mounts []specs.Mount
 	for _, p := range info.Mounts {
-		m := specs.Mount{Destination: p.Target, Type: "bind", Source: p.Source, Options: []string{"rbind", either(p.Propagation, "rprivate")}}
+		m := specs.Mount{Destination: p.Target, Type: "bind", Source: p.Source, Options: []string{"rbind", cmp.Or(p.Propagation, "rprivate")}}
 		switch p.Type {
 		case "volume":
 			dir, err := e.Volumes.Mount(p.Name, info.ID)
@@ -196,7 +197,8 @@ func tmpfs(mounts []shoal.Mount, target string) specs.Mount {
 	return out
 }
 
-// fileMounts writes secrets and configs into memory (a tmpfs of the container's own) and mounts them one by one.
+// fileMounts writes a container's secrets and configs to a tmpfs of its own, so that they never reach a disk, and returns one bind
+// mount for each.
 func (e *Engine) fileMounts(info *Info) ([]specs.Mount, error) {
 	if len(info.Spec.Files) == 0 {
 		return nil, nil
@@ -226,14 +228,14 @@ func (e *Engine) fileMounts(info *Info) ([]specs.Mount, error) {
 	return mounts, nil
 }
 
-// removeFiles takes the files of an ended container out of memory.
+// removeFiles unmounts and deletes the secrets and configs of an ended container.
 func (e *Engine) removeFiles(id string) {
 	dir := filepath.Join(e.State, id)
 	if _, err := os.Stat(dir); err != nil {
 		return
 	}
 	if err := mount.UnmountAll(filepath.Join(dir, "files"), unix.MNT_DETACH); err != nil {
-		e.Log.Warn("files of a container cannot be unmounted", "container", id, "err", err)
+		e.Log.Warn("secrets and configs of a container cannot be unmounted; they stay in memory", "container", id, "err", err)
 		return
 	}
 	_ = os.RemoveAll(dir)

@@ -1,6 +1,7 @@
 package container
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path"
@@ -17,15 +18,15 @@ import (
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
-// ociSpec is the runtime configuration of a container, but for what its sandbox adds.
+// ociSpec returns the OCI configuration of a container without what sandboxMounts adds.
 func (e *Engine) ociSpec(info *Info, root []mount.Mount) (*specs.Spec, error) {
 	s := info.Spec
-	user, err := findUser(layersOf(root), info.User, s.GroupAdd)
+	user, err := findUser(layerDirs(root), info.User, s.GroupAdd)
 	if err != nil {
 		return nil, err
 	}
 	process := &specs.Process{
-		Terminal: s.TTY, User: user, Cwd: either(info.WorkingDir, "/"),
+		Terminal: s.TTY, User: user, Cwd: cmp.Or(info.WorkingDir, "/"),
 		Args: append([]string{info.Path}, info.Args...), Env: processEnv(info, user, root),
 		NoNewPrivileges: securityFlag(s.SecurityOpt, "no-new-privileges"),
 	}
@@ -46,8 +47,8 @@ func (e *Engine) ociSpec(info *Info, root []mount.Mount) (*specs.Spec, error) {
 		Mounts: systemMounts(s),
 		Linux: &specs.Linux{
 			CgroupsPath: e.cgroupPath(*info),
-			Namespaces:  namespacesOf(s),
-			Resources:   resourcesOf(s.Resources),
+			Namespaces:  linuxNamespaces(s),
+			Resources:   linuxResources(s.Resources),
 			Sysctl:      s.Sysctls,
 		},
 	}
@@ -70,17 +71,17 @@ func (e *Engine) ociSpec(info *Info, root []mount.Mount) (*specs.Spec, error) {
 	return spec, e.addInit(spec, s)
 }
 
-// initPath is where a container that asked for an init finds it.
+// initPath is the path of the init program in a container that runs with one.
 const initPath = "/sbin/docker-init"
 
-// addInit puts the init before the container's command. A container that sees the host's processes has no use for one.
+// addInit runs the container's command under an init. In the host's PID namespace the host's init does that work.
 func (e *Engine) addInit(spec *specs.Spec, s Spec) error {
 	if !s.Init || s.PidMode == "host" {
 		return nil
 	}
 	program, ok := e.Runtime.Init()
 	if !ok {
-		return fmt.Errorf("no init program: shoal was built without its shim%w", quiet{errdefs.ErrNotImplemented})
+		return errdefs.ErrNotImplemented.WithMessage("no init program: shoal was built without its shim")
 	}
 	spec.Process.Args = append([]string{initPath, "--"}, spec.Process.Args...)
 	spec.Mounts = append(spec.Mounts, specs.Mount{Destination: initPath, Type: "bind", Source: program, Options: []string{"bind", "ro"}})
@@ -102,7 +103,7 @@ func processEnv(info *Info, user specs.User, root []mount.Mount) []string {
 		home := "/"
 		if user.UID == 0 {
 			home = "/root"
-		} else if h := homeOf(layersOf(root), user.UID); h != "" {
+		} else if h := homeDir(layerDirs(root), user.UID); h != "" {
 			home = h
 		}
 		env = append(env, "HOME="+home)
@@ -147,7 +148,7 @@ func systemMounts(s Spec) []specs.Mount {
 		Options: []string{"nosuid", "noexec", "nodev", "mode=1777", fmt.Sprintf("size=%d", shm)}})
 }
 
-func namespacesOf(s Spec) []specs.LinuxNamespace {
+func linuxNamespaces(s Spec) []specs.LinuxNamespace {
 	ns := []specs.LinuxNamespace{{Type: specs.MountNamespace}}
 	if s.PidMode != "host" {
 		ns = append(ns, specs.LinuxNamespace{Type: specs.PIDNamespace})
@@ -164,12 +165,12 @@ func namespacesOf(s Spec) []specs.LinuxNamespace {
 	return ns
 }
 
-// sandboxMounts adds what the network gave: the namespace and the files that name things.
-func sandboxMounts(spec *specs.Spec, box shoal.Sandbox) {
-	if box.Netns != "" {
-		spec.Linux.Namespaces = append(spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.NetworkNamespace, Path: box.Netns})
+// sandboxMounts adds the network namespace and the sandbox's resolv.conf, hosts and hostname, unless the user mounts their own.
+func sandboxMounts(spec *specs.Spec, sandbox shoal.Sandbox) {
+	if sandbox.Netns != "" {
+		spec.Linux.Namespaces = append(spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.NetworkNamespace, Path: sandbox.Netns})
 	}
-	for _, f := range []struct{ at, from string }{{"/etc/resolv.conf", box.ResolvConf}, {"/etc/hosts", box.Hosts}, {"/etc/hostname", box.HostnameAt}} {
+	for _, f := range []struct{ at, from string }{{"/etc/resolv.conf", sandbox.ResolvConf}, {"/etc/hosts", sandbox.Hosts}, {"/etc/hostname", sandbox.HostnameAt}} {
 		own := slices.ContainsFunc(spec.Mounts, func(m specs.Mount) bool { return path.Clean(m.Destination) == f.at })
 		if f.from != "" && !own {
 			spec.Mounts = append(spec.Mounts, specs.Mount{Destination: f.at, Type: "bind", Source: f.from, Options: []string{"rbind", "rprivate"}})
@@ -189,7 +190,7 @@ var defaultCapabilities = []string{ //nolint:gochecknoglobals // a constant list
 	"CAP_SETFCAP", "CAP_SETPCAP", "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT", "CAP_KILL", "CAP_AUDIT_WRITE",
 }
 
-// allCapabilities asks the kernel which there are.
+// allCapabilities are the capabilities that the kernel knows and the daemon may give.
 var allCapabilities = sync.OnceValue(func() []string { //nolint:gochecknoglobals // asked once
 	names := strings.Fields("CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE")
 	var caps []string
@@ -214,7 +215,7 @@ func capabilities(s Spec) ([]string, error) {
 			name = "CAP_" + name
 		}
 		if !slices.Contains(allCapabilities(), name) {
-			return "", fmt.Errorf("invalid capability: %q%w", name, quiet{errdefs.ErrInvalidArgument})
+			return "", errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("invalid capability: %q", name))
 		}
 		return name, nil
 	}
@@ -247,7 +248,7 @@ func setCapabilities(p *specs.Process, caps []string) {
 	}
 }
 
-// addDevices allows the devices every container has, and the user's.
+// addDevices allows access to the devices that every container has and to those that the user asked for.
 func addDevices(spec *specs.Spec, s Spec) error {
 	allow := func(kind string, major, minor int64, access string) {
 		d := specs.LinuxDeviceCgroup{Allow: true, Type: kind, Access: access}
@@ -270,17 +271,17 @@ func addDevices(spec *specs.Spec, s Spec) error {
 		allow("c", d[0], d[1], "rwm")
 	}
 	for _, d := range s.Devices {
-		node, err := deviceAt(d.Host, either(d.Container, d.Host))
+		node, err := deviceNode(d.Host, cmp.Or(d.Container, d.Host))
 		if err != nil {
-			return fmt.Errorf("error gathering device information while adding custom device %q: %w%w", d.Host, err, quiet{errdefs.ErrInvalidArgument})
+			return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("error gathering device information while adding custom device %q: %v", d.Host, err))
 		}
 		spec.Linux.Devices = append(spec.Linux.Devices, node)
-		allow(node.Type, node.Major, node.Minor, either(d.Permissions, "rwm"))
+		allow(node.Type, node.Major, node.Minor, cmp.Or(d.Permissions, "rwm"))
 	}
 	return nil
 }
 
-func deviceAt(host, at string) (specs.LinuxDevice, error) {
+func deviceNode(host, at string) (specs.LinuxDevice, error) {
 	var st unix.Stat_t
 	if err := unix.Stat(host, &st); err != nil {
 		return specs.LinuxDevice{}, err
@@ -310,7 +311,7 @@ func hostDevices(spec *specs.Spec) error {
 		if entry.Type()&os.ModeDevice == 0 || slices.Contains([]string{"console", "ptmx"}, name) {
 			continue
 		}
-		if d, err := deviceAt(filepath.Join("/dev", name), "/dev/"+name); err == nil {
+		if d, err := deviceNode(filepath.Join("/dev", name), "/dev/"+name); err == nil {
 			spec.Linux.Devices = append(spec.Linux.Devices, d)
 		}
 	}

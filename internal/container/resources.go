@@ -2,6 +2,7 @@ package container
 
 import (
 	"bufio"
+	"cmp"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -14,26 +15,26 @@ import (
 
 const cgroupRoot = "/sys/fs/cgroup"
 
-// cgroupV2 tells whether the host has the unified hierarchy only.
+// cgroupV2 reports whether the host has the unified hierarchy only.
 var cgroupV2 = sync.OnceValue(func() bool { //nolint:gochecknoglobals // asked once
 	var st unix.Statfs_t
 	return unix.Statfs(cgroupRoot, &st) == nil && st.Type == unix.CGROUP2_SUPER_MAGIC
 })
 
-// cgroupPath is a container's cgroup under the node's own parent: nodes that share a machine must not share cgroups.
+// cgroupPath is a container's cgroup, by default under the node's own parent, so that nodes on one machine do not share cgroups.
 func (e *Engine) cgroupPath(info Info) string {
-	return filepath.Join("/", either(info.Spec.CgroupParent, e.CgroupParent), info.ID)
+	return filepath.Join("/", cmp.Or(info.Spec.CgroupParent, e.CgroupParent), info.ID)
 }
 
-func resourcesOf(r Resources) *specs.LinuxResources {
+func linuxResources(r Resources) *specs.LinuxResources {
 	out := &specs.LinuxResources{Memory: &specs.LinuxMemory{}, CPU: &specs.LinuxCPU{Cpus: r.CpusetCpus, Mems: r.CpusetMems}}
-	amount := func(to **int64, n int64) {
+	setLimit := func(to **int64, n int64) {
 		if n != 0 {
 			*to = &n
 		}
 	}
-	amount(&out.Memory.Limit, r.Memory)
-	amount(&out.Memory.Reservation, r.MemoryReservation)
+	setLimit(&out.Memory.Limit, r.Memory)
+	setLimit(&out.Memory.Reservation, r.MemoryReservation)
 	if swap := r.MemorySwap; swap != 0 {
 		out.Memory.Swap = &swap
 	} else if r.Memory > 0 {
@@ -52,7 +53,7 @@ func resourcesOf(r Resources) *specs.LinuxResources {
 		period = 100_000
 		quota = r.NanoCPUs * int64(period) / 1_000_000_000
 	}
-	amount(&out.CPU.Quota, quota)
+	setLimit(&out.CPU.Quota, quota)
 	if period > 0 {
 		out.CPU.Period = &period
 	}
@@ -73,18 +74,18 @@ func cgroupFile(cgroup, controller, v1, v2 string) string {
 	return filepath.Join(cgroupRoot, controller, cgroup, v1)
 }
 
-// oomKilled tells whether the kernel killed a process of a container for want of memory. Must be called before the
+// oomKilled reports whether the kernel killed a process of a container because memory ran out. It must be called before the
 // container's cgroup is removed.
 func (e *Engine) oomKilled(id string) bool {
 	info, err := e.Inspect(id)
 	if err != nil {
 		return false
 	}
-	return fieldOf(cgroupFile(e.cgroupPath(info), "memory", "memory.oom_control", "memory.events"), "oom_kill") > 0
+	return readCounter(cgroupFile(e.cgroupPath(info), "memory", "memory.oom_control", "memory.events"), "oom_kill") > 0
 }
 
-// fieldOf reads a number from a file of "name number" lines.
-func fieldOf(path, name string) uint64 {
+// readCounter reads a number from a file of "name number" lines; 0 if there is none.
+func readCounter(path, name string) uint64 {
 	f, err := os.Open(path)
 	if err != nil {
 		return 0
@@ -100,7 +101,7 @@ func fieldOf(path, name string) uint64 {
 	return 0
 }
 
-func numberIn(path string) uint64 {
+func readUint(path string) uint64 {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return 0

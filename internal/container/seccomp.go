@@ -25,7 +25,7 @@ func addSeccomp(spec *specs.Spec, opts []string) error {
 			}
 			profile, err := seccomp.LoadProfile(value, spec)
 			if err != nil {
-				return fmt.Errorf("%w%w", err, quiet{errdefs.ErrInvalidArgument})
+				return errdefs.ErrInvalidArgument.WithMessage(err.Error())
 			}
 			spec.Linux.Seccomp = profile
 			return nil
@@ -42,8 +42,8 @@ func addSeccomp(spec *specs.Spec, opts []string) error {
 	return nil
 }
 
-// kernelHasX32 tells whether the kernel may have the x32 system calls. For a kernel that surely has not, the default profile
-// leaves them out: to compile rules that can never match is a fifth of what it takes the OCI runtime to start a container.
+// kernelHasX32 reports whether the kernel may have the x32 system calls. If it certainly has none, the default profile leaves them
+// out: compiling rules that can never match takes a fifth of the OCI runtime's time to start a container.
 var kernelHasX32 = sync.OnceValue(func() bool { //nolint:gochecknoglobals // asked once
 	var name unix.Utsname
 	if err := unix.Uname(&name); err != nil {
@@ -65,7 +65,7 @@ var kernelHasX32 = sync.OnceValue(func() bool { //nolint:gochecknoglobals // ask
 	return true
 })
 
-// configuredX32 reads a kernel's configuration. What it does not mention may be there.
+// configuredX32 reads a kernel's configuration, and is false only if that says that x32 is off.
 func configuredX32(config io.Reader) bool {
 	lines := bufio.NewScanner(config)
 	for lines.Scan() {

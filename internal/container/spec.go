@@ -7,7 +7,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
-// Spec is what a container shall be, for `docker run` and for tasks alike. Empty fields take the image's values.
+// Spec is the desired container, for `docker run` and for tasks alike. Empty fields take the image's values. It is stored as JSON.
 type Spec struct {
 	Image        string
 	Hostname     string
@@ -28,7 +28,7 @@ type Spec struct {
 	Volumes      []string // targets of anonymous volumes
 	Mounts       []shoal.Mount
 	Files        []File
-	// Network is the wishes towards the network; ContainerID, Name and Hostname are filled in.
+	// Network is the sandbox to ask the network for; ContainerID, Name, Hostname and Domainname are filled in at each start.
 	Network      shoal.SandboxSpec
 	Restart      Restart
 	AutoRemove   bool
@@ -43,7 +43,7 @@ type Spec struct {
 	SecurityOpt  []string
 	Sysctls      map[string]string
 	GroupAdd     []string
-	ShmSize      int64
+	ShmSize      int64 // bytes; 0: 64 MiB
 	Init         bool
 	OomScoreAdj  int
 	PidMode      string // "", "host"
@@ -51,12 +51,11 @@ type Spec struct {
 	UTSMode      string // "", "host"
 	CgroupnsMode string
 	CgroupParent string
-	// Auth is told to the registry when the image has to be pulled by Create's caller; it is not kept.
-	// API is kept for who made the container: the request as it came, for inspect to show it again.
+	// API is the request that made the container, as it came; inspect shows it again. Nil for tasks.
 	API json.RawMessage
 }
 
-// File is a file put into the container that is in no image: a secret or config. It is kept in memory only.
+// File is a secret or config that is mounted into the container. Its data is kept in memory only.
 type File struct {
 	Target   string // absolute
 	Data     []byte `json:"-"`
@@ -64,7 +63,7 @@ type File struct {
 	Mode     uint32
 }
 
-// Restart says when an ended container is started again.
+// Restart is the restart policy of a container.
 type Restart struct {
 	Name       string // "", no, always, unless-stopped, on-failure
 	MaxRetries int    // of on-failure; 0 for no limit
@@ -81,7 +80,7 @@ type Resources struct {
 	BlkioWeight                           uint16
 }
 
-// Device is a device node of the host.
+// Device is a device node of the host, where the container sees it ("" for the same path) and the access to it ("" for rwm).
 type Device struct{ Host, Container, Permissions string }
 
 // Status is the phase of a container's life, in Docker's words.
@@ -97,7 +96,7 @@ const (
 	Dead       Status = "dead"
 )
 
-// State is what is known of a container's process.
+// State is the state of a container's process. PID is 0 unless it runs; times are zero for what has not happened yet.
 type State struct {
 	Status     Status
 	PID        int
@@ -106,10 +105,10 @@ type State struct {
 	Error      string
 	StartedAt  time.Time
 	FinishedAt time.Time
-	Health     *Health
+	Health     *Health // nil without a health check
 }
 
-// Health states.
+// Values of Health.Status, in Docker's words.
 const (
 	HealthStarting = "starting"
 	Healthy        = "healthy"
@@ -123,20 +122,20 @@ type Health struct {
 	Log           []Probe // the last five
 }
 
-// Probe is one run of a health check.
+// Probe is one run of a health check. ExitCode is -1 if it did not end by itself.
 type Probe struct {
 	Start, End time.Time
 	ExitCode   int
 	Output     string
 }
 
-// MountPoint is a mount as the container got it.
+// MountPoint is a mount of a container. Name and Driver are set for volumes only; Source is a path of the host.
 type MountPoint struct {
 	Type, Name, Source, Target, Driver, Mode, Propagation string
 	RW                                                    bool
 }
 
-// Info is a container at one moment. It is a copy: changing it changes nothing.
+// Info is the record of a container at one moment, stored as container.json. Callers get copies.
 type Info struct {
 	ID, Name     string
 	Spec         Spec

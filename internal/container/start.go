@@ -3,7 +3,6 @@ package container
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -22,7 +21,8 @@ import (
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
-// Start runs a created or ended container.
+// Start runs a created or ended container. One that runs already gives a not modified error. If the start fails, the error and a
+// shell's exit code (126, 127 or 128) are in the container's State.
 func (e *Engine) Start(ctx context.Context, ref string) error {
 	c, err := e.find(ref)
 	if err != nil {
@@ -30,18 +30,18 @@ func (e *Engine) Start(ctx context.Context, ref string) error {
 	}
 	c.op.Lock()
 	defer c.op.Unlock()
-	return e.startHeld(runtime.WithNamespace(ctx), c)
+	return e.startLocked(runtime.WithNamespace(ctx), c)
 }
 
-// startHeld starts a container whose op lock is held.
-func (e *Engine) startHeld(ctx context.Context, c *container) error {
+// startLocked starts a container whose op lock is held.
+func (e *Engine) startLocked(ctx context.Context, c *container) error {
 	c.cancelRetry()
 	info, _ := c.snapshot()
 	if running(info.State.Status) {
-		return fmt.Errorf("container already started%w", quiet{errdefs.ErrNotModified})
+		return errdefs.ErrNotModified.WithMessage("container already started")
 	}
-	if c.isGone() {
-		return fmt.Errorf("No such container: %s%w", info.ID, quiet{errdefs.ErrNotFound}) //nolint:staticcheck // Docker's wording
+	if c.isRemoved() {
+		return noSuchContainer(info.ID)
 	}
 	err := e.launch(ctx, c, info)
 	if err == nil {
@@ -54,21 +54,22 @@ func (e *Engine) startHeld(ctx context.Context, c *container) error {
 	case strings.Contains(err.Error(), "permission denied"), strings.Contains(err.Error(), "is a directory"):
 		code = 126
 	}
-	e.takeDown(c)
+	e.cleanUp(c)
 	e.update(c, func(i *Info) {
 		i.State.Status, i.State.PID, i.State.ExitCode, i.State.Error, i.State.FinishedAt = Exited, 0, code, err.Error(), time.Now().UTC()
 		if i.State.StartedAt.IsZero() {
 			i.State.Status, i.State.FinishedAt = Created, time.Time{}
 		}
 	})
-	c.hub.finish()
+	c.stdio.disconnectAll()
 	if info.Spec.AutoRemove && info.State.StartedAt.IsZero() {
-		e.tasks.Go(func() { _ = e.Remove(e.ctxNoCancel(), info.ID, true, true) }) // waits for this start to let go
+		e.tasks.Go(func() { _ = e.Remove(e.uncancelled(), info.ID, true, true) }) // waits for the lock that this start holds
 	}
 	return err
 }
 
-// launch brings up network, file system and process. The network is the slowest part, so the rest is made beside it.
+// launch sets up the network, the file system and the process of a container, and starts it. The network takes longest, so the
+// rest is prepared at the same time.
 func (e *Engine) launch(ctx context.Context, c *container, info Info) error {
 	netSpec := info.Spec.Network
 	netSpec.ContainerID, netSpec.Name, netSpec.Hostname, netSpec.Domainname = info.ID, info.Name, info.Spec.Hostname, info.Spec.Domainname
@@ -114,17 +115,17 @@ func (e *Engine) launch(ctx context.Context, c *container, info Info) error {
 		err = task.Start(ctx)
 	}
 	if err != nil {
-		_, _ = task.Delete(e.ctxNoCancel(), client.WithProcessKill)
-		return createError(err)
+		_, _ = task.Delete(e.uncancelled(), client.WithProcessKill)
+		return taskCreateError(err)
 	}
-	e.started(c, task, sandbox, info)
+	e.recordStart(c, task, sandbox, info)
 	e.tasks.Go(func() { e.monitor(c, task, exit) })
 	e.publish("start", c, nil)
 	return nil
 }
 
-// newTask registers the container with containerd and makes its task. The record is written directly: the client's way
-// would add a lease, which costs two more transactions.
+// newTask registers the container with containerd and creates its task. It writes the record directly, because the client's
+// NewContainer adds a lease, which costs two more transactions.
 func (e *Engine) newTask(ctx context.Context, c *container, info Info, shim *runtime.Shim, spec *specs.Spec) (client.Task, error) {
 	data, err := json.Marshal(spec)
 	if err != nil {
@@ -154,21 +155,21 @@ func (e *Engine) newTask(ctx context.Context, c *container, info Info, shim *run
 	if err != nil {
 		return nil, fmt.Errorf("load container: %w", err)
 	}
-	task, err := loaded.NewTask(ctx, cio.NewCreator(c.streams(info, e)...), e.Runtime.TaskOptions(shim)...)
+	task, err := loaded.NewTask(ctx, cio.NewCreator(c.ioOptions(info, e)...), e.Runtime.TaskOptions(shim)...)
 	if err != nil {
-		return nil, createError(err)
+		return nil, taskCreateError(err)
 	}
 	return task, nil
 }
 
-// createError gives a failed start Docker's words.
-func createError(err error) error {
+// taskCreateError puts a failed start into Docker's words.
+func taskCreateError(err error) error {
 	text := strings.TrimPrefix(err.Error(), "failed to create shim task: ")
-	var kind error = errdefs.ErrUnknown
+	message := "failed to create task for container: failed to create shim task: " + text
 	if strings.Contains(text, "no such file or directory") || strings.Contains(text, "permission denied") || strings.Contains(text, "executable file not found") {
-		kind = errdefs.ErrInvalidArgument
+		return errdefs.ErrInvalidArgument.WithMessage(message)
 	}
-	return fmt.Errorf("failed to create task for container: failed to create shim task: %s%w", text, quiet{kind})
+	return errdefs.ErrUnknown.WithMessage(message)
 }
 
 type rawAny struct {
@@ -180,17 +181,17 @@ func (a *rawAny) GetTypeUrl() string { return a.url }
 
 func (a *rawAny) GetValue() []byte { return a.value }
 
-// streams connects a task's standard streams to the log and to who is attached.
-func (c *container) streams(info Info, e *Engine) []cio.Opt {
+// ioOptions connects a task's standard streams to the log and the attached clients.
+func (c *container) ioOptions(info Info, e *Engine) []cio.Opt {
 	c.log.Begin()
 	c.mu.Lock()
 	c.stdinEnded = false
 	c.mu.Unlock()
-	out := c.hub.output(c.log.Writer(logs.Stdout), false)
-	errOut := c.hub.output(c.log.Writer(logs.Stderr), true)
+	out := c.stdio.output(c.log.Writer(logs.Stdout), false)
+	errOut := c.stdio.output(c.log.Writer(logs.Stderr), true)
 	opts := []cio.Opt{cio.WithFIFODir(e.Runtime.FIFODir)}
 	if info.Spec.OpenStdin {
-		opts = append(opts, cio.WithStreams(c.hub.stdin(func() { c.closeStdin(e) }), out, errOut))
+		opts = append(opts, cio.WithStreams(c.stdio.taskStdin(func() { c.closeTaskStdin(e) }), out, errOut))
 	} else {
 		opts = append(opts, cio.WithStreams(nil, out, errOut))
 	}
@@ -200,29 +201,29 @@ func (c *container) streams(info Info, e *Engine) []cio.Opt {
 	return opts
 }
 
-func (c *container) closeStdin(e *Engine) {
+func (c *container) closeTaskStdin(e *Engine) {
 	c.mu.Lock()
 	task := c.task
 	c.stdinEnded = true
 	c.mu.Unlock()
 	if task != nil {
-		_ = task.CloseIO(e.ctxNoCancel(), client.WithStdinCloser)
+		_ = task.CloseIO(e.uncancelled(), client.WithStdinCloser)
 	}
 }
 
-// started notes a running task.
-func (e *Engine) started(c *container, task client.Task, sandbox shoal.Sandbox, info Info) {
+// recordStart records that a task runs, and starts its health checks.
+func (e *Engine) recordStart(c *container, task client.Task, sandbox shoal.Sandbox, info Info) {
 	c.mu.Lock()
 	c.task, c.ended = task, make(chan struct{})
 	stdinEnded := c.stdinEnded
 	c.mu.Unlock()
-	if stdinEnded { // before there was a task to tell
-		c.closeStdin(e)
+	if stdinEnded { // it ended before the task existed, so nothing has closed it
+		c.closeTaskStdin(e)
 	}
 	e.update(c, func(i *Info) {
 		i.Sandbox, i.Stopped = sandbox, false
 		i.State = State{Status: Running, PID: int(task.Pid()), StartedAt: time.Now().UTC(), FinishedAt: i.State.FinishedAt}
-		if hasProbe(info.Healthcheck) {
+		if hasHealthcheck(info.Healthcheck) {
 			i.State.Health = &Health{Status: HealthStarting}
 		}
 	})
@@ -236,30 +237,30 @@ func (e *Engine) monitor(c *container, task client.Task, exit <-chan client.Exit
 		return // the daemon stops, not the container
 	}
 	code, at := int(status.ExitCode()), status.ExitTime()
-	if status.Error() != nil { // the shim is gone, and took the container with it
+	if status.Error() != nil { // the shim was killed, and its container with it
 		code, at = 137, time.Now().UTC()
 	}
 	info, _ := c.snapshot()
 	oom := code == 137 && e.oomKilled(info.ID)
-	ctx, cancel := context.WithTimeout(e.ctxNoCancel(), time.Minute)
+	ctx, cancel := context.WithTimeout(e.uncancelled(), time.Minute)
 	defer cancel()
 	awaitOutput(task.IO())
 	if _, err := task.Delete(ctx, client.WithProcessKill); err != nil && !errdefs.IsNotFound(err) {
 		e.Log.Warn("task cannot be deleted", "container", info.ID, "err", err)
 	}
-	e.ended(c, code, at, oom, "")
+	e.handleExit(c, code, at, oom, "")
 }
 
-// ended records how a container ended, takes down what it used and does what its policy says.
-func (e *Engine) ended(c *container, code int, at time.Time, oom bool, problem string) {
-	e.takeDown(c)
+// handleExit cleans up after a container that ended, records how it ended, and restarts or removes it as its spec says.
+func (e *Engine) handleExit(c *container, code int, at time.Time, oom bool, problem string) {
+	e.cleanUp(c)
 	c.mu.Lock()
 	c.task = nil
 	ended := c.ended
 	c.ended = nil
 	info := c.info
 	c.mu.Unlock()
-	restart, delay := e.policy(info, code)
+	restart, delay := e.restartPolicy(info, code)
 	e.update(c, func(i *Info) {
 		i.State.Status, i.State.PID, i.State.ExitCode, i.State.OOMKilled, i.State.FinishedAt = Exited, 0, code, oom, at.UTC()
 		i.State.Error = problem
@@ -272,7 +273,7 @@ func (e *Engine) ended(c *container, code int, at time.Time, oom bool, problem s
 		}
 	})
 	c.log.End()
-	c.hub.finish()
+	c.stdio.disconnectAll()
 	if ended != nil {
 		close(ended)
 	}
@@ -285,27 +286,27 @@ func (e *Engine) ended(c *container, code int, at time.Time, oom bool, problem s
 		e.restartLater(c, delay)
 	case info.Spec.AutoRemove:
 		e.tasks.Go(func() {
-			if err := e.Remove(e.ctxNoCancel(), info.ID, true, true); err != nil && !errdefs.IsNotFound(err) {
+			if err := e.Remove(e.uncancelled(), info.ID, true, true); err != nil && !errdefs.IsNotFound(err) {
 				e.Log.Warn("container cannot be removed", "container", info.ID, "err", err)
 			}
 		})
 	}
 }
 
-// takeDown undoes what a start made besides the task.
-func (e *Engine) takeDown(c *container) {
+// cleanUp removes what a start made besides the task: sandbox, containerd record, secrets, cgroup.
+func (e *Engine) cleanUp(c *container) {
 	info, _ := c.snapshot()
-	ctx, cancel := context.WithTimeout(e.ctxNoCancel(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(e.uncancelled(), 30*time.Second)
 	defer cancel()
 	if err := e.Network.Down(ctx, info.ID); err != nil {
-		e.Log.Warn("network cannot be taken down", "container", info.ID, "err", err)
+		e.Log.Warn("sandbox cannot be removed; its namespace and addresses stay in use", "container", info.ID, "err", err)
 	}
 	if err := e.Runtime.Client.ContainerService().Delete(ctx, info.ID); err != nil && !errdefs.IsNotFound(err) {
 		e.Log.Warn("container cannot be unregistered", "container", info.ID, "err", err)
 	}
 	for _, m := range info.Mounts {
 		if m.Type == "volume" {
-			e.Volumes.Unmounted(m.Name, info.ID)
+			e.Volumes.PublishUnmount(m.Name, info.ID)
 		}
 	}
 	e.Runtime.ForgetShim(info.ID)
@@ -318,8 +319,8 @@ const (
 	maxRestartDelay   = time.Minute
 )
 
-// policy tells whether a container that ended is started again, and after what pause.
-func (e *Engine) policy(info Info, code int) (bool, time.Duration) {
+// restartPolicy returns whether a container that ended is started again, and after what delay.
+func (e *Engine) restartPolicy(info Info, code int) (bool, time.Duration) {
 	if info.Stopped {
 		return false, 0
 	}
@@ -358,8 +359,8 @@ func (e *Engine) restartLater(c *container, delay time.Duration) {
 		if ctx.Err() != nil {
 			return
 		}
-		if err := e.startHeld(e.ctx, c); err != nil && !errdefs.IsNotModified(err) {
-			e.Log.Warn("container cannot be restarted", "err", err)
+		if err := e.startLocked(e.ctx, c); err != nil && !errdefs.IsNotModified(err) {
+			e.Log.Warn("container cannot be restarted by its restart policy", "err", err)
 		}
 	})
 }
@@ -373,14 +374,14 @@ func (c *container) cancelRetry() {
 	}
 }
 
-func (c *container) isGone() bool {
+func (c *container) isRemoved() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.gone
+	return c.removed
 }
 
-// resume takes up a container after a restart of the daemon.
-func (e *Engine) resume(ctx context.Context, c *container) {
+// restoreContainer attaches to a container after a restart of the daemon, or records its exit if it has ended meanwhile.
+func (e *Engine) restoreContainer(ctx context.Context, c *container) {
 	info, _ := c.snapshot()
 	if !running(info.State.Status) {
 		if info.State.Status == Restarting || info.Spec.Restart.Name == "always" && info.State.Status == Exited {
@@ -392,13 +393,13 @@ func (e *Engine) resume(ctx context.Context, c *container) {
 	if err := e.reattach(ctx, c, info); err == nil {
 		return
 	} else if !errdefs.IsNotFound(err) {
-		e.Log.Warn("container could not be taken up again", "container", info.ID, "err", err)
+		e.Log.Warn("running container cannot be attached to after the restart of the daemon; it is recorded as ended", "container", info.ID, "err", err)
 	}
 	code, at := 137, time.Now()
-	if exit, ok := e.Runtime.LateExit(info.ID); ok {
+	if exit, ok := e.Runtime.RecordedExit(info.ID); ok {
 		code, at = int(exit.Status), exit.At
 	}
-	e.ended(c, code, at, false, "")
+	e.handleExit(c, code, at, false, "")
 }
 
 func (e *Engine) reattach(ctx context.Context, c *container, info Info) error {
@@ -406,7 +407,7 @@ func (e *Engine) reattach(ctx context.Context, c *container, info Info) error {
 	if err != nil {
 		return err
 	}
-	task, err := loaded.Task(ctx, cio.NewAttach(c.streams(info, e)...))
+	task, err := loaded.Task(ctx, cio.NewAttach(c.ioOptions(info, e)...))
 	if err != nil {
 		return err
 	}
@@ -418,7 +419,7 @@ func (e *Engine) reattach(ctx context.Context, c *container, info Info) error {
 	spec.ContainerID, spec.Name, spec.Hostname, spec.Domainname = info.ID, info.Name, info.Spec.Hostname, info.Spec.Domainname
 	sandbox, err := e.Network.Up(ctx, spec)
 	if err != nil {
-		e.Log.Error("network of a running container could not be taken up", "container", info.ID, "err", err)
+		e.Log.Error("sandbox of a running container cannot be restored; the container keeps the network it has", "container", info.ID, "err", err)
 		sandbox = info.Sandbox
 	}
 	c.mu.Lock()
@@ -430,8 +431,6 @@ func (e *Engine) reattach(ctx context.Context, c *container, info Info) error {
 	return nil
 }
 
-var errNotRunning = errors.New("is not running")
-
 func notRunning(info Info) error {
-	return fmt.Errorf("container %s %w%w", info.ID, errNotRunning, quiet{errdefs.ErrConflict})
+	return errdefs.ErrConflict.WithMessage(fmt.Sprintf("container %s is not running", info.ID))
 }

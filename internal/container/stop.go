@@ -1,6 +1,7 @@
 package container
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -18,17 +19,18 @@ import (
 
 const (
 	defaultStopTimeout = 10 * time.Second
-	// killPatience is how long a killed process may take to go.
-	killPatience = 10 * time.Second
+	// killTimeout bounds the wait for a container to end after SIGKILL.
+	killTimeout = 10 * time.Second
 )
 
-// Stop sends a container its stop signal and, after the timeout, SIGKILL. A zero timeout means the container's own; a
-// negative one waits for ever.
+// Stop sends a container its stop signal and, after the timeout, SIGKILL, and returns when it has ended. A zero timeout means the
+// container's own (Docker's ten seconds by default); a negative one waits for ever. A container that does not run gives a not
+// modified error.
 func (e *Engine) Stop(ctx context.Context, ref string, timeout time.Duration) error {
 	return e.StopWith(ctx, ref, timeout, "")
 }
 
-// StopWith is Stop with a signal of the caller's choice.
+// StopWith is Stop with another signal, by name or number; "" means the container's own. An unknown signal is an invalid argument.
 func (e *Engine) StopWith(ctx context.Context, ref string, timeout time.Duration, sig string) error {
 	c, err := e.find(ref)
 	if err != nil {
@@ -36,18 +38,18 @@ func (e *Engine) StopWith(ctx context.Context, ref string, timeout time.Duration
 	}
 	c.op.Lock()
 	defer c.op.Unlock()
-	return e.stopHeld(runtime.WithNamespace(ctx), c, timeout, sig)
+	return e.stopLocked(runtime.WithNamespace(ctx), c, timeout, sig)
 }
 
-func (e *Engine) stopHeld(ctx context.Context, c *container, timeout time.Duration, sig string) error {
+func (e *Engine) stopLocked(ctx context.Context, c *container, timeout time.Duration, sig string) error {
 	c.cancelRetry()
-	info, task, ended := c.current()
+	info, task, ended := c.currentTask()
 	if task == nil {
 		if info.State.Status == Restarting {
 			e.update(c, func(i *Info) { i.State.Status, i.Stopped = Exited, true })
 			return nil
 		}
-		return fmt.Errorf("container already stopped%w", quiet{errdefs.ErrNotModified})
+		return errdefs.ErrNotModified.WithMessage("container already stopped")
 	}
 	e.update(c, func(i *Info) { i.Stopped = true })
 	if timeout == 0 {
@@ -56,7 +58,7 @@ func (e *Engine) stopHeld(ctx context.Context, c *container, timeout time.Durati
 	if timeout == 0 {
 		timeout = defaultStopTimeout
 	}
-	stopSignal, err := parseSignal(either(sig, either(info.StopSignal, "SIGTERM")))
+	stopSignal, err := parseSignal(cmp.Or(sig, info.StopSignal, "SIGTERM"))
 	if err != nil {
 		return err
 	}
@@ -64,18 +66,18 @@ func (e *Engine) stopHeld(ctx context.Context, c *container, timeout time.Durati
 		_ = task.Resume(ctx)
 	}
 	e.publish("kill", c, map[string]string{"signal": fmt.Sprint(int(stopSignal))})
-	if err := send(ctx, task, stopSignal); err != nil {
+	if err := sendSignal(ctx, task, stopSignal); err != nil {
 		return fmt.Errorf("stop container %s: %w", info.ID, err)
 	}
-	if !wait(ctx, ended, timeout) {
+	if !waitFor(ctx, ended, timeout) {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		e.publish("kill", c, map[string]string{"signal": "9"})
-		if err := send(ctx, task, syscall.SIGKILL, client.WithKillAll); err != nil {
+		if err := sendSignal(ctx, task, syscall.SIGKILL, client.WithKillAll); err != nil {
 			return fmt.Errorf("kill container %s: %w", info.ID, err)
 		}
-		if !wait(ctx, ended, killPatience) {
+		if !waitFor(ctx, ended, killTimeout) {
 			return fmt.Errorf("container %s does not end after SIGKILL: %w", info.ID, errdefs.ErrUnavailable)
 		}
 	}
@@ -83,18 +85,18 @@ func (e *Engine) stopHeld(ctx context.Context, c *container, timeout time.Durati
 	return nil
 }
 
-// send signals a task. That it has ended meanwhile, and its shim with it, is no error: who waits for its end learns of it.
-func send(ctx context.Context, task client.Task, s syscall.Signal, opts ...client.KillOpts) error {
+// sendSignal signals a task. A task that has ended meanwhile is no error: the caller waits for its end anyway.
+func sendSignal(ctx context.Context, task client.Task, s syscall.Signal, opts ...client.KillOpts) error {
 	err := task.Kill(ctx, s, opts...)
-	// On its way here the error has lost its identity.
+	// containerd returns a closed connection as text, so it cannot be compared with errors.Is.
 	if errdefs.IsNotFound(err) || err != nil && strings.HasSuffix(err.Error(), ttrpc.ErrClosed.Error()) {
 		return nil
 	}
 	return err
 }
 
-// wait returns true when done is closed within the time (any time if it is negative).
-func wait(ctx context.Context, done <-chan struct{}, timeout time.Duration) bool {
+// waitFor waits for done to be closed. It returns false after the timeout (a negative one means none) or when ctx ends.
+func waitFor(ctx context.Context, done <-chan struct{}, timeout time.Duration) bool {
 	var expired <-chan time.Time
 	if timeout >= 0 {
 		timer := time.NewTimer(timeout)
@@ -110,7 +112,7 @@ func wait(ctx context.Context, done <-chan struct{}, timeout time.Duration) bool
 	return false
 }
 
-func (c *container) current() (Info, client.Task, <-chan struct{}) {
+func (c *container) currentTask() (Info, client.Task, <-chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.info, c.task, c.ended
@@ -119,23 +121,24 @@ func (c *container) current() (Info, client.Task, <-chan struct{}) {
 func parseSignal(name string) (syscall.Signal, error) {
 	s, err := signal.ParseSignal(name)
 	if err != nil {
-		return 0, fmt.Errorf("%w%w", err, quiet{errdefs.ErrInvalidArgument})
+		return 0, errdefs.ErrInvalidArgument.WithMessage(err.Error())
 	}
 	return s, nil
 }
 
-// Kill sends a container a signal; SIGKILL waits for its end.
+// Kill sends a container a signal, by name or number; "" means SIGKILL. After SIGKILL it waits for the container's end. A container
+// that does not run is a conflict, an unknown signal an invalid argument.
 func (e *Engine) Kill(ctx context.Context, ref, sig string) error {
 	c, err := e.find(ref)
 	if err != nil {
 		return err
 	}
 	ctx = runtime.WithNamespace(ctx)
-	s, err := parseSignal(either(sig, "SIGKILL"))
+	s, err := parseSignal(cmp.Or(sig, "SIGKILL"))
 	if err != nil {
 		return err
 	}
-	info, task, ended := c.current()
+	info, task, ended := c.currentTask()
 	if task == nil {
 		return fmt.Errorf("cannot kill container: %s: %w", ref, notRunning(info))
 	}
@@ -146,16 +149,16 @@ func (e *Engine) Kill(ctx context.Context, ref, sig string) error {
 	if s == syscall.SIGKILL && info.State.Status == Paused {
 		_ = task.Resume(ctx)
 	}
-	if err := send(ctx, task, s); err != nil {
+	if err := sendSignal(ctx, task, s); err != nil {
 		return fmt.Errorf("cannot kill container: %s: %w", ref, err)
 	}
-	if s == syscall.SIGKILL && !wait(ctx, ended, killPatience) {
+	if s == syscall.SIGKILL && !waitFor(ctx, ended, killTimeout) {
 		return fmt.Errorf("container %s does not end after SIGKILL: %w", info.ID, errdefs.ErrUnavailable)
 	}
 	return nil
 }
 
-// Restart stops a container, if it runs, and starts it.
+// Restart stops a container, if it runs, and starts it. The timeout is as for Stop.
 func (e *Engine) Restart(ctx context.Context, ref string, timeout time.Duration) error {
 	c, err := e.find(ref)
 	if err != nil {
@@ -164,45 +167,45 @@ func (e *Engine) Restart(ctx context.Context, ref string, timeout time.Duration)
 	ctx = runtime.WithNamespace(ctx)
 	c.op.Lock()
 	defer c.op.Unlock()
-	// An auto-removed container must survive its own restart.
+	// Stopping would otherwise remove a container that has AutoRemove set.
 	info, _ := c.snapshot()
 	e.update(c, func(i *Info) { i.Spec.AutoRemove = false })
 	defer e.update(c, func(i *Info) { i.Spec.AutoRemove = info.Spec.AutoRemove })
-	if err := e.stopHeld(ctx, c, timeout, ""); err != nil && !errdefs.IsNotModified(err) {
+	if err := e.stopLocked(ctx, c, timeout, ""); err != nil && !errdefs.IsNotModified(err) {
 		return err
 	}
-	if err := e.startHeld(ctx, c); err != nil {
+	if err := e.startLocked(ctx, c); err != nil {
 		return err
 	}
 	e.publish("restart", c, nil)
 	return nil
 }
 
-// Pause freezes a container.
+// Pause freezes a running container. One that is paused or does not run is a conflict.
 func (e *Engine) Pause(ctx context.Context, ref string) error {
-	return e.freeze(ctx, ref, Running, Paused, "pause", client.Task.Pause)
+	return e.setPaused(ctx, ref, Running, Paused, "pause", client.Task.Pause)
 }
 
-// Unpause undoes Pause.
+// Unpause undoes Pause. A container that is not paused is a conflict.
 func (e *Engine) Unpause(ctx context.Context, ref string) error {
-	return e.freeze(ctx, ref, Paused, Running, "unpause", client.Task.Resume)
+	return e.setPaused(ctx, ref, Paused, Running, "unpause", client.Task.Resume)
 }
 
-func (e *Engine) freeze(ctx context.Context, ref string, from, to Status, action string, do func(client.Task, context.Context) error) error {
+func (e *Engine) setPaused(ctx context.Context, ref string, from, to Status, action string, do func(client.Task, context.Context) error) error {
 	c, err := e.find(ref)
 	if err != nil {
 		return err
 	}
 	c.op.Lock()
 	defer c.op.Unlock()
-	info, task, _ := c.current()
+	info, task, _ := c.currentTask()
 	switch {
 	case task == nil:
 		return notRunning(info)
 	case info.State.Status == to && to == Paused:
-		return fmt.Errorf("container %s is already paused%w", info.ID, quiet{errdefs.ErrConflict})
+		return errdefs.ErrConflict.WithMessage(fmt.Sprintf("container %s is already paused", info.ID))
 	case info.State.Status != from:
-		return fmt.Errorf("Container %s is not paused%w", info.ID, quiet{errdefs.ErrConflict}) //nolint:staticcheck // Docker's wording
+		return errdefs.ErrConflict.WithMessage(fmt.Sprintf("Container %s is not paused", info.ID))
 	}
 	if err := do(task, runtime.WithNamespace(ctx)); err != nil {
 		return fmt.Errorf("%s container %s: %w", action, info.ID, err)
@@ -212,7 +215,8 @@ func (e *Engine) freeze(ctx context.Context, ref string, from, to Status, action
 	return nil
 }
 
-// Remove deletes a container: by force also a running one; with volumes also its anonymous volumes.
+// Remove deletes a container, and with volumes also its anonymous volumes that no other container uses. A running container is
+// killed with force, and a conflict without.
 func (e *Engine) Remove(ctx context.Context, ref string, force, volumes bool) error {
 	c, err := e.find(ref)
 	if err != nil {
@@ -220,45 +224,45 @@ func (e *Engine) Remove(ctx context.Context, ref string, force, volumes bool) er
 	}
 	ctx = runtime.WithNamespace(ctx)
 	c.cancelRetry()
-	if force { // before the lock, to end a stop that waits
-		if _, task, _ := c.current(); task != nil {
+	if force { // before taking the lock, so that a stop that waits with the lock held ends
+		if _, task, _ := c.currentTask(); task != nil {
 			e.update(c, func(i *Info) { i.Stopped = true })
 			_ = task.Kill(ctx, syscall.SIGKILL, client.WithKillAll)
 		}
 	}
 	c.op.Lock()
 	defer c.op.Unlock()
-	if c.isGone() {
-		return fmt.Errorf("No such container: %s%w", ref, quiet{errdefs.ErrNotFound}) //nolint:staticcheck // Docker's wording
+	if c.isRemoved() {
+		return noSuchContainer(ref)
 	}
-	info, task, ended := c.current()
+	info, task, ended := c.currentTask()
 	if task != nil {
 		if !force {
 			state := "running"
 			if info.State.Status == Paused {
 				state = "paused"
 			}
-			return fmt.Errorf("cannot remove container %q: container is %s: stop the container before removing or force remove%w", "/"+info.Name, state, quiet{errdefs.ErrConflict})
+			return errdefs.ErrConflict.WithMessage(fmt.Sprintf("cannot remove container %q: container is %s: stop the container before removing or force remove", "/"+info.Name, state))
 		}
 		e.update(c, func(i *Info) { i.Stopped = true })
 		if info.State.Status == Paused {
 			_ = task.Resume(ctx)
 		}
-		if err := send(ctx, task, syscall.SIGKILL, client.WithKillAll); err != nil {
+		if err := sendSignal(ctx, task, syscall.SIGKILL, client.WithKillAll); err != nil {
 			return fmt.Errorf("kill container %s: %w", info.ID, err)
 		}
-		if !wait(ctx, ended, killPatience) {
+		if !waitFor(ctx, ended, killTimeout) {
 			return fmt.Errorf("container %s does not end after SIGKILL: %w", info.ID, errdefs.ErrUnavailable)
 		}
 	}
-	return e.erase(c, volumes)
+	return e.removeLocked(c, volumes)
 }
 
-// erase forgets a container that does not run. Its op lock is held.
-func (e *Engine) erase(c *container, volumes bool) error {
+// removeLocked removes a container that does not run. Its op lock is held.
+func (e *Engine) removeLocked(c *container, volumes bool) error {
 	info, _ := c.snapshot()
 	c.mu.Lock()
-	c.gone = true
+	c.removed = true
 	c.mu.Unlock()
 	e.mu.Lock()
 	delete(e.byID, info.ID)
@@ -270,7 +274,7 @@ func (e *Engine) erase(c *container, volumes bool) error {
 		if m.Type != "volume" {
 			continue
 		}
-		e.Volumes.Release(m.Name, info.ID)
+		e.Volumes.RemoveReference(m.Name, info.ID)
 		if v, err := e.Volumes.Get(m.Name); volumes && err == nil && v.Anonymous && len(e.Volumes.Users(m.Name)) == 0 {
 			if err := e.Volumes.Remove(m.Name, false); err != nil {
 				e.Log.Warn("anonymous volume cannot be removed", "volume", m.Name, "err", err)
@@ -278,7 +282,7 @@ func (e *Engine) erase(c *container, volumes bool) error {
 		}
 	}
 	c.log.End()
-	if err := e.snapshotter().Remove(e.ctxNoCancel(), info.ID); err != nil && !errdefs.IsNotFound(err) {
+	if err := e.snapshotter().Remove(e.uncancelled(), info.ID); err != nil && !errdefs.IsNotFound(err) {
 		return fmt.Errorf("remove snapshot of %s: %w", info.ID, err)
 	}
 	if err := os.RemoveAll(info.Dir); err != nil {
@@ -289,17 +293,17 @@ func (e *Engine) erase(c *container, volumes bool) error {
 	return nil
 }
 
-// Condition is what Wait waits for.
+// Condition is what Wait waits for, in the words of Docker's API.
 type Condition string
 
 const (
-	NotRunning  Condition = "not-running"
-	NextExit    Condition = "next-exit"
-	WaitRemoved Condition = "removed"
+	NotRunning  Condition = "not-running" // true at once for a container that does not run
+	NextExit    Condition = "next-exit"   // the first exit after the call
+	WaitRemoved Condition = "removed"     // removed, or failed to start
 )
 
-// Wait blocks until a container has ended and returns it as it was then. ready, if not nil, is called once the wait
-// is in place.
+// Wait blocks until a container meets the condition and returns its record at that moment. ready, unless nil, is called once no exit
+// can be missed any more. The error is that of ctx, or of kind unavailable when the Engine is closed.
 func (e *Engine) Wait(ctx context.Context, ref string, condition Condition, ready func()) (Info, error) {
 	c, err := e.find(ref)
 	if err != nil {
@@ -309,12 +313,12 @@ func (e *Engine) Wait(ctx context.Context, ref string, condition Condition, read
 	if ready != nil {
 		ready()
 	}
-	info, began := first, first.State.StartedAt
+	info, startedAt := first, first.State.StartedAt
 	for {
 		ended := !running(info.State.Status) && info.State.Status != Restarting
-		again := !info.State.StartedAt.Equal(began) || running(first.State.Status)
+		again := !info.State.StartedAt.Equal(startedAt) || running(first.State.Status)
 		switch {
-		case c.isGone():
+		case c.isRemoved():
 			return info, nil
 		case condition == NotRunning && ended:
 			return info, nil

@@ -17,18 +17,19 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// layers is the directories of a container's file system, topmost first: enough to read /etc/passwd without a mount.
-type layers []string
+// layerPaths are the directories that make up a container's file system, topmost first. They are enough to read /etc/passwd
+// without mounting it.
+type layerPaths []string
 
-func layersOf(root []mount.Mount) layers {
-	var dirs layers
+func layerDirs(root []mount.Mount) layerPaths {
+	var dirs layerPaths
 	for _, m := range root {
 		if m.Type == "bind" {
 			dirs = append(dirs, m.Source)
 		}
 		for _, o := range m.Options {
 			if upper, ok := strings.CutPrefix(o, "upperdir="); ok {
-				dirs = append(layers{upper}, dirs...)
+				dirs = append(layerPaths{upper}, dirs...)
 			}
 			if lower, ok := strings.CutPrefix(o, "lowerdir="); ok {
 				dirs = append(dirs, strings.Split(lower, ":")...)
@@ -38,16 +39,16 @@ func layersOf(root []mount.Mount) layers {
 	return dirs
 }
 
-// read returns a file as the container will see it, nil if there is none. Links are not followed: a layer's link could lead
-// out of the container.
-func (l layers) read(name string) []byte {
+// read returns a file as the container will see it, nil if there is none. It does not follow links, because a link in a layer could
+// lead out of the container.
+func (l layerPaths) read(name string) []byte {
 	for _, dir := range l {
 		file := filepath.Join(dir, name)
 		info, err := os.Lstat(file)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
-		if err != nil || !info.Mode().IsRegular() { // among them whiteouts
+		if err != nil || !info.Mode().IsRegular() { // a whiteout is a device
 			return nil
 		}
 		root, err := os.OpenRoot(dir)
@@ -64,7 +65,7 @@ func (l layers) read(name string) []byte {
 	return nil
 }
 
-func records(data []byte) [][]string {
+func accountEntries(data []byte) [][]string {
 	var all [][]string
 	lines := bufio.NewScanner(bytes.NewReader(data))
 	for lines.Scan() {
@@ -75,8 +76,8 @@ func records(data []byte) [][]string {
 	return all
 }
 
-// findUser reads "user", "user:group", "uid" or "uid:gid" with the container's own accounts.
-func findUser(l layers, user string, groups []string) (specs.User, error) {
+// findUser resolves "user", "user:group", "uid" or "uid:gid" with the container's own /etc/passwd and /etc/group.
+func findUser(l layerPaths, user string, groups []string) (specs.User, error) {
 	name, group, _ := strings.Cut(user, ":")
 	out := specs.User{}
 	if name == "" {
@@ -89,14 +90,14 @@ func findUser(l layers, user string, groups []string) (specs.User, error) {
 		uid, err := strconv.ParseUint(name, 10, 32)
 		numeric := err == nil
 		found := false
-		for _, r := range records(l.read("etc/passwd")) {
+		for _, r := range accountEntries(l.read("etc/passwd")) {
 			if r[0] == name || numeric && r[2] == name {
-				out.UID, out.GID, login, found = number(r[2]), number(r[3]), r[0], true
+				out.UID, out.GID, login, found = parseID(r[2]), parseID(r[3]), r[0], true
 				break
 			}
 		}
 		if !found && !numeric {
-			return out, fmt.Errorf("unable to find user %s: no matching entries in passwd file%w", name, quiet{errdefs.ErrInvalidArgument})
+			return out, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("unable to find user %s: no matching entries in passwd file", name))
 		}
 		if !found {
 			out.UID = uint32(uid)
@@ -104,17 +105,17 @@ func findUser(l layers, user string, groups []string) (specs.User, error) {
 	}
 	var fromFile [][]string
 	if group != "" || len(groups) > 0 || login != "" && login != "root" {
-		fromFile = records(append(l.read("etc/group"), '\n'))
+		fromFile = accountEntries(append(l.read("etc/group"), '\n'))
 	}
 	gidOf := func(name string) (uint32, error) {
 		for _, r := range fromFile {
 			if r[0] == name {
-				return number(r[2]), nil
+				return parseID(r[2]), nil
 			}
 		}
 		gid, err := strconv.ParseUint(name, 10, 32)
 		if err != nil {
-			return 0, fmt.Errorf("unable to find group %s: no matching entries in group file%w", name, quiet{errdefs.ErrInvalidArgument})
+			return 0, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("unable to find group %s: no matching entries in group file", name))
 		}
 		return uint32(gid), nil
 	}
@@ -127,7 +128,7 @@ func findUser(l layers, user string, groups []string) (specs.User, error) {
 	} else if login != "" {
 		for _, r := range fromFile {
 			if slices.Contains(strings.Split(r[3], ","), login) {
-				out.AdditionalGids = append(out.AdditionalGids, number(r[2]))
+				out.AdditionalGids = append(out.AdditionalGids, parseID(r[2]))
 			}
 		}
 	}
@@ -144,14 +145,14 @@ func findUser(l layers, user string, groups []string) (specs.User, error) {
 	return out, nil
 }
 
-func number(text string) uint32 {
+func parseID(text string) uint32 {
 	n, _ := strconv.ParseUint(text, 10, 32)
 	return uint32(n)
 }
 
-func homeOf(l layers, uid uint32) string {
-	for _, r := range records(l.read("etc/passwd")) {
-		if len(r) > 5 && number(r[2]) == uid {
+func homeDir(l layerPaths, uid uint32) string {
+	for _, r := range accountEntries(l.read("etc/passwd")) {
+		if len(r) > 5 && parseID(r[2]) == uid {
 			return r[5]
 		}
 	}

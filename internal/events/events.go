@@ -19,15 +19,15 @@ type Event struct {
 }
 
 const (
-	kept     = 256
-	maxQueue = 1024
+	historySize = 256
+	maxQueue    = 1024
 )
 
 // Bus hands every published event to every subscriber. The zero Bus is ready for use.
 type Bus struct {
-	mu   sync.Mutex // guards past, subs
-	past []Event
-	subs map[*subscriber]struct{}
+	mu      sync.Mutex // guards history, subs and the queues of subs
+	history []Event
+	subs    map[*subscriber]struct{}
 }
 
 type subscriber struct {
@@ -35,7 +35,8 @@ type subscriber struct {
 	queue []Event       // guarded by Bus.mu
 }
 
-// Publish records e and wakes the subscribers. It never blocks: a subscriber that is more than 1,024 events behind loses the oldest.
+// Publish records e and wakes the subscribers. A zero Time becomes now, an empty Scope local. It never blocks: a subscriber that is
+// more than 1,024 events behind loses the oldest.
 func (b *Bus) Publish(e Event) {
 	if e.Time.IsZero() {
 		e.Time = time.Now()
@@ -45,9 +46,9 @@ func (b *Bus) Publish(e Event) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.past = append(b.past, e)
-	if len(b.past) > kept {
-		b.past = b.past[len(b.past)-kept:]
+	b.history = append(b.history, e)
+	if len(b.history) > historySize {
+		b.history = b.history[len(b.history)-historySize:]
 	}
 	for s := range b.subs {
 		s.queue = append(s.queue, e)
@@ -62,12 +63,12 @@ func (b *Bus) Publish(e Event) {
 }
 
 // Follow calls each for every kept event since the given time (none if it is zero), then for every new one, until ctx ends
-// or each returns an error, which Follow returns.
+// or each returns an error. It returns that error or the one of ctx.
 func (b *Bus) Follow(ctx context.Context, since time.Time, each func(Event) error) error {
 	s := &subscriber{wake: make(chan struct{}, 1)}
 	b.mu.Lock()
 	if !since.IsZero() {
-		for _, e := range b.past {
+		for _, e := range b.history {
 			if !e.Time.Before(since) {
 				s.queue = append(s.queue, e)
 			}

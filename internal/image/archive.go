@@ -25,12 +25,12 @@ import (
 	"github.com/shoal-dev/shoal/internal/runtime"
 )
 
-// contentStatus is the part of a content store that tells how far a download is.
-type contentStatus interface {
+// statusReader is the part of a content store that knows how many bytes of a download have arrived.
+type statusReader interface {
 	Status(ctx context.Context, ref string) (content.Status, error)
 }
 
-// Load takes the images of a docker or OCI archive, compressed or not.
+// Load stores and unpacks the images of a Docker or OCI archive, compressed or not, and returns them.
 func (s *Store) Load(ctx context.Context, r io.Reader) ([]*Image, error) {
 	ctx = runtime.WithNamespace(ctx)
 	plain, err := compression.DecompressStream(r)
@@ -64,7 +64,7 @@ func (s *Store) Load(ctx context.Context, r io.Reader) ([]*Image, error) {
 	return loaded, nil
 }
 
-// archiveName makes the names in an archive full references.
+// archiveName turns a name in an archive into a full reference; "" if it is none.
 func archiveName(given string) string {
 	given = strings.TrimPrefix(given, "index.")
 	named, err := reference.ParseDockerRef(given)
@@ -74,7 +74,7 @@ func archiveName(given string) string {
 	return named.String()
 }
 
-// Save writes images as one archive that docker and OCI tools understand.
+// Save writes images as one archive that Docker and OCI tools read. After an error, w may have part of it.
 func (s *Store) Save(ctx context.Context, refs []string, w io.Writer) error {
 	ctx = runtime.WithNamespace(ctx)
 	opts := []archive.ExportOpt{archive.WithPlatform(platforms.Default()), archive.WithSkipMissing(s.Client.ContentStore())}
@@ -97,7 +97,8 @@ func (s *Store) Save(ctx context.Context, refs []string, w io.Writer) error {
 	return nil
 }
 
-// Import makes an image of one layer from the archive of a file system. ref may be empty.
+// Import makes an image of one layer from a tar archive of a file system. An empty ref leaves it without a name. What is not a tar
+// archive is an invalid argument.
 func (s *Store) Import(ctx context.Context, r io.Reader, ref, message string, config v1.Config) (*Image, error) {
 	file, err := os.CreateTemp("", "shoal-import-*")
 	if err != nil {
@@ -110,7 +111,7 @@ func (s *Store) Import(ctx context.Context, r io.Reader, ref, message string, co
 	}
 	layer, err := tarball.LayerFromFile(file.Name())
 	if err != nil {
-		return nil, fmt.Errorf("Error processing tar file: %w", joinInvalid(err)) //nolint:staticcheck // Docker's wording
+		return nil, fmt.Errorf("Error processing tar file: %w", invalidArgument(err)) //nolint:staticcheck // Docker's wording
 	}
 	now := v1.Time{Time: time.Now().UTC()}
 	img, err := mutate.Append(empty.Image, mutate.Addendum{Layer: layer, History: v1.History{Created: now, Comment: message}})
@@ -148,7 +149,7 @@ func (s *Store) add(ctx context.Context, img v1.Image, ref string) (*Image, erro
 			return nil, err
 		}
 		if tag, err = name.NewTag(named.String()); err != nil {
-			return nil, joinInvalid(err)
+			return nil, invalidArgument(err)
 		}
 	}
 	pr, pw := io.Pipe()
@@ -165,4 +166,5 @@ func (s *Store) add(ctx context.Context, img v1.Image, ref string) (*Image, erro
 	return loaded[0], nil
 }
 
-func joinInvalid(err error) error { return fmt.Errorf("%w%w", err, quiet{errdefs.ErrInvalidArgument}) }
+// invalidArgument gives err the kind of a bad request, with the same text.
+func invalidArgument(err error) error { return errdefs.ErrInvalidArgument.WithMessage(err.Error()) }

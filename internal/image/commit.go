@@ -31,7 +31,7 @@ type Commit struct {
 	CreatedBy string // the container's command
 }
 
-// Commit makes an image of the parent's layers and what the snapshot has changed of them.
+// Commit makes an image of the parent's layers and one more with the changes in the snapshot.
 func (s *Store) Commit(ctx context.Context, c Commit) (*Image, error) {
 	name := ""
 	if c.Ref != "" {
@@ -41,11 +41,11 @@ func (s *Store) Commit(ctx context.Context, c Commit) (*Image, error) {
 		}
 		name = named.String()
 	}
-	ctx, done, err := s.Client.WithLease(runtime.WithNamespace(ctx)) // until the image holds its parts
+	ctx, done, err := s.Client.WithLease(runtime.WithNamespace(ctx)) // keeps the new content until the image refers to it
 	if err != nil {
 		return nil, fmt.Errorf("commit: %w", err)
 	}
-	defer func() { _ = done(ctx) }() // a lease expires by itself too
+	defer func() { _ = done(ctx) }() // if this fails, the lease expires by itself
 	layer, err := rootfs.CreateDiff(ctx, c.Snapshot, s.Client.SnapshotService(runtime.Snapshotter), s.Client.DiffService())
 	if err != nil {
 		return nil, fmt.Errorf("commit: compare layers: %w", err)
@@ -58,7 +58,7 @@ func (s *Store) Commit(ctx context.Context, c Commit) (*Image, error) {
 		name = danglingPrefix + target.Digest.String()
 	}
 	record := images.Image{Name: name, Target: target}
-	if err := s.put(ctx, record); err != nil {
+	if err := s.putRecord(ctx, record); err != nil {
 		return nil, fmt.Errorf("commit: %w", err)
 	}
 	img, err := s.parse(ctx, record)
@@ -106,7 +106,7 @@ func (s *Store) writeCommit(ctx context.Context, c Commit, layer ocispec.Descrip
 	}, references)
 }
 
-// writeJSON stores a part of an image; labels say what it keeps from the garbage collector.
+// writeJSON stores a configuration or manifest; labels name the content that it keeps from the garbage collector.
 func (s *Store) writeJSON(ctx context.Context, mediaType string, value any, labels map[string]string) (ocispec.Descriptor, error) {
 	data, err := json.Marshal(value)
 	if err != nil {

@@ -5,7 +5,6 @@ package image
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -29,18 +28,19 @@ import (
 	"github.com/shoal-dev/shoal/internal/runtime"
 )
 
-// Config is what a Store needs; all of it is required but InsecureRegistries, which are spoken to without TLS.
+// Config is what a Store needs. All fields but InsecureRegistries and InUse are required.
 type Config struct {
 	Log                *slog.Logger
 	Client             *client.Client
 	Transfer           transfer.Transferrer
 	Events             *events.Bus
-	InsecureRegistries []string
-	// InUse tells the containers that use an image, by ID; nil means none do.
+	InsecureRegistries []string // host names, addresses and CIDR prefixes of registries without TLS
+	// InUse returns the IDs of the containers that use an image; if it is nil, no image counts as used.
 	InUse func(imageID string) []string
 }
 
-// Store is the node's images.
+// Store keeps the node's images. Its methods are safe for concurrent use. A method that takes a ref accepts a name, a digest
+// reference, an ID or a unique prefix of an ID, unless it says otherwise, and fails with NotFound when no image has it.
 type Store struct {
 	Config
 	mu       sync.Mutex               // guards parsed, unpacked
@@ -48,26 +48,26 @@ type Store struct {
 	unpacked map[digest.Digest]bool   // by target
 }
 
-// New makes a Store.
+// New returns a Store over the images that containerd has.
 func New(c Config) *Store {
 	return &Store{Config: c, parsed: map[digest.Digest]*Image{}, unpacked: map[digest.Digest]bool{}}
 }
 
-// Image is an image for this node's platform.
+// Image is an image for this node's platform. Callers must not change it: it is shared.
 type Image struct {
 	ID       string // digest of its configuration
 	Target   ocispec.Descriptor
 	Manifest digest.Digest
 	Names    []string // full references, tagged ones first
 	Spec     dockerspec.DockerOCIImage
-	Size     int64 // of the packed layers and the configuration
-	ChainID  string
+	Size     int64  // bytes of the compressed layers and the configuration
+	ChainID  string // of all layers: the key of the snapshot that containers are put on
 }
 
 // danglingPrefix starts the names of images that have no tag (any more).
 const danglingPrefix = "dangling@"
 
-// RepoTags is the familiar tagged names ("nginx:latest").
+// RepoTags returns the familiar tagged names ("nginx:latest"), empty but not nil if there are none.
 func (i *Image) RepoTags() []string {
 	tags := []string{}
 	for _, n := range i.Names {
@@ -80,7 +80,7 @@ func (i *Image) RepoTags() []string {
 	return tags
 }
 
-// RepoDigests is the familiar names with the image's digest ("nginx@sha256:…").
+// RepoDigests returns the familiar names with the image's digest ("nginx@sha256:…"), empty but not nil if there are none.
 func (i *Image) RepoDigests() []string {
 	digests := []string{}
 	for _, n := range i.Names {
@@ -94,7 +94,7 @@ func (i *Image) RepoDigests() []string {
 	return digests
 }
 
-// Get finds an image by name, digest reference, ID or unique prefix of an ID.
+// Get finds an image. A prefix that fits several images finds none.
 func (s *Store) Get(ctx context.Context, ref string) (*Image, error) {
 	ctx = runtime.WithNamespace(ctx)
 	if named, err := normalize(ref); err == nil {
@@ -120,20 +120,14 @@ func (s *Store) Get(ctx context.Context, ref string) (*Image, error) {
 	return nil, NotFound(ref)
 }
 
-// NotFound is Docker's error for an image that the node does not have.
+// NotFound returns Docker's error for an image that the node does not have, of kind not found.
 func NotFound(ref string) error {
 	text := ref
 	if named, err := normalize(ref); err == nil {
 		text = reference.FamiliarString(named)
 	}
-	return &missing{text}
+	return errdefs.ErrNotFound.WithMessage("No such image: " + text)
 }
-
-type missing struct{ ref string }
-
-func (m *missing) Error() string { return "No such image: " + m.ref }
-
-func (m *missing) Unwrap() error { return errdefs.ErrNotFound }
 
 // byDigest finds an image by ID prefix or by a reference with a digest. A prefix that fits two images finds none.
 func byDigest(all []*Image, ref string) *Image {
@@ -175,7 +169,7 @@ func (s *Store) withNames(ctx context.Context, img *Image) (*Image, error) {
 	return img, nil
 }
 
-// List returns the images that can run here, newest first.
+// List returns the images that this node's platform can run, newest first. Images whose content is incomplete are left out.
 func (s *Store) List(ctx context.Context) ([]*Image, error) {
 	ctx = runtime.WithNamespace(ctx)
 	records, err := s.Client.ImageService().List(ctx)
@@ -187,7 +181,7 @@ func (s *Store) List(ctx context.Context) ([]*Image, error) {
 	for _, r := range records {
 		parsed, err := s.parse(ctx, r)
 		if err != nil {
-			s.Log.Debug("image has no usable content", "image", r.Name, "err", err)
+			s.Log.Debug("image has no usable content for this platform and is not listed", "image", r.Name, "err", err)
 			continue
 		}
 		img, ok := byID[parsed.ID]
@@ -201,11 +195,11 @@ func (s *Store) List(ctx context.Context) ([]*Image, error) {
 			img.Names = append(img.Names, r.Name)
 		}
 	}
-	slices.SortStableFunc(all, func(a, b *Image) int { return created(b).Compare(created(a)) })
+	slices.SortStableFunc(all, func(a, b *Image) int { return createdAt(b).Compare(createdAt(a)) })
 	return all, nil
 }
 
-func created(i *Image) time.Time {
+func createdAt(i *Image) time.Time {
 	if i.Spec.Created == nil {
 		return time.Time{}
 	}
@@ -215,10 +209,10 @@ func created(i *Image) time.Time {
 // parse reads an image's manifest and configuration, once per target.
 func (s *Store) parse(ctx context.Context, record images.Image) (*Image, error) {
 	s.mu.Lock()
-	known := s.parsed[record.Target.Digest]
+	cached := s.parsed[record.Target.Digest]
 	s.mu.Unlock()
-	if known != nil {
-		return known, nil
+	if cached != nil {
+		return cached, nil
 	}
 	store := s.Client.ContentStore()
 	manifest, err := images.Manifest(ctx, store, record.Target, platforms.Default())
@@ -243,7 +237,7 @@ func (s *Store) parse(ctx context.Context, record images.Image) (*Image, error) 
 	return img, nil
 }
 
-// Unpack makes sure that the image's layers are there as snapshots, so that a container can be put on top of ChainID.
+// Unpack makes sure that the image's layers exist as snapshots, so that a container's snapshot can be made on top of ChainID.
 func (s *Store) Unpack(ctx context.Context, img *Image) error {
 	s.mu.Lock()
 	done := s.unpacked[img.Target.Digest]
@@ -266,13 +260,13 @@ func (s *Store) Unpack(ctx context.Context, img *Image) error {
 func normalize(ref string) (reference.Named, error) {
 	named, err := reference.ParseDockerRef(ref)
 	if err != nil {
-		return nil, fmt.Errorf("invalid reference format: %w", errors.Join(errdefs.ErrInvalidArgument))
+		return nil, fmt.Errorf("invalid reference format: %w", errdefs.ErrInvalidArgument)
 	}
 	return named, nil
 }
 
-// forget drops what is remembered of removed images.
-func (s *Store) forget(target digest.Digest) {
+// evict removes an image from the caches.
+func (s *Store) evict(target digest.Digest) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.parsed, target)

@@ -20,7 +20,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/runtime"
 )
 
-// Auth is what to tell a registry; the zero Auth is anonymous.
+// Auth is the credentials for a registry; the zero Auth is anonymous.
 type Auth struct {
 	Username, Password, IdentityToken string
 }
@@ -45,7 +45,7 @@ func (s *Store) resolver(auth Auth) remotes.Resolver {
 	)})
 }
 
-// insecure tells whether a registry is spoken to without TLS: those on loopback and those the configuration names.
+// insecure reports whether a registry may be accessed without TLS: on loopback, or named by the configuration.
 func (s *Store) insecure(host string) (bool, error) {
 	if local, err := docker.MatchLocalhost(host); local || err != nil {
 		return local, err
@@ -66,7 +66,8 @@ func (s *Store) insecure(host string) (bool, error) {
 	return false, nil
 }
 
-// Pull fetches an image and unpacks it. progress may be nil.
+// Pull fetches an image by its name and unpacks it. progress may be nil. A missing image or denied access is a not found error, as
+// in Docker.
 func (s *Store) Pull(ctx context.Context, ref string, auth Auth, progress func(Progress)) (*Image, error) {
 	named, err := normalize(ref)
 	if err != nil {
@@ -85,11 +86,11 @@ func (s *Store) Pull(ctx context.Context, ref string, auth Auth, progress func(P
 	}
 	before, _ := s.Client.ImageService().Get(ctx, named.String())
 	progress(Progress{ID: tag, Status: "Pulling from " + reference.Path(named)})
-	watch := newWatch(s.Client.ContentStore(), progress)
-	pulled, err := watch.during(ctx, func(ctx context.Context) (client.Image, error) {
+	tracker := newPullProgress(s.Client.ContentStore(), progress)
+	pulled, err := tracker.track(ctx, func(ctx context.Context) (client.Image, error) {
 		return s.Client.Pull(ctx, named.String(),
 			client.WithResolver(s.resolver(auth)), client.WithPullUnpack, client.WithPullSnapshotter(runtime.Snapshotter),
-			client.WithImageHandler(images.HandlerFunc(watch.layer)))
+			client.WithImageHandler(images.HandlerFunc(tracker.handleLayer)))
 	})
 	if err != nil {
 		return nil, pullError(named, err)
@@ -104,28 +105,20 @@ func (s *Store) Pull(ctx context.Context, ref string, auth Auth, progress func(P
 	return s.Get(ctx, named.String())
 }
 
-// pullError gives a failed pull Docker's words.
+// pullError puts a failed pull into Docker's words.
 func pullError(named reference.Named, err error) error {
 	name := reference.FamiliarString(named)
 	switch {
 	case errdefs.IsNotFound(err):
-		return fmt.Errorf("manifest for %s not found: manifest unknown: manifest unknown%w", name, quiet{errdefs.ErrNotFound})
+		return errdefs.ErrNotFound.WithMessage(fmt.Sprintf("manifest for %s not found: manifest unknown: manifest unknown", name))
 	case errdefs.IsUnauthorized(err), errors.Is(err, docker.ErrInvalidAuthorization), errdefs.IsPermissionDenied(err):
-		return fmt.Errorf("pull access denied for %s, repository does not exist or may require 'docker login': denied: requested access to the resource is denied%w",
-			reference.FamiliarName(named), quiet{errdefs.ErrNotFound})
+		return errdefs.ErrNotFound.WithMessage(fmt.Sprintf("pull access denied for %s, repository does not exist or may require 'docker login': denied: requested access to the resource is denied", reference.FamiliarName(named)))
 	}
 	return fmt.Errorf("pull image %s: %w", name, err)
 }
 
-// quiet is a kind of error that adds nothing to the text.
-type quiet struct{ error }
-
-func (quiet) Error() string { return "" }
-
-func (q quiet) Unwrap() error { return q.error }
-
-// Ensure returns the image of a task: the local one if there is one, so that a registry that is slow or away never delays
-// a task, else a freshly pulled one.
+// Ensure returns the image of a task. It pulls only what is not on the node, so that a slow or unreachable registry never delays a
+// task whose image is there. If the pull fails, the cause is logged and the error is NotFound, or that of ctx.
 func (s *Store) Ensure(ctx context.Context, ref string, auth Auth) (*Image, error) {
 	img, err := s.Get(ctx, ref)
 	if err == nil || !errdefs.IsNotFound(err) {
@@ -136,13 +129,13 @@ func (s *Store) Ensure(ctx context.Context, ref string, auth Auth) (*Image, erro
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		s.Log.Warn("image could not be pulled", "image", ref, "err", err)
+		s.Log.Warn("image could not be pulled; the task cannot start", "image", ref, "err", err)
 		return nil, NotFound(ref)
 	}
 	return img, nil
 }
 
-// Push sends an image to the registry that its name names.
+// Push sends an image to the registry in its name. ref must be a name; progress must not be nil.
 func (s *Store) Push(ctx context.Context, ref string, auth Auth, progress func(Progress)) error {
 	named, err := normalize(ref)
 	if err != nil {
@@ -151,7 +144,7 @@ func (s *Store) Push(ctx context.Context, ref string, auth Auth, progress func(P
 	ctx = runtime.WithNamespace(ctx)
 	record, err := s.Client.ImageService().Get(ctx, named.String())
 	if err != nil {
-		return fmt.Errorf("An image does not exist locally with the tag: %s%w", reference.FamiliarName(named), quiet{errdefs.ErrNotFound}) //nolint:staticcheck // Docker's wording
+		return errdefs.ErrNotFound.WithMessage(fmt.Sprintf("An image does not exist locally with the tag: %s", reference.FamiliarName(named)))
 	}
 	progress(Progress{Status: fmt.Sprintf("The push refers to repository [%s]", named.Name())})
 	if err := s.Client.Push(ctx, named.String(), record.Target, client.WithResolver(s.resolver(auth))); err != nil {
@@ -166,31 +159,31 @@ func (s *Store) Push(ctx context.Context, ref string, auth Auth, progress func(P
 	return nil
 }
 
-// watch turns a pull into Docker's progress lines.
-type watch struct {
-	content  contentStatus
+// pullProgress turns a pull into Docker's progress lines.
+type pullProgress struct {
+	content  statusReader
 	progress func(Progress)
 	mu       sync.Mutex // guards layers
 	layers   []ocispec.Descriptor
 }
 
-func newWatch(c contentStatus, progress func(Progress)) *watch {
-	return &watch{content: c, progress: progress}
+func newPullProgress(c statusReader, progress func(Progress)) *pullProgress {
+	return &pullProgress{content: c, progress: progress}
 }
 
-// layer is called for every part of the image that a pull comes upon.
-func (w *watch) layer(_ context.Context, d ocispec.Descriptor) ([]ocispec.Descriptor, error) {
+// handleLayer is called by containerd for every descriptor of the image that it pulls.
+func (w *pullProgress) handleLayer(_ context.Context, d ocispec.Descriptor) ([]ocispec.Descriptor, error) {
 	if images.IsLayerType(d.MediaType) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.layers = append(w.layers, d)
-		w.progress(Progress{ID: short(d), Status: "Pulling fs layer"})
+		w.progress(Progress{ID: shortDigest(d), Status: "Pulling fs layer"})
 	}
 	return nil, nil
 }
 
-// during runs pull and reports the layers' progress ten times a second until it is over.
-func (w *watch) during(ctx context.Context, pull func(context.Context) (client.Image, error)) (client.Image, error) {
+// track runs pull and reports the layers' progress ten times a second until it is over.
+func (w *pullProgress) track(ctx context.Context, pull func(context.Context) (client.Image, error)) (client.Image, error) {
 	watching, stop := context.WithCancel(ctx)
 	var watcher sync.WaitGroup
 	watcher.Go(func() {
@@ -210,22 +203,22 @@ func (w *watch) during(ctx context.Context, pull func(context.Context) (client.I
 	watcher.Wait()
 	if err == nil {
 		for _, d := range w.layers {
-			w.progress(Progress{ID: short(d), Status: "Pull complete"})
+			w.progress(Progress{ID: shortDigest(d), Status: "Pull complete"})
 		}
 	}
 	return img, err
 }
 
-func (w *watch) report(ctx context.Context) {
+func (w *pullProgress) report(ctx context.Context) {
 	w.mu.Lock()
 	layers := slices.Clone(w.layers)
 	w.mu.Unlock()
 	for _, d := range layers {
 		st, err := w.content.Status(ctx, remotes.MakeRefKey(ctx, d))
 		if err == nil {
-			w.progress(Progress{ID: short(d), Status: "Downloading", Current: st.Offset, Total: d.Size})
+			w.progress(Progress{ID: shortDigest(d), Status: "Downloading", Current: st.Offset, Total: d.Size})
 		}
 	}
 }
 
-func short(d ocispec.Descriptor) string { return d.Digest.Encoded()[:12] }
+func shortDigest(d ocispec.Descriptor) string { return d.Digest.Encoded()[:12] }

@@ -14,7 +14,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/runtime"
 )
 
-// Tag gives an image one more name, taking the name from whichever image had it.
+// Tag gives an image one more name. If another image has that name, it loses it.
 func (s *Store) Tag(ctx context.Context, source, target string) error {
 	ctx = runtime.WithNamespace(ctx)
 	img, err := s.Get(ctx, source)
@@ -26,15 +26,15 @@ func (s *Store) Tag(ctx context.Context, source, target string) error {
 		return err
 	}
 	record := images.Image{Name: named.String(), Target: img.Target}
-	if err := s.put(ctx, record); err != nil {
+	if err := s.putRecord(ctx, record); err != nil {
 		return fmt.Errorf("tag image: %w", err)
 	}
 	s.publish("tag", img.ID, reference.FamiliarString(named))
 	return nil
 }
 
-// put gives a name to an image, be it another's so far.
-func (s *Store) put(ctx context.Context, record images.Image) error {
+// putRecord creates the record of an image's name, or replaces it.
+func (s *Store) putRecord(ctx context.Context, record images.Image) error {
 	_, err := s.Client.ImageService().Create(ctx, record)
 	if errdefs.IsAlreadyExists(err) {
 		_, err = s.Client.ImageService().Update(ctx, record)
@@ -42,11 +42,11 @@ func (s *Store) put(ctx context.Context, record images.Image) error {
 	return err
 }
 
-// Removed says what a removal did, as Docker reports it.
+// Removed is one step of a removal, as Docker reports it: one of the fields is set.
 type Removed struct{ Untagged, Deleted string }
 
-// Remove takes a name from an image, and the image itself when it was the last one. By ID, an image with several names or
-// with containers is removed by force only.
+// Remove removes a name from an image, and the image with its last name. Without force, it is a conflict to remove an image that
+// has containers, or by its ID one that has several names. After an error, the steps done so far are returned with it.
 func (s *Store) Remove(ctx context.Context, ref string, force bool) ([]Removed, error) {
 	ctx = runtime.WithNamespace(ctx)
 	img, err := s.Get(ctx, ref)
@@ -85,12 +85,13 @@ func (s *Store) Remove(ctx context.Context, ref string, force bool) ([]Removed, 
 	if err := s.Client.ImageService().Delete(ctx, danglingPrefix+img.Target.Digest.String(), images.SynchronousDelete()); err != nil && !errdefs.IsNotFound(err) {
 		return done, fmt.Errorf("remove image %s: %w", ref, err)
 	}
-	s.forget(img.Target.Digest)
+	s.evict(img.Target.Digest)
 	s.publish("delete", img.ID, "")
 	return append(done, Removed{Deleted: img.ID}), nil
 }
 
-// Prune removes images that nothing uses: those without a name, or all of them.
+// Prune removes the images that no container uses: those without a name, or all. Images created after until are kept, unless it is
+// zero. It returns what was removed and the bytes freed, also with an error.
 func (s *Store) Prune(ctx context.Context, all bool, until time.Time) ([]Removed, int64, error) {
 	list, err := s.List(ctx)
 	if err != nil {
@@ -102,7 +103,7 @@ func (s *Store) Prune(ctx context.Context, all bool, until time.Time) ([]Removed
 		if len(img.Names) > 0 && !all || s.InUse != nil && len(s.InUse(img.ID)) > 0 {
 			continue
 		}
-		if !until.IsZero() && created(img).After(until) {
+		if !until.IsZero() && createdAt(img).After(until) {
 			continue
 		}
 		done, err := s.Remove(ctx, img.ID, true)
@@ -115,7 +116,7 @@ func (s *Store) Prune(ctx context.Context, all bool, until time.Time) ([]Removed
 }
 
 func conflict(format string, args ...any) error {
-	return fmt.Errorf("conflict: %s%w", fmt.Sprintf(format, args...), quiet{errdefs.ErrConflict})
+	return errdefs.ErrConflict.WithMessage("conflict: " + fmt.Sprintf(format, args...))
 }
 
 func shortID(id string) string {

@@ -16,7 +16,7 @@ import (
 	"github.com/docker/go-units"
 )
 
-// Stream is where a line was printed.
+// Stream is the output stream that a line was written to.
 type Stream string
 
 const (
@@ -31,14 +31,15 @@ type Line struct {
 	Time   time.Time `json:"time"`
 }
 
-// Options of a log.
+// Options says where a log is written and when it is rotated.
 type Options struct {
 	Driver  string // json-file, local or none
 	MaxSize int64  // bytes before a file is rotated; 0 for no limit
 	MaxFile int    // how many files are kept
 }
 
-// ParseOptions reads a log driver's options.
+// ParseOptions reads the options of a log driver; "" is json-file. An unknown driver or option, or a malformed value, is an invalid
+// argument. Docker's options that shoal has no use for are accepted and ignored.
 func ParseOptions(driver string, options map[string]string) (Options, error) {
 	o := Options{Driver: driver, MaxFile: 1}
 	switch driver {
@@ -71,7 +72,7 @@ func ParseOptions(driver string, options map[string]string) (Options, error) {
 	return o, nil
 }
 
-// Log is a container's output. It is safe for concurrent use.
+// Log is the stored output of one container. It is safe for concurrent use.
 type Log struct {
 	path string
 	opts Options
@@ -85,12 +86,12 @@ type Log struct {
 	last    time.Time // of the newest line
 }
 
-// Open makes ready the log at path (of its newest file). Nothing is created before the first line.
+// Open returns the log whose newest file is at path. It creates no file before the first line.
 func Open(path string, opts Options) *Log {
 	return &Log{path: path, opts: opts, changed: make(chan struct{})}
 }
 
-// Path is the newest file's.
+// Path returns the path of the newest file, "" for the driver none.
 func (l *Log) Path() string {
 	if l.opts.Driver == "none" {
 		return ""
@@ -98,20 +99,20 @@ func (l *Log) Path() string {
 	return l.path
 }
 
-// Begin tells that a container is (again) running and may print; followers wait for more until End.
+// Begin marks the log as written to by a running container: readers that follow it wait for more until End.
 func (l *Log) Begin() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.closed, l.opened = false, true
 }
 
-// End tells that nothing more comes; followers end.
+// End marks the log as complete until the next Begin: readers that follow it return.
 func (l *Log) End() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.closed = true
 	if l.file != nil {
-		_ = l.file.Close() // written through already
+		_ = l.file.Close() // nothing is buffered
 		l.file = nil
 	}
 	l.wakeLocked()
@@ -122,7 +123,8 @@ func (l *Log) wakeLocked() {
 	l.changed = make(chan struct{})
 }
 
-// Append writes a line. No two lines have the same time: whoever reads on after a line finds the next one by it.
+// Append writes a line. It raises the line's time if needed, so that no two lines have the same one: readers continue after the time
+// of the last line they have. With the driver none it does nothing.
 func (l *Log) Append(line Line) error {
 	if l.opts.Driver == "none" {
 		return nil
@@ -178,10 +180,10 @@ func (l *Log) openLocked() error {
 
 // rotateLocked moves every file one number up and drops the oldest.
 func (l *Log) rotateLocked() error {
-	_ = l.file.Close() // written through already
+	_ = l.file.Close() // nothing is buffered
 	l.file = nil
 	for n := l.opts.MaxFile - 1; n > 0; n-- {
-		if err := os.Rename(l.numbered(n-1), l.numbered(n)); err != nil && !os.IsNotExist(err) {
+		if err := os.Rename(l.rotatedPath(n-1), l.rotatedPath(n)); err != nil && !os.IsNotExist(err) {
 			return fmt.Errorf("rotate log: %w", err)
 		}
 	}
@@ -191,7 +193,7 @@ func (l *Log) rotateLocked() error {
 	return l.openLocked()
 }
 
-func (l *Log) numbered(n int) string {
+func (l *Log) rotatedPath(n int) string {
 	if n == 0 {
 		return l.path
 	}

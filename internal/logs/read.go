@@ -13,7 +13,7 @@ import (
 	"github.com/containerd/errdefs"
 )
 
-// Query says which lines to read. Zero times and a negative Tail mean no bound.
+// Query says which lines to read. A zero Since or Until and a negative Tail mean no bound; without Stdout and Stderr nothing is read.
 type Query struct {
 	Since, Until time.Time
 	Tail         int
@@ -27,10 +27,11 @@ func (q Query) wants(l Line) bool {
 		(q.Since.IsZero() || !l.Time.Before(q.Since))
 }
 
-func (q Query) past(l Line) bool { return !q.Until.IsZero() && l.Time.After(q.Until) }
+func (q Query) pastUntil(l Line) bool { return !q.Until.IsZero() && l.Time.After(q.Until) }
 
-// Read calls each for every line that q asks for, oldest first, until there are no more; when following, until the log ends,
-// q.Until has come or ctx is done. An error of each ends it and is returned.
+// Read calls each for every line that q asks for, oldest first. Without Follow it returns at the end of the log; with it, when the
+// log has ended, at q.Until or when ctx is done, which is no error. An error of each stops it and is returned. The driver none gives
+// a not implemented error.
 func (l *Log) Read(ctx context.Context, q Query, each func(Line) error) error {
 	if l.opts.Driver == "none" {
 		return fmt.Errorf("configured logging driver does not support reading: %w", errdefs.ErrNotImplemented)
@@ -75,23 +76,23 @@ func (l *Log) Read(ctx context.Context, q Query, each func(Line) error) error {
 	return done(l.follow(ctx, rd, last))
 }
 
-// errPast ends a read whose time has passed.
-var errPast = errors.New("past the last wanted line")
+// errPastUntil stops a read at the first line after Query.Until.
+var errPastUntil = errors.New("past the last wanted line")
 
 func done(err error) error {
-	if errors.Is(err, errPast) {
+	if errors.Is(err, errPastUntil) {
 		return nil
 	}
 	return err
 }
 
-// files opens the log's files, oldest first, without a rotation in between.
+// files opens the log's files, oldest first, with the lock held so that no rotation comes in between.
 func (l *Log) files() ([]*os.File, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var files []*os.File
 	for n := max(l.opts.MaxFile, 1) - 1; n >= 0; n-- {
-		f, err := os.Open(l.numbered(n))
+		f, err := os.Open(l.rotatedPath(n))
 		if errors.Is(err, os.ErrNotExist) {
 			continue
 		}
@@ -120,12 +121,12 @@ func (l *Log) follow(ctx context.Context, rd *reader, file *os.File) error {
 				return err
 			}
 		}
-		next, err := l.after(file)
+		next, err := l.nextFile(file)
 		if err != nil {
 			return err
 		}
 		if next != nil {
-			// A rotation: what was written to the old file before it is read first.
+			// After a rotation, the rest of the old file is read first.
 			if file != nil {
 				if err := rd.drain(rd.resume(file)); err != nil {
 					_ = next.Close() // only read
@@ -149,16 +150,16 @@ func (l *Log) follow(ctx context.Context, rd *reader, file *os.File) error {
 	}
 }
 
-// after opens the file that follows the given one, nil if that is the newest. There may have been several rotations; when
-// even the given file is gone, the oldest that is left comes next.
-func (l *Log) after(file *os.File) (*os.File, error) {
+// nextFile opens the file that follows the given one; nil if that is the newest. If rotations have deleted the given file, the oldest
+// file left is the next.
+func (l *Log) nextFile(file *os.File) (*os.File, error) {
 	files, err := l.files()
 	if err != nil {
 		return nil, err
 	}
 	next := 0
 	for i, f := range files {
-		if file != nil && same(f, file) {
+		if file != nil && sameFile(f, file) {
 			next = i + 1
 		}
 	}
@@ -173,18 +174,18 @@ func (l *Log) after(file *os.File) (*os.File, error) {
 	return found, nil
 }
 
-func same(a, b *os.File) bool {
+func sameFile(a, b *os.File) bool {
 	ia, errA := a.Stat()
 	ib, errB := b.Stat()
 	return errA == nil && errB == nil && os.SameFile(ia, ib)
 }
 
-// reader hands lines on.
+// reader decodes lines and passes on those that the query asks for.
 type reader struct {
 	query   Query
 	each    func(Line) error
 	buf     *bufio.Reader
-	partial []byte // an encoded line of which the end is not written yet
+	partial []byte // the start of a line whose end has not been written yet
 }
 
 func (r *reader) resume(f *os.File) *bufio.Reader {
@@ -194,7 +195,7 @@ func (r *reader) resume(f *os.File) *bufio.Reader {
 	return r.buf
 }
 
-// drain reads whole lines until there are no more.
+// drain reads complete lines until the end of the file.
 func (r *reader) drain(b *bufio.Reader) error {
 	for {
 		data, err := b.ReadBytes('\n')
@@ -210,8 +211,8 @@ func (r *reader) drain(b *bufio.Reader) error {
 		if !ok || !r.query.wants(line) {
 			continue
 		}
-		if r.query.past(line) {
-			return errPast
+		if r.query.pastUntil(line) {
+			return errPastUntil
 		}
 		if err := r.each(line); err != nil {
 			return err
@@ -219,7 +220,7 @@ func (r *reader) drain(b *bufio.Reader) error {
 	}
 }
 
-// tail hands on the last lines only.
+// tail passes on the last lines only.
 func (r *reader) tail(files []*os.File) error {
 	ring := make([]Line, 0, min(r.query.Tail, 4096))
 	next := 0
@@ -236,7 +237,7 @@ func (r *reader) tail(files []*os.File) error {
 	}}
 	for _, f := range files {
 		err := all.drain(bufio.NewReaderSize(f, 64<<10))
-		if errors.Is(err, errPast) {
+		if errors.Is(err, errPastUntil) {
 			break
 		}
 		if err != nil {

@@ -6,21 +6,22 @@ import (
 	"time"
 )
 
-// maxPart is how long a line may be before it is logged in parts.
-const maxPart = 16 << 10
+// maxLinePart is the length in bytes beyond which a line is logged in parts, as in Docker.
+const maxLinePart = 16 << 10
 
-// Writer cuts one stream of output into lines for a log.
+// Writer splits one output stream into the lines of a log. It is safe for concurrent use.
 type Writer struct {
-	log    *Log
-	stream Stream
-	mu     sync.Mutex // guards rest
-	rest   []byte
+	log     *Log
+	stream  Stream
+	mu      sync.Mutex // guards pending
+	pending []byte
 }
 
-// Writer returns the writer of one of the log's streams.
+// Writer returns a new writer for one of the log's streams.
 func (l *Log) Writer(stream Stream) *Writer { return &Writer{log: l, stream: stream} }
 
-// Write never fails, because a full disk must not stop a container's output from being read.
+// Write logs the complete lines in p and keeps the rest for the next call. It never fails, because a full disk must not block the
+// container that writes: lines that cannot be stored are dropped.
 func (w *Writer) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -29,26 +30,26 @@ func (w *Writer) Write(p []byte) (int, error) {
 	for len(data) > 0 {
 		end := bytes.IndexByte(data, '\n')
 		if end < 0 {
-			w.rest = append(w.rest, data...)
+			w.pending = append(w.pending, data...)
 			break
 		}
-		w.emit(append(w.rest, data[:end+1]...), now)
-		w.rest, data = w.rest[:0], data[end+1:]
+		w.emit(append(w.pending, data[:end+1]...), now)
+		w.pending, data = w.pending[:0], data[end+1:]
 	}
-	for len(w.rest) >= maxPart {
-		w.emit(w.rest[:maxPart], now)
-		w.rest = append(w.rest[:0], w.rest[maxPart:]...)
+	for len(w.pending) >= maxLinePart {
+		w.emit(w.pending[:maxLinePart], now)
+		w.pending = append(w.pending[:0], w.pending[maxLinePart:]...)
 	}
 	return len(p), nil
 }
 
-// Flush logs an unfinished last line.
+// Flush logs what is left of a last line without a newline.
 func (w *Writer) Flush() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if len(w.rest) > 0 {
-		w.emit(w.rest, time.Now().UTC())
-		w.rest = nil
+	if len(w.pending) > 0 {
+		w.emit(w.pending, time.Now().UTC())
+		w.pending = nil
 	}
 }
 

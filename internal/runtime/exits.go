@@ -21,10 +21,10 @@ type exitRecord struct {
 	Status    uint32
 }
 
-// recordLimit bounds the wait for a shim to write down an end that it has just seen.
-const recordLimit = 2 * time.Second
+// exitRecordTimeout bounds the wait for a shim to write the exit record of a process that has just ended.
+const exitRecordTimeout = 2 * time.Second
 
-// readExits returns the exit records in the bundles under state, by container. alive tells whether a container's shim is there.
+// readExits returns the exit records in the bundles under state, by container ID. alive reports whether a container's shim runs.
 func readExits(state string, alive func(id string) bool) (map[string]Exit, error) {
 	dir := filepath.Join(state, tasksDir, Namespace)
 	bundles, err := os.ReadDir(dir)
@@ -38,7 +38,7 @@ func readExits(state string, alive func(id string) bool) (map[string]Exit, error
 	for _, b := range bundles {
 		bundle := filepath.Join(dir, b.Name())
 		exit, ok := readExit(bundle)
-		for limit := time.Now().Add(recordLimit); !ok && justEnded(bundle) && alive(b.Name()) && time.Now().Before(limit); {
+		for limit := time.Now().Add(exitRecordTimeout); !ok && initExited(bundle) && alive(b.Name()) && time.Now().Before(limit); {
 			const pause = 5 * time.Millisecond
 			time.Sleep(pause)
 			exit, ok = readExit(bundle)
@@ -50,7 +50,7 @@ func readExits(state string, alive func(id string) bool) (map[string]Exit, error
 	return exits, nil
 }
 
-// readExit reads a bundle's record. There is none while the container runs; one cut short by a crash counts as none.
+// readExit reads a bundle's exit record. ok is false while the container runs, and for a record truncated by a crash.
 func readExit(bundle string) (Exit, bool) {
 	data, err := os.ReadFile(filepath.Join(bundle, "exit.json"))
 	var r exitRecord
@@ -60,8 +60,8 @@ func readExit(bundle string) (Exit, bool) {
 	return Exit{Status: r.Status, At: r.Timestamp}, true
 }
 
-// justEnded tells whether the first process of a bundle without a record is gone.
-func justEnded(bundle string) bool {
+// initExited reports whether the first process of a bundle is gone.
+func initExited(bundle string) bool {
 	text, err := os.ReadFile(filepath.Join(bundle, "init.pid"))
 	if err != nil {
 		return false

@@ -54,7 +54,7 @@ type capture struct {
 
 // registerClient adds our plugin to containerd's registry, once per process.
 var registerClient = sync.OnceFunc(func() { //nolint:gochecknoglobals // containerd's registry is one per process
-	// What containerd says where no logger was given goes to standard error; only what matters shall.
+	// Where containerd logs without a context it logs to standard error; drop all below warnings.
 	_ = log.SetLevel("warn")
 	registry.Register(&plugin.Registration{
 		Type: plugins.InternalPlugin,
@@ -88,7 +88,7 @@ func newClient(ic *plugin.InitContext) (any, error) {
 	return c, nil
 }
 
-// WithNamespace marks ctx as a call into our namespace.
+// WithNamespace returns ctx with containerd's namespace set to Namespace, unless one is set already.
 func WithNamespace(ctx context.Context) context.Context {
 	if _, ok := namespaces.Namespace(ctx); ok {
 		return ctx
@@ -96,7 +96,7 @@ func WithNamespace(ctx context.Context) context.Context {
 	return namespaces.WithNamespace(ctx, Namespace)
 }
 
-// withLogger sends what containerd logs to l; its chatter at level info is our debug.
+// withLogger makes containerd log to l: its errors as warnings, its warnings as debug. What is below is dropped.
 func withLogger(ctx context.Context, l *slog.Logger) context.Context {
 	logger := logrus.New()
 	logger.SetOutput(discard{})
@@ -119,7 +119,7 @@ func (h *slogHook) Fire(e *logrus.Entry) error {
 		level = slog.LevelWarn
 	}
 	attrs := make([]slog.Attr, 0, len(e.Data)+1)
-	attrs = append(attrs, slog.String("said", e.Message))
+	attrs = append(attrs, slog.String("message", e.Message))
 	for k, v := range e.Data {
 		attrs = append(attrs, slog.Any(k, v))
 	}

@@ -27,29 +27,29 @@ import (
 // Namespace is containerd's namespace of everything that shoal makes.
 const Namespace = "shoal"
 
-// Snapshotter is the one in use.
+// Snapshotter is the name of the containerd snapshotter in use.
 const Snapshotter = "overlayfs"
 
-// Config says where the runtime keeps its things. All fields but Shim and OCI are required.
+// Config says where the runtime stores its files. All fields but Shim and OCI are required.
 type Config struct {
 	Log *slog.Logger
 	// Root keeps what outlives a reboot: images, snapshots.
 	Root string
-	// State keeps what does not: bundles, FIFOs, sockets. It must be the node's own.
+	// State keeps what does not: bundles, FIFOs, sockets. Nodes on one machine must not share it.
 	State string
 	// Shim and OCI override the programs; by default the embedded ones are used, then those on PATH.
 	Shim string
 	OCI  string
 }
 
-// Runtime is a containerd that has been started.
+// Runtime is a running containerd.
 type Runtime struct {
 	Client   *client.Client
 	Transfer transfer.Transferrer
 	// Shim and OCI are the programs in use.
 	Shim string
 	OCI  string
-	// FIFODir is where a container's standard streams meet the daemon.
+	// FIFODir holds the FIFOs between the containers' standard streams and the daemon.
 	FIFODir string
 
 	exits     map[string]Exit
@@ -61,7 +61,8 @@ type Runtime struct {
 	closeOnce sync.Once
 }
 
-// Start brings containerd up. It fails when another daemon uses the same root.
+// Start starts containerd. It fails with an unavailable error when another daemon uses the same root. ctx bounds the start only; Close
+// stops containerd.
 func Start(ctx context.Context, c Config) (*Runtime, error) {
 	if err := os.MkdirAll(c.Root, 0o711); err != nil {
 		return nil, fmt.Errorf("make runtime root: %w", err)
@@ -125,7 +126,8 @@ func start(ctx context.Context, c Config) (*Runtime, error) {
 	return rt, nil
 }
 
-// Close stops containerd. Containers and their shims go on; nobody reads their output until the next Start.
+// Close stops containerd and always returns nil. Containers and their shims keep running; their output is not read until the next
+// Start. Calling it again does nothing.
 func (rt *Runtime) Close() error {
 	rt.closeOnce.Do(func() {
 		rt.stop()
@@ -137,12 +139,12 @@ func (rt *Runtime) Close() error {
 	return nil
 }
 
-// Options are what every task is started with.
+// Options returns the runc options that every task is started with.
 func (rt *Runtime) Options() *options.Options {
 	return &options.Options{BinaryName: rt.OCI, Root: filepath.Join(rt.state, "oci")}
 }
 
-// Rootfs is where the file system of a running container is mounted.
+// Rootfs returns the host path at which the file system of a running container is mounted.
 func (rt *Runtime) Rootfs(id string) string {
 	return filepath.Join(rt.state, tasksDir, Namespace, id, "rootfs")
 }
@@ -153,10 +155,10 @@ type Exit struct {
 	At     time.Time
 }
 
-// LateExit returns the end of a container that ended while no daemon ran.
-func (rt *Runtime) LateExit(id string) (Exit, bool) {
-	e, ok := rt.exits[id]
-	return e, ok
+// RecordedExit returns how a container ended, if it ended while no daemon ran; else ok is false.
+func (rt *Runtime) RecordedExit(id string) (exit Exit, ok bool) {
+	exit, ok = rt.exits[id]
+	return exit, ok
 }
 
 func serverConfig(c Config, socketDir string) *srvconfig.Config {
@@ -176,7 +178,7 @@ func serverConfig(c Config, socketDir string) *srvconfig.Config {
 	}
 }
 
-// serverSocket is where shims report to containerd.
+// serverSocket is the name of the socket at which shims report events to containerd.
 const serverSocket = "t"
 
 // maxSocketDir is what containerd allows; socket names are long and a socket's address is at most 108 bytes.

@@ -14,9 +14,9 @@ import (
 	"github.com/containerd/containerd/v2/client"
 )
 
-// Sandbox is the containerd sandbox that all containers are recorded in. It is there for one reason: containerd starts no shim
-// for a container in a sandbox, but uses the one it is told of. Starting it ourselves takes one program instead of two, can
-// be done while the network is made, and makes the shim our child, so that it is reaped.
+// Sandbox is the containerd sandbox that all containers are recorded in. Its only use: for a container in a sandbox, containerd
+// starts no shim but uses the address it is given. Starting the shim ourselves takes one process instead of two, can be done while
+// the network is set up, and makes the shim our child, so that it is reaped.
 const Sandbox = "shoal"
 
 // ownShim is the name of the program that can be started this way.
@@ -25,16 +25,18 @@ const ownShim = "shoal-shim"
 // shimVersion is the version of containerd's task API that the shim serves.
 const shimVersion = 3
 
-// Init is the program that can be the first process of a container when it is mounted as /sbin/docker-init: our own shim.
+// Init returns the program to mount as /sbin/docker-init in containers that run with an init: our own shim. ok is false when another
+// shim is configured.
 func (rt *Runtime) Init() (path string, ok bool) { return rt.Shim, filepath.Base(rt.Shim) == ownShim }
 
-// Shim is a shim that waits for its task.
+// Shim is a shim process that has no task yet. A nil Shim stands for one that containerd starts.
 type Shim struct {
 	process *os.Process
 	socket  string
 }
 
-// StartShim starts the shim of a container. It is nil when the shim in use is not our own: containerd starts it then.
+// StartShim starts the shim of a container. It returns nil and no error when the shim in use is not our own; containerd starts it
+// then. With an error, a non-nil Shim must still be killed.
 func (rt *Runtime) StartShim(id string) (*Shim, error) {
 	if filepath.Base(rt.Shim) != ownShim {
 		return nil, nil
@@ -57,17 +59,17 @@ func (rt *Runtime) StartShim(id string) (*Shim, error) {
 	cmd := exec.Command(rt.Shim, "serve", "-namespace", Namespace, "-id", id, "-socket", s.socket) // #nosec G204 -- our own program
 	cmd.Dir = rt.state
 	cmd.ExtraFiles = []*os.File{file}
-	cmd.Env = append(os.Environ(), "GOMAXPROCS=2")        // it waits nearly all its life; threads cost memory
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // what interrupts the daemon is not meant for it
+	cmd.Env = append(os.Environ(), "GOMAXPROCS=2")        // a shim is idle nearly all the time, and threads cost memory
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a Ctrl-C at the daemon's terminal must not reach it
 	if err := cmd.Start(); err != nil {
 		return nil, errors.Join(fmt.Errorf("start shim: %w", err), os.Remove(s.socket))
 	}
 	s.process = cmd.Process
-	go func() { _ = cmd.Wait() }() // its end is seen by whoever waits for its task
-	return s, spare(s.process.Pid)
+	go func() { _ = cmd.Wait() }() // the one who waits for its task notices its end
+	return s, setOOMScore(s.process.Pid)
 }
 
-// TaskOptions tells containerd to use the shim.
+// TaskOptions returns the options that make containerd use the shim; none for nil.
 func (rt *Runtime) TaskOptions(s *Shim) []client.NewTaskOpts {
 	if s == nil {
 		return nil
@@ -75,7 +77,7 @@ func (rt *Runtime) TaskOptions(s *Shim) []client.NewTaskOpts {
 	return []client.NewTaskOpts{client.WithTaskAPIEndpoint("ttrpc+unix://"+s.socket, shimVersion)}
 }
 
-// Kill ends a shim that did not come to serve a task.
+// Kill ends a shim that got no task and removes its socket. It does nothing for nil.
 func (s *Shim) Kill() {
 	if s != nil {
 		_ = s.process.Kill() // it may have ended by itself
@@ -83,10 +85,10 @@ func (s *Shim) Kill() {
 	}
 }
 
-// ForgetShim removes what the shim of an ended container leaves if it was killed.
+// ForgetShim removes the socket that a killed shim leaves behind. It is no error if there is none.
 func (rt *Runtime) ForgetShim(id string) { _ = os.Remove(rt.shimSocket(id)) }
 
-// shimServes tells whether the shim of a container, started by this daemon or an earlier one, still runs.
+// shimServes reports whether the shim of a container, started by this daemon or an earlier one, still runs.
 func (rt *Runtime) shimServes(id string) bool {
 	conn, err := net.Dial("unix", rt.shimSocket(id))
 	if err != nil {
@@ -97,8 +99,8 @@ func (rt *Runtime) shimServes(id string) bool {
 
 func (rt *Runtime) shimSocket(id string) string { return filepath.Join(rt.socketDir, id) }
 
-// spare makes the kernel prefer any container to the shim, and the shim to the daemon, when memory runs out.
-func spare(pid int) error {
+// setOOMScore makes the kernel kill a container before the shim, and the shim before the daemon, when memory runs out.
+func setOOMScore(pid int) error {
 	const file, most = "oom_score_adj", 1000
 	text, err := os.ReadFile(filepath.Join("/proc/self", file))
 	if err != nil {

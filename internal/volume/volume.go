@@ -26,14 +26,14 @@ import (
 	"github.com/shoal-dev/shoal/internal/events"
 )
 
-// Config is what a Store needs; all of it is required.
+// Config is what a Store needs. All fields are required.
 type Config struct {
 	Log    *slog.Logger
 	Root   string // data-root/volumes
 	Events *events.Bus
 }
 
-// Volume is a named directory.
+// Volume is a named directory, stored as volume.json. Callers get copies.
 type Volume struct {
 	Name       string
 	Driver     string
@@ -44,7 +44,7 @@ type Volume struct {
 	Anonymous  bool
 }
 
-// Store is the node's volumes.
+// Store keeps the node's volumes. Its methods are safe for concurrent use. A name that no volume has is a not found error.
 type Store struct {
 	Config
 	mu      sync.Mutex // guards volumes, users, mounted
@@ -53,11 +53,12 @@ type Store struct {
 	mounted map[string]bool            // volumes with options that are mounted
 }
 
-const metaFile = "volume.json"
+const recordFile = "volume.json"
 
 var nameRule = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]+$`)
 
-// New reads the volumes that are there.
+// New returns a Store with the volumes under c.Root. A volume whose record cannot be read is logged and left alone. An error means
+// that the directory cannot be used.
 func New(c Config) (*Store, error) {
 	s := &Store{Config: c, volumes: map[string]*Volume{}, users: map[string]map[string]bool{}, mounted: map[string]bool{}}
 	if err := os.MkdirAll(c.Root, 0o701); err != nil {
@@ -68,13 +69,13 @@ func New(c Config) (*Store, error) {
 		return nil, fmt.Errorf("read volumes: %w", err)
 	}
 	for _, d := range dirs {
-		data, err := os.ReadFile(filepath.Join(c.Root, d.Name(), metaFile))
+		data, err := os.ReadFile(filepath.Join(c.Root, d.Name(), recordFile))
 		if err != nil {
 			continue
 		}
 		v := &Volume{}
 		if err := json.Unmarshal(data, v); err != nil {
-			c.Log.Warn("volume cannot be read", "volume", d.Name(), "err", err)
+			c.Log.Warn("volume record cannot be read; the volume is not offered, its data stays", "volume", d.Name(), "err", err)
 			continue
 		}
 		v.Mountpoint = s.dataDir(v.Name)
@@ -85,18 +86,19 @@ func New(c Config) (*Store, error) {
 
 func (s *Store) dataDir(name string) string { return filepath.Join(s.Root, name, "_data") }
 
-// Spec is what the user asks for of a volume.
+// Spec is the volume that a user asks for.
 type Spec struct {
 	Name    string // empty for an anonymous one
-	Driver  string
+	Driver  string // "" or local
 	Labels  map[string]string
 	Options map[string]string // type, o, device as for mount(8)
 }
 
-// Create makes a volume. If there is one of that name it is returned as it is, whatever options are asked for, as Docker does.
+// Create makes a volume. An existing volume of that name is returned unchanged, whatever options are asked for, as Docker does.
+// Another driver is a not found error; a malformed name or option is an invalid argument.
 func (s *Store) Create(spec Spec) (*Volume, error) {
 	if spec.Driver != "" && spec.Driver != "local" {
-		return nil, fmt.Errorf("create %s: error looking up volume plugin %s: plugin %q not found%w", spec.Name, spec.Driver, spec.Driver, quiet{errdefs.ErrNotFound})
+		return nil, errdefs.ErrNotFound.WithMessage(fmt.Sprintf("create %s: error looking up volume plugin %s: plugin %q not found", spec.Name, spec.Driver, spec.Driver))
 	}
 	anonymous := spec.Name == ""
 	if anonymous {
@@ -105,15 +107,14 @@ func (s *Store) Create(spec Spec) (*Volume, error) {
 		spec.Name = hex.EncodeToString(b[:])
 	}
 	if !nameRule.MatchString(spec.Name) {
-		return nil, fmt.Errorf("create %s: %q includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use absolute path%w",
-			spec.Name, spec.Name, quiet{errdefs.ErrInvalidArgument})
+		return nil, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("create %s: %q includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use absolute path", spec.Name, spec.Name))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if v, ok := s.volumes[spec.Name]; ok {
-		return clone(v), nil
+		return copyOf(v), nil
 	}
-	if err := checkOptions(spec.Options); err != nil {
+	if err := validateOptions(spec.Options); err != nil {
 		return nil, fmt.Errorf("create %s: %w", spec.Name, err)
 	}
 	v := &Volume{Name: spec.Name, Driver: "local", CreatedAt: time.Now(), Labels: spec.Labels, Options: spec.Options, Anonymous: anonymous, Mountpoint: s.dataDir(spec.Name)}
@@ -131,54 +132,59 @@ func (s *Store) Create(spec Spec) (*Volume, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create volume %s: %w", v.Name, err)
 	}
-	if err := os.WriteFile(filepath.Join(s.Root, v.Name, metaFile), data, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(s.Root, v.Name, recordFile), data, 0o600); err != nil {
 		return nil, fmt.Errorf("create volume %s: %w", v.Name, err)
 	}
 	s.volumes[v.Name] = v
 	s.publish("create", v, nil)
-	return clone(v), nil
+	return copyOf(v), nil
 }
 
-func checkOptions(options map[string]string) error {
+func validateOptions(options map[string]string) error {
 	for key := range options {
 		if key != "type" && key != "o" && key != "device" && key != "size" {
-			return fmt.Errorf("invalid option: %q%w", key, quiet{errdefs.ErrInvalidArgument})
+			return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("invalid option: %q", key))
 		}
 	}
 	if (options["type"] != "" || options["o"] != "") && options["device"] == "" {
-		return fmt.Errorf("missing device in volume options%w", quiet{errdefs.ErrInvalidArgument})
+		return errdefs.ErrInvalidArgument.WithMessage("missing device in volume options")
 	}
 	return nil
 }
 
-// Get finds a volume by its name.
+// Get returns a volume by its name.
 func (s *Store) Get(name string) (*Volume, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	v, ok := s.volumes[name]
 	if !ok {
-		return nil, fmt.Errorf("volume %s not found%w", name, quiet{errdefs.ErrNotFound})
+		return nil, notFound(name)
 	}
-	return clone(v), nil
+	return copyOf(v), nil
 }
 
-// List returns the volumes by name.
+// notFound is Docker's error for a volume that the node does not have.
+func notFound(name string) error {
+	return errdefs.ErrNotFound.WithMessage(fmt.Sprintf("volume %s not found", name))
+}
+
+// List returns the volumes sorted by name, nil if there are none.
 func (s *Store) List() []*Volume {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var all []*Volume
 	for _, name := range slices.Sorted(maps.Keys(s.volumes)) {
-		all = append(all, clone(s.volumes[name]))
+		all = append(all, copyOf(s.volumes[name]))
 	}
 	return all
 }
 
-// Hold marks a container as a volume's user, so that the volume is not removed under it.
-func (s *Store) Hold(name, container string) error {
+// AddReference records that a container uses a volume, which keeps the volume from being removed. It is idempotent.
+func (s *Store) AddReference(name, container string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, ok := s.volumes[name]; !ok {
-		return fmt.Errorf("volume %s not found%w", name, quiet{errdefs.ErrNotFound})
+		return notFound(name)
 	}
 	if s.users[name] == nil {
 		s.users[name] = map[string]bool{}
@@ -187,8 +193,8 @@ func (s *Store) Hold(name, container string) error {
 	return nil
 }
 
-// Release undoes Hold.
-func (s *Store) Release(name, container string) {
+// RemoveReference undoes AddReference. It does nothing if there is no such reference.
+func (s *Store) RemoveReference(name, container string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.users[name], container)
@@ -197,23 +203,24 @@ func (s *Store) Release(name, container string) {
 	}
 }
 
-// Users returns the containers that hold a volume.
+// Users returns the sorted IDs of the containers that use a volume, nil if there are none.
 func (s *Store) Users(name string) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Sorted(maps.Keys(s.users[name]))
 }
 
-// Mount makes a volume's data available and returns its directory. It is idempotent.
+// Mount mounts what the volume's options ask for, unless that is mounted, publishes a mount event for the container and returns the
+// volume's directory.
 func (s *Store) Mount(name, container string) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	v, ok := s.volumes[name]
 	if !ok {
-		return "", fmt.Errorf("volume %s not found%w", name, quiet{errdefs.ErrNotFound})
+		return "", notFound(name)
 	}
 	if v.Options["device"] != "" && !s.mounted[name] {
-		if err := mountOptions(v); err != nil {
+		if err := mountDevice(v); err != nil {
 			return "", fmt.Errorf("error while mounting volume '%s': %w", v.Mountpoint, err)
 		}
 		s.mounted[name] = true
@@ -222,21 +229,22 @@ func (s *Store) Mount(name, container string) (string, error) {
 	return v.Mountpoint, nil
 }
 
-func mountOptions(v *Volume) error {
+func mountDevice(v *Volume) error {
 	if list, err := os.ReadDir(v.Mountpoint); err == nil && len(list) > 0 {
 		if mounted, err := isMountpoint(v.Mountpoint); err == nil && mounted {
-			return nil // from before a restart of the daemon
+			return nil // mounted before a restart of the daemon
 		}
 	}
-	m, err := mountOf(v.Options, net.LookupHost)
+	m, err := mountFromOptions(v.Options, net.LookupHost)
 	if err != nil {
 		return err
 	}
 	return m.Mount(v.Mountpoint)
 }
 
-// mountOf is the mount that a volume's options ask for. The kernel knows servers by their addresses only.
-func mountOf(options map[string]string, lookUp func(host string) ([]string, error)) (mount.Mount, error) {
+// mountFromOptions returns the mount that a volume's options ask for. It resolves the host name in addr=, because the kernel takes
+// addresses only (Docker does the same).
+func mountFromOptions(options map[string]string, lookupHost func(host string) ([]string, error)) (mount.Mount, error) {
 	m := mount.Mount{Type: options["type"], Source: options["device"]}
 	if o := options["o"]; o != "" {
 		m.Options = strings.Split(o, ",")
@@ -244,7 +252,7 @@ func mountOf(options map[string]string, lookUp func(host string) ([]string, erro
 	for i, o := range m.Options {
 		host, isAddr := strings.CutPrefix(o, "addr=")
 		if isAddr && net.ParseIP(host) == nil {
-			found, err := lookUp(host)
+			found, err := lookupHost(host)
 			if err != nil {
 				return m, err
 			}
@@ -259,8 +267,8 @@ func isMountpoint(path string) (bool, error) {
 	return err == nil && info.Mountpoint == path, err
 }
 
-// Unmounted tells that a container is done with a volume.
-func (s *Store) Unmounted(name, container string) {
+// PublishUnmount publishes the event that a container no longer has a volume mounted. It does nothing if there is no such volume.
+func (s *Store) PublishUnmount(name, container string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if v, ok := s.volumes[name]; ok {
@@ -268,7 +276,8 @@ func (s *Store) Unmounted(name, container string) {
 	}
 }
 
-// Remove deletes a volume and its data. With force a missing volume is no error.
+// Remove deletes a volume and its data. A volume that containers use is a conflict, also with force; with force a missing volume is
+// no error.
 func (s *Store) Remove(name string, force bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -277,10 +286,10 @@ func (s *Store) Remove(name string, force bool) error {
 		if force {
 			return nil
 		}
-		return fmt.Errorf("volume %s not found%w", name, quiet{errdefs.ErrNotFound})
+		return notFound(name)
 	}
 	if users := slices.Sorted(maps.Keys(s.users[name])); len(users) > 0 {
-		return fmt.Errorf("remove %s: volume is in use - [%s]%w", name, strings.Join(users, ", "), quiet{errdefs.ErrConflict})
+		return errdefs.ErrConflict.WithMessage(fmt.Sprintf("remove %s: volume is in use - [%s]", name, strings.Join(users, ", ")))
 	}
 	if v.Options["device"] != "" {
 		if err := mount.UnmountAll(v.Mountpoint, 0); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -296,7 +305,8 @@ func (s *Store) Remove(name string, force bool) error {
 	return nil
 }
 
-// Prune removes volumes that no container holds: the anonymous ones, or all. keep may spare some.
+// Prune removes the volumes that no container uses: the anonymous ones, or all. It leaves those for which keep, unless nil, is true.
+// It returns the names of what was removed and the bytes freed, also with an error.
 func (s *Store) Prune(all bool, keep func(*Volume) bool) ([]string, int64, error) {
 	var removed []string
 	var freed int64
@@ -316,7 +326,7 @@ func (s *Store) Prune(all bool, keep func(*Volume) bool) ([]string, int64, error
 	return removed, freed, nil
 }
 
-// Size adds up the sizes of a volume's files.
+// Size returns the bytes in a volume's regular files. Files that cannot be read count as nothing.
 func Size(v *Volume) int64 {
 	var total int64
 	_ = filepath.WalkDir(v.Mountpoint, func(_ string, d fs.DirEntry, err error) error {
@@ -337,14 +347,7 @@ func (s *Store) publish(action string, v *Volume, more map[string]string) {
 	s.Events.Publish(events.Event{Type: "volume", Action: action, ID: v.Name, Attributes: attrs})
 }
 
-func clone(v *Volume) *Volume {
+func copyOf(v *Volume) *Volume {
 	c := *v
 	return &c
 }
-
-// quiet is a kind of error that adds nothing to the text.
-type quiet struct{ error }
-
-func (quiet) Error() string { return "" }
-
-func (q quiet) Unwrap() error { return q.error }

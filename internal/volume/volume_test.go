@@ -46,7 +46,7 @@ func TestHeldVolumeIsNotRemoved(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := s.Hold(v.Name, "c1"); err != nil {
+		if err := s.AddReference(v.Name, "c1"); err != nil {
 			t.Fatal(err)
 		}
 		if err := s.Remove(v.Name, true); !errdefs.IsConflict(err) {
@@ -55,7 +55,7 @@ func TestHeldVolumeIsNotRemoved(t *testing.T) {
 		if removed, _, err := s.Prune(true, nil); err != nil || len(removed) != 0 {
 			t.Errorf("prune: %v, %v", removed, err)
 		}
-		s.Release(v.Name, "c1")
+		s.RemoveReference(v.Name, "c1")
 		if err := s.Remove(v.Name, false); err != nil {
 			t.Error(err)
 		}
@@ -72,7 +72,7 @@ func TestBadRequestsAreRefused(t *testing.T) {
 }
 
 func TestMountOf(t *testing.T) {
-	lookUp := func(host string) ([]string, error) {
+	lookupHost := func(host string) ([]string, error) {
 		if host == "files.example" {
 			return []string{"192.0.2.7", "192.0.2.8"}, nil
 		}
@@ -91,11 +91,11 @@ func TestMountOf(t *testing.T) {
 		{map[string]string{"type": "none", "o": "bind", "device": "/srv"}, mount.Mount{Type: "none", Source: "/srv", Options: []string{"bind"}}},
 		{map[string]string{"type": "ext4", "device": "/dev/sdb1"}, mount.Mount{Type: "ext4", Source: "/dev/sdb1"}},
 	} {
-		if got, err := mountOf(tc.options, lookUp); err != nil || !reflect.DeepEqual(got, tc.want) {
+		if got, err := mountFromOptions(tc.options, lookupHost); err != nil || !reflect.DeepEqual(got, tc.want) {
 			t.Errorf("%v: %+v, %v", tc.options, got, err)
 		}
 	}
-	if _, err := mountOf(map[string]string{"type": "nfs", "o": "addr=nowhere.example", "device": ":/"}, lookUp); err == nil {
+	if _, err := mountFromOptions(map[string]string{"type": "nfs", "o": "addr=nowhere.example", "device": ":/"}, lookupHost); err == nil {
 		t.Error("a server that is not found was mounted")
 	}
 }

@@ -45,7 +45,7 @@ func (n *networks) connect(_ http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return n.containers.Rewire(info.ID, func(spec *shoal.SandboxSpec, sandbox *shoal.Sandbox) error {
+	return n.containers.UpdateNetwork(info.ID, func(spec *shoal.SandboxSpec, sandbox *shoal.Sandbox) error {
 		nameDefaultNetwork(spec)
 		if slices.ContainsFunc(spec.Endpoints, func(e shoal.EndpointRequest) bool {
 			return e.Network == endpoint.Network || e.Network == string(endpoint.NetworkID)
@@ -104,7 +104,7 @@ func (n *networks) disconnect(_ http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 	}
-	return n.containers.Rewire(info.ID, func(spec *shoal.SandboxSpec, sandbox *shoal.Sandbox) error {
+	return n.containers.UpdateNetwork(info.ID, func(spec *shoal.SandboxSpec, sandbox *shoal.Sandbox) error {
 		nameDefaultNetwork(spec)
 		left := slices.DeleteFunc(slices.Clone(spec.Endpoints), func(e shoal.EndpointRequest) bool { return e.Network == net.Spec.Name || e.Network == string(net.ID) })
 		if len(left) == len(spec.Endpoints) && !isUp(info) && !req.Force {
