@@ -14,11 +14,11 @@ import (
 func (n *Networks) configuredLocked(spec shoal.NetworkSpec) (shoal.NetworkSpec, error) {
 	if spec.ConfigOnly {
 		if spec.Ingress || spec.Internal || spec.Attachable || spec.Scope != "" {
-			return spec, fmt.Errorf("configuration network can only contain network specific fields. Network operator fields like "+
-				"[ ingress | internal | attachable | scope ] are not supported.%w", hidden{errdefs.ErrPermissionDenied})
+			return spec, errdefs.ErrPermissionDenied.WithMessage("configuration network can only contain network specific fields. Network operator fields like "+
+				"[ ingress | internal | attachable | scope ] are not supported.")
 		}
 		if spec.ConfigFrom != "" {
-			return spec, fmt.Errorf("a configuration network cannot depend on another configuration network%w", hidden{errdefs.ErrPermissionDenied})
+			return spec, errdefs.ErrPermissionDenied.WithMessage("a configuration network cannot depend on another configuration network")
 		}
 		spec.Driver = shoal.DriverNull
 		return spec, nil
@@ -27,11 +27,11 @@ func (n *Networks) configuredLocked(spec shoal.NetworkSpec) (shoal.NetworkSpec, 
 		return spec, nil
 	}
 	if spec.EnableIPv6 || len(spec.Labels)+len(spec.Options)+len(spec.IPAMOptions)+len(spec.IPAM) > 0 {
-		return spec, fmt.Errorf("user specified configurations are not supported if the network depends on a configuration network%w", hidden{errdefs.ErrPermissionDenied})
+		return spec, errdefs.ErrPermissionDenied.WithMessage("user specified configurations are not supported if the network depends on a configuration network")
 	}
 	from := n.localLocked(spec.ConfigFrom)
 	if from == nil || !from.Spec.ConfigOnly {
-		return spec, fmt.Errorf("configuration network %q does not exist%w", spec.ConfigFrom, hidden{errdefs.ErrNotFound})
+		return spec, errdefs.ErrNotFound.WithMessage(fmt.Sprintf("configuration network %q does not exist", spec.ConfigFrom))
 	}
 	spec.EnableIPv4, spec.EnableIPv6, spec.Labels, spec.Options = from.Spec.EnableIPv4, from.Spec.EnableIPv6, from.Spec.Labels, from.Spec.Options
 	spec.IPAMDriver, spec.IPAMOptions, spec.IPAM = from.Spec.IPAMDriver, from.Spec.IPAMOptions, from.Spec.IPAM
@@ -42,7 +42,7 @@ func (n *Networks) configuredLocked(spec shoal.NetworkSpec) (shoal.NetworkSpec, 
 func settings(spec shoal.NetworkSpec) ([]shoal.Subnet, error) {
 	for _, s := range spec.IPAM {
 		if !s.Subnet.IsValid() {
-			return nil, fmt.Errorf("invalid subnet %s: invalid CIDR block notation%w", shoal.TextOf(s.Subnet), hidden{errdefs.ErrInvalidArgument})
+			return nil, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("invalid subnet %s: invalid CIDR block notation", shoal.TextOf(s.Subnet)))
 		}
 	}
 	return spec.IPAM, nil

@@ -15,21 +15,21 @@ import (
 func (n *Networks) Connect(ctx context.Context, containerID string, req shoal.EndpointRequest) (shoal.EndpointInfo, error) {
 	b := n.lockBox(containerID, false)
 	if b == nil {
-		return shoal.EndpointInfo{}, fmt.Errorf("container %s is not running%w", containerID, hidden{errdefs.ErrConflict})
+		return shoal.EndpointInfo{}, errdefs.ErrConflict.WithMessage(fmt.Sprintf("container %s is not running", containerID))
 	}
 	defer b.op.Unlock()
 	n.mu.Lock()
 	for _, e := range b.Endpoints {
 		if e.Info.Network == req.Network || string(e.Info.NetworkID) == req.Network {
 			n.mu.Unlock()
-			return shoal.EndpointInfo{}, fmt.Errorf("endpoint with name %s already exists in network %s%w", b.Spec.Name, e.Info.Network, hidden{errdefs.ErrPermissionDenied})
+			return shoal.EndpointInfo{}, errdefs.ErrPermissionDenied.WithMessage(fmt.Sprintf("endpoint with name %s already exists in network %s", b.Spec.Name, e.Info.Network))
 		}
 	}
 	before := len(b.Endpoints)
 	n.mu.Unlock()
 	err := n.addEndpoint(ctx, b, req)
 	if err == nil && len(b.Endpoints) == before {
-		err = fmt.Errorf("container cannot be connected to network %s%w", req.Network, hidden{errdefs.ErrInvalidArgument})
+		err = errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("container cannot be connected to network %s", req.Network))
 	}
 	if err != nil {
 		return shoal.EndpointInfo{}, err
@@ -53,7 +53,7 @@ func (n *Networks) Disconnect(ctx context.Context, containerID, network string, 
 		if force {
 			return nil
 		}
-		return fmt.Errorf("container %s is not connected to network %s%w", containerID, network, hidden{errdefs.ErrPermissionDenied})
+		return errdefs.ErrPermissionDenied.WithMessage(fmt.Sprintf("container %s is not connected to network %s", containerID, network))
 	}
 	defer b.op.Unlock()
 	i := slices.IndexFunc(b.Endpoints, func(e *endpoint) bool { return e.Info.Network == network || string(e.Info.NetworkID) == network })
@@ -61,7 +61,7 @@ func (n *Networks) Disconnect(ctx context.Context, containerID, network string, 
 		if force {
 			return nil
 		}
-		return fmt.Errorf("container %s is not connected to network %s%w", containerID, network, hidden{errdefs.ErrPermissionDenied})
+		return errdefs.ErrPermissionDenied.WithMessage(fmt.Sprintf("container %s is not connected to network %s", containerID, network))
 	}
 	e := b.Endpoints[i]
 	if err := n.removeEndpoint(ctx, b, e); err != nil {

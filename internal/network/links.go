@@ -22,11 +22,11 @@ func (n *Networks) linkedLocked(b *box) (string, error) {
 			continue // it has ended since
 		}
 		if other == nil {
-			return "", fmt.Errorf("Cannot link to a non running container: /%s AS /%s/%s%w", ref, b.Spec.Name, alias, hidden{errdefs.ErrInvalidArgument}) //nolint:staticcheck // Docker's wording
+			return "", errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("Cannot link to a non running container: /%s AS /%s/%s", ref, b.Spec.Name, alias)) // Docker's wording
 		}
 		addr := sharedAddress(b, other)
 		if !addr.IsValid() {
-			return "", fmt.Errorf("Cannot link to /%s, as it does not belong to the default network%w", other.Spec.Name, hidden{errdefs.ErrInvalidArgument}) //nolint:staticcheck // Docker's wording
+			return "", errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("Cannot link to /%s, as it does not belong to the default network", other.Spec.Name)) // Docker's wording
 		}
 		names := []string{alias}
 		for _, name := range []string{namespaceOf(other.Spec.ContainerID), other.Spec.Name} {

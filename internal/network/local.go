@@ -217,7 +217,7 @@ func (n *Networks) subnetLocked(spec shoal.NetworkSpec) (shoal.Subnet, error) {
 			return s, err
 		}
 	} else if overlapsAny(s.Subnet, used) {
-		return s, fmt.Errorf("invalid pool request: Pool overlaps with other one on this address space%w", hidden{errdefs.ErrPermissionDenied})
+		return s, errdefs.ErrPermissionDenied.WithMessage("invalid pool request: Pool overlaps with other one on this address space")
 	}
 	return completed(s)
 }
@@ -230,7 +230,7 @@ func (n *Networks) subnet6Locked(spec shoal.NetworkSpec) (shoal.Subnet, error) {
 			continue
 		}
 		if overlapsAny(asked.Subnet, used) {
-			return asked, fmt.Errorf("invalid pool request: Pool overlaps with other one on this address space%w", hidden{errdefs.ErrPermissionDenied})
+			return asked, errdefs.ErrPermissionDenied.WithMessage("invalid pool request: Pool overlaps with other one on this address space")
 		}
 		return completed(asked)
 	}
@@ -243,7 +243,7 @@ func completed(s shoal.Subnet) (shoal.Subnet, error) {
 	if !s.Gateway.IsValid() {
 		s.Gateway = s.Subnet.Addr().Next()
 	} else if !s.Subnet.Contains(s.Gateway) {
-		return s, fmt.Errorf("no matching subnet for gateway %s%w", s.Gateway, hidden{errdefs.ErrInvalidArgument})
+		return s, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("no matching subnet for gateway %s", s.Gateway))
 	}
 	return s, nil
 }
@@ -291,7 +291,7 @@ func (n *Networks) Create(ctx context.Context, spec shoal.NetworkSpec) (shoal.Ne
 	for _, l := range n.locals {
 		if l.Spec.Name == spec.Name {
 			n.mu.Unlock()
-			return shoal.Network{}, fmt.Errorf("network with name %s already exists%w", spec.Name, hidden{errdefs.ErrConflict})
+			return shoal.Network{}, errdefs.ErrConflict.WithMessage(fmt.Sprintf("network with name %s already exists", spec.Name))
 		}
 	}
 	if spec.Driver == "" {
@@ -324,7 +324,7 @@ func (n *Networks) supported(spec shoal.NetworkSpec) error {
 	case spec.ConfigOnly:
 		return nil
 	case spec.EnableIPv6 && !n.ipv6:
-		return fmt.Errorf("the kernel of this node has no IPv6%w", hidden{errdefs.ErrInvalidArgument})
+		return errdefs.ErrInvalidArgument.WithMessage("the kernel of this node has no IPv6")
 	}
 	switch spec.Driver {
 	case shoal.DriverBridge:
@@ -332,18 +332,18 @@ func (n *Networks) supported(spec shoal.NetworkSpec) error {
 	case shoal.DriverMacvlan:
 		parent := spec.Options[optionParent]
 		if parent == "" {
-			return fmt.Errorf("a macvlan network needs the interface that it is on: -o parent=INTERFACE%w", hidden{errdefs.ErrInvalidArgument})
+			return errdefs.ErrInvalidArgument.WithMessage("a macvlan network needs the interface that it is on: -o parent=INTERFACE")
 		}
 		err := n.plane.InNode(func() error {
 			_, err := netlink.LinkByName(parent)
 			return err
 		})
 		if err != nil {
-			return fmt.Errorf("failed to find parent interface %s: %w%w", parent, err, hidden{errdefs.ErrInvalidArgument})
+			return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("failed to find parent interface %s: %v", parent, err))
 		}
 		return nil
 	default:
-		return fmt.Errorf("plugin %q not found%w", spec.Driver, hidden{errdefs.ErrNotFound})
+		return errdefs.ErrNotFound.WithMessage(fmt.Sprintf("plugin %q not found", spec.Driver))
 	}
 }
 
@@ -369,17 +369,17 @@ func (n *Networks) Remove(ctx context.Context, name string) error {
 func (n *Networks) removableLocked(l *localNetwork, name string) error {
 	switch {
 	case l == nil:
-		return fmt.Errorf("network %s not found%w", name, hidden{errdefs.ErrNotFound})
+		return errdefs.ErrNotFound.WithMessage(fmt.Sprintf("network %s not found", name))
 	case slices.Contains([]string{defaultBridge, "host", "none"}, l.Spec.Name):
-		return fmt.Errorf("%s is a pre-defined network and cannot be removed%w", l.Spec.Name, hidden{errdefs.ErrPermissionDenied})
+		return errdefs.ErrPermissionDenied.WithMessage(fmt.Sprintf("%s is a pre-defined network and cannot be removed", l.Spec.Name))
 	}
 	if n.dependentLocked(l) != nil {
-		return fmt.Errorf("configuration network %q is in use%w", l.Spec.Name, hidden{errdefs.ErrPermissionDenied})
+		return errdefs.ErrPermissionDenied.WithMessage(fmt.Sprintf("configuration network %q is in use", l.Spec.Name))
 	}
 	for _, b := range n.boxes {
 		for _, e := range b.Endpoints {
 			if e.Info.NetworkID == l.ID {
-				return fmt.Errorf("error while removing network: network %s has active endpoints (name:%q id:%q)%w", l.Spec.Name, b.Spec.Name, e.Info.EndpointID[:12], hidden{errdefs.ErrPermissionDenied})
+				return errdefs.ErrPermissionDenied.WithMessage(fmt.Sprintf("error while removing network: network %s has active endpoints (name:%q id:%q)", l.Spec.Name, b.Spec.Name, e.Info.EndpointID[:12]))
 			}
 		}
 	}
@@ -396,7 +396,7 @@ func (n *Networks) Get(name string) (shoal.Network, error) {
 	if net, ok := n.overlayLocked(name); ok {
 		return net, nil
 	}
-	return shoal.Network{}, fmt.Errorf("network %s not found%w", name, hidden{errdefs.ErrNotFound})
+	return shoal.Network{}, errdefs.ErrNotFound.WithMessage(fmt.Sprintf("network %s not found", name))
 }
 
 // List is all networks that this node knows, by name.

@@ -27,14 +27,8 @@ func defaultPools() []AddressPool {
 
 // errNoPool is Docker's text for when every subnet is taken.
 func errNoPool() error {
-	return fmt.Errorf("all predefined address pools have been fully subnetted%w", hidden{errdefs.ErrInvalidArgument})
+	return errdefs.ErrInvalidArgument.WithMessage("all predefined address pools have been fully subnetted")
 }
-
-// hidden gives an error a kind without adding to its text.
-type hidden struct{ kind error }
-
-func (hidden) Error() string   { return "" }
-func (h hidden) Unwrap() error { return h.kind }
 
 // freeSubnet is the first subnet of the pools that overlaps none of those in use.
 func freeSubnet(pools []AddressPool, used []netip.Prefix) (netip.Prefix, error) {
@@ -102,10 +96,10 @@ func newAddresses(subnet, within netip.Prefix) *addresses {
 func (a *addresses) take(want netip.Addr, now time.Time) (netip.Addr, error) {
 	if want.IsValid() {
 		if !a.subnet.Contains(want) {
-			return netip.Addr{}, fmt.Errorf("invalid address %s: It does not belong to any of this network's subnets%w", want, hidden{errdefs.ErrInvalidArgument})
+			return netip.Addr{}, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("invalid address %s: It does not belong to any of this network's subnets", want))
 		}
 		if a.used[want] {
-			return netip.Addr{}, fmt.Errorf("Address already in use%w", hidden{errdefs.ErrPermissionDenied}) //nolint:staticcheck // Docker's wording
+			return netip.Addr{}, errdefs.ErrPermissionDenied.WithMessage("Address already in use") // Docker's wording
 		}
 		a.used[want] = true
 		return want, nil
@@ -131,7 +125,7 @@ func (a *addresses) take(want netip.Addr, now time.Time) (netip.Addr, error) {
 		delete(a.released, tired)
 		return tired, nil
 	}
-	return netip.Addr{}, fmt.Errorf("no available %s addresses on this network's address pools%w", map[bool]string{true: "IPv4", false: "IPv6"}[a.subnet.Addr().Is4()], hidden{errdefs.ErrUnavailable})
+	return netip.Addr{}, errdefs.ErrUnavailable.WithMessage(fmt.Sprintf("no available %s addresses on this network's address pools", map[bool]string{true: "IPv4", false: "IPv6"}[a.subnet.Addr().Is4()]))
 }
 
 func (a *addresses) release(addr netip.Addr, now time.Time) {

@@ -76,7 +76,7 @@ func (n *Networks) holdLocked(key portKey, owner string) (uint16, error) {
 	for k := range n.holds {
 		if key.Port != 0 && k.Protocol == key.Protocol && k.Port == key.Port && k.Addr.Is4() == key.Addr.Is4() &&
 			(k.Addr == key.Addr || k.Addr.IsUnspecified() || key.Addr.IsUnspecified()) {
-			return 0, fmt.Errorf("Bind for %s:%d failed: port is already allocated%w", key.Addr, key.Port, hidden{errdefs.ErrUnknown}) //nolint:staticcheck // Docker's wording
+			return 0, errdefs.ErrUnknown.WithMessage(fmt.Sprintf("Bind for %s:%d failed: port is already allocated", key.Addr, key.Port)) // Docker's wording
 		}
 	}
 	fd := -1
@@ -132,7 +132,7 @@ func bind(key *portKey) (int, error) {
 // errOf gives a taken port the kind of a conflict.
 func errOf(err error) error {
 	if errors.Is(err, unix.EADDRINUSE) {
-		return fmt.Errorf("%w%w", err, hidden{errdefs.ErrUnknown})
+		return errdefs.ErrUnknown.WithMessage(err.Error())
 	}
 	return err
 }

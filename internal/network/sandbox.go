@@ -163,7 +163,7 @@ func (n *Networks) addEndpoint(ctx context.Context, b *box, req shoal.EndpointRe
 	defer n.mu.Unlock()
 	if l := n.localLocked(req.Network); l != nil {
 		if l.Spec.ConfigOnly {
-			return fmt.Errorf("cannot create endpoint on configuration-only network%w", hidden{errdefs.ErrPermissionDenied})
+			return errdefs.ErrPermissionDenied.WithMessage("cannot create endpoint on configuration-only network")
 		}
 		if l.pool == nil {
 			return nil // none and host have no endpoints
@@ -205,7 +205,7 @@ func (n *Networks) addOverlayLocked(ctx context.Context, b *box, req shoal.Endpo
 	var attachment shoal.TaskID
 	if b.Spec.TaskID == "" {
 		if n.cfg.Attacher == nil || n.table.NodeID == "" {
-			return fmt.Errorf("network %s not found%w", req.Network, hidden{errdefs.ErrNotFound})
+			return errdefs.ErrNotFound.WithMessage(fmt.Sprintf("network %s not found", req.Network))
 		}
 		given, id, err := n.attachLocked(ctx, b, req)
 		if err != nil {
@@ -217,7 +217,7 @@ func (n *Networks) addOverlayLocked(ctx context.Context, b *box, req shoal.Endpo
 	}
 	net, err := n.awaitLocked(ctx, req.Network)
 	if err == nil && (!req.Addr.IsValid() || len(net.IPAM) == 0) {
-		err = fmt.Errorf("network %s has no address for the container%w", net.Spec.Name, hidden{errdefs.ErrUnavailable})
+		err = errdefs.ErrUnavailable.WithMessage(fmt.Sprintf("network %s has no address for the container", net.Spec.Name))
 	}
 	if err != nil {
 		if attachment != "" {
@@ -240,7 +240,7 @@ func (n *Networks) attachLocked(ctx context.Context, b *box, req shoal.EndpointR
 	defer n.mu.Lock()
 	given, id, err := n.cfg.Attacher.Attach(ctx, req.Network, b.Spec.ContainerID, req.Addr, aliases)
 	if err == nil && len(given.Addresses) == 0 {
-		err = errors.Join(fmt.Errorf("no address was given%w", hidden{errdefs.ErrUnavailable}), n.cfg.Attacher.Detach(context.WithoutCancel(ctx), id))
+		err = errors.Join(errdefs.ErrUnavailable.WithMessage("no address was given"), n.cfg.Attacher.Detach(context.WithoutCancel(ctx), id))
 	}
 	return given, id, err
 }
@@ -259,7 +259,7 @@ func (n *Networks) awaitLocked(ctx context.Context, name string) (shoal.Network,
 			n.mu.Lock()
 		case <-ctx.Done():
 			n.mu.Lock()
-			return shoal.Network{}, fmt.Errorf("network %s not found%w", name, hidden{errdefs.ErrNotFound})
+			return shoal.Network{}, errdefs.ErrNotFound.WithMessage(fmt.Sprintf("network %s not found", name))
 		}
 	}
 }
@@ -404,7 +404,7 @@ func (n *Networks) SandboxOf(containerID string) (shoal.Sandbox, error) {
 	defer n.mu.Unlock()
 	b := n.boxes[containerID]
 	if b == nil {
-		return shoal.Sandbox{}, fmt.Errorf("container %s has no sandbox%w", containerID, hidden{errdefs.ErrNotFound})
+		return shoal.Sandbox{}, errdefs.ErrNotFound.WithMessage(fmt.Sprintf("container %s has no sandbox", containerID))
 	}
 	s := shoal.Sandbox{Netns: filepath.Join(n.cfg.ExecRoot, "netns", namespaceOf(containerID)), Ports: slices.Clone(b.Ports)}
 	for _, e := range b.Endpoints {
