@@ -10,11 +10,11 @@ import (
 
 // A configuration-only network is settings under a name, for other networks to be made from. No container can be on it.
 
-// configuredLocked checks a spec that is, or depends on, a configuration-only network, and completes it. The words are Docker's.
-func (n *Networks) configuredLocked(spec shoal.NetworkSpec) (shoal.NetworkSpec, error) {
+// resolveConfigFromLocked checks a spec that is, or depends on, a configuration-only network, and completes it. The words are Docker's.
+func (n *Networks) resolveConfigFromLocked(spec shoal.NetworkSpec) (shoal.NetworkSpec, error) {
 	if spec.ConfigOnly {
 		if spec.Ingress || spec.Internal || spec.Attachable || spec.Scope != "" {
-			return spec, errdefs.ErrPermissionDenied.WithMessage("configuration network can only contain network specific fields. Network operator fields like "+
+			return spec, errdefs.ErrPermissionDenied.WithMessage("configuration network can only contain network specific fields. Network operator fields like " +
 				"[ ingress | internal | attachable | scope ] are not supported.")
 		}
 		if spec.ConfigFrom != "" {
@@ -38,8 +38,8 @@ func (n *Networks) configuredLocked(spec shoal.NetworkSpec) (shoal.NetworkSpec, 
 	return spec, nil
 }
 
-// settings are a configuration-only network's subnets: as they were given, since nothing is allocated yet.
-func settings(spec shoal.NetworkSpec) ([]shoal.Subnet, error) {
+// configOnlySubnets are a configuration-only network's subnets: as they were given, since nothing is allocated yet.
+func configOnlySubnets(spec shoal.NetworkSpec) ([]shoal.Subnet, error) {
 	for _, s := range spec.IPAM {
 		if !s.Subnet.IsValid() {
 			return nil, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("invalid subnet %s: invalid CIDR block notation", shoal.TextOf(s.Subnet)))
@@ -50,7 +50,7 @@ func settings(spec shoal.NetworkSpec) ([]shoal.Subnet, error) {
 
 // dependentLocked is a network made from the configuration-only network l; nil if there is none.
 func (n *Networks) dependentLocked(l *localNetwork) *localNetwork {
-	for _, other := range n.locals {
+	for _, other := range n.localNetworks {
 		if l.Spec.ConfigOnly && n.localLocked(other.Spec.ConfigFrom) == l {
 			return other
 		}

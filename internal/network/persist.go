@@ -17,21 +17,21 @@ import (
 
 // journal is the table on disk: as it was at some time, and after it the deltas since, one a line.
 type journal struct {
-	path        string
-	size, added int64 // of the whole table, and of the deltas
+	path                   string
+	tableBytes, deltaBytes int64 // of the whole table, and of the deltas
 }
 
-// smallest is the size of deltas below which no table is written anew.
-const smallest = 64 << 10
+// minCompactSize is the size of deltas below which no table is written anew.
+const minCompactSize = 64 << 10
 
-// remember writes down a delta that is in force, or the whole table if the deltas have become longer than that.
-func (n *Networks) remember(delta *shoal.TableDelta) error {
+// appendToJournal writes down a delta that is in force, or the whole table if the deltas have become longer than that.
+func (n *Networks) appendToJournal(delta *shoal.TableDelta) error {
 	n.journalMu.Lock()
 	defer n.journalMu.Unlock()
 	j := &n.journal
-	err := j.add(delta)
-	if err == nil && j.added > max(j.size, smallest) {
-		err = j.write(n.Table())
+	err := j.appendDelta(delta)
+	if err == nil && j.deltaBytes > max(j.tableBytes, minCompactSize) {
+		err = j.rewrite(n.Table())
 	}
 	if err != nil {
 		return fmt.Errorf("remember table: %w", err)
@@ -39,7 +39,7 @@ func (n *Networks) remember(delta *shoal.TableDelta) error {
 	return nil
 }
 
-func (j *journal) add(delta *shoal.TableDelta) error {
+func (j *journal) appendDelta(delta *shoal.TableDelta) error {
 	line, err := json.Marshal(delta)
 	if err != nil {
 		return err
@@ -49,23 +49,23 @@ func (j *journal) add(delta *shoal.TableDelta) error {
 		return err
 	}
 	size, err := f.Write(append(line, '\n'))
-	j.added += int64(size)
+	j.deltaBytes += int64(size)
 	return errors.Join(err, f.Close())
 }
 
-// write puts the whole table, as a full delta, in place of all.
-func (j *journal) write(table shoal.Table) error {
+// rewrite puts the whole table, as a full delta, in place of all.
+func (j *journal) rewrite(table shoal.Table) error {
 	whole := shoal.Difference(shoal.Table{}, table)
 	whole.Full = true
 	next := *j
-	next.path, next.added = j.path+".new", 0
+	next.path, next.deltaBytes = j.path+".new", 0
 	if err := os.RemoveAll(next.path); err != nil {
 		return err
 	}
-	if err := next.add(&whole); err != nil {
+	if err := next.appendDelta(&whole); err != nil {
 		return err
 	}
-	j.size, j.added = next.added, 0
+	j.tableBytes, j.deltaBytes = next.deltaBytes, 0
 	return os.Rename(next.path, j.path)
 }
 
@@ -85,10 +85,10 @@ func (j *journal) read() (table shoal.Table, err error) {
 	return table, nil
 }
 
-func (n *Networks) loadTable() error {
+func (n *Networks) restoreTable() error {
 	table, err := n.journal.read()
 	if err == nil {
-		err = n.journal.write(table)
+		err = n.journal.rewrite(table)
 	}
 	if err != nil {
 		return fmt.Errorf("take up table: %w", err)
@@ -98,56 +98,56 @@ func (n *Networks) loadTable() error {
 	return nil
 }
 
-func (n *Networks) save(b *box) error {
+func (n *Networks) saveSandbox(sb *containerSandbox) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if err := writeJSON(filepath.Join(n.fileDir(b.Spec.ContainerID), "sandbox.json"), b); err != nil {
+	if err := writeJSON(filepath.Join(n.fileDir(sb.Spec.ContainerID), "sandbox.json"), sb); err != nil {
 		return fmt.Errorf("remember sandbox: %w", err)
 	}
 	return nil
 }
 
-func (n *Networks) loadBoxes() error {
+func (n *Networks) loadSandboxes() error {
 	files, err := filepath.Glob(filepath.Join(n.dir, "*", "sandbox.json"))
 	if err != nil {
 		return err
 	}
 	for _, f := range files {
-		b := &box{planned: true}
-		if err := readJSON(f, b); err != nil {
+		sb := &containerSandbox{active: true}
+		if err := readJSON(f, sb); err != nil {
 			return err
 		}
-		id := b.Spec.ContainerID
+		id := sb.Spec.ContainerID
 		if !n.plane.Exists(namespaceOf(id)) { // the machine has restarted since
 			if err := os.RemoveAll(filepath.Dir(f)); err != nil {
 				return fmt.Errorf("forget sandbox: %w", err)
 			}
 			continue
 		}
-		if err := n.readopt(b); err != nil {
+		if err := n.restoreSandbox(sb); err != nil {
 			return fmt.Errorf("take up sandbox of %s: %w", id, err)
 		}
-		n.boxes[id] = b
+		n.sandboxes[id] = sb
 	}
 	return nil
 }
 
-func (n *Networks) readopt(b *box) error {
-	if _, err := n.plane.Namespace(namespaceOf(b.Spec.ContainerID)); err != nil {
+func (n *Networks) restoreSandbox(sb *containerSandbox) error {
+	if _, err := n.plane.Namespace(namespaceOf(sb.Spec.ContainerID)); err != nil {
 		return err
 	}
-	for _, e := range b.Endpoints {
-		if l := n.locals[e.Info.NetworkID]; l != nil && l.pool != nil {
+	for _, e := range sb.Endpoints {
+		if l := n.localNetworks[e.Info.NetworkID]; l != nil && l.pool != nil {
 			l.pool.used[e.Info.Addr.Addr()] = true
 			if l.pool6 != nil && e.Info.Addr6.IsValid() {
 				l.pool6.used[e.Info.Addr6.Addr()] = true
 			}
 		}
 	}
-	for _, p := range b.Ports {
-		if _, err := n.holdLocked(portKey{p.Protocol, p.HostIP, p.HostPort}, b.Spec.ContainerID); err != nil {
+	for _, p := range sb.Ports {
+		if _, err := n.reservePortLocked(portKey{p.Protocol, p.HostIP, p.HostPort}, sb.Spec.ContainerID); err != nil {
 			n.log.Warn("published port was taken while the daemon was away", "port", p.HostPort, "err", err)
 		}
 	}
-	return n.openResolver(b)
+	return n.openResolver(sb)
 }
