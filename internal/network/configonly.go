@@ -38,7 +38,7 @@ func (n *Networks) resolveConfigFromLocked(spec shoal.NetworkSpec) (shoal.Networ
 	return spec, nil
 }
 
-// configOnlySubnets are a configuration-only network's subnets: as they were given, since nothing is allocated yet.
+// configOnlySubnets returns the subnets of a configuration-only network unchanged: addresses are allocated only on networks made from it.
 func configOnlySubnets(spec shoal.NetworkSpec) ([]shoal.Subnet, error) {
 	for _, s := range spec.IPAM {
 		if !s.Subnet.IsValid() {

@@ -19,10 +19,10 @@ import (
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
-// maxRepairs is how many repairs are remembered.
+// maxRepairs is how many of the latest repairs Diagnose reports.
 const maxRepairs = 100
 
-// repairs is what had to be made anew.
+// repairs counts and lists the kernel state that was restored after other programs had changed it.
 type repairs struct {
 	mu    sync.Mutex // guards what follows
 	count uint64
@@ -49,7 +49,7 @@ func (r *repairs) list() (count uint64, last []shoal.Repair) {
 	return r.count, slices.Clone(r.last)
 }
 
-// repairDrift looks for what others have changed in the kernel and makes it anew. It returns what that was, in words.
+// repairDrift compares the kernel with the applied config and restores what other programs have changed. It returns descriptions of the restored parts.
 func (n *Networks) repairDrift(ctx context.Context, thorough bool) ([]string, error) {
 	parts := n.plane.Drift(thorough)
 	if len(parts) == 0 {
@@ -68,7 +68,7 @@ func (n *Networks) repairDrift(ctx context.Context, thorough bool) ([]string, er
 	return what, err
 }
 
-// describeParts names parts of the data plane as users know them.
+// describeParts turns part names of the data plane into descriptions for users.
 func (n *Networks) describeParts(parts []string) []string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -94,7 +94,7 @@ func (n *Networks) describeParts(parts []string) []string {
 	return out
 }
 
-// Diagnose looks at the node's networking as a whole, mends what others have changed, and says what is wrong.
+// Diagnose looks at the node's networking as a whole, repairs what other programs have changed, and reports the problems found.
 func (n *Networks) Diagnose(ctx context.Context) shoal.Diagnosis {
 	n.mu.Lock()
 	self := n.table.Peers[n.table.NodeID]
@@ -222,7 +222,7 @@ const (
 	echoLimit = 300 * time.Millisecond
 )
 
-// echo sends a probe in a packet of the given size, which must not be taken apart on its way, and waits for the answer.
+// echo sends a probe in a packet of size bytes that must not be fragmented, and waits for the answer.
 func (n *Networks) echo(ctx context.Context, to netip.AddrPort, size int) (time.Duration, error) {
 	var conn net.Conn
 	err := n.plane.InNode(func() (err error) {
@@ -252,7 +252,7 @@ func (n *Networks) echo(ctx context.Context, to netip.AddrPort, size int) (time.
 	return 0, err
 }
 
-// dontFragment makes a socket's packets travel in one piece or not at all.
+// dontFragment sets the Don't Fragment bit on a socket's packets, whatever path MTU the kernel has found.
 func dontFragment(_, _ string, c syscall.RawConn) error {
 	var failed error
 	err := c.Control(func(fd uintptr) {

@@ -40,7 +40,7 @@ type overlay struct {
 	services dataplane.Services
 }
 
-// serviceRoutes is what a service's derivation has written.
+// serviceRoutes is the virtual addresses and published ports that were derived from a service.
 type serviceRoutes struct {
 	vips  map[shoal.NetworkID][]netip.Addr // by network
 	ports []dataplane.PortKey
@@ -55,7 +55,7 @@ func newDirectory(ipv6 bool) directory {
 
 // update takes in a delta that is not full.
 func (d *directory) update(delta *shoal.TableDelta) {
-	// What an endpoint means depends on the peers and networks: they change rarely, and then all is gone through.
+	// What is derived from an endpoint depends on peers and networks. They change rarely; then everything is derived again.
 	all := delta.NodeID != d.table.NodeID || len(delta.Networks)+len(delta.RemovedNetworks)+len(delta.Peers)+len(delta.RemovedPeers) > 0
 	changed, services := map[shoal.EndpointKey]bool{}, map[shoal.ServiceID]bool{}
 	markKeys(changed, delta.Endpoints, delta.RemovedEndpoints)
@@ -83,7 +83,7 @@ func (d *directory) update(delta *shoal.TableDelta) {
 	}
 }
 
-// renameTasks gives the tasks of services that have changed the names that they now stand for.
+// renameTasks updates the DNS records of the tasks of services that have changed, as the service's name and aliases are part of them.
 func (d *directory) renameTasks(delta *shoal.TableDelta) {
 	services := map[shoal.ServiceID]bool{}
 	markKeys(services, delta.Services, delta.RemovedServices)
@@ -94,7 +94,7 @@ func (d *directory) renameTasks(delta *shoal.TableDelta) {
 	}
 }
 
-// removedOnSuspects is the addresses that a delta will remove and whose nodes do not answer: nobody there has told their clients. They are by network,
+// removedOnSuspects returns the addresses that a delta will remove and whose nodes do not answer, so cannot close connections themselves. They are by network,
 // those on the mesh under "".
 func (d *directory) removedOnSuspects(delta *shoal.TableDelta) map[string][]netip.Addr {
 	out := map[string][]netip.Addr{}
@@ -147,7 +147,7 @@ func (d *directory) overlay(network shoal.NetworkID) *overlay {
 	return o
 }
 
-// addrsOf is the addresses that the node's kernel knows the family of.
+// addrsOf returns the addresses, without the IPv6 one if the node's kernel has no IPv6.
 func (d *directory) addrsOf(prefix, prefix6 netip.Prefix) []netip.Addr {
 	if !d.ipv6 {
 		prefix6 = netip.Prefix{}
@@ -166,7 +166,7 @@ func addrsOf(prefixes ...netip.Prefix) []netip.Addr {
 	return out
 }
 
-// retractEndpoint takes back what an endpoint meant, and marks its service.
+// retractEndpoint removes what was derived from an endpoint, and adds its service to services, those to derive again.
 func (d *directory) retractEndpoint(key shoal.EndpointKey, services map[shoal.ServiceID]bool) {
 	e, ok := d.table.Endpoints[key]
 	if !ok {
@@ -190,7 +190,7 @@ func (d *directory) retractEndpoint(key shoal.EndpointKey, services map[shoal.Se
 	}
 }
 
-// deriveEndpoint derives what an endpoint means, and marks its service.
+// deriveEndpoint adds what follows from an endpoint, and adds its service to services, those to derive again.
 func (d *directory) deriveEndpoint(key shoal.EndpointKey, services map[shoal.ServiceID]bool) {
 	e, ok := d.table.Endpoints[key]
 	if !ok {
@@ -236,7 +236,7 @@ func macOf(e shoal.Endpoint) (dataplane.MAC, error) {
 	return dataplane.MACFor(e.Addr.Addr()), nil
 }
 
-// retractService takes back the addresses and ports that a service has no more.
+// retractService removes the virtual addresses and ports that a service no longer has.
 func (d *directory) retractService(id shoal.ServiceID) {
 	old, now := d.derivedServices[id], d.serviceRoutesOf(id)
 	for network, vips := range old.vips {
@@ -348,7 +348,7 @@ func (d *directory) backends(service shoal.ServiceID, network shoal.NetworkID) [
 	return all
 }
 
-// suspect puts a new set of suspects into force.
+// suspect replaces the set of suspected peers and derives the services with tasks on peers that changed.
 func (d *directory) suspect(suspects map[shoal.NodeID]bool) {
 	before := d.suspects
 	d.suspects = suspects

@@ -49,7 +49,7 @@ func (n *Networks) TunnelKey() string { return n.tunnelKey.PublicKey().String() 
 // wireguardPort is next to that of the overlays.
 func (n *Networks) wireguardPort() uint16 { return n.tunnelPort() + 1 }
 
-// addWireGuard gives the config the wire, and tells whether networks can travel by it: until the node has its address there, they must wait.
+// addWireGuard adds the WireGuard device to the config. It reports false while the node has no tunnel address: encrypted networks are then left out.
 func (n *Networks) addWireGuard(c *dataplane.Config, self shoal.Peer) bool {
 	if self.TunnelAddr.IsValid() && c.WireGuard == nil {
 		c.WireGuard = n.planWireGuard(self)
@@ -57,7 +57,7 @@ func (n *Networks) addWireGuard(c *dataplane.Config, self shoal.Peer) bool {
 	return self.TunnelAddr.IsValid()
 }
 
-// encryptedOverlayMTU is the MTU of an overlay that travels by the wire.
+// encryptedOverlayMTU is the MTU in bytes of an overlay whose VXLAN packets travel through WireGuard.
 func (n *Networks) encryptedOverlayMTU(self shoal.Peer) int {
 	return n.wireguardMTU(self) - vxlanOverhead
 }
@@ -70,7 +70,7 @@ func (n *Networks) wireguardMTU(self shoal.Peer) int {
 	return n.plane.PathMTU(self.DataAddr) - overhead
 }
 
-// planWireGuard is the wire to all nodes that this one shares an encrypted network with; nil while the cluster's secret is not known.
+// planWireGuard is the WireGuard device with a peer for each node that shares an encrypted network with this one; nil until the table has the cluster's preshared secret.
 func (n *Networks) planWireGuard(self shoal.Peer) *dataplane.WireGuard {
 	var secret wireguard.Key
 	if copy(secret[:], n.table.TunnelSecret) < len(secret) {
@@ -153,7 +153,7 @@ func (n *Networks) checkEncryption(d *shoal.Diagnosis) {
 	}
 }
 
-// maxKeyAge is the age of a key at which WireGuard uses it no more.
+// maxKeyAge is WireGuard's Reject-After-Time: the age at which it stops using a session key.
 const maxKeyAge = 3 * time.Minute
 
 func encryptionProblems(p shoal.PeerDiagnosis, now time.Time) []string {

@@ -89,7 +89,7 @@ func (n *Networks) hostResolver() hostResolver {
 	return h
 }
 
-// usesEmbeddedResolver tells whether the sandbox has the embedded resolver: Docker gives it to all but those on the default bridge alone.
+// usesEmbeddedResolver reports whether a sandbox with these endpoints gets the embedded resolver. As in Docker, all do except those on the default bridge only.
 func usesEmbeddedResolver(endpoints []*endpoint) bool {
 	return slices.ContainsFunc(endpoints, func(e *endpoint) bool { return e.Info.Network != defaultBridge })
 }

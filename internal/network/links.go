@@ -8,7 +8,7 @@ import (
 	"github.com/containerd/errdefs"
 )
 
-// linkHostsLocked is the lines of the box's hosts file by which it knows the containers that it is linked to: under the alias, and if that
+// linkHostsLocked returns the lines of the sandbox's hosts file for the containers that it is linked to: under the alias, and if that
 // is another, under the container's own name and ID.
 func (n *Networks) linkHostsLocked(sb *containerSandbox) (string, error) {
 	var text strings.Builder
@@ -39,7 +39,7 @@ func (n *Networks) linkHostsLocked(sb *containerSandbox) (string, error) {
 	return text.String(), nil
 }
 
-// findSandboxLocked finds the box of a running container by name, ID or the beginning of one.
+// findSandboxLocked finds the sandbox of a running container by name, ID or the beginning of one.
 func (n *Networks) findSandboxLocked(ref string) *containerSandbox {
 	var byPrefix *containerSandbox
 	for id, sb := range n.sandboxes {

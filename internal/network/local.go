@@ -35,7 +35,7 @@ const (
 // optionMacvlanParent is the node's interface that a macvlan network is on.
 const optionMacvlanParent = "parent"
 
-// hasAddressPool tells whether this room gives the addresses of a driver's networks.
+// hasAddressPool reports whether this package allocates the addresses of a driver's networks.
 func hasAddressPool(driver string) bool {
 	return driver == shoal.DriverBridge || driver == shoal.DriverMacvlan
 }
@@ -116,7 +116,7 @@ func (n *Networks) addLocalNetwork(net shoal.Network) *localNetwork {
 	return l
 }
 
-// newSubnetAllocator is a subnet's addresses, of which the gateway and those that are set aside are taken.
+// newSubnetAllocator allocates a subnet's addresses, except for the gateway and the auxiliary addresses.
 func newSubnetAllocator(s shoal.Subnet) *addressAllocator {
 	pool := newAddressAllocator(s.Subnet, s.Range)
 	pool.used[s.Gateway] = true
@@ -252,7 +252,7 @@ func (n *Networks) subnetsLocked() []netip.Prefix {
 	var out []netip.Prefix
 	for _, l := range n.localNetworks {
 		if l.Spec.ConfigOnly {
-			continue // its subnets are for others
+			continue // its subnets belong to the networks made from it
 		}
 		for _, s := range l.IPAM {
 			out = append(out, s.Subnet)

@@ -1,7 +1,7 @@
 // Package network is a node's networks: it gives containers their sandboxes and endpoints, publishes their ports and probes the
-// nodes it sends traffic to. It reads the cluster's table as pushed by a manager and the wishes of containers, and writes a
-// dataplane.Config, DNS records, the files that containers find in /etc, and under its two directories what it must remember:
-// local networks for good, sandboxes and the last table until the machine restarts.
+// nodes it sends traffic to. It reads the cluster's table as pushed by a manager and the containers' network settings, and writes a
+// dataplane.Config, DNS records, the files that containers find in /etc, and the records that it needs after a restart:
+// local networks below the data root, sandboxes and the last table below the exec root until the machine restarts.
 package network
 
 import (
@@ -70,20 +70,20 @@ type Networks struct {
 	directory
 	tableChanged      chan struct{} // closed and replaced when a table arrives
 	reservations      map[portKey]*portReservation
-	reservedMeshPorts dataplane.MeshPorts // of the mesh that holds are for
-	generation        uint64              // grows with every change
+	reservedMeshPorts dataplane.MeshPorts // the published ports that the mesh's reservations are for
+	generation        uint64              // grows with every change of the wanted state
 
 	journalMu sync.Mutex // guards journal
 	journal   journal
 
 	repairs repairs
 
-	applyMu           sync.Mutex // held while the kernel is brought up to date; guards done, failed
-	appliedGeneration uint64     // what want was at the last Apply
+	applyMu           sync.Mutex // held while the kernel is brought up to date; guards appliedGeneration, applyErr
+	appliedGeneration uint64     // the generation that the last Apply was for
 	applyErr          error
 }
 
-// New takes up the node's networks where they were left. It looks at the kernel but changes only what was never there.
+// New restores the node's networks from disk and applies them: after a restart of the daemon alone the kernel already has them and nothing changes.
 func New(cfg Config) (*Networks, error) {
 	if len(cfg.AddressPools) == 0 {
 		cfg.AddressPools = defaultPools()
@@ -129,7 +129,7 @@ func New(cfg Config) (*Networks, error) {
 	return n, n.converge(context.Background())
 }
 
-// Close stops answering names and lets go of ports; the kernel keeps its state for the next start.
+// Close stops the resolvers and releases the port reservations; the kernel keeps its state for the next start.
 func (n *Networks) Close() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -208,7 +208,7 @@ func (n *Networks) converge(ctx context.Context) error {
 	config := n.planLocked()
 	scopes, zones := n.scopesLocked(), n.records.pendingUpdates()
 	n.mu.Unlock()
-	// A caller that gives up must not leave the others with half of the work.
+	// One Apply serves several callers: the first one's cancellation must not stop it half-way.
 	n.applyErr = n.plane.Apply(context.WithoutCancel(ctx), config)
 	n.appliedGeneration = now
 	for _, z := range zones {

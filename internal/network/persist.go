@@ -12,19 +12,19 @@ import (
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
-// What must outlive the daemon, but not the machine: sandboxes, and the table by which they reach the rest of the cluster. With
-// them a restarted daemon finds nothing to change.
+// Sandboxes and the cluster's table are saved below the exec root, which outlives the daemon but not the machine's restart. With them a
+// restarted daemon derives the config that the kernel already has.
 
-// journal is the table on disk: as it was at some time, and after it the deltas since, one a line.
+// journal is the table on disk, as lines of JSON: the whole table at some time, then the deltas since.
 type journal struct {
 	path                   string
 	tableBytes, deltaBytes int64 // of the whole table, and of the deltas
 }
 
-// minCompactSize is the size of deltas below which no table is written anew.
+// minCompactSize is the size of deltas in bytes up to which the journal is not compacted.
 const minCompactSize = 64 << 10
 
-// appendToJournal writes down a delta that is in force, or the whole table if the deltas have become longer than that.
+// appendToJournal saves an applied delta. Once the deltas are longer than the table it replaces the journal by the whole table.
 func (n *Networks) appendToJournal(delta *shoal.TableDelta) error {
 	n.journalMu.Lock()
 	defer n.journalMu.Unlock()
@@ -53,7 +53,7 @@ func (j *journal) appendDelta(delta *shoal.TableDelta) error {
 	return errors.Join(err, f.Close())
 }
 
-// rewrite puts the whole table, as a full delta, in place of all.
+// rewrite replaces the journal by the whole table, as one full delta.
 func (j *journal) rewrite(table shoal.Table) error {
 	whole := shoal.Difference(shoal.Table{}, table)
 	whole.Full = true
@@ -69,7 +69,7 @@ func (j *journal) rewrite(table shoal.Table) error {
 	return os.Rename(next.path, j.path)
 }
 
-// read is the table as it was last written down. It ends where something was not written to its end.
+// read returns the last saved table. It stops at a line that was not written completely, as after a crash.
 func (j *journal) read() (table shoal.Table, err error) {
 	text, err := os.ReadFile(j.path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -12,7 +12,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
-// planLocked derives all that the kernel should have.
+// planLocked derives the whole config of the data plane.
 func (n *Networks) planLocked() *dataplane.Config {
 	c := &dataplane.Config{Bridges: map[string]*dataplane.Bridge{}, Overlays: map[string]*dataplane.Overlay{}, Sandboxes: map[string]*dataplane.Sandbox{}}
 	for _, l := range n.localNetworks {
@@ -120,7 +120,7 @@ func (n *Networks) macOf(e *endpoint) dataplane.MAC {
 	return mac
 }
 
-// hostPrefix is the address as the only one of its subnet.
+// hostPrefix is the address as a /32 or /128.
 func hostPrefix(p netip.Prefix) netip.Prefix {
 	if !p.IsValid() {
 		return p
@@ -128,7 +128,7 @@ func hostPrefix(p netip.Prefix) netip.Prefix {
 	return netip.PrefixFrom(p.Addr(), p.Addr().BitLen())
 }
 
-// otherSubnets is the subnets of an overlay in the address's family that the address is not in.
+// otherSubnets is the overlay's subnets of the address's family that do not contain it.
 func otherSubnets(net shoal.Network, addr netip.Prefix) []netip.Prefix {
 	var out []netip.Prefix
 	for _, s := range net.IPAM {
@@ -146,7 +146,7 @@ func balancerSeed(id string) uint32 {
 	return h.Sum32()
 }
 
-// defaultRouteEndpoint is the endpoint that the default route leads through.
+// defaultRouteEndpoint is the endpoint of the default route, nil if there is none.
 func defaultRouteEndpoint(endpoints []*endpoint) *endpoint {
 	for _, e := range endpoints {
 		if e.onGatewayBridge() {
@@ -176,7 +176,7 @@ func publishedPorts(sb *containerSandbox) []dataplane.Port {
 		if exit.Info.Addr6.IsValid() && (everywhere || p.HostIP.Is6()) {
 			port.Backends = append(port.Backends, dataplane.Backend{Addr: exit.Info.Addr6.Addr(), Port: p.Target})
 		}
-		if len(port.Backends) > 0 { // else nobody listens on what is held
+		if len(port.Backends) > 0 { // without backends the reservation alone refuses connections
 			out = append(out, port)
 		}
 	}
@@ -231,7 +231,7 @@ func (n *Networks) localTaskAddrsLocked() map[netip.Addr]netip.Addr {
 	return out
 }
 
-// prefixIn is the address with the length of the network's subnet that it is in; invalid if the address is.
+// prefixIn is the address with the prefix length of the network's subnet that contains it; invalid if the address is.
 func prefixIn(net shoal.Network, addr netip.Addr) netip.Prefix {
 	for _, s := range net.IPAM {
 		if s.Subnet.Contains(addr) {

@@ -75,10 +75,10 @@ func address(v uint32) netip.Addr {
 	return netip.AddrFrom4([4]byte{byte(v >> 24), byte(v >> 16), byte(v >> 8), byte(v)})
 }
 
-// reuseDelay is how long an address is left alone once it is released, since the interface that had it goes in the background.
+// reuseDelay is how long a released address is not reused: the kernel removes the interface that had it in the background.
 const reuseDelay = 2 * time.Second
 
-// addressAllocator hands out the addresses of one subnet.
+// addressAllocator allocates the addresses of one subnet.
 type addressAllocator struct {
 	subnet, allocRange netip.Prefix
 	used               map[netip.Addr]bool
@@ -92,7 +92,7 @@ func newAddressAllocator(subnet, allocRange netip.Prefix) *addressAllocator {
 	return &addressAllocator{subnet: subnet.Masked(), allocRange: allocRange.Masked(), used: map[netip.Addr]bool{}, released: map[netip.Addr]time.Time{}}
 }
 
-// take returns want if it is valid and free, or else the lowest free address, preferring those that have rested.
+// take returns want if it is valid and free, or else the lowest free address, preferring those that were not released within reuseDelay.
 func (a *addressAllocator) take(want netip.Addr, now time.Time) (netip.Addr, error) {
 	if want.IsValid() {
 		if !a.subnet.Contains(want) {
@@ -106,7 +106,7 @@ func (a *addressAllocator) take(want netip.Addr, now time.Time) (netip.Addr, err
 	}
 	var recentlyReleased netip.Addr
 	for c := a.allocRange.Addr(); a.allocRange.Contains(c); c = c.Next() {
-		// The first address is the network's and the last one, of IPv4, means everyone.
+		// The first address is the network's own and the last one, of IPv4, is the broadcast address.
 		if a.used[c] || a.subnet.Bits() < c.BitLen()-1 && (c == a.subnet.Addr() || c.Is4() && !a.subnet.Contains(c.Next())) {
 			continue
 		}

@@ -19,8 +19,8 @@ type portKey struct {
 	Port     uint16
 }
 
-// portReservation keeps other processes off a port: a socket is bound to it that never listens, so that what the rules do not catch is
-// refused.
+// portReservation keeps other processes from using a port: its socket is bound but never listens, so that connections that no rule
+// matches are refused.
 type portReservation struct {
 	fd    int
 	owner string // a container's ID, or ingressOwner
@@ -30,7 +30,7 @@ const ingressOwner = "the routing mesh"
 
 func (h *portReservation) close() { _ = unix.Close(h.fd) }
 
-// bindPorts takes the node's ports that the box publishes.
+// bindPorts reserves the node's ports that the sandbox publishes.
 func (n *Networks) bindPorts(sb *containerSandbox) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -71,7 +71,7 @@ func (n *Networks) bindLocked(want shoal.PortBinding, owner string) (shoal.PortB
 	}
 }
 
-// reservePortLocked binds the port; port 0 leaves the choice to the kernel.
+// reservePortLocked binds the port and returns its number; port 0 leaves the choice to the kernel.
 func (n *Networks) reservePortLocked(key portKey, owner string) (uint16, error) {
 	for k := range n.reservations {
 		if key.Port != 0 && k.Protocol == key.Protocol && k.Port == key.Port && k.Addr.Is4() == key.Addr.Is4() &&
@@ -129,7 +129,7 @@ func bind(key *portKey) (int, error) {
 	return fd, nil
 }
 
-// bindError gives a taken port the kind of a conflict.
+// bindError gives "address already in use" the kind for which Docker answers with status 500.
 func bindError(err error) error {
 	if errors.Is(err, unix.EADDRINUSE) {
 		return errdefs.ErrUnknown.WithMessage(err.Error())
@@ -147,8 +147,8 @@ func (n *Networks) releasePortsLocked(sb *containerSandbox) {
 	sb.Ports = nil
 }
 
-// reserveMeshPortsLocked keeps the mesh's ports, and lets go of those no longer published. A port that a process of the node has is
-// left to the rules, which come first.
+// reserveMeshPortsLocked reserves the mesh's published ports and releases those no longer published. A port that another process of
+// the node uses is published all the same: the rules apply before the socket.
 func (n *Networks) reserveMeshPortsLocked() {
 	for _, c := range pmap.Changes(n.reservedMeshPorts, n.ports) {
 		k := portKey{c.Key.Protocol, netip.IPv4Unspecified(), c.Key.Port}

@@ -27,7 +27,7 @@ const (
 	maxIntervals = 32
 )
 
-// probeHistory is what is known of one peer's answers.
+// probeHistory is when one peer answered its latest probes.
 type probeHistory struct {
 	last      time.Time
 	intervals []time.Duration // the last few, oldest first
@@ -54,7 +54,7 @@ func (p *probeHistory) suspicionLevel(now time.Time) float64 {
 	return float64(now.Sub(p.last)) / float64(mean) * math.Log10E
 }
 
-// shouldSuspect tells whether the peer should be suspected. A peer that was never heard is: it is skipped as long as others are left.
+// shouldSuspect tells whether the peer should be suspected. A peer that never answered is suspected too: it is skipped as long as others are left.
 func (p *probeHistory) shouldSuspect(now time.Time) bool {
 	return now.Sub(p.last) > minSilence && p.suspicionLevel(now) > suspicionThreshold
 }
@@ -152,7 +152,7 @@ func (n *Networks) probe(ctx context.Context, conn net.PacketConn, answers <-cha
 			lastTick = now
 			for addr, id := range probeTargets {
 				if histories[id] == nil {
-					histories[id] = &probeHistory{last: now} // heard of just now
+					histories[id] = &probeHistory{last: now} // the peer is new
 				}
 				_, _ = conn.WriteTo(packet(0), net.UDPAddrFromAddrPort(addr)) // a failure is a missing answer
 				if p := histories[id]; !p.suspect && p.shouldSuspect(now) {
@@ -193,7 +193,7 @@ func (n *Networks) probeTargets() map[netip.AddrPort]shoal.NodeID {
 	return out
 }
 
-// suspectPeers puts a new set of suspects into force.
+// suspectPeers applies the set of suspected peers and logs what changed.
 func (n *Networks) suspectPeers(ctx context.Context, histories map[shoal.NodeID]*probeHistory) {
 	now := map[shoal.NodeID]bool{}
 	for id, p := range histories {
@@ -222,10 +222,10 @@ func (n *Networks) suspectPeers(ctx context.Context, histories map[shoal.NodeID]
 	}
 }
 
-// repairPeriod leaves time to mend within two seconds of the change.
+// repairPeriod is short enough that a change is repaired within two seconds.
 const repairPeriod = time.Second
 
-// repair looks at the kernel anew from time to time, so that what was changed behind our back comes back.
+// repair restores kernel state that other programs have changed, by comparing it every repairPeriod.
 func (n *Networks) repair(ctx context.Context) error {
 	tick := time.NewTicker(repairPeriod)
 	defer tick.Stop()
@@ -234,7 +234,7 @@ func (n *Networks) repair(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-			_, _ = n.repairDrift(ctx, false) // it is logged, and remembered for who asks
+			_, _ = n.repairDrift(ctx, false) // logged, and listed by Diagnose
 		}
 	}
 }

@@ -9,14 +9,14 @@ import (
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
-// dnsRecords is what is known on each network. It is a sum of what services, endpoints and sandboxes bring, each under a key of its own, so
-// that any of them can change by itself.
+// dnsRecords is the DNS records of each network. Services, endpoints and sandboxes each contribute records under a key of their own, so
+// that each can change by itself.
 type dnsRecords struct {
 	bySource map[string]map[string]dns.Entry // by key, then network ID
 	zones    map[string]*zoneState           // by network ID
 }
 
-// zoneState is one network's zone, and what it has not yet been told.
+// zoneState is one network's zone, and the changes that are not yet in it.
 type zoneState struct {
 	zone          *dns.Zone
 	entries       int
@@ -37,7 +37,7 @@ func (n *dnsRecords) zone(network string) *zoneState {
 	return z
 }
 
-// set replaces what is brought under the key.
+// set replaces the records of the source with the key; nil removes them.
 func (n *dnsRecords) set(key string, now map[string]dns.Entry) {
 	was := n.bySource[key]
 	for network := range was {
@@ -67,14 +67,14 @@ func (n *dnsRecords) set(key string, now map[string]dns.Entry) {
 	}
 }
 
-// update is what a zone is still to be told.
+// zoneUpdate is a change that is not yet in its zone.
 type zoneUpdate struct {
 	zone *dns.Zone
 	put  map[string]dns.Entry
 	del  map[string]bool
 }
 
-// pendingUpdates is what the zones are still to be told; it is told but once.
+// pendingUpdates returns the changes since the last call. The caller puts them into the zones.
 func (n *dnsRecords) pendingUpdates() []zoneUpdate {
 	var out []zoneUpdate
 	for id, z := range n.zones {
@@ -168,7 +168,7 @@ func (n *Networks) scopesLocked() map[*dns.Resolver]*dns.Scope {
 	return out
 }
 
-// scopeLocked is the zones of the box's networks: the network that was attached first decides.
+// scopeLocked is the zones of the sandbox's networks: the network that was attached first decides.
 func (n *Networks) scopeLocked(sb *containerSandbox, upstreams []netip.AddrPort) *dns.Scope {
 	s := &dns.Scope{Stack: n.table.Services[sb.Spec.ServiceID].Stack, Upstreams: upstreams}
 	if len(sb.Spec.DNS.Nameservers) > 0 {

@@ -22,19 +22,19 @@ import (
 // networkWaitTimeout bounds how long Up waits for a network that the manager has promised.
 const networkWaitTimeout = 15 * time.Second
 
-// containerSandbox is a container's sandbox. What is exported is remembered on disk until the machine restarts.
+// containerSandbox is a container's sandbox. Its exported fields are the record sandbox.json: renaming one breaks running containers.
 type containerSandbox struct {
 	Spec      shoal.SandboxSpec
 	Endpoints []*endpoint
 	Ports     []shoal.PortBinding // as bound
 
-	opMu     sync.Mutex // held for the length of an Up, Down, Connect or Disconnect; guards gone
+	opMu     sync.Mutex // held for the length of an Up, Down, Connect or Disconnect; guards deleted
 	deleted  bool
-	resolver *dns.Resolver // guarded by Networks.mu, as the exported fields and planned are
-	active   bool          // the kernel shall have it
+	resolver *dns.Resolver // guarded by Networks.mu, as the exported fields and active are
+	active   bool          // the data plane's config includes it
 }
 
-// endpoint is an interface of a box. One of Bridge (a bridge's name), Overlay (a network's ID) and Parent (an interface of the node,
+// endpoint is an interface of a sandbox, saved with it. One of Bridge (a bridge's name), Overlay (a network's ID) and Parent (an interface of the node,
 // for macvlan) is set, or none for the one that carries the ingress address.
 type endpoint struct {
 	Info    shoal.EndpointInfo
@@ -57,7 +57,7 @@ func namespaceOf(containerID string) string {
 	return containerID
 }
 
-// lockSandbox returns the container's box with its op held, a new one if there is none and create is set.
+// lockSandbox returns the container's sandbox with opMu locked. If there is none it returns a new one if create is set, else nil.
 func (n *Networks) lockSandbox(containerID string, create bool) *containerSandbox {
 	for {
 		n.mu.Lock()
@@ -152,7 +152,7 @@ func requestedEndpoints(spec shoal.SandboxSpec) []shoal.EndpointRequest {
 	}
 }
 
-// addEndpoint plans an endpoint of the box; the kernel gets it with the next converge.
+// addEndpoint adds an endpoint to the sandbox; the kernel gets it with the next converge.
 func (n *Networks) addEndpoint(ctx context.Context, sb *containerSandbox, req shoal.EndpointRequest) error {
 	if req.MAC != "" {
 		if _, err := dataplane.ParseMAC(req.MAC); err != nil {
@@ -200,7 +200,7 @@ func (n *Networks) addLocalLocked(sb *containerSandbox, l *localNetwork, req sho
 	return nil
 }
 
-// addOverlayLocked waits for the network with the lock given up.
+// addOverlayLocked unlocks n.mu while it waits for the network.
 func (n *Networks) addOverlayLocked(ctx context.Context, sb *containerSandbox, req shoal.EndpointRequest) error {
 	var attachment shoal.TaskID
 	if sb.Spec.TaskID == "" {
@@ -296,7 +296,7 @@ func dnsNames(spec shoal.SandboxSpec, aliases []string) []string {
 	return names
 }
 
-// addGateway gives the box the way out that its cluster networks lack.
+// addGateway connects a sandbox with cluster networks to docker_gwbridge, as overlays have no default route.
 func (n *Networks) addGateway(sb *containerSandbox) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -327,7 +327,7 @@ func (n *Networks) addIngress(sb *containerSandbox) {
 	sb.Endpoints = append(sb.Endpoints, n.newEndpoint(sb, net, sb.Spec.IngressAddr, sb.Spec.IngressAddr6, shoal.EndpointRequest{}))
 }
 
-// openResolver gives the box its resolver, if it is one that has it.
+// openResolver starts the embedded resolver in the sandbox, if it uses one.
 func (n *Networks) openResolver(sb *containerSandbox) error {
 	n.mu.Lock()
 	need := sb.resolver == nil && usesEmbeddedResolver(sb.Endpoints)
@@ -398,7 +398,7 @@ func (n *Networks) releaseLocked(e *endpoint) {
 	}
 }
 
-// SandboxOf is what the container has.
+// SandboxOf returns the container's sandbox, ErrNotFound if it has none.
 func (n *Networks) SandboxOf(containerID string) (shoal.Sandbox, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
