@@ -10,15 +10,15 @@ import (
 
 // A configuration-only network is settings under a name, for other networks to be made from. No container can be on it.
 
-// configuredLocked checks a spec that is, or depends on, a configuration-only network, and completes it. The words are Docker's.
-func (n *Networks) configuredLocked(spec shoal.NetworkSpec) (shoal.NetworkSpec, error) {
+// resolveConfigFromLocked checks a spec that is, or depends on, a configuration-only network, and completes it. The words are Docker's.
+func (n *Networks) resolveConfigFromLocked(spec shoal.NetworkSpec) (shoal.NetworkSpec, error) {
 	if spec.ConfigOnly {
 		if spec.Ingress || spec.Internal || spec.Attachable || spec.Scope != "" {
-			return spec, fmt.Errorf("configuration network can only contain network specific fields. Network operator fields like "+
-				"[ ingress | internal | attachable | scope ] are not supported.%w", hidden{errdefs.ErrPermissionDenied})
+			return spec, errdefs.ErrPermissionDenied.WithMessage("configuration network can only contain network specific fields. Network operator fields like " +
+				"[ ingress | internal | attachable | scope ] are not supported.")
 		}
 		if spec.ConfigFrom != "" {
-			return spec, fmt.Errorf("a configuration network cannot depend on another configuration network%w", hidden{errdefs.ErrPermissionDenied})
+			return spec, errdefs.ErrPermissionDenied.WithMessage("a configuration network cannot depend on another configuration network")
 		}
 		spec.Driver = shoal.DriverNull
 		return spec, nil
@@ -27,22 +27,22 @@ func (n *Networks) configuredLocked(spec shoal.NetworkSpec) (shoal.NetworkSpec, 
 		return spec, nil
 	}
 	if spec.EnableIPv6 || len(spec.Labels)+len(spec.Options)+len(spec.IPAMOptions)+len(spec.IPAM) > 0 {
-		return spec, fmt.Errorf("user specified configurations are not supported if the network depends on a configuration network%w", hidden{errdefs.ErrPermissionDenied})
+		return spec, errdefs.ErrPermissionDenied.WithMessage("user specified configurations are not supported if the network depends on a configuration network")
 	}
 	from := n.localLocked(spec.ConfigFrom)
 	if from == nil || !from.Spec.ConfigOnly {
-		return spec, fmt.Errorf("configuration network %q does not exist%w", spec.ConfigFrom, hidden{errdefs.ErrNotFound})
+		return spec, errdefs.ErrNotFound.WithMessage(fmt.Sprintf("configuration network %q does not exist", spec.ConfigFrom))
 	}
 	spec.EnableIPv4, spec.EnableIPv6, spec.Labels, spec.Options = from.Spec.EnableIPv4, from.Spec.EnableIPv6, from.Spec.Labels, from.Spec.Options
 	spec.IPAMDriver, spec.IPAMOptions, spec.IPAM = from.Spec.IPAMDriver, from.Spec.IPAMOptions, from.Spec.IPAM
 	return spec, nil
 }
 
-// settings are a configuration-only network's subnets: as they were given, since nothing is allocated yet.
-func settings(spec shoal.NetworkSpec) ([]shoal.Subnet, error) {
+// configOnlySubnets returns the subnets of a configuration-only network unchanged: addresses are allocated only on networks made from it.
+func configOnlySubnets(spec shoal.NetworkSpec) ([]shoal.Subnet, error) {
 	for _, s := range spec.IPAM {
 		if !s.Subnet.IsValid() {
-			return nil, fmt.Errorf("invalid subnet %s: invalid CIDR block notation%w", shoal.TextOf(s.Subnet), hidden{errdefs.ErrInvalidArgument})
+			return nil, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("invalid subnet %s: invalid CIDR block notation", shoal.TextOf(s.Subnet)))
 		}
 	}
 	return spec.IPAM, nil
@@ -50,7 +50,7 @@ func settings(spec shoal.NetworkSpec) ([]shoal.Subnet, error) {
 
 // dependentLocked is a network made from the configuration-only network l; nil if there is none.
 func (n *Networks) dependentLocked(l *localNetwork) *localNetwork {
-	for _, other := range n.locals {
+	for _, other := range n.localNetworks {
 		if l.Spec.ConfigOnly && n.localLocked(other.Spec.ConfigFrom) == l {
 			return other
 		}

@@ -13,34 +13,34 @@ import (
 
 // Connect adds an endpoint to a container that has a sandbox.
 func (n *Networks) Connect(ctx context.Context, containerID string, req shoal.EndpointRequest) (shoal.EndpointInfo, error) {
-	b := n.lockBox(containerID, false)
-	if b == nil {
-		return shoal.EndpointInfo{}, fmt.Errorf("container %s is not running%w", containerID, hidden{errdefs.ErrConflict})
+	sb := n.lockSandbox(containerID, false)
+	if sb == nil {
+		return shoal.EndpointInfo{}, errdefs.ErrConflict.WithMessage(fmt.Sprintf("container %s is not running", containerID))
 	}
-	defer b.op.Unlock()
+	defer sb.opMu.Unlock()
 	n.mu.Lock()
-	for _, e := range b.Endpoints {
+	for _, e := range sb.Endpoints {
 		if e.Info.Network == req.Network || string(e.Info.NetworkID) == req.Network {
 			n.mu.Unlock()
-			return shoal.EndpointInfo{}, fmt.Errorf("endpoint with name %s already exists in network %s%w", b.Spec.Name, e.Info.Network, hidden{errdefs.ErrPermissionDenied})
+			return shoal.EndpointInfo{}, errdefs.ErrPermissionDenied.WithMessage(fmt.Sprintf("endpoint with name %s already exists in network %s", sb.Spec.Name, e.Info.Network))
 		}
 	}
-	before := len(b.Endpoints)
+	before := len(sb.Endpoints)
 	n.mu.Unlock()
-	err := n.addEndpoint(ctx, b, req)
-	if err == nil && len(b.Endpoints) == before {
-		err = fmt.Errorf("container cannot be connected to network %s%w", req.Network, hidden{errdefs.ErrInvalidArgument})
+	err := n.addEndpoint(ctx, sb, req)
+	if err == nil && len(sb.Endpoints) == before {
+		err = errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("container cannot be connected to network %s", req.Network))
 	}
 	if err != nil {
 		return shoal.EndpointInfo{}, err
 	}
-	added := b.Endpoints[before]
-	err = n.addGateway(b)
+	added := sb.Endpoints[before]
+	err = n.addGateway(sb)
 	if err == nil {
-		err = errors.Join(n.openResolver(b), n.writeFiles(b), n.save(b), n.failureOf(n.converge(ctx), namespaceOf(containerID)))
+		err = errors.Join(n.openResolver(sb), n.writeFiles(sb), n.saveSandbox(sb), n.sandboxError(n.converge(ctx), namespaceOf(containerID)))
 	}
 	if err != nil {
-		return shoal.EndpointInfo{}, errors.Join(err, n.removeEndpoint(context.WithoutCancel(ctx), b, added))
+		return shoal.EndpointInfo{}, errors.Join(err, n.removeEndpoint(context.WithoutCancel(ctx), sb, added))
 	}
 	n.publish("connect", string(added.Info.NetworkID), added.Info.Network, driverOf(added), containerID)
 	return added.Info, nil
@@ -48,35 +48,35 @@ func (n *Networks) Connect(ctx context.Context, containerID string, req shoal.En
 
 // Disconnect removes the container's endpoint on a network. With force it is no error if it has none.
 func (n *Networks) Disconnect(ctx context.Context, containerID, network string, force bool) error {
-	b := n.lockBox(containerID, false)
-	if b == nil {
+	sb := n.lockSandbox(containerID, false)
+	if sb == nil {
 		if force {
 			return nil
 		}
-		return fmt.Errorf("container %s is not connected to network %s%w", containerID, network, hidden{errdefs.ErrPermissionDenied})
+		return errdefs.ErrPermissionDenied.WithMessage(fmt.Sprintf("container %s is not connected to network %s", containerID, network))
 	}
-	defer b.op.Unlock()
-	i := slices.IndexFunc(b.Endpoints, func(e *endpoint) bool { return e.Info.Network == network || string(e.Info.NetworkID) == network })
+	defer sb.opMu.Unlock()
+	i := slices.IndexFunc(sb.Endpoints, func(e *endpoint) bool { return e.Info.Network == network || string(e.Info.NetworkID) == network })
 	if i < 0 {
 		if force {
 			return nil
 		}
-		return fmt.Errorf("container %s is not connected to network %s%w", containerID, network, hidden{errdefs.ErrPermissionDenied})
+		return errdefs.ErrPermissionDenied.WithMessage(fmt.Sprintf("container %s is not connected to network %s", containerID, network))
 	}
-	e := b.Endpoints[i]
-	if err := n.removeEndpoint(ctx, b, e); err != nil {
+	e := sb.Endpoints[i]
+	if err := n.removeEndpoint(ctx, sb, e); err != nil {
 		return err
 	}
 	n.publish("disconnect", string(e.Info.NetworkID), e.Info.Network, driverOf(e), containerID)
 	return nil
 }
 
-func (n *Networks) removeEndpoint(ctx context.Context, b *box, e *endpoint) error {
+func (n *Networks) removeEndpoint(ctx context.Context, sb *containerSandbox, e *endpoint) error {
 	n.mu.Lock()
-	b.Endpoints = slices.DeleteFunc(slices.Clone(b.Endpoints), func(x *endpoint) bool { return x == e })
+	sb.Endpoints = slices.DeleteFunc(slices.Clone(sb.Endpoints), func(x *endpoint) bool { return x == e })
 	n.releaseLocked(e)
 	n.mu.Unlock()
-	errs := []error{n.writeFiles(b), n.save(b), n.failureOf(n.converge(ctx), namespaceOf(b.Spec.ContainerID))}
+	errs := []error{n.writeFiles(sb), n.saveSandbox(sb), n.sandboxError(n.converge(ctx), namespaceOf(sb.Spec.ContainerID))}
 	if e.Attachment != "" {
 		errs = append(errs, n.cfg.Attacher.Detach(ctx, e.Attachment))
 	}

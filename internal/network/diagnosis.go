@@ -19,10 +19,10 @@ import (
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
-// maxRepairs is how many repairs are remembered.
+// maxRepairs is how many of the latest repairs Diagnose reports.
 const maxRepairs = 100
 
-// repairs is what had to be made anew.
+// repairs counts and lists the kernel state that was restored after other programs had changed it.
 type repairs struct {
 	mu    sync.Mutex // guards what follows
 	count uint64
@@ -49,16 +49,16 @@ func (r *repairs) list() (count uint64, last []shoal.Repair) {
 	return r.count, slices.Clone(r.last)
 }
 
-// mend looks for what others have changed in the kernel and makes it anew. It returns what that was, in words.
-func (n *Networks) mend(ctx context.Context, thorough bool) ([]string, error) {
+// repairDrift compares the kernel with the applied config and restores what other programs have changed. It returns descriptions of the restored parts.
+func (n *Networks) repairDrift(ctx context.Context, thorough bool) ([]string, error) {
 	parts := n.plane.Drift(thorough)
 	if len(parts) == 0 {
 		return nil, nil
 	}
-	what := n.inWords(parts)
+	what := n.describeParts(parts)
 	n.log.Warn("kernel state of the node was changed by others, making it anew", "parts", what)
 	n.mu.Lock()
-	n.want++
+	n.generation++
 	n.mu.Unlock()
 	err := n.converge(ctx)
 	if err != nil {
@@ -68,8 +68,8 @@ func (n *Networks) mend(ctx context.Context, thorough bool) ([]string, error) {
 	return what, err
 }
 
-// inWords names parts of the data plane as users know them.
-func (n *Networks) inWords(parts []string) []string {
+// describeParts turns part names of the data plane into descriptions for users.
+func (n *Networks) describeParts(parts []string) []string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	names := map[string]string{dataplane.PartIngress: "routing mesh (device, forwarding entries, routes or routing rules)", dataplane.PartPorts: "published ports (nftables rules)",
@@ -77,8 +77,8 @@ func (n *Networks) inWords(parts []string) []string {
 	for id, net := range n.table.Networks {
 		names["overlay "+string(id)] = "overlay network " + net.Spec.Name + " (bridge, VXLAN device or forwarding entries)"
 	}
-	for id, b := range n.boxes {
-		names["sandbox "+namespaceOf(id)] = "container " + b.Spec.Name + " (interface, address or balancing rules)"
+	for id, sb := range n.sandboxes {
+		names["sandbox "+namespaceOf(id)] = "container " + sb.Spec.Name + " (interface, address or balancing rules)"
 	}
 	var out []string
 	for _, part := range parts {
@@ -94,13 +94,13 @@ func (n *Networks) inWords(parts []string) []string {
 	return out
 }
 
-// Diagnose looks at the node's networking as a whole, mends what others have changed, and says what is wrong.
+// Diagnose looks at the node's networking as a whole, repairs what other programs have changed, and reports the problems found.
 func (n *Networks) Diagnose(ctx context.Context) shoal.Diagnosis {
 	n.mu.Lock()
 	self := n.table.Peers[n.table.NodeID]
 	d := shoal.Diagnosis{NodeID: n.table.NodeID, Hostname: self.Hostname}
 	n.mu.Unlock()
-	mended, err := n.mend(ctx, true)
+	mended, err := n.repairDrift(ctx, true)
 	for _, what := range mended {
 		d.Problems = append(d.Problems, what+": had been changed by others; made anew")
 	}
@@ -126,7 +126,7 @@ func (n *Networks) Diagnose(ctx context.Context) shoal.Diagnosis {
 func (n *Networks) lastFailure() error {
 	n.applyMu.Lock()
 	defer n.applyMu.Unlock()
-	return n.failed
+	return n.applyErr
 }
 
 func problems(err error) []string {
@@ -150,9 +150,9 @@ func (n *Networks) checkNames(ctx context.Context) (asked int, wrong []string) {
 	type question struct{ namespace, name string }
 	var all []question
 	n.mu.Lock()
-	for id, b := range n.boxes {
-		if b.planned && b.resolver != nil && b.Spec.Name != "" && slices.ContainsFunc(b.Endpoints, (*endpoint).namesOthers) {
-			all = append(all, question{namespaceOf(id), b.Spec.Name})
+	for id, sb := range n.sandboxes {
+		if sb.active && sb.resolver != nil && sb.Spec.Name != "" && slices.ContainsFunc(sb.Endpoints, (*endpoint).hasServiceDiscovery) {
+			all = append(all, question{namespaceOf(id), sb.Spec.Name})
 		}
 	}
 	n.mu.Unlock()
@@ -222,11 +222,11 @@ const (
 	echoLimit = 300 * time.Millisecond
 )
 
-// echo sends a probe in a packet of the given size, which must not be taken apart on its way, and waits for the answer.
+// echo sends a probe in a packet of size bytes that must not be fragmented, and waits for the answer.
 func (n *Networks) echo(ctx context.Context, to netip.AddrPort, size int) (time.Duration, error) {
 	var conn net.Conn
 	err := n.plane.InNode(func() (err error) {
-		dialer := net.Dialer{Control: whole}
+		dialer := net.Dialer{Control: dontFragment}
 		conn, err = dialer.DialContext(ctx, "udp", to.String())
 		return err
 	})
@@ -252,8 +252,8 @@ func (n *Networks) echo(ctx context.Context, to netip.AddrPort, size int) (time.
 	return 0, err
 }
 
-// whole makes a socket's packets travel in one piece or not at all.
-func whole(_, _ string, c syscall.RawConn) error {
+// dontFragment sets the Don't Fragment bit on a socket's packets, whatever path MTU the kernel has found.
+func dontFragment(_, _ string, c syscall.RawConn) error {
 	var failed error
 	err := c.Control(func(fd uintptr) {
 		failed = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE) // #nosec G115 -- a file descriptor

@@ -18,20 +18,20 @@ type directory struct {
 	ipv6  bool        // the kernel has it; if not, what the table says of it is passed over
 	table shoal.Table // its maps are the directory's own and change
 	// mesh is the ID of the ingress network.
-	mesh  shoal.NetworkID
-	tasks map[shoal.ServiceID]map[shoal.EndpointKey]shoal.Endpoint // the table's endpoints by service and key
-	hosts map[shoal.NodeID]int                                     // how many endpoints each node has
-	wired map[shoal.NodeID]int                                     // how many of them are on encrypted networks
+	ingressNetworkID   shoal.NetworkID
+	tasks              map[shoal.ServiceID]map[shoal.EndpointKey]shoal.Endpoint // the table's endpoints by service and key
+	endpointCounts     map[shoal.NodeID]int                                     // how many endpoints each node has
+	encryptedEndpoints map[shoal.NodeID]int                                     // how many of them are on encrypted networks
 
-	overlays map[shoal.NetworkID]*overlay
-	ports    dataplane.MeshPorts
-	vias     dataplane.NextHops // of tasks of other nodes on the mesh
-	written  map[shoal.ServiceID]entry
+	overlays        map[shoal.NetworkID]*overlay
+	ports           dataplane.MeshPorts
+	meshNextHops    dataplane.NextHops // of tasks of other nodes on the mesh
+	derivedServices map[shoal.ServiceID]serviceRoutes
 
 	suspects map[shoal.NodeID]bool
 	// locals is where this node's tasks on the mesh are reached, by their ingress addresses.
-	locals map[netip.Addr]netip.Addr
-	names  *names
+	localTasks map[netip.Addr]netip.Addr
+	records    *dnsRecords
 }
 
 // overlay is what is derived for one network.
@@ -40,63 +40,63 @@ type overlay struct {
 	services dataplane.Services
 }
 
-// entry is what a service's derivation has written.
-type entry struct {
+// serviceRoutes is the virtual addresses and published ports that were derived from a service.
+type serviceRoutes struct {
 	vips  map[shoal.NetworkID][]netip.Addr // by network
 	ports []dataplane.PortKey
 }
 
 func newDirectory(ipv6 bool) directory {
-	d := directory{log: slog.New(slog.DiscardHandler), ipv6: ipv6, tasks: map[shoal.ServiceID]map[shoal.EndpointKey]shoal.Endpoint{}, hosts: map[shoal.NodeID]int{}, wired: map[shoal.NodeID]int{}, overlays: map[shoal.NetworkID]*overlay{},
-		written: map[shoal.ServiceID]entry{}, suspects: map[shoal.NodeID]bool{}, locals: map[netip.Addr]netip.Addr{}, names: newNames()}
+	d := directory{log: slog.New(slog.DiscardHandler), ipv6: ipv6, tasks: map[shoal.ServiceID]map[shoal.EndpointKey]shoal.Endpoint{}, endpointCounts: map[shoal.NodeID]int{}, encryptedEndpoints: map[shoal.NodeID]int{}, overlays: map[shoal.NetworkID]*overlay{},
+		derivedServices: map[shoal.ServiceID]serviceRoutes{}, suspects: map[shoal.NodeID]bool{}, localTasks: map[netip.Addr]netip.Addr{}, records: newDNSRecords()}
 	(&shoal.TableDelta{Full: true}).ApplyTo(&d.table)
 	return d
 }
 
 // update takes in a delta that is not full.
 func (d *directory) update(delta *shoal.TableDelta) {
-	// What an endpoint means depends on the peers and networks: they change rarely, and then all is gone through.
+	// What is derived from an endpoint depends on peers and networks. They change rarely; then everything is derived again.
 	all := delta.NodeID != d.table.NodeID || len(delta.Networks)+len(delta.RemovedNetworks)+len(delta.Peers)+len(delta.RemovedPeers) > 0
 	changed, services := map[shoal.EndpointKey]bool{}, map[shoal.ServiceID]bool{}
-	mark(changed, delta.Endpoints, delta.RemovedEndpoints)
-	mark(services, delta.Services, delta.RemovedServices)
+	markKeys(changed, delta.Endpoints, delta.RemovedEndpoints)
+	markKeys(services, delta.Services, delta.RemovedServices)
 	if all {
-		mark(changed, d.table.Endpoints, nil)
-		mark(services, d.table.Services, nil)
+		markKeys(changed, d.table.Endpoints, nil)
+		markKeys(services, d.table.Services, nil)
 	}
 	for key := range changed {
-		d.withdraw(key, services)
+		d.retractEndpoint(key, services)
 	}
 	delta.ApplyTo(&d.table)
 	if all {
-		d.findMesh()
+		d.findIngressNetwork()
 	}
 	for key := range changed {
-		d.enter(key, services)
+		d.deriveEndpoint(key, services)
 	}
-	d.rename(delta)
+	d.renameTasks(delta)
 	for id := range services {
-		d.withdrawService(id)
+		d.retractService(id)
 	}
 	for id := range services {
-		d.enterService(id)
+		d.deriveService(id)
 	}
 }
 
-// rename gives the tasks of services that have changed the names that they now stand for.
-func (d *directory) rename(delta *shoal.TableDelta) {
+// renameTasks updates the DNS records of the tasks of services that have changed, as the service's name and aliases are part of them.
+func (d *directory) renameTasks(delta *shoal.TableDelta) {
 	services := map[shoal.ServiceID]bool{}
-	mark(services, delta.Services, delta.RemovedServices)
+	markKeys(services, delta.Services, delta.RemovedServices)
 	for id := range services {
 		for key, e := range d.tasks[id] {
-			d.names.set("endpoint "+string(key), d.endpointNames(e, d.table.Services[id]))
+			d.records.set("endpoint "+string(key), d.endpointRecords(e, d.table.Services[id]))
 		}
 	}
 }
 
-// dead is the addresses that a delta will remove and whose nodes do not answer: nobody there has told their clients. They are by network,
+// removedOnSuspects returns the addresses that a delta will remove and whose nodes do not answer, so cannot close connections themselves. They are by network,
 // those on the mesh under "".
-func (d *directory) dead(delta *shoal.TableDelta) map[string][]netip.Addr {
+func (d *directory) removedOnSuspects(delta *shoal.TableDelta) map[string][]netip.Addr {
 	out := map[string][]netip.Addr{}
 	for _, key := range delta.RemovedEndpoints {
 		e, ok := d.table.Endpoints[key]
@@ -104,7 +104,7 @@ func (d *directory) dead(delta *shoal.TableDelta) map[string][]netip.Addr {
 			continue
 		}
 		network := e.NetworkID
-		if network == d.mesh {
+		if network == d.ingressNetworkID {
 			network = ""
 		}
 		out[string(network)] = append(out[string(network)], d.addrsOf(e.Addr, e.Addr6)...)
@@ -112,7 +112,7 @@ func (d *directory) dead(delta *shoal.TableDelta) map[string][]netip.Addr {
 	return out
 }
 
-func mark[K comparable, V any](marked map[K]bool, put map[K]V, removed []K) {
+func markKeys[K comparable, V any](marked map[K]bool, put map[K]V, removed []K) {
 	for key := range put {
 		marked[key] = true
 	}
@@ -121,11 +121,11 @@ func mark[K comparable, V any](marked map[K]bool, put map[K]V, removed []K) {
 	}
 }
 
-func (d *directory) findMesh() {
-	d.mesh = ""
+func (d *directory) findIngressNetwork() {
+	d.ingressNetworkID = ""
 	for id, net := range d.table.Networks {
 		if net.Spec.Ingress {
-			d.mesh = id
+			d.ingressNetworkID = id
 		}
 	}
 }
@@ -147,7 +147,7 @@ func (d *directory) overlay(network shoal.NetworkID) *overlay {
 	return o
 }
 
-// addrsOf is the addresses that the node's kernel knows the family of.
+// addrsOf returns the addresses, without the IPv6 one if the node's kernel has no IPv6.
 func (d *directory) addrsOf(prefix, prefix6 netip.Prefix) []netip.Addr {
 	if !d.ipv6 {
 		prefix6 = netip.Prefix{}
@@ -166,32 +166,32 @@ func addrsOf(prefixes ...netip.Prefix) []netip.Addr {
 	return out
 }
 
-// withdraw takes back what an endpoint meant, and marks its service.
-func (d *directory) withdraw(key shoal.EndpointKey, services map[shoal.ServiceID]bool) {
+// retractEndpoint removes what was derived from an endpoint, and adds its service to services, those to derive again.
+func (d *directory) retractEndpoint(key shoal.EndpointKey, services map[shoal.ServiceID]bool) {
 	e, ok := d.table.Endpoints[key]
 	if !ok {
 		return
 	}
 	o := d.overlay(e.NetworkID)
 	for _, a := range d.addrsOf(e.Addr, e.Addr6) {
-		o.remotes, d.vias = o.remotes.Delete(a), d.vias.Delete(a)
+		o.remotes, d.meshNextHops = o.remotes.Delete(a), d.meshNextHops.Delete(a)
 	}
-	if d.hosts[e.NodeID]--; d.hosts[e.NodeID] == 0 {
-		delete(d.hosts, e.NodeID)
+	if d.endpointCounts[e.NodeID]--; d.endpointCounts[e.NodeID] == 0 {
+		delete(d.endpointCounts, e.NodeID)
 	}
 	if e.ServiceID != "" {
 		services[e.ServiceID] = true
 		delete(d.tasks[e.ServiceID], key)
 	}
-	d.countWired(e, -1)
-	d.names.set("endpoint "+string(key), nil)
+	d.countEncrypted(e, -1)
+	d.records.set("endpoint "+string(key), nil)
 	if o.remotes.Len()+o.services.Len() == 0 {
 		delete(d.overlays, e.NetworkID)
 	}
 }
 
-// enter derives what an endpoint means, and marks its service.
-func (d *directory) enter(key shoal.EndpointKey, services map[shoal.ServiceID]bool) {
+// deriveEndpoint adds what follows from an endpoint, and adds its service to services, those to derive again.
+func (d *directory) deriveEndpoint(key shoal.EndpointKey, services map[shoal.ServiceID]bool) {
 	e, ok := d.table.Endpoints[key]
 	if !ok {
 		return
@@ -211,12 +211,12 @@ func (d *directory) enter(key shoal.EndpointKey, services map[shoal.ServiceID]bo
 		if a.Is6() {
 			via = peer.IngressAddr6
 		}
-		if e.NetworkID == d.mesh && e.NodeID != d.table.NodeID && via.IsValid() {
-			d.vias = d.vias.Set(a, via)
+		if e.NetworkID == d.ingressNetworkID && e.NodeID != d.table.NodeID && via.IsValid() {
+			d.meshNextHops = d.meshNextHops.Set(a, via)
 		}
 	}
-	d.hosts[e.NodeID]++
-	d.countWired(e, 1)
+	d.endpointCounts[e.NodeID]++
+	d.countEncrypted(e, 1)
 	if e.ServiceID != "" {
 		if d.tasks[e.ServiceID] == nil {
 			d.tasks[e.ServiceID] = map[shoal.EndpointKey]shoal.Endpoint{}
@@ -224,7 +224,7 @@ func (d *directory) enter(key shoal.EndpointKey, services map[shoal.ServiceID]bo
 		services[e.ServiceID] = true
 		d.tasks[e.ServiceID][key] = e
 	}
-	d.names.set("endpoint "+string(key), d.endpointNames(e, d.table.Services[e.ServiceID]))
+	d.records.set("endpoint "+string(key), d.endpointRecords(e, d.table.Services[e.ServiceID]))
 }
 
 // macOf is the endpoint's MAC: the one in the table, or else the one that follows from its address. An endpoint whose MAC cannot be read is not
@@ -236,9 +236,9 @@ func macOf(e shoal.Endpoint) (dataplane.MAC, error) {
 	return dataplane.MACFor(e.Addr.Addr()), nil
 }
 
-// withdrawService takes back the addresses and ports that a service has no more.
-func (d *directory) withdrawService(id shoal.ServiceID) {
-	old, now := d.written[id], d.entryOf(id)
+// retractService removes the virtual addresses and ports that a service no longer has.
+func (d *directory) retractService(id shoal.ServiceID) {
+	old, now := d.derivedServices[id], d.serviceRoutesOf(id)
 	for network, vips := range old.vips {
 		o := d.overlay(network)
 		for _, vip := range vips {
@@ -252,15 +252,15 @@ func (d *directory) withdrawService(id shoal.ServiceID) {
 			d.ports = d.ports.Delete(port)
 		}
 	}
-	delete(d.written, id)
+	delete(d.derivedServices, id)
 	if len(d.tasks[id]) == 0 {
 		delete(d.tasks, id)
 	}
 }
 
-func (d *directory) entryOf(id shoal.ServiceID) entry {
+func (d *directory) serviceRoutesOf(id shoal.ServiceID) serviceRoutes {
 	s := d.table.Services[id]
-	e := entry{vips: map[shoal.NetworkID][]netip.Addr{}}
+	e := serviceRoutes{vips: map[shoal.NetworkID][]netip.Addr{}}
 	for network, vip := range s.VIPs {
 		e.vips[network] = d.addrsOf(vip, s.VIPs6[network])
 	}
@@ -272,28 +272,28 @@ func (d *directory) entryOf(id shoal.ServiceID) entry {
 	return e
 }
 
-// enterService derives where connections to the service go now, and what it is called.
-func (d *directory) enterService(id shoal.ServiceID) {
+// deriveService derives where connections to the service go now, and what it is called.
+func (d *directory) deriveService(id shoal.ServiceID) {
 	s, ok := d.table.Services[id]
 	if !ok {
-		d.names.set("service "+string(id), nil)
+		d.records.set("service "+string(id), nil)
 		return
 	}
-	d.names.set("service "+string(id), d.serviceNames(s))
-	e := d.entryOf(id)
+	d.records.set("service "+string(id), d.serviceRecords(s))
+	e := d.serviceRoutesOf(id)
 	for network, vips := range e.vips {
 		backends := d.backends(id, network)
 		for _, vip := range vips {
 			d.setVIP(network, vip, backends)
 		}
 	}
-	backends := d.backends(id, d.mesh)
+	backends := d.backends(id, d.ingressNetworkID)
 	for _, p := range s.Ports {
 		if p.Mode != shoal.PublishHost && p.Published != 0 {
 			d.setPort(p, backends)
 		}
 	}
-	d.written[id] = e
+	d.derivedServices[id] = e
 }
 
 func (d *directory) setVIP(network shoal.NetworkID, vip netip.Addr, backends []shoal.Endpoint) {
@@ -316,7 +316,7 @@ func (d *directory) setPort(port shoal.MeshPort, backends []shoal.Endpoint) {
 	for _, e := range backends {
 		for _, a := range d.addrsOf(e.Addr, e.Addr6) {
 			if e.NodeID == d.table.NodeID {
-				a = d.locals[a] // invalid while the task has no sandbox here
+				a = d.localTasks[a] // invalid while the task has no sandbox here
 			}
 			if a.IsValid() {
 				p.Backends = append(p.Backends, dataplane.Backend{Addr: a, Port: port.Target})
@@ -348,31 +348,31 @@ func (d *directory) backends(service shoal.ServiceID, network shoal.NetworkID) [
 	return all
 }
 
-// suspect puts a new set of suspects into force.
+// suspect replaces the set of suspected peers and derives the services with tasks on peers that changed.
 func (d *directory) suspect(suspects map[shoal.NodeID]bool) {
 	before := d.suspects
 	d.suspects = suspects
 	for id, tasks := range d.tasks {
 		for _, e := range tasks {
 			if before[e.NodeID] != suspects[e.NodeID] {
-				d.enterService(id)
+				d.deriveService(id)
 				break
 			}
 		}
 	}
 }
 
-// setLocals says where this node's tasks on the mesh are reached.
-func (d *directory) setLocals(locals map[netip.Addr]netip.Addr) {
-	if maps.Equal(d.locals, locals) {
+// setLocalTasks says where this node's tasks on the mesh are reached.
+func (d *directory) setLocalTasks(localTasks map[netip.Addr]netip.Addr) {
+	if maps.Equal(d.localTasks, localTasks) {
 		return
 	}
-	before := d.locals
-	d.locals = locals
+	before := d.localTasks
+	d.localTasks = localTasks
 	for id, tasks := range d.tasks {
 		for _, e := range tasks {
-			if a := e.Addr.Addr(); e.NodeID == d.table.NodeID && e.NetworkID == d.mesh && before[a] != locals[a] {
-				d.enterService(id)
+			if a := e.Addr.Addr(); e.NodeID == d.table.NodeID && e.NetworkID == d.ingressNetworkID && before[a] != localTasks[a] {
+				d.deriveService(id)
 				break
 			}
 		}

@@ -77,7 +77,7 @@ type derived struct {
 
 func (d *directory) all() derived {
 	out := derived{Remotes: map[string]dataplane.Remote{}, Services: map[string]dataplane.VIP{}, Ports: map[dataplane.PortKey]dataplane.MeshPort{},
-		Vias: maps.Collect(d.vias.All()), Hosts: d.hosts, Wired: d.wiredPeers(), Names: d.names.brought}
+		Vias: maps.Collect(d.meshNextHops.All()), Hosts: d.endpointCounts, Wired: d.encryptedPeers(), Names: d.records.bySource}
 	for id, o := range d.overlays {
 		for a, r := range o.remotes.All() {
 			out.Remotes[string(id)+" "+a.String()] = r
@@ -92,9 +92,9 @@ func (d *directory) all() derived {
 	return out
 }
 
-// TestChangesAddUpToTheWhole walks through random tables, suspicions and local tasks, and holds what is derived step by step against what
+// TestIncrementalUpdatesEqualAFullRebuild walks through random tables, suspicions and local tasks, and holds what is derived step by step against what
 // is derived from the last table alone.
-func TestChangesAddUpToTheWhole(t *testing.T) {
+func TestIncrementalUpdatesEqualAFullRebuild(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		d := newDirectory(true)
 		for range rapid.IntRange(1, 6).Draw(t, "steps") {
@@ -102,14 +102,14 @@ func TestChangesAddUpToTheWhole(t *testing.T) {
 			case 0:
 				d.suspect(map[shoal.NodeID]bool{shoal.NodeID(fmt.Sprint("n", rapid.IntRange(1, 3).Draw(t, "suspect"))): true})
 			case 1:
-				d.setLocals(map[netip.Addr]netip.Addr{netip.AddrFrom4([4]byte{10, 0, 0, byte(rapid.IntRange(10, 15).Draw(t, "local"))}): netip.AddrFrom4([4]byte{172, 18, 0, 2})})
+				d.setLocalTasks(map[netip.Addr]netip.Addr{netip.AddrFrom4([4]byte{10, 0, 0, byte(rapid.IntRange(10, 15).Draw(t, "local"))}): netip.AddrFrom4([4]byte{172, 18, 0, 2})})
 			default:
 				delta := shoal.Difference(d.table, drawTable(t))
 				d.update(&delta)
 			}
 		}
 		fresh := newDirectory(true)
-		fresh.suspects, fresh.locals = d.suspects, d.locals
+		fresh.suspects, fresh.localTasks = d.suspects, d.localTasks
 		delta := shoal.Difference(fresh.table, d.table)
 		fresh.update(&delta)
 		if got, want := d.all(), fresh.all(); !reflect.DeepEqual(got, want) {
@@ -148,7 +148,7 @@ func TestWithoutAKeyNothingIsSent(t *testing.T) {
 			t.Errorf("%s: %v, want %v", network, got, want)
 		}
 	}
-	if peers := d.wiredPeers(); len(peers) != 1 || peers[0].NodeID != "n3" {
+	if peers := d.encryptedPeers(); len(peers) != 1 || peers[0].NodeID != "n3" {
 		t.Errorf("encrypts to %+v", peers)
 	}
 }

@@ -69,7 +69,7 @@ func deleteNeighbours(device string, family int) error {
 	return nil
 }
 
-func TestWhatOthersBreakIsMendedWithinTwoSeconds(t *testing.T) {
+func TestForeignChangesAreRepairedWithinTwoSeconds(t *testing.T) {
 	c := newCluster(t, 2)
 	c.service("web", "10.0.1.2", 8080)
 	c.service("other", "10.0.1.3", 8081)

@@ -15,7 +15,7 @@ import (
 
 func (n *Networks) fileDir(containerID string) string { return filepath.Join(n.dir, containerID) }
 
-func (n *Networks) filesOf(s *shoal.Sandbox, containerID string) {
+func (n *Networks) setFilePaths(s *shoal.Sandbox, containerID string) {
 	dir := n.fileDir(containerID)
 	s.ResolvConf, s.Hosts, s.HostnameAt = filepath.Join(dir, "resolv.conf"), filepath.Join(dir, "hosts"), filepath.Join(dir, "hostname")
 }
@@ -23,7 +23,7 @@ func (n *Networks) filesOf(s *shoal.Sandbox, containerID string) {
 // hostSandbox is that of a container in the node's own namespace: it gets the host's files.
 func (n *Networks) hostSandbox(spec shoal.SandboxSpec) (shoal.Sandbox, error) {
 	var s shoal.Sandbox
-	n.filesOf(&s, spec.ContainerID)
+	n.setFilePaths(&s, spec.ContainerID)
 	if err := os.MkdirAll(n.fileDir(spec.ContainerID), 0o700); err != nil {
 		return s, fmt.Errorf("make network files: %w", err)
 	}
@@ -40,16 +40,16 @@ func (n *Networks) hostSandbox(spec shoal.SandboxSpec) (shoal.Sandbox, error) {
 }
 
 // writeFiles writes what the container finds in /etc. The files are mounted into it, so they are written in place.
-func (n *Networks) writeFiles(b *box) error {
+func (n *Networks) writeFiles(sb *containerSandbox) error {
 	n.mu.Lock()
-	spec, endpoints := b.Spec, slices.Clone(b.Endpoints)
-	linked, err := n.linkedLocked(b)
+	spec, endpoints := sb.Spec, slices.Clone(sb.Endpoints)
+	linked, err := n.linkHostsLocked(sb)
 	n.mu.Unlock()
 	if err != nil {
 		return err
 	}
 	var s shoal.Sandbox
-	n.filesOf(&s, spec.ContainerID)
+	n.setFilePaths(&s, spec.ContainerID)
 	if err := os.MkdirAll(n.fileDir(spec.ContainerID), 0o711); err != nil {
 		return fmt.Errorf("make network files: %w", err)
 	}
@@ -89,8 +89,8 @@ func (n *Networks) hostResolver() hostResolver {
 	return h
 }
 
-// named tells whether the sandbox has the embedded resolver: Docker gives it to all but those on the default bridge alone.
-func named(endpoints []*endpoint) bool {
+// usesEmbeddedResolver reports whether a sandbox with these endpoints gets the embedded resolver. As in Docker, all do except those on the default bridge only.
+func usesEmbeddedResolver(endpoints []*endpoint) bool {
 	return slices.ContainsFunc(endpoints, func(e *endpoint) bool { return e.Info.Network != defaultBridge })
 }
 
@@ -105,7 +105,7 @@ func (n *Networks) resolvConf(spec shoal.SandboxSpec, endpoints []*endpoint) str
 	}
 	var servers []string
 	switch {
-	case named(endpoints):
+	case usesEmbeddedResolver(endpoints):
 		servers = []string{dns.ResolverAddr}
 		if !slices.ContainsFunc(options, func(o string) bool { return strings.HasPrefix(o, "ndots:") }) {
 			options = append(slices.Clone(options), "ndots:0")
@@ -152,7 +152,7 @@ func hostsFile(spec shoal.SandboxSpec, endpoints []*endpoint) string {
 	}
 	for _, e := range endpoints {
 		for _, p := range []netip.Prefix{e.Info.Addr, e.Info.Addr6} {
-			if !e.hidden() && p.IsValid() && name != "" {
+			if !e.onGatewayBridge() && p.IsValid() && name != "" {
 				text.WriteString(p.Addr().String() + "\t" + name + "\n")
 			}
 		}

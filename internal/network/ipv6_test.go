@@ -96,11 +96,11 @@ func TestLocalNetworkWithIPv6(t *testing.T) {
 	}
 	up := func(id string, addr6 netip.Addr, ports ...shoal.PortBinding) (shoal.EndpointInfo, func(func() error) error) {
 		t.Helper()
-		box, err := n.Up(ctx, shoal.SandboxSpec{ContainerID: strings.Repeat(id, 64), Name: id, Mode: "networks", Ports: ports, Endpoints: []shoal.EndpointRequest{{Network: "net6", Addr6: addr6}}})
+		sandbox, err := n.Up(ctx, shoal.SandboxSpec{ContainerID: strings.Repeat(id, 64), Name: id, Mode: "networks", Ports: ports, Endpoints: []shoal.EndpointRequest{{Network: "net6", Addr6: addr6}}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		return box.Endpoints[0], func(f func() error) error { return netnstest.At(box.Netns, f) }
+		return sandbox.Endpoints[0], func(f func() error) error { return netnstest.At(sandbox.Netns, f) }
 	}
 	asked := net6.IPAM[1].Subnet.Addr().Next().Next().Next()
 	a, inA := up("a", asked, shoal.PortBinding{Protocol: shoal.TCP, Target: 80, HostPort: 8080}, shoal.PortBinding{Protocol: shoal.TCP, Target: 80, HostPort: 8081, HostIP: netip.IPv6Unspecified()},

@@ -8,25 +8,25 @@ import (
 	"github.com/containerd/errdefs"
 )
 
-// linkedLocked is the lines of the box's hosts file by which it knows the containers that it is linked to: under the alias, and if that
+// linkHostsLocked returns the lines of the sandbox's hosts file for the containers that it is linked to: under the alias, and if that
 // is another, under the container's own name and ID.
-func (n *Networks) linkedLocked(b *box) (string, error) {
+func (n *Networks) linkHostsLocked(sb *containerSandbox) (string, error) {
 	var text strings.Builder
-	for _, link := range b.Spec.Links {
+	for _, link := range sb.Spec.Links {
 		ref, alias, ok := strings.Cut(strings.TrimPrefix(link, "/"), ":")
 		if !ok {
 			alias = ref
 		}
-		other := n.namedBoxLocked(ref)
-		if other == nil && b.planned {
+		other := n.findSandboxLocked(ref)
+		if other == nil && sb.active {
 			continue // it has ended since
 		}
 		if other == nil {
-			return "", fmt.Errorf("Cannot link to a non running container: /%s AS /%s/%s%w", ref, b.Spec.Name, alias, hidden{errdefs.ErrInvalidArgument}) //nolint:staticcheck // Docker's wording
+			return "", errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("Cannot link to a non running container: /%s AS /%s/%s", ref, sb.Spec.Name, alias)) // Docker's wording
 		}
-		addr := sharedAddress(b, other)
+		addr := sharedAddress(sb, other)
 		if !addr.IsValid() {
-			return "", fmt.Errorf("Cannot link to /%s, as it does not belong to the default network%w", other.Spec.Name, hidden{errdefs.ErrInvalidArgument}) //nolint:staticcheck // Docker's wording
+			return "", errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("Cannot link to /%s, as it does not belong to the default network", other.Spec.Name)) // Docker's wording
 		}
 		names := []string{alias}
 		for _, name := range []string{namespaceOf(other.Spec.ContainerID), other.Spec.Name} {
@@ -39,25 +39,25 @@ func (n *Networks) linkedLocked(b *box) (string, error) {
 	return text.String(), nil
 }
 
-// namedBoxLocked finds the box of a running container by name, ID or the beginning of one.
-func (n *Networks) namedBoxLocked(ref string) *box {
-	var byPrefix *box
-	for id, b := range n.boxes {
-		if id == ref || b.Spec.Name == ref {
-			return b
+// findSandboxLocked finds the sandbox of a running container by name, ID or the beginning of one.
+func (n *Networks) findSandboxLocked(ref string) *containerSandbox {
+	var byPrefix *containerSandbox
+	for id, sb := range n.sandboxes {
+		if id == ref || sb.Spec.Name == ref {
+			return sb
 		}
 		if strings.HasPrefix(id, ref) {
-			byPrefix = b
+			byPrefix = sb
 		}
 	}
 	return byPrefix
 }
 
 // sharedAddress is the other's address on a network that both are on.
-func sharedAddress(b, other *box) netip.Addr {
+func sharedAddress(sb, other *containerSandbox) netip.Addr {
 	for _, theirs := range other.Endpoints {
-		for _, e := range b.Endpoints {
-			if e.Info.NetworkID == theirs.Info.NetworkID && !e.hidden() {
+		for _, e := range sb.Endpoints {
+			if e.Info.NetworkID == theirs.Info.NetworkID && !e.onGatewayBridge() {
 				return theirs.Info.Addr.Addr()
 			}
 		}

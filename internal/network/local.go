@@ -32,20 +32,20 @@ const (
 	optionMasquerade = "com.docker.network.bridge.enable_ip_masquerade"
 )
 
-// optionParent is the node's interface that a macvlan network is on.
-const optionParent = "parent"
+// optionMacvlanParent is the node's interface that a macvlan network is on.
+const optionMacvlanParent = "parent"
 
-// addressed tells whether this room gives the addresses of a driver's networks.
-func addressed(driver string) bool {
+// hasAddressPool reports whether this package allocates the addresses of a driver's networks.
+func hasAddressPool(driver string) bool {
 	return driver == shoal.DriverBridge || driver == shoal.DriverMacvlan
 }
 
 // localNetwork is a network of this node alone. Its Network is not changed once it is made.
 type localNetwork struct {
 	shoal.Network
-	pool *addresses // nil for host and none
+	pool *addressAllocator // nil for host and none
 	// pool6 is nil for a network without IPv6.
-	pool6 *addresses
+	pool6 *addressAllocator
 }
 
 // subnet6 is the network's IPv6 subnet; nil if it has none. The first of its subnets is always an IPv4 one.
@@ -89,7 +89,7 @@ func (l *localNetwork) option(name string, otherwise bool) bool {
 
 func (n *Networks) localDir() string { return filepath.Join(n.cfg.DataRoot, "network") }
 
-func (n *Networks) loadLocals() error {
+func (n *Networks) loadLocalNetworks() error {
 	files, err := filepath.Glob(filepath.Join(n.localDir(), "*.json"))
 	if err != nil {
 		return err
@@ -99,26 +99,26 @@ func (n *Networks) loadLocals() error {
 		if err := readJSON(f, &net); err != nil {
 			return err
 		}
-		n.adopt(net)
+		n.addLocalNetwork(net)
 	}
 	return nil
 }
 
-func (n *Networks) adopt(net shoal.Network) *localNetwork {
+func (n *Networks) addLocalNetwork(net shoal.Network) *localNetwork {
 	l := &localNetwork{Network: net}
-	if addressed(net.Spec.Driver) {
-		l.pool = poolOf(net.IPAM[0])
+	if hasAddressPool(net.Spec.Driver) {
+		l.pool = newSubnetAllocator(net.IPAM[0])
 	}
 	if s := l.subnet6(); s != nil {
-		l.pool6 = poolOf(*s)
+		l.pool6 = newSubnetAllocator(*s)
 	}
-	n.locals[net.ID] = l
+	n.localNetworks[net.ID] = l
 	return l
 }
 
-// poolOf is a subnet's addresses, of which the gateway and those that are set aside are taken.
-func poolOf(s shoal.Subnet) *addresses {
-	pool := newAddresses(s.Subnet, s.Range)
+// newSubnetAllocator allocates a subnet's addresses, except for the gateway and the auxiliary addresses.
+func newSubnetAllocator(s shoal.Subnet) *addressAllocator {
+	pool := newAddressAllocator(s.Subnet, s.Range)
 	pool.used[s.Gateway] = true
 	for _, aux := range s.Aux {
 		pool.used[aux] = true
@@ -126,8 +126,8 @@ func poolOf(s shoal.Subnet) *addresses {
 	return pool
 }
 
-// predefined makes the networks that every node has.
-func (n *Networks) predefined() error {
+// createPredefined makes the networks that every node has.
+func (n *Networks) createPredefined() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for name, spec := range map[string]shoal.NetworkSpec{
@@ -141,7 +141,7 @@ func (n *Networks) predefined() error {
 			continue
 		}
 		spec.Name, spec.Scope = name, shoal.ScopeLocal
-		if _, err := n.makeLocked(spec); err != nil {
+		if _, err := n.createLocked(spec); err != nil {
 			return fmt.Errorf("create network %s: %w", name, err)
 		}
 	}
@@ -156,7 +156,7 @@ func (n *Networks) ensureGwbridgeLocked() error {
 	if err != nil {
 		return fmt.Errorf("look for IPv6 addresses: %w", err)
 	}
-	_, err = n.makeLocked(shoal.NetworkSpec{Name: shoal.GwbridgeName, Driver: shoal.DriverBridge, Scope: shoal.ScopeLocal, EnableIPv6: len(addrs6) > 0,
+	_, err = n.createLocked(shoal.NetworkSpec{Name: shoal.GwbridgeName, Driver: shoal.DriverBridge, Scope: shoal.ScopeLocal, EnableIPv6: len(addrs6) > 0,
 		Options: map[string]string{optionICC: "false", optionMasquerade: "true", optionBridgeName: shoal.GwbridgeName}})
 	if err != nil {
 		return fmt.Errorf("create network %s: %w", shoal.GwbridgeName, err)
@@ -170,10 +170,10 @@ func newLocalID() string {
 	return hex.EncodeToString(b[:])
 }
 
-// makeLocked completes the spec, remembers the network and returns it.
-func (n *Networks) makeLocked(spec shoal.NetworkSpec) (*localNetwork, error) {
+// createLocked completes the spec, remembers the network and returns it.
+func (n *Networks) createLocked(spec shoal.NetworkSpec) (*localNetwork, error) {
 	net := shoal.Network{ID: shoal.NetworkID(newLocalID()), Meta: shoal.Meta{CreatedAt: time.Now().UTC()}, Spec: spec}
-	if addressed(spec.Driver) {
+	if hasAddressPool(spec.Driver) {
 		subnet, err := n.subnetLocked(spec)
 		if err != nil {
 			return nil, err
@@ -188,14 +188,14 @@ func (n *Networks) makeLocked(spec shoal.NetworkSpec) (*localNetwork, error) {
 	}
 	if spec.ConfigOnly {
 		var err error
-		if net.IPAM, err = settings(spec); err != nil {
+		if net.IPAM, err = configOnlySubnets(spec); err != nil {
 			return nil, err
 		}
 	}
 	if err := writeJSON(filepath.Join(n.localDir(), string(net.ID)+".json"), net); err != nil {
 		return nil, fmt.Errorf("save network: %w", err)
 	}
-	return n.adopt(net), nil
+	return n.addLocalNetwork(net), nil
 }
 
 // subnetLocked is the first subnet that the spec asks for, completed and checked; the node's bridges have one.
@@ -217,9 +217,9 @@ func (n *Networks) subnetLocked(spec shoal.NetworkSpec) (shoal.Subnet, error) {
 			return s, err
 		}
 	} else if overlapsAny(s.Subnet, used) {
-		return s, fmt.Errorf("invalid pool request: Pool overlaps with other one on this address space%w", hidden{errdefs.ErrPermissionDenied})
+		return s, errdefs.ErrPermissionDenied.WithMessage("invalid pool request: Pool overlaps with other one on this address space")
 	}
-	return completed(s)
+	return withGateway(s)
 }
 
 // subnet6Locked is the same for IPv6, whose subnets are unique local ones unless the user asks for others.
@@ -230,29 +230,29 @@ func (n *Networks) subnet6Locked(spec shoal.NetworkSpec) (shoal.Subnet, error) {
 			continue
 		}
 		if overlapsAny(asked.Subnet, used) {
-			return asked, fmt.Errorf("invalid pool request: Pool overlaps with other one on this address space%w", hidden{errdefs.ErrPermissionDenied})
+			return asked, errdefs.ErrPermissionDenied.WithMessage("invalid pool request: Pool overlaps with other one on this address space")
 		}
-		return completed(asked)
+		return withGateway(asked)
 	}
-	return completed(shoal.Subnet{Subnet: localSubnet6(used)})
+	return withGateway(shoal.Subnet{Subnet: localSubnet6(used)})
 }
 
-// completed is the subnet with its gateway: the one that was asked for, or the subnet's first address.
-func completed(s shoal.Subnet) (shoal.Subnet, error) {
+// withGateway is the subnet with its gateway: the one that was asked for, or the subnet's first address.
+func withGateway(s shoal.Subnet) (shoal.Subnet, error) {
 	s.Subnet = s.Subnet.Masked()
 	if !s.Gateway.IsValid() {
 		s.Gateway = s.Subnet.Addr().Next()
 	} else if !s.Subnet.Contains(s.Gateway) {
-		return s, fmt.Errorf("no matching subnet for gateway %s%w", s.Gateway, hidden{errdefs.ErrInvalidArgument})
+		return s, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("no matching subnet for gateway %s", s.Gateway))
 	}
 	return s, nil
 }
 
 func (n *Networks) subnetsLocked() []netip.Prefix {
 	var out []netip.Prefix
-	for _, l := range n.locals {
+	for _, l := range n.localNetworks {
 		if l.Spec.ConfigOnly {
-			continue // its subnets are for others
+			continue // its subnets belong to the networks made from it
 		}
 		for _, s := range l.IPAM {
 			out = append(out, s.Subnet)
@@ -270,11 +270,11 @@ func (n *Networks) subnetsLocked() []netip.Prefix {
 
 // localLocked finds a network of this node by ID, name or the beginning of an ID.
 func (n *Networks) localLocked(name string) *localNetwork {
-	if l := n.locals[shoal.NetworkID(name)]; l != nil {
+	if l := n.localNetworks[shoal.NetworkID(name)]; l != nil {
 		return l
 	}
 	var byPrefix *localNetwork
-	for id, l := range n.locals {
+	for id, l := range n.localNetworks {
 		if l.Spec.Name == name {
 			return l
 		}
@@ -288,25 +288,25 @@ func (n *Networks) localLocked(name string) *localNetwork {
 // Create makes a bridge network on this node.
 func (n *Networks) Create(ctx context.Context, spec shoal.NetworkSpec) (shoal.Network, error) {
 	n.mu.Lock()
-	for _, l := range n.locals {
+	for _, l := range n.localNetworks {
 		if l.Spec.Name == spec.Name {
 			n.mu.Unlock()
-			return shoal.Network{}, fmt.Errorf("network with name %s already exists%w", spec.Name, hidden{errdefs.ErrConflict})
+			return shoal.Network{}, errdefs.ErrConflict.WithMessage(fmt.Sprintf("network with name %s already exists", spec.Name))
 		}
 	}
 	if spec.Driver == "" {
 		spec.Driver = shoal.DriverBridge
 	}
-	spec, err := n.configuredLocked(spec)
+	spec, err := n.resolveConfigFromLocked(spec)
 	if err == nil {
-		err = n.supported(spec)
+		err = n.checkDriver(spec)
 	}
 	if err != nil {
 		n.mu.Unlock()
 		return shoal.Network{}, err
 	}
 	spec.Scope = shoal.ScopeLocal
-	l, err := n.makeLocked(spec)
+	l, err := n.createLocked(spec)
 	n.mu.Unlock()
 	if err != nil {
 		return shoal.Network{}, err
@@ -318,32 +318,32 @@ func (n *Networks) Create(ctx context.Context, spec shoal.NetworkSpec) (shoal.Ne
 	return l.Network, nil
 }
 
-// supported checks the driver and what it needs.
-func (n *Networks) supported(spec shoal.NetworkSpec) error {
+// checkDriver checks the driver and what it needs.
+func (n *Networks) checkDriver(spec shoal.NetworkSpec) error {
 	switch {
 	case spec.ConfigOnly:
 		return nil
 	case spec.EnableIPv6 && !n.ipv6:
-		return fmt.Errorf("the kernel of this node has no IPv6%w", hidden{errdefs.ErrInvalidArgument})
+		return errdefs.ErrInvalidArgument.WithMessage("the kernel of this node has no IPv6")
 	}
 	switch spec.Driver {
 	case shoal.DriverBridge:
 		return nil
 	case shoal.DriverMacvlan:
-		parent := spec.Options[optionParent]
+		parent := spec.Options[optionMacvlanParent]
 		if parent == "" {
-			return fmt.Errorf("a macvlan network needs the interface that it is on: -o parent=INTERFACE%w", hidden{errdefs.ErrInvalidArgument})
+			return errdefs.ErrInvalidArgument.WithMessage("a macvlan network needs the interface that it is on: -o parent=INTERFACE")
 		}
 		err := n.plane.InNode(func() error {
 			_, err := netlink.LinkByName(parent)
 			return err
 		})
 		if err != nil {
-			return fmt.Errorf("failed to find parent interface %s: %w%w", parent, err, hidden{errdefs.ErrInvalidArgument})
+			return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("failed to find parent interface %s: %v", parent, err))
 		}
 		return nil
 	default:
-		return fmt.Errorf("plugin %q not found%w", spec.Driver, hidden{errdefs.ErrNotFound})
+		return errdefs.ErrNotFound.WithMessage(fmt.Sprintf("plugin %q not found", spec.Driver))
 	}
 }
 
@@ -356,7 +356,7 @@ func (n *Networks) Remove(ctx context.Context, name string) error {
 		err = os.Remove(filepath.Join(n.localDir(), string(l.ID)+".json"))
 	}
 	if err == nil {
-		delete(n.locals, l.ID)
+		delete(n.localNetworks, l.ID)
 	}
 	n.mu.Unlock()
 	if err != nil {
@@ -369,17 +369,17 @@ func (n *Networks) Remove(ctx context.Context, name string) error {
 func (n *Networks) removableLocked(l *localNetwork, name string) error {
 	switch {
 	case l == nil:
-		return fmt.Errorf("network %s not found%w", name, hidden{errdefs.ErrNotFound})
+		return errdefs.ErrNotFound.WithMessage(fmt.Sprintf("network %s not found", name))
 	case slices.Contains([]string{defaultBridge, "host", "none"}, l.Spec.Name):
-		return fmt.Errorf("%s is a pre-defined network and cannot be removed%w", l.Spec.Name, hidden{errdefs.ErrPermissionDenied})
+		return errdefs.ErrPermissionDenied.WithMessage(fmt.Sprintf("%s is a pre-defined network and cannot be removed", l.Spec.Name))
 	}
 	if n.dependentLocked(l) != nil {
-		return fmt.Errorf("configuration network %q is in use%w", l.Spec.Name, hidden{errdefs.ErrPermissionDenied})
+		return errdefs.ErrPermissionDenied.WithMessage(fmt.Sprintf("configuration network %q is in use", l.Spec.Name))
 	}
-	for _, b := range n.boxes {
-		for _, e := range b.Endpoints {
+	for _, sb := range n.sandboxes {
+		for _, e := range sb.Endpoints {
 			if e.Info.NetworkID == l.ID {
-				return fmt.Errorf("error while removing network: network %s has active endpoints (name:%q id:%q)%w", l.Spec.Name, b.Spec.Name, e.Info.EndpointID[:12], hidden{errdefs.ErrPermissionDenied})
+				return errdefs.ErrPermissionDenied.WithMessage(fmt.Sprintf("error while removing network: network %s has active endpoints (name:%q id:%q)", l.Spec.Name, sb.Spec.Name, e.Info.EndpointID[:12]))
 			}
 		}
 	}
@@ -396,7 +396,7 @@ func (n *Networks) Get(name string) (shoal.Network, error) {
 	if net, ok := n.overlayLocked(name); ok {
 		return net, nil
 	}
-	return shoal.Network{}, fmt.Errorf("network %s not found%w", name, hidden{errdefs.ErrNotFound})
+	return shoal.Network{}, errdefs.ErrNotFound.WithMessage(fmt.Sprintf("network %s not found", name))
 }
 
 // List is all networks that this node knows, by name.
@@ -404,7 +404,7 @@ func (n *Networks) List() []shoal.Network {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	var out []shoal.Network
-	for _, l := range n.locals {
+	for _, l := range n.localNetworks {
 		out = append(out, l.Network)
 	}
 	for _, net := range n.table.Networks {

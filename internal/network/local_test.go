@@ -40,27 +40,27 @@ func TestSubnetsNeverOverlap(t *testing.T) {
 
 func TestAddressesAreNeverSharedAndNeverLost(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		pool := newAddresses(netip.MustParsePrefix("10.9.0.0/28"), netip.Prefix{})
+		pool := newAddressAllocator(netip.MustParsePrefix("10.9.0.0/28"), netip.Prefix{})
 		now := time.Unix(1, 0)
-		held := map[netip.Addr]bool{}
+		inUse := map[netip.Addr]bool{}
 		for range rapid.IntRange(1, 200).Draw(t, "steps") {
 			now = now.Add(time.Duration(rapid.IntRange(0, 3000).Draw(t, "ms")) * time.Millisecond)
-			if len(held) > 0 && rapid.Bool().Draw(t, "release") {
-				for a := range held {
+			if len(inUse) > 0 && rapid.Bool().Draw(t, "release") {
+				for a := range inUse {
 					pool.release(a, now)
-					delete(held, a)
+					delete(inUse, a)
 					break
 				}
 				continue
 			}
 			a, err := pool.take(netip.Addr{}, now)
 			switch {
-			case err != nil && len(held) != 14:
-				t.Fatalf("%v with %d of 14 in use", err, len(held))
-			case err == nil && (held[a] || !pool.subnet.Contains(a) || a == pool.subnet.Addr() || a.String() == "10.9.0.15"):
+			case err != nil && len(inUse) != 14:
+				t.Fatalf("%v with %d of 14 in use", err, len(inUse))
+			case err == nil && (inUse[a] || !pool.subnet.Contains(a) || a == pool.subnet.Addr() || a.String() == "10.9.0.15"):
 				t.Fatalf("%s is not to be given away", a)
 			case err == nil:
-				held[a] = true
+				inUse[a] = true
 			}
 		}
 	})
@@ -170,7 +170,7 @@ func TestSilentPeerIsSkippedUntilItAnswers(t *testing.T) {
 			}
 		}
 	}()
-	within := func(what string, limit time.Duration, good func() bool) {
+	eventually := func(what string, limit time.Duration, good func() bool) {
 		t.Helper()
 		deadline := time.NewTimer(limit)
 		defer deadline.Stop()
@@ -192,20 +192,20 @@ func TestSilentPeerIsSkippedUntilItAnswers(t *testing.T) {
 		defer n.applyMu.Unlock()
 		n.mu.Lock()
 		defer n.mu.Unlock()
-		if n.done != n.want {
+		if n.appliedGeneration != n.generation {
 			return -1
 		}
 		return len(n.suspects)
 	}
 	c.underlay.Cut(t, 2, true)
-	within("suspected", 5*time.Second, func() bool { return suspects() == 1 })
+	eventually("suspected", 5*time.Second, func() bool { return suspects() == 1 })
 	for range 10 {
 		if who, _, err := ask(c.client.Do, "tcp4", "10.77.0.13:8080"); who != "webtask1" {
 			t.Errorf("got %q, %v", who, err)
 		}
 	}
 	c.underlay.Cut(t, 2, false)
-	within("trusted again", 5*time.Second, func() bool { return suspects() == 0 })
+	eventually("trusted again", 5*time.Second, func() bool { return suspects() == 0 })
 }
 
 func BenchmarkUp(b *testing.B) {
@@ -243,7 +243,7 @@ func BenchmarkUp(b *testing.B) {
 				}
 			}
 			b.StopTimer()
-			for id := range n.boxes {
+			for id := range n.sandboxes {
 				if err := n.Down(context.Background(), id); err != nil {
 					b.Error(err)
 				}

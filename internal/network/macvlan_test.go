@@ -11,7 +11,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
-func TestMacvlanContainersAreOnTheNodesWire(t *testing.T) {
+func TestMacvlanContainersAreOnTheParentsLink(t *testing.T) {
 	c := newCluster(t, 2)
 	spec := shoal.NetworkSpec{Name: "wire", Driver: shoal.DriverMacvlan, Options: map[string]string{"parent": "nosuch"},
 		IPAM: []shoal.Subnet{{Subnet: netip.MustParsePrefix("10.77.1.0/24"), Gateway: netip.MustParseAddr("10.77.1.1")}}}

@@ -1,7 +1,7 @@
 // Package network is a node's networks: it gives containers their sandboxes and endpoints, publishes their ports and probes the
-// nodes it sends traffic to. It reads the cluster's table as pushed by a manager and the wishes of containers, and writes a
-// dataplane.Config, DNS records, the files that containers find in /etc, and under its two directories what it must remember:
-// local networks for good, sandboxes and the last table until the machine restarts.
+// nodes it sends traffic to. It reads the cluster's table as pushed by a manager and the containers' network settings, and writes a
+// dataplane.Config, DNS records, the files that containers find in /etc, and the records that it needs after a restart:
+// local networks below the data root, sandboxes and the last table below the exec root until the machine restarts.
 package network
 
 import (
@@ -59,31 +59,31 @@ type Networks struct {
 	log   *slog.Logger
 	plane *dataplane.Plane
 	dir   string // under the exec root
-	// wireKey is the node's for encrypted networks.
-	wireKey wireguard.Key
+	// tunnelKey is the node's for encrypted networks.
+	tunnelKey wireguard.Key
 	// forwarder resolves what is in no zone.
 	forwarder *dns.Forwarder
 
-	mu     sync.Mutex // guards what follows
-	locals map[shoal.NetworkID]*localNetwork
-	boxes  map[string]*box
+	mu            sync.Mutex // guards what follows
+	localNetworks map[shoal.NetworkID]*localNetwork
+	sandboxes     map[string]*containerSandbox
 	directory
-	arrived   chan struct{} // closed and replaced when a table arrives
-	holds     map[portKey]*hold
-	heldPorts dataplane.MeshPorts // of the mesh that holds are for
-	want      uint64              // grows with every change
+	tableChanged      chan struct{} // closed and replaced when a table arrives
+	reservations      map[portKey]*portReservation
+	reservedMeshPorts dataplane.MeshPorts // the published ports that the mesh's reservations are for
+	generation        uint64              // grows with every change of the wanted state
 
 	journalMu sync.Mutex // guards journal
 	journal   journal
 
 	repairs repairs
 
-	applyMu sync.Mutex // held while the kernel is brought up to date; guards done, failed
-	done    uint64     // what want was at the last Apply
-	failed  error
+	applyMu           sync.Mutex // held while the kernel is brought up to date; guards appliedGeneration, applyErr
+	appliedGeneration uint64     // the generation that the last Apply was for
+	applyErr          error
 }
 
-// New takes up the node's networks where they were left. It looks at the kernel but changes only what was never there.
+// New restores the node's networks from disk and applies them: after a restart of the daemon alone the kernel already has them and nothing changes.
 func New(cfg Config) (*Networks, error) {
 	if len(cfg.AddressPools) == 0 {
 		cfg.AddressPools = defaultPools()
@@ -105,8 +105,8 @@ func New(cfg Config) (*Networks, error) {
 		}
 	}
 	n := &Networks{cfg: cfg, log: cfg.Log, plane: plane, dir: filepath.Join(cfg.ExecRoot, "network"),
-		locals: map[shoal.NetworkID]*localNetwork{}, boxes: map[string]*box{}, arrived: make(chan struct{}),
-		directory: newDirectory(dataplane.IPv6()), holds: map[portKey]*hold{}, journal: journal{path: filepath.Join(cfg.ExecRoot, "network", "table.json")}}
+		localNetworks: map[shoal.NetworkID]*localNetwork{}, sandboxes: map[string]*containerSandbox{}, tableChanged: make(chan struct{}),
+		directory: newDirectory(dataplane.IPv6()), reservations: map[portKey]*portReservation{}, journal: journal{path: filepath.Join(cfg.ExecRoot, "network", "table.json")}}
 	n.directory.log = cfg.Log
 	n.forwarder = dns.NewForwarder(dns.ForwarderConfig{Log: cfg.Log, Dial: n.dial})
 	for _, dir := range []string{n.dir, n.localDir()} {
@@ -114,33 +114,33 @@ func New(cfg Config) (*Networks, error) {
 			return nil, fmt.Errorf("make network directory: %w", err)
 		}
 	}
-	if n.wireKey, err = loadKey(filepath.Join(n.dir, "wireguard.key")); err != nil {
+	if n.tunnelKey, err = loadKey(filepath.Join(n.dir, "wireguard.key")); err != nil {
 		return nil, err
 	}
 	if !dataplane.IPv6() {
 		cfg.Log.Info("the kernel has no IPv6, networks go without")
 	}
-	if err := errors.Join(n.loadLocals(), n.loadTable(), n.loadBoxes()); err != nil {
+	if err := errors.Join(n.loadLocalNetworks(), n.restoreTable(), n.loadSandboxes()); err != nil {
 		return nil, err
 	}
-	if err := n.predefined(); err != nil {
+	if err := n.createPredefined(); err != nil {
 		return nil, err
 	}
 	return n, n.converge(context.Background())
 }
 
-// Close stops answering names and lets go of ports; the kernel keeps its state for the next start.
+// Close stops the resolvers and releases the port reservations; the kernel keeps its state for the next start.
 func (n *Networks) Close() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	var errs []error
-	for _, b := range n.boxes {
-		if b.resolver != nil {
-			errs = append(errs, b.resolver.Close())
-			b.resolver = nil
+	for _, sb := range n.sandboxes {
+		if sb.resolver != nil {
+			errs = append(errs, sb.resolver.Close())
+			sb.resolver = nil
 		}
 	}
-	for _, h := range n.holds {
+	for _, h := range n.reservations {
 		h.close()
 	}
 	return errors.Join(append(errs, n.plane.Close())...)
@@ -163,10 +163,10 @@ func (n *Networks) Update(ctx context.Context, delta *shoal.TableDelta) error {
 		part := shoal.Difference(n.table, table)
 		delta = &part
 	}
-	dead := n.dead(delta)
+	unreachable := n.removedOnSuspects(delta)
 	n.update(delta)
-	close(n.arrived)
-	n.arrived = make(chan struct{})
+	close(n.tableChanged)
+	n.tableChanged = make(chan struct{})
 	var err error
 	if len(n.table.Networks) > 0 {
 		err = n.ensureGwbridgeLocked()
@@ -175,12 +175,12 @@ func (n *Networks) Update(ctx context.Context, delta *shoal.TableDelta) error {
 	if err != nil {
 		return err
 	}
-	if err := n.remember(delta); err != nil {
+	if err := n.appendToJournal(delta); err != nil {
 		return err
 	}
 	err = n.converge(ctx)
-	if len(dead) > 0 {
-		err = errors.Join(err, n.plane.ResetConnections(ctx, dead))
+	if len(unreachable) > 0 {
+		err = errors.Join(err, n.plane.ResetConnections(ctx, unreachable))
 	}
 	return err
 }
@@ -195,33 +195,33 @@ func (n *Networks) Table() shoal.Table {
 // converge brings kernel and resolvers to what is wanted now. Calls that come while one is at work are served by one next.
 func (n *Networks) converge(ctx context.Context) error {
 	n.mu.Lock()
-	n.want++
-	mine := n.want
+	n.generation++
+	target := n.generation
 	n.mu.Unlock()
 	n.applyMu.Lock()
 	defer n.applyMu.Unlock()
-	if n.done >= mine {
-		return n.failed
+	if n.appliedGeneration >= target {
+		return n.applyErr
 	}
 	n.mu.Lock()
-	now := n.want
+	now := n.generation
 	config := n.planLocked()
-	scopes, zones := n.scopesLocked(), n.names.updates()
+	scopes, zones := n.scopesLocked(), n.records.pendingUpdates()
 	n.mu.Unlock()
-	// A caller that gives up must not leave the others with half of the work.
-	n.failed = n.plane.Apply(context.WithoutCancel(ctx), config)
-	n.done = now
+	// One Apply serves several callers: the first one's cancellation must not stop it half-way.
+	n.applyErr = n.plane.Apply(context.WithoutCancel(ctx), config)
+	n.appliedGeneration = now
 	for _, z := range zones {
 		z.zone.Update(z.put, slices.Collect(maps.Keys(z.del)))
 	}
 	for resolver, scope := range scopes {
 		resolver.Set(scope)
 	}
-	return n.failed
+	return n.applyErr
 }
 
-// failureOf is the part of an Apply's error that concerns the sandbox; the rest is logged.
-func (n *Networks) failureOf(err error, namespace string) error {
+// sandboxError is the part of an Apply's error that concerns the sandbox; the rest is logged.
+func (n *Networks) sandboxError(err error, namespace string) error {
 	if err == nil {
 		return nil
 	}

@@ -12,10 +12,10 @@ import (
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
-// planLocked derives all that the kernel should have.
+// planLocked derives the whole config of the data plane.
 func (n *Networks) planLocked() *dataplane.Config {
 	c := &dataplane.Config{Bridges: map[string]*dataplane.Bridge{}, Overlays: map[string]*dataplane.Overlay{}, Sandboxes: map[string]*dataplane.Sandbox{}}
-	for _, l := range n.locals {
+	for _, l := range n.localNetworks {
 		if l.pool == nil || l.Spec.Driver != shoal.DriverBridge {
 			continue
 		}
@@ -31,22 +31,22 @@ func (n *Networks) planLocked() *dataplane.Config {
 		mtu, _ := strconv.Atoi(net.Spec.Options[shoal.OptionMTU])
 		o := &dataplane.Overlay{ID: string(id), VNI: net.VNI, Port: n.tunnelPort(), Local: self.DataAddr, MTU: mtu, Remotes: n.derivedFor(id).remotes}
 		if net.Encrypted() {
-			if !n.addWire(c, self) {
+			if !n.addWireGuard(c, self) {
 				continue
 			}
-			o.Encrypted, o.Local, o.MTU = true, self.TunnelAddr, cmp.Or(mtu, n.overWireMTU(self))
+			o.Encrypted, o.Local, o.MTU = true, self.TunnelAddr, cmp.Or(mtu, n.encryptedOverlayMTU(self))
 		}
 		c.Overlays[string(id)] = o
 	}
-	for id, b := range n.boxes {
-		n.names.set("sandbox "+id, boxNames(b))
-		if b.planned {
-			c.Sandboxes[namespaceOf(id)] = n.planBox(b, c)
-			c.Ports = append(c.Ports, publishedBy(b)...)
+	for id, sb := range n.sandboxes {
+		n.records.set("sandbox "+id, sandboxRecords(sb))
+		if sb.active {
+			c.Sandboxes[namespaceOf(id)] = n.planSandbox(sb, c)
+			c.Ports = append(c.Ports, publishedPorts(sb)...)
 		}
 	}
 	n.planIngressLocked(c)
-	n.holdIngressLocked()
+	n.reserveMeshPortsLocked()
 	slices.SortFunc(c.Ports, func(a, b dataplane.Port) int {
 		return cmp.Or(cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Port, b.Port), a.HostIP.Compare(b.HostIP))
 	})
@@ -61,8 +61,8 @@ func (n *Networks) clusterNetworksLocked() map[shoal.NetworkID]shoal.Network {
 	for _, net := range all {
 		taken[net.VNI] = true
 	}
-	for _, b := range n.boxes {
-		for _, e := range b.Endpoints {
+	for _, sb := range n.sandboxes {
+		for _, e := range sb.Endpoints {
 			if e.Network == nil || taken[e.Network.VNI] {
 				continue // the table has it, or has given its number to another
 			}
@@ -82,20 +82,20 @@ func (n *Networks) tunnelPort() uint16 {
 	return shoal.DefaultDataPathPort
 }
 
-func (n *Networks) planBox(b *box, c *dataplane.Config) *dataplane.Sandbox {
-	s := &dataplane.Sandbox{Seed: seed(b.Spec.ContainerID), Services: map[string]dataplane.Services{}}
-	exit := exitOf(b.Endpoints)
-	for _, e := range b.Endpoints {
+func (n *Networks) planSandbox(sb *containerSandbox, c *dataplane.Config) *dataplane.Sandbox {
+	s := &dataplane.Sandbox{Seed: balancerSeed(sb.Spec.ContainerID), Services: map[string]dataplane.Services{}}
+	exit := defaultRouteEndpoint(sb.Endpoints)
+	for _, e := range sb.Endpoints {
 		if e.Overlay != "" && c.Overlays[e.Overlay] == nil {
 			continue // the network is gone, or not yet known after a restart
 		}
 		d := dataplane.Endpoint{Name: e.Info.Interface, Bridge: e.Bridge, Overlay: e.Overlay, Parent: e.Parent, Addr: e.Info.Addr, MAC: n.macOf(e),
-			OnLink: further(n.table.Networks[shoal.NetworkID(e.Overlay)], e.Info.Addr)}
+			OnLink: otherSubnets(n.table.Networks[shoal.NetworkID(e.Overlay)], e.Info.Addr)}
 		if n.ipv6 {
 			d.Addr6 = e.Info.Addr6
 		}
 		if e.Bridge == "" && e.Overlay == "" && e.Parent == "" {
-			d.Addr, d.Addr6 = alone(d.Addr), alone(d.Addr6)
+			d.Addr, d.Addr6 = hostPrefix(d.Addr), hostPrefix(d.Addr6)
 		}
 		if e == exit {
 			d.Gateway, d.Gateway6 = e.Info.Gateway, e.Info.Gateway6
@@ -105,8 +105,8 @@ func (n *Networks) planBox(b *box, c *dataplane.Config) *dataplane.Sandbox {
 			s.Services[e.Overlay] = n.derivedFor(shoal.NetworkID(e.Overlay)).services
 		}
 	}
-	if b.resolver != nil && named(b.Endpoints) {
-		s.DNSPortUDP, s.DNSPortTCP = b.resolver.Ports()
+	if sb.resolver != nil && usesEmbeddedResolver(sb.Endpoints) {
+		s.DNSPortUDP, s.DNSPortTCP = sb.resolver.Ports()
 	}
 	return s
 }
@@ -120,16 +120,16 @@ func (n *Networks) macOf(e *endpoint) dataplane.MAC {
 	return mac
 }
 
-// alone is the address as the only one of its subnet.
-func alone(p netip.Prefix) netip.Prefix {
+// hostPrefix is the address as a /32 or /128.
+func hostPrefix(p netip.Prefix) netip.Prefix {
 	if !p.IsValid() {
 		return p
 	}
 	return netip.PrefixFrom(p.Addr(), p.Addr().BitLen())
 }
 
-// further is the subnets of an overlay in the address's family that the address is not in.
-func further(net shoal.Network, addr netip.Prefix) []netip.Prefix {
+// otherSubnets is the overlay's subnets of the address's family that do not contain it.
+func otherSubnets(net shoal.Network, addr netip.Prefix) []netip.Prefix {
 	var out []netip.Prefix
 	for _, s := range net.IPAM {
 		p := s.Subnet
@@ -140,16 +140,16 @@ func further(net shoal.Network, addr netip.Prefix) []netip.Prefix {
 	return out
 }
 
-func seed(id string) uint32 {
+func balancerSeed(id string) uint32 {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(id)) // never fails
 	return h.Sum32()
 }
 
-// exitOf is the endpoint that the default route leads through.
-func exitOf(endpoints []*endpoint) *endpoint {
+// defaultRouteEndpoint is the endpoint of the default route, nil if there is none.
+func defaultRouteEndpoint(endpoints []*endpoint) *endpoint {
 	for _, e := range endpoints {
-		if e.hidden() {
+		if e.onGatewayBridge() {
 			return e
 		}
 	}
@@ -161,22 +161,22 @@ func exitOf(endpoints []*endpoint) *endpoint {
 	return nil
 }
 
-func publishedBy(b *box) []dataplane.Port {
-	exit := exitOf(b.Endpoints)
+func publishedPorts(sb *containerSandbox) []dataplane.Port {
+	exit := defaultRouteEndpoint(sb.Endpoints)
 	if exit == nil || exit.Bridge == "" {
 		return nil
 	}
 	var out []dataplane.Port
-	for i, p := range b.Ports {
+	for i, p := range sb.Ports {
 		port := dataplane.Port{Protocol: p.Protocol, Port: p.HostPort, HostIP: p.HostIP}
-		everywhere := i < len(b.Spec.Ports) && !b.Spec.Ports[i].HostIP.IsValid()
+		everywhere := i < len(sb.Spec.Ports) && !sb.Spec.Ports[i].HostIP.IsValid()
 		if everywhere || p.HostIP.Is4() {
 			port.Backends = append(port.Backends, dataplane.Backend{Addr: exit.Info.Addr.Addr(), Port: p.Target})
 		}
 		if exit.Info.Addr6.IsValid() && (everywhere || p.HostIP.Is6()) {
 			port.Backends = append(port.Backends, dataplane.Backend{Addr: exit.Info.Addr6.Addr(), Port: p.Target})
 		}
-		if len(port.Backends) > 0 { // else nobody listens on what is held
+		if len(port.Backends) > 0 { // without backends the reservation alone refuses connections
 			out = append(out, port)
 		}
 	}
@@ -186,23 +186,23 @@ func publishedBy(b *box) []dataplane.Port {
 // planIngressLocked is the node's part in the routing mesh.
 func (n *Networks) planIngressLocked(c *dataplane.Config) {
 	self := n.table.Peers[n.table.NodeID]
-	mesh := n.table.Networks[n.mesh]
+	mesh := n.table.Networks[n.ingressNetworkID]
 	if mesh.VNI == 0 || !self.IngressAddr.IsValid() || !self.DataAddr.IsValid() || len(mesh.IPAM) == 0 {
 		return
 	}
-	in := &dataplane.Ingress{VNI: mesh.VNI, Port: n.tunnelPort(), Local: self.DataAddr, Addr: within(mesh, self.IngressAddr),
-		Tasks: n.vias, LocalTasks: n.localTasks(), GatewayBridge: shoal.GwbridgeName}
+	in := &dataplane.Ingress{VNI: mesh.VNI, Port: n.tunnelPort(), Local: self.DataAddr, Addr: prefixIn(mesh, self.IngressAddr),
+		Tasks: n.meshNextHops, LocalTasks: n.localTaskAddrsLocked(), GatewayBridge: shoal.GwbridgeName}
 	if mesh.Encrypted() {
-		if !n.addWire(c, self) {
+		if !n.addWireGuard(c, self) {
 			return
 		}
-		in.Encrypted, in.Local, in.MTU = true, self.TunnelAddr, n.overWireMTU(self)
+		in.Encrypted, in.Local, in.MTU = true, self.TunnelAddr, n.encryptedOverlayMTU(self)
 	}
 	if n.ipv6 {
-		in.Addr6 = within(mesh, self.IngressAddr6)
+		in.Addr6 = prefixIn(mesh, self.IngressAddr6)
 	}
 	for _, p := range n.table.Peers {
-		vtep := n.vtep(n.mesh, p)
+		vtep := n.vtep(n.ingressNetworkID, p)
 		if p.NodeID == self.NodeID || !p.IngressAddr.IsValid() || !vtep.IsValid() {
 			continue
 		}
@@ -213,26 +213,26 @@ func (n *Networks) planIngressLocked(c *dataplane.Config) {
 		in.Peers = append(in.Peers, peer)
 	}
 	slices.SortFunc(in.Peers, func(a, b dataplane.IngressPeer) int { return a.Addr.Compare(b.Addr) })
-	n.setLocals(in.LocalTasks)
+	n.setLocalTasks(in.LocalTasks)
 	c.Ingress, c.Mesh = in, n.ports
 }
 
-// localTasks is where this node's tasks on the mesh are reached, by their ingress addresses.
-func (n *Networks) localTasks() map[netip.Addr]netip.Addr {
+// localTaskAddrsLocked is where this node's tasks on the mesh are reached, by their ingress addresses.
+func (n *Networks) localTaskAddrsLocked() map[netip.Addr]netip.Addr {
 	out := map[netip.Addr]netip.Addr{}
-	for _, b := range n.boxes {
-		if exit := exitOf(b.Endpoints); b.planned && b.Spec.IngressAddr.IsValid() && exit != nil && exit.hidden() {
-			out[b.Spec.IngressAddr.Addr()] = exit.Info.Addr.Addr()
-			if b.Spec.IngressAddr6.IsValid() && exit.Info.Addr6.IsValid() {
-				out[b.Spec.IngressAddr6.Addr()] = exit.Info.Addr6.Addr()
+	for _, sb := range n.sandboxes {
+		if exit := defaultRouteEndpoint(sb.Endpoints); sb.active && sb.Spec.IngressAddr.IsValid() && exit != nil && exit.onGatewayBridge() {
+			out[sb.Spec.IngressAddr.Addr()] = exit.Info.Addr.Addr()
+			if sb.Spec.IngressAddr6.IsValid() && exit.Info.Addr6.IsValid() {
+				out[sb.Spec.IngressAddr6.Addr()] = exit.Info.Addr6.Addr()
 			}
 		}
 	}
 	return out
 }
 
-// within is the address with the length of the network's subnet that it is in; invalid if the address is.
-func within(net shoal.Network, addr netip.Addr) netip.Prefix {
+// prefixIn is the address with the prefix length of the network's subnet that contains it; invalid if the address is.
+func prefixIn(net shoal.Network, addr netip.Addr) netip.Prefix {
 	for _, s := range net.IPAM {
 		if s.Subnet.Contains(addr) {
 			return netip.PrefixFrom(addr, s.Subnet.Bits())

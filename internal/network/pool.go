@@ -27,14 +27,8 @@ func defaultPools() []AddressPool {
 
 // errNoPool is Docker's text for when every subnet is taken.
 func errNoPool() error {
-	return fmt.Errorf("all predefined address pools have been fully subnetted%w", hidden{errdefs.ErrInvalidArgument})
+	return errdefs.ErrInvalidArgument.WithMessage("all predefined address pools have been fully subnetted")
 }
-
-// hidden gives an error a kind without adding to its text.
-type hidden struct{ kind error }
-
-func (hidden) Error() string   { return "" }
-func (h hidden) Unwrap() error { return h.kind }
 
 // freeSubnet is the first subnet of the pools that overlaps none of those in use.
 func freeSubnet(pools []AddressPool, used []netip.Prefix) (netip.Prefix, error) {
@@ -81,44 +75,44 @@ func address(v uint32) netip.Addr {
 	return netip.AddrFrom4([4]byte{byte(v >> 24), byte(v >> 16), byte(v >> 8), byte(v)})
 }
 
-// rest is how long an address is left alone once it is released, since the interface that had it goes in the background.
-const rest = 2 * time.Second
+// reuseDelay is how long a released address is not reused: the kernel removes the interface that had it in the background.
+const reuseDelay = 2 * time.Second
 
-// addresses hands out the addresses of one subnet.
-type addresses struct {
-	subnet, within netip.Prefix
-	used           map[netip.Addr]bool
-	released       map[netip.Addr]time.Time
+// addressAllocator allocates the addresses of one subnet.
+type addressAllocator struct {
+	subnet, allocRange netip.Prefix
+	used               map[netip.Addr]bool
+	released           map[netip.Addr]time.Time
 }
 
-func newAddresses(subnet, within netip.Prefix) *addresses {
-	if !within.IsValid() {
-		within = subnet
+func newAddressAllocator(subnet, allocRange netip.Prefix) *addressAllocator {
+	if !allocRange.IsValid() {
+		allocRange = subnet
 	}
-	return &addresses{subnet: subnet.Masked(), within: within.Masked(), used: map[netip.Addr]bool{}, released: map[netip.Addr]time.Time{}}
+	return &addressAllocator{subnet: subnet.Masked(), allocRange: allocRange.Masked(), used: map[netip.Addr]bool{}, released: map[netip.Addr]time.Time{}}
 }
 
-// take returns want if it is valid and free, or else the lowest free address, preferring those that have rested.
-func (a *addresses) take(want netip.Addr, now time.Time) (netip.Addr, error) {
+// take returns want if it is valid and free, or else the lowest free address, preferring those that were not released within reuseDelay.
+func (a *addressAllocator) take(want netip.Addr, now time.Time) (netip.Addr, error) {
 	if want.IsValid() {
 		if !a.subnet.Contains(want) {
-			return netip.Addr{}, fmt.Errorf("invalid address %s: It does not belong to any of this network's subnets%w", want, hidden{errdefs.ErrInvalidArgument})
+			return netip.Addr{}, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("invalid address %s: It does not belong to any of this network's subnets", want))
 		}
 		if a.used[want] {
-			return netip.Addr{}, fmt.Errorf("Address already in use%w", hidden{errdefs.ErrPermissionDenied}) //nolint:staticcheck // Docker's wording
+			return netip.Addr{}, errdefs.ErrPermissionDenied.WithMessage("Address already in use") // Docker's wording
 		}
 		a.used[want] = true
 		return want, nil
 	}
-	var tired netip.Addr
-	for c := a.within.Addr(); a.within.Contains(c); c = c.Next() {
-		// The first address is the network's and the last one, of IPv4, means everyone.
+	var recentlyReleased netip.Addr
+	for c := a.allocRange.Addr(); a.allocRange.Contains(c); c = c.Next() {
+		// The first address is the network's own and the last one, of IPv4, is the broadcast address.
 		if a.used[c] || a.subnet.Bits() < c.BitLen()-1 && (c == a.subnet.Addr() || c.Is4() && !a.subnet.Contains(c.Next())) {
 			continue
 		}
-		if since, ok := a.released[c]; ok && now.Sub(since) < rest {
-			if !tired.IsValid() {
-				tired = c
+		if since, ok := a.released[c]; ok && now.Sub(since) < reuseDelay {
+			if !recentlyReleased.IsValid() {
+				recentlyReleased = c
 			}
 			continue
 		}
@@ -126,15 +120,15 @@ func (a *addresses) take(want netip.Addr, now time.Time) (netip.Addr, error) {
 		delete(a.released, c)
 		return c, nil
 	}
-	if tired.IsValid() {
-		a.used[tired] = true
-		delete(a.released, tired)
-		return tired, nil
+	if recentlyReleased.IsValid() {
+		a.used[recentlyReleased] = true
+		delete(a.released, recentlyReleased)
+		return recentlyReleased, nil
 	}
-	return netip.Addr{}, fmt.Errorf("no available %s addresses on this network's address pools%w", map[bool]string{true: "IPv4", false: "IPv6"}[a.subnet.Addr().Is4()], hidden{errdefs.ErrUnavailable})
+	return netip.Addr{}, errdefs.ErrUnavailable.WithMessage(fmt.Sprintf("no available %s addresses on this network's address pools", map[bool]string{true: "IPv4", false: "IPv6"}[a.subnet.Addr().Is4()]))
 }
 
-func (a *addresses) release(addr netip.Addr, now time.Time) {
+func (a *addressAllocator) release(addr netip.Addr, now time.Time) {
 	delete(a.used, addr)
 	a.released[addr] = now
 }

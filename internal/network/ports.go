@@ -19,34 +19,34 @@ type portKey struct {
 	Port     uint16
 }
 
-// hold keeps other processes off a port: a socket is bound to it that never listens, so that what the rules do not catch is
-// refused.
-type hold struct {
+// portReservation keeps other processes from using a port: its socket is bound but never listens, so that connections that no rule
+// matches are refused.
+type portReservation struct {
 	fd    int
 	owner string // a container's ID, or ingressOwner
 }
 
 const ingressOwner = "the routing mesh"
 
-func (h *hold) close() { _ = unix.Close(h.fd) }
+func (h *portReservation) close() { _ = unix.Close(h.fd) }
 
-// bindPorts takes the node's ports that the box publishes.
-func (n *Networks) bindPorts(b *box) error {
+// bindPorts reserves the node's ports that the sandbox publishes.
+func (n *Networks) bindPorts(sb *containerSandbox) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	b.Ports = nil
-	for _, want := range b.Spec.Ports {
-		bound, err := n.bindLocked(want, b.Spec.ContainerID)
+	sb.Ports = nil
+	for _, want := range sb.Spec.Ports {
+		bound, err := n.bindLocked(want, sb.Spec.ContainerID)
 		if err != nil {
 			name := ""
-			for _, e := range b.Endpoints {
+			for _, e := range sb.Endpoints {
 				if e.Bridge != "" {
 					name = e.Info.EndpointID
 				}
 			}
-			return fmt.Errorf("driver failed programming external connectivity on endpoint %s (%s): %w", b.Spec.Name, name, err)
+			return fmt.Errorf("driver failed programming external connectivity on endpoint %s (%s): %w", sb.Spec.Name, name, err)
 		}
-		b.Ports = append(b.Ports, bound)
+		sb.Ports = append(sb.Ports, bound)
 	}
 	return nil
 }
@@ -61,7 +61,7 @@ func (n *Networks) bindLocked(want shoal.PortBinding, owner string) (shoal.PortB
 	var err error
 	for port := want.HostPort; ; port++ {
 		var bound uint16
-		if bound, err = n.holdLocked(portKey{want.Protocol, addr, port}, owner); err == nil {
+		if bound, err = n.reservePortLocked(portKey{want.Protocol, addr, port}, owner); err == nil {
 			want.HostPort, want.HostPortEnd = bound, 0
 			return want, nil
 		}
@@ -71,12 +71,12 @@ func (n *Networks) bindLocked(want shoal.PortBinding, owner string) (shoal.PortB
 	}
 }
 
-// holdLocked binds the port; port 0 leaves the choice to the kernel.
-func (n *Networks) holdLocked(key portKey, owner string) (uint16, error) {
-	for k := range n.holds {
+// reservePortLocked binds the port and returns its number; port 0 leaves the choice to the kernel.
+func (n *Networks) reservePortLocked(key portKey, owner string) (uint16, error) {
+	for k := range n.reservations {
 		if key.Port != 0 && k.Protocol == key.Protocol && k.Port == key.Port && k.Addr.Is4() == key.Addr.Is4() &&
 			(k.Addr == key.Addr || k.Addr.IsUnspecified() || key.Addr.IsUnspecified()) {
-			return 0, fmt.Errorf("Bind for %s:%d failed: port is already allocated%w", key.Addr, key.Port, hidden{errdefs.ErrUnknown}) //nolint:staticcheck // Docker's wording
+			return 0, errdefs.ErrUnknown.WithMessage(fmt.Sprintf("Bind for %s:%d failed: port is already allocated", key.Addr, key.Port)) // Docker's wording
 		}
 	}
 	fd := -1
@@ -87,7 +87,7 @@ func (n *Networks) holdLocked(key portKey, owner string) (uint16, error) {
 	if err != nil {
 		return 0, fmt.Errorf("failed to bind host port for %s:%d/%s: %w", key.Addr, key.Port, key.Protocol, err)
 	}
-	n.holds[key] = &hold{fd: fd, owner: owner}
+	n.reservations[key] = &portReservation{fd: fd, owner: owner}
 	return key.Port, nil
 }
 
@@ -114,7 +114,7 @@ func bind(key *portKey) (int, error) {
 		err = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1)
 	}
 	if err := errors.Join(err, unix.Bind(fd, at)); err != nil {
-		return -1, errors.Join(errOf(err), unix.Close(fd))
+		return -1, errors.Join(bindError(err), unix.Close(fd))
 	}
 	name, err := unix.Getsockname(fd)
 	if err != nil {
@@ -129,39 +129,39 @@ func bind(key *portKey) (int, error) {
 	return fd, nil
 }
 
-// errOf gives a taken port the kind of a conflict.
-func errOf(err error) error {
+// bindError gives "address already in use" the kind for which Docker answers with status 500.
+func bindError(err error) error {
 	if errors.Is(err, unix.EADDRINUSE) {
-		return fmt.Errorf("%w%w", err, hidden{errdefs.ErrUnknown})
+		return errdefs.ErrUnknown.WithMessage(err.Error())
 	}
 	return err
 }
 
-func (n *Networks) releasePortsLocked(b *box) {
-	for k, h := range n.holds {
-		if h.owner == b.Spec.ContainerID {
+func (n *Networks) releasePortsLocked(sb *containerSandbox) {
+	for k, h := range n.reservations {
+		if h.owner == sb.Spec.ContainerID {
 			h.close()
-			delete(n.holds, k)
+			delete(n.reservations, k)
 		}
 	}
-	b.Ports = nil
+	sb.Ports = nil
 }
 
-// holdIngressLocked keeps the mesh's ports, and lets go of those no longer published. A port that a process of the node has is
-// left to the rules, which come first.
-func (n *Networks) holdIngressLocked() {
-	for _, c := range pmap.Changes(n.heldPorts, n.ports) {
+// reserveMeshPortsLocked reserves the mesh's published ports and releases those no longer published. A port that another process of
+// the node uses is published all the same: the rules apply before the socket.
+func (n *Networks) reserveMeshPortsLocked() {
+	for _, c := range pmap.Changes(n.reservedMeshPorts, n.ports) {
 		k := portKey{c.Key.Protocol, netip.IPv4Unspecified(), c.Key.Port}
-		if h := n.holds[k]; !c.Has && h != nil && h.owner == ingressOwner {
+		if h := n.reservations[k]; !c.Has && h != nil && h.owner == ingressOwner {
 			h.close()
-			delete(n.holds, k)
+			delete(n.reservations, k)
 		}
-		if c.Had || n.holds[k] != nil {
+		if c.Had || n.reservations[k] != nil {
 			continue
 		}
-		if _, err := n.holdLocked(k, ingressOwner); err != nil {
+		if _, err := n.reservePortLocked(k, ingressOwner); err != nil {
 			n.log.Warn("port of the routing mesh is in use on this node", "port", k.Port, "protocol", k.Protocol, "err", err)
 		}
 	}
-	n.heldPorts = n.ports
+	n.reservedMeshPorts = n.ports
 }

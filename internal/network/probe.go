@@ -20,43 +20,43 @@ import (
 const (
 	defaultProbePort = 7946
 	probePeriod      = 100 * time.Millisecond
-	// suspicion is how unlikely a silence must be, as -log10 of its probability, before the peer is suspected.
-	suspicion = 3
+	// suspicionThreshold is how unlikely a silence must be, as -log10 of its probability, before the peer is suspected.
+	suspicionThreshold = 3
 	// minSilence is never exceeded by a healthy peer on a busy machine, whatever its history says.
-	minSilence = 600 * time.Millisecond
-	history    = 32
+	minSilence   = 600 * time.Millisecond
+	maxIntervals = 32
 )
 
-// pulse is what is known of one peer's answers.
-type pulse struct {
-	last    time.Time
-	gaps    []time.Duration // the last few, oldest first
-	suspect bool
+// probeHistory is when one peer answered its latest probes.
+type probeHistory struct {
+	last      time.Time
+	intervals []time.Duration // the last few, oldest first
+	suspect   bool
 }
 
-func (p *pulse) beat(now time.Time) {
+func (p *probeHistory) answered(now time.Time) {
 	if !p.last.IsZero() {
-		p.gaps = append(p.gaps, now.Sub(p.last))
-		if len(p.gaps) > history {
-			p.gaps = p.gaps[1:]
+		p.intervals = append(p.intervals, now.Sub(p.last))
+		if len(p.intervals) > maxIntervals {
+			p.intervals = p.intervals[1:]
 		}
 	}
 	p.last = now
 }
 
-// phi grows with the length of the silence, measured by the peer's usual gaps: the accrual detector of Hayashibara et al., with
+// suspicionLevel grows with the length of the silence, measured by the peer's usual gaps: the accrual detector of Hayashibara et al., with
 // exponentially distributed gaps.
-func (p *pulse) phi(now time.Time) float64 {
+func (p *probeHistory) suspicionLevel(now time.Time) float64 {
 	mean := probePeriod
-	for _, g := range p.gaps {
-		mean += g / time.Duration(len(p.gaps))
+	for _, g := range p.intervals {
+		mean += g / time.Duration(len(p.intervals))
 	}
 	return float64(now.Sub(p.last)) / float64(mean) * math.Log10E
 }
 
-// silent tells whether the peer should be suspected. A peer that was never heard is: it is skipped as long as others are left.
-func (p *pulse) silent(now time.Time) bool {
-	return now.Sub(p.last) > minSilence && p.phi(now) > suspicion
+// shouldSuspect tells whether the peer should be suspected. A peer that never answered is suspected too: it is skipped as long as others are left.
+func (p *probeHistory) shouldSuspect(now time.Time) bool {
+	return now.Sub(p.last) > minSilence && p.suspicionLevel(now) > suspicionThreshold
 }
 
 // Run answers and sends probes and watches the kernel for drift, until ctx ends.
@@ -123,69 +123,69 @@ func answerProbes(ctx context.Context, conn net.PacketConn, answers chan<- netip
 func (n *Networks) probe(ctx context.Context, conn net.PacketConn, answers <-chan netip.AddrPort) error {
 	tick := time.NewTicker(probePeriod)
 	defer tick.Stop()
-	pulses := map[shoal.NodeID]*pulse{}
-	var targets map[netip.AddrPort]shoal.NodeID
-	looked := time.Now()
+	histories := map[shoal.NodeID]*probeHistory{}
+	var probeTargets map[netip.AddrPort]shoal.NodeID
+	lastTick := time.Now()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case from := <-answers:
-			id, ok := targets[netip.AddrPortFrom(from.Addr().Unmap(), from.Port())]
+			id, ok := probeTargets[netip.AddrPortFrom(from.Addr().Unmap(), from.Port())]
 			if !ok {
 				continue
 			}
-			pulses[id].beat(time.Now())
-			if pulses[id].suspect {
-				pulses[id].suspect = false
-				n.suspectPeers(ctx, pulses)
+			histories[id].answered(time.Now())
+			if histories[id].suspect {
+				histories[id].suspect = false
+				n.suspectPeers(ctx, histories)
 			}
 		case <-tick.C:
-			targets = n.targets()
-			now, changed := time.Now(), prunePulses(pulses, targets)
-			if slept := now.Sub(looked) - probePeriod; slept > probePeriod {
+			probeTargets = n.probeTargets()
+			now, changed := time.Now(), pruneHistories(histories, probeTargets)
+			if slept := now.Sub(lastTick) - probePeriod; slept > probePeriod {
 				// This node was too busy to ask, or to read the answers: that is no silence of its peers.
-				for _, p := range pulses {
+				for _, p := range histories {
 					p.last = p.last.Add(slept)
 				}
 			}
-			looked = now
-			for addr, id := range targets {
-				if pulses[id] == nil {
-					pulses[id] = &pulse{last: now} // heard of just now
+			lastTick = now
+			for addr, id := range probeTargets {
+				if histories[id] == nil {
+					histories[id] = &probeHistory{last: now} // the peer is new
 				}
 				_, _ = conn.WriteTo(packet(0), net.UDPAddrFromAddrPort(addr)) // a failure is a missing answer
-				if p := pulses[id]; !p.suspect && p.silent(now) {
+				if p := histories[id]; !p.suspect && p.shouldSuspect(now) {
 					p.suspect, changed = true, true
 				}
 			}
 			if changed {
-				n.suspectPeers(ctx, pulses)
+				n.suspectPeers(ctx, histories)
 			}
 		}
 	}
 }
 
-func prunePulses(pulses map[shoal.NodeID]*pulse, targets map[netip.AddrPort]shoal.NodeID) bool {
+func pruneHistories(histories map[shoal.NodeID]*probeHistory, probeTargets map[netip.AddrPort]shoal.NodeID) bool {
 	wanted, changed := map[shoal.NodeID]bool{}, false
-	for _, id := range targets {
+	for _, id := range probeTargets {
 		wanted[id] = true
 	}
-	for id, p := range pulses {
+	for id, p := range histories {
 		if !wanted[id] {
 			changed = changed || p.suspect
-			delete(pulses, id)
+			delete(histories, id)
 		}
 	}
 	return changed
 }
 
-// targets is the peers that this node sends traffic to: those that host an endpoint it knows.
-func (n *Networks) targets() map[netip.AddrPort]shoal.NodeID {
+// probeTargets is the peers that this node sends traffic to: those that host an endpoint it knows.
+func (n *Networks) probeTargets() map[netip.AddrPort]shoal.NodeID {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	out := map[netip.AddrPort]shoal.NodeID{}
-	for id := range n.hosts {
+	for id := range n.endpointCounts {
 		if peer := n.table.Peers[id]; id != n.table.NodeID && peer.ProbeAddr.IsValid() {
 			out[peer.ProbeAddr] = id
 		}
@@ -193,10 +193,10 @@ func (n *Networks) targets() map[netip.AddrPort]shoal.NodeID {
 	return out
 }
 
-// suspectPeers puts a new set of suspects into force.
-func (n *Networks) suspectPeers(ctx context.Context, pulses map[shoal.NodeID]*pulse) {
+// suspectPeers applies the set of suspected peers and logs what changed.
+func (n *Networks) suspectPeers(ctx context.Context, histories map[shoal.NodeID]*probeHistory) {
 	now := map[shoal.NodeID]bool{}
-	for id, p := range pulses {
+	for id, p := range histories {
 		if p.suspect {
 			now[id] = true
 		}
@@ -204,7 +204,7 @@ func (n *Networks) suspectPeers(ctx context.Context, pulses map[shoal.NodeID]*pu
 	n.mu.Lock()
 	before := n.suspects
 	n.suspect(now)
-	n.want++
+	n.generation++
 	peers := maps.Clone(n.table.Peers)
 	n.mu.Unlock()
 	for _, id := range slices.Sorted(maps.Keys(now)) {
@@ -222,10 +222,10 @@ func (n *Networks) suspectPeers(ctx context.Context, pulses map[shoal.NodeID]*pu
 	}
 }
 
-// repairPeriod leaves time to mend within two seconds of the change.
+// repairPeriod is short enough that a change is repaired within two seconds.
 const repairPeriod = time.Second
 
-// repair looks at the kernel anew from time to time, so that what was changed behind our back comes back.
+// repair restores kernel state that other programs have changed, by comparing it every repairPeriod.
 func (n *Networks) repair(ctx context.Context) error {
 	tick := time.NewTicker(repairPeriod)
 	defer tick.Stop()
@@ -234,7 +234,7 @@ func (n *Networks) repair(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-			_, _ = n.mend(ctx, false) // it is logged, and remembered for who asks
+			_, _ = n.repairDrift(ctx, false) // logged, and listed by Diagnose
 		}
 	}
 }

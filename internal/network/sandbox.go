@@ -19,22 +19,22 @@ import (
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
-// tablePatience bounds how long Up waits for a network that the manager has promised.
-const tablePatience = 15 * time.Second
+// networkWaitTimeout bounds how long Up waits for a network that the manager has promised.
+const networkWaitTimeout = 15 * time.Second
 
-// box is a container's sandbox. What is exported is remembered on disk until the machine restarts.
-type box struct {
+// containerSandbox is a container's sandbox. Its exported fields are the record sandbox.json: renaming one breaks running containers.
+type containerSandbox struct {
 	Spec      shoal.SandboxSpec
 	Endpoints []*endpoint
 	Ports     []shoal.PortBinding // as bound
 
-	op       sync.Mutex // held for the length of an Up, Down, Connect or Disconnect; guards gone
-	gone     bool
-	resolver *dns.Resolver // guarded by Networks.mu, as the exported fields and planned are
-	planned  bool          // the kernel shall have it
+	opMu     sync.Mutex // held for the length of an Up, Down, Connect or Disconnect; guards deleted
+	deleted  bool
+	resolver *dns.Resolver // guarded by Networks.mu, as the exported fields and active are
+	active   bool          // the data plane's config includes it
 }
 
-// endpoint is an interface of a box. One of Bridge (a bridge's name), Overlay (a network's ID) and Parent (an interface of the node,
+// endpoint is an interface of a sandbox, saved with it. One of Bridge (a bridge's name), Overlay (a network's ID) and Parent (an interface of the node,
 // for macvlan) is set, or none for the one that carries the ingress address.
 type endpoint struct {
 	Info    shoal.EndpointInfo
@@ -48,7 +48,7 @@ type endpoint struct {
 	Aliases    []string // as asked for
 }
 
-func (e *endpoint) hidden() bool { return e.Info.Network == shoal.GwbridgeName }
+func (e *endpoint) onGatewayBridge() bool { return e.Info.Network == shoal.GwbridgeName }
 
 func namespaceOf(containerID string) string {
 	if len(containerID) > 12 {
@@ -57,25 +57,25 @@ func namespaceOf(containerID string) string {
 	return containerID
 }
 
-// lockBox returns the container's box with its op held, a new one if there is none and create is set.
-func (n *Networks) lockBox(containerID string, create bool) *box {
+// lockSandbox returns the container's sandbox with opMu locked. If there is none it returns a new one if create is set, else nil.
+func (n *Networks) lockSandbox(containerID string, create bool) *containerSandbox {
 	for {
 		n.mu.Lock()
-		b := n.boxes[containerID]
-		if b == nil && create {
-			b = &box{}
-			b.Spec.ContainerID = containerID
-			n.boxes[containerID] = b
+		sb := n.sandboxes[containerID]
+		if sb == nil && create {
+			sb = &containerSandbox{}
+			sb.Spec.ContainerID = containerID
+			n.sandboxes[containerID] = sb
 		}
 		n.mu.Unlock()
-		if b == nil {
+		if sb == nil {
 			return nil
 		}
-		b.op.Lock()
-		if !b.gone {
-			return b
+		sb.opMu.Lock()
+		if !sb.deleted {
+			return sb
 		}
-		b.op.Unlock()
+		sb.opMu.Unlock()
 	}
 }
 
@@ -88,60 +88,60 @@ func (n *Networks) Up(ctx context.Context, spec shoal.SandboxSpec) (shoal.Sandbo
 	if other, ok := strings.CutPrefix(spec.Mode, "container:"); ok {
 		return n.SandboxOf(other)
 	}
-	b := n.lockBox(spec.ContainerID, true)
-	defer b.op.Unlock()
-	if n.plane.Exists(namespaceOf(spec.ContainerID)) && b.Spec.Mode != "" {
-		if err := n.failureOf(n.converge(ctx), namespaceOf(spec.ContainerID)); err != nil {
+	sb := n.lockSandbox(spec.ContainerID, true)
+	defer sb.opMu.Unlock()
+	if n.plane.Exists(namespaceOf(spec.ContainerID)) && sb.Spec.Mode != "" {
+		if err := n.sandboxError(n.converge(ctx), namespaceOf(spec.ContainerID)); err != nil {
 			return shoal.Sandbox{}, err
 		}
 		return n.SandboxOf(spec.ContainerID)
 	}
-	if err := n.make(ctx, b, spec); err != nil {
-		return shoal.Sandbox{}, errors.Join(err, n.unmake(context.WithoutCancel(ctx), b))
+	if err := n.createSandbox(ctx, sb, spec); err != nil {
+		return shoal.Sandbox{}, errors.Join(err, n.deleteSandbox(context.WithoutCancel(ctx), sb))
 	}
 	return n.SandboxOf(spec.ContainerID)
 }
 
-func (n *Networks) make(ctx context.Context, b *box, spec shoal.SandboxSpec) error {
+func (n *Networks) createSandbox(ctx context.Context, sb *containerSandbox, spec shoal.SandboxSpec) error {
 	if spec.Mode == "" || spec.Mode == "default" {
 		spec.Mode = defaultBridge
 	}
 	n.mu.Lock()
-	b.Spec = spec
+	sb.Spec = spec
 	n.mu.Unlock()
 	if _, err := n.plane.Namespace(namespaceOf(spec.ContainerID)); err != nil {
 		return err
 	}
-	for _, req := range wanted(spec) {
-		if err := n.addEndpoint(ctx, b, req); err != nil {
+	for _, req := range requestedEndpoints(spec) {
+		if err := n.addEndpoint(ctx, sb, req); err != nil {
 			return err
 		}
 	}
-	if err := n.addGateway(b); err != nil {
+	if err := n.addGateway(sb); err != nil {
 		return err
 	}
 	if spec.IngressAddr.IsValid() {
-		n.addIngress(b)
+		n.addIngress(sb)
 	}
-	if err := n.bindPorts(b); err != nil {
+	if err := n.bindPorts(sb); err != nil {
 		return err
 	}
-	if err := n.openResolver(b); err != nil {
+	if err := n.openResolver(sb); err != nil {
 		return err
 	}
-	if err := n.writeFiles(b); err != nil {
+	if err := n.writeFiles(sb); err != nil {
 		return err
 	}
-	if err := n.save(b); err != nil {
+	if err := n.saveSandbox(sb); err != nil {
 		return err
 	}
 	n.mu.Lock()
-	b.planned = true
+	sb.active = true
 	n.mu.Unlock()
-	return n.failureOf(n.converge(ctx), namespaceOf(spec.ContainerID))
+	return n.sandboxError(n.converge(ctx), namespaceOf(spec.ContainerID))
 }
 
-func wanted(spec shoal.SandboxSpec) []shoal.EndpointRequest {
+func requestedEndpoints(spec shoal.SandboxSpec) []shoal.EndpointRequest {
 	switch {
 	case spec.Mode == "none":
 		return nil
@@ -152,8 +152,8 @@ func wanted(spec shoal.SandboxSpec) []shoal.EndpointRequest {
 	}
 }
 
-// addEndpoint plans an endpoint of the box; the kernel gets it with the next converge.
-func (n *Networks) addEndpoint(ctx context.Context, b *box, req shoal.EndpointRequest) error {
+// addEndpoint adds an endpoint to the sandbox; the kernel gets it with the next converge.
+func (n *Networks) addEndpoint(ctx context.Context, sb *containerSandbox, req shoal.EndpointRequest) error {
 	if req.MAC != "" {
 		if _, err := dataplane.ParseMAC(req.MAC); err != nil {
 			return err
@@ -163,17 +163,17 @@ func (n *Networks) addEndpoint(ctx context.Context, b *box, req shoal.EndpointRe
 	defer n.mu.Unlock()
 	if l := n.localLocked(req.Network); l != nil {
 		if l.Spec.ConfigOnly {
-			return fmt.Errorf("cannot create endpoint on configuration-only network%w", hidden{errdefs.ErrPermissionDenied})
+			return errdefs.ErrPermissionDenied.WithMessage("cannot create endpoint on configuration-only network")
 		}
 		if l.pool == nil {
 			return nil // none and host have no endpoints
 		}
-		return n.addLocalLocked(b, l, req)
+		return n.addLocalLocked(sb, l, req)
 	}
-	return n.addOverlayLocked(ctx, b, req)
+	return n.addOverlayLocked(ctx, sb, req)
 }
 
-func (n *Networks) addLocalLocked(b *box, l *localNetwork, req shoal.EndpointRequest) error {
+func (n *Networks) addLocalLocked(sb *containerSandbox, l *localNetwork, req shoal.EndpointRequest) error {
 	addr, err := l.pool.take(req.Addr, time.Now())
 	if err != nil {
 		return err
@@ -187,37 +187,37 @@ func (n *Networks) addLocalLocked(b *box, l *localNetwork, req shoal.EndpointReq
 		}
 		addr6 = netip.PrefixFrom(a, l.gateway6().Bits())
 	}
-	e := n.newEndpoint(b, l.Network, netip.PrefixFrom(addr, l.gateway().Bits()), addr6, req)
+	e := n.newEndpoint(sb, l.Network, netip.PrefixFrom(addr, l.gateway().Bits()), addr6, req)
 	if l.Spec.Driver == shoal.DriverMacvlan {
-		e.Parent = l.Spec.Options[optionParent]
+		e.Parent = l.Spec.Options[optionMacvlanParent]
 	} else {
 		e.Bridge = l.bridge()
 	}
 	if !l.Spec.Internal {
 		e.Info.Gateway, e.Info.Gateway6 = l.gateway().Addr(), l.gateway6().Addr()
 	}
-	b.Endpoints = append(b.Endpoints, e)
+	sb.Endpoints = append(sb.Endpoints, e)
 	return nil
 }
 
-// addOverlayLocked waits for the network with the lock given up.
-func (n *Networks) addOverlayLocked(ctx context.Context, b *box, req shoal.EndpointRequest) error {
+// addOverlayLocked unlocks n.mu while it waits for the network.
+func (n *Networks) addOverlayLocked(ctx context.Context, sb *containerSandbox, req shoal.EndpointRequest) error {
 	var attachment shoal.TaskID
-	if b.Spec.TaskID == "" {
+	if sb.Spec.TaskID == "" {
 		if n.cfg.Attacher == nil || n.table.NodeID == "" {
-			return fmt.Errorf("network %s not found%w", req.Network, hidden{errdefs.ErrNotFound})
+			return errdefs.ErrNotFound.WithMessage(fmt.Sprintf("network %s not found", req.Network))
 		}
-		given, id, err := n.attachLocked(ctx, b, req)
+		granted, id, err := n.attachLocked(ctx, sb, req)
 		if err != nil {
 			return fmt.Errorf("Could not attach to network %s: %w", req.Network, err) //nolint:staticcheck // Docker's wording
 		}
-		attachment, req.Network = id, string(given.NetworkID)
-		addr, addr6 := given.Prefixes()
+		attachment, req.Network = id, string(granted.NetworkID)
+		addr, addr6 := granted.Prefixes()
 		req.Addr, req.Addr6 = addr.Addr(), addr6.Addr()
 	}
-	net, err := n.awaitLocked(ctx, req.Network)
+	net, err := n.waitForNetworkLocked(ctx, req.Network)
 	if err == nil && (!req.Addr.IsValid() || len(net.IPAM) == 0) {
-		err = fmt.Errorf("network %s has no address for the container%w", net.Spec.Name, hidden{errdefs.ErrUnavailable})
+		err = errdefs.ErrUnavailable.WithMessage(fmt.Sprintf("network %s has no address for the container", net.Spec.Name))
 	}
 	if err != nil {
 		if attachment != "" {
@@ -227,60 +227,60 @@ func (n *Networks) addOverlayLocked(ctx context.Context, b *box, req shoal.Endpo
 		}
 		return err
 	}
-	e := n.newEndpoint(b, net, within(net, req.Addr), within(net, req.Addr6), req)
+	e := n.newEndpoint(sb, net, prefixIn(net, req.Addr), prefixIn(net, req.Addr6), req)
 	e.Overlay, e.Network, e.Attachment = string(net.ID), &net, attachment
-	b.Endpoints = append(b.Endpoints, e)
+	sb.Endpoints = append(sb.Endpoints, e)
 	return nil
 }
 
-func (n *Networks) attachLocked(ctx context.Context, b *box, req shoal.EndpointRequest) (shoal.TaskNetwork, shoal.TaskID, error) {
+func (n *Networks) attachLocked(ctx context.Context, sb *containerSandbox, req shoal.EndpointRequest) (shoal.TaskNetwork, shoal.TaskID, error) {
 	// Names are resolved on other nodes by what the attachment is called there.
-	aliases := append(slices.Clone(req.Aliases), b.Spec.Name)
+	aliases := append(slices.Clone(req.Aliases), sb.Spec.Name)
 	n.mu.Unlock()
 	defer n.mu.Lock()
-	given, id, err := n.cfg.Attacher.Attach(ctx, req.Network, b.Spec.ContainerID, req.Addr, aliases)
-	if err == nil && len(given.Addresses) == 0 {
-		err = errors.Join(fmt.Errorf("no address was given%w", hidden{errdefs.ErrUnavailable}), n.cfg.Attacher.Detach(context.WithoutCancel(ctx), id))
+	granted, id, err := n.cfg.Attacher.Attach(ctx, req.Network, sb.Spec.ContainerID, req.Addr, aliases)
+	if err == nil && len(granted.Addresses) == 0 {
+		err = errors.Join(errdefs.ErrUnavailable.WithMessage("no address was given"), n.cfg.Attacher.Detach(context.WithoutCancel(ctx), id))
 	}
-	return given, id, err
+	return granted, id, err
 }
 
-func (n *Networks) awaitLocked(ctx context.Context, name string) (shoal.Network, error) {
-	ctx, cancel := context.WithTimeout(ctx, tablePatience)
+func (n *Networks) waitForNetworkLocked(ctx context.Context, name string) (shoal.Network, error) {
+	ctx, cancel := context.WithTimeout(ctx, networkWaitTimeout)
 	defer cancel()
 	for {
 		if net, ok := n.overlayLocked(name); ok {
 			return net, nil
 		}
-		arrived := n.arrived
+		tableChanged := n.tableChanged
 		n.mu.Unlock()
 		select {
-		case <-arrived:
+		case <-tableChanged:
 			n.mu.Lock()
 		case <-ctx.Done():
 			n.mu.Lock()
-			return shoal.Network{}, fmt.Errorf("network %s not found%w", name, hidden{errdefs.ErrNotFound})
+			return shoal.Network{}, errdefs.ErrNotFound.WithMessage(fmt.Sprintf("network %s not found", name))
 		}
 	}
 }
 
-func (n *Networks) newEndpoint(b *box, net shoal.Network, addr, addr6 netip.Prefix, req shoal.EndpointRequest) *endpoint {
+func (n *Networks) newEndpoint(sb *containerSandbox, net shoal.Network, addr, addr6 netip.Prefix, req shoal.EndpointRequest) *endpoint {
 	mac := req.MAC
 	if mac == "" {
 		mac = dataplane.MACFor(addr.Addr()).String()
 	}
 	e := &endpoint{Aliases: req.Aliases, Info: shoal.EndpointInfo{Network: net.Spec.Name, NetworkID: net.ID, EndpointID: newLocalID(),
-		Interface: b.freeInterface(), Addr: addr, Addr6: addr6, MAC: mac, Aliases: req.Aliases, DriverOpts: req.DriverOpts}}
+		Interface: sb.freeInterface(), Addr: addr, Addr6: addr6, MAC: mac, Aliases: req.Aliases, DriverOpts: req.DriverOpts}}
 	if net.Spec.Name != defaultBridge {
-		e.Info.DNSNames = dnsNames(b.Spec, req.Aliases)
+		e.Info.DNSNames = dnsNames(sb.Spec, req.Aliases)
 	}
 	return e
 }
 
-func (b *box) freeInterface() string {
+func (sb *containerSandbox) freeInterface() string {
 	for i := 0; ; i++ {
 		name := fmt.Sprintf("eth%d", i)
-		if !slices.ContainsFunc(b.Endpoints, func(e *endpoint) bool { return e.Info.Interface == name }) {
+		if !slices.ContainsFunc(sb.Endpoints, func(e *endpoint) bool { return e.Info.Interface == name }) {
 			return name
 		}
 	}
@@ -296,13 +296,13 @@ func dnsNames(spec shoal.SandboxSpec, aliases []string) []string {
 	return names
 }
 
-// addGateway gives the box the way out that its cluster networks lack.
-func (n *Networks) addGateway(b *box) error {
+// addGateway connects a sandbox with cluster networks to docker_gwbridge, as overlays have no default route.
+func (n *Networks) addGateway(sb *containerSandbox) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	need := b.Spec.IngressAddr.IsValid()
-	for _, e := range b.Endpoints {
-		if e.hidden() {
+	need := sb.Spec.IngressAddr.IsValid()
+	for _, e := range sb.Endpoints {
+		if e.onGatewayBridge() {
 			return nil
 		}
 		need = need || e.Network != nil && !e.Network.Spec.Internal
@@ -313,62 +313,62 @@ func (n *Networks) addGateway(b *box) error {
 	if err := n.ensureGwbridgeLocked(); err != nil {
 		return err
 	}
-	return n.addLocalLocked(b, n.localLocked(shoal.GwbridgeName), shoal.EndpointRequest{})
+	return n.addLocalLocked(sb, n.localLocked(shoal.GwbridgeName), shoal.EndpointRequest{})
 }
 
 // addIngress makes the task carry its address on the routing mesh. Traffic reaches it by the gateway bridge.
-func (n *Networks) addIngress(b *box) {
+func (n *Networks) addIngress(sb *containerSandbox) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	net := shoal.Network{Spec: shoal.NetworkSpec{Name: shoal.IngressName}}
-	if known, ok := n.table.Networks[n.mesh]; ok {
+	if known, ok := n.table.Networks[n.ingressNetworkID]; ok {
 		net = known
 	}
-	b.Endpoints = append(b.Endpoints, n.newEndpoint(b, net, b.Spec.IngressAddr, b.Spec.IngressAddr6, shoal.EndpointRequest{}))
+	sb.Endpoints = append(sb.Endpoints, n.newEndpoint(sb, net, sb.Spec.IngressAddr, sb.Spec.IngressAddr6, shoal.EndpointRequest{}))
 }
 
-// openResolver gives the box its resolver, if it is one that has it.
-func (n *Networks) openResolver(b *box) error {
+// openResolver starts the embedded resolver in the sandbox, if it uses one.
+func (n *Networks) openResolver(sb *containerSandbox) error {
 	n.mu.Lock()
-	need := b.resolver == nil && named(b.Endpoints)
+	need := sb.resolver == nil && usesEmbeddedResolver(sb.Endpoints)
 	n.mu.Unlock()
 	if !need {
 		return nil
 	}
-	ns := namespaceOf(b.Spec.ContainerID)
+	ns := namespaceOf(sb.Spec.ContainerID)
 	r, err := dns.Open(dns.Config{Log: n.log, Forwarder: n.forwarder, Enter: func(f func() error) error { return n.plane.Inside(ns, f) }})
 	if err != nil {
 		return err
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	b.resolver = r
+	sb.resolver = r
 	return nil
 }
 
 // Down takes the container's sandbox away. It is no error if there is none.
 func (n *Networks) Down(ctx context.Context, containerID string) error {
-	b := n.lockBox(containerID, false)
-	if b == nil {
+	sb := n.lockSandbox(containerID, false)
+	if sb == nil {
 		if err := os.RemoveAll(n.fileDir(containerID)); err != nil {
 			return fmt.Errorf("remove network files: %w", err)
 		}
 		return nil
 	}
-	defer b.op.Unlock()
-	return n.unmake(ctx, b)
+	defer sb.opMu.Unlock()
+	return n.deleteSandbox(ctx, sb)
 }
 
-func (n *Networks) unmake(ctx context.Context, b *box) error {
-	id := b.Spec.ContainerID
+func (n *Networks) deleteSandbox(ctx context.Context, sb *containerSandbox) error {
+	id := sb.Spec.ContainerID
 	var errs []error
 	n.mu.Lock()
-	b.gone = true
-	delete(n.boxes, id)
-	n.names.set("sandbox "+id, nil)
-	n.releasePortsLocked(b)
-	resolver, endpoints := b.resolver, b.Endpoints
-	b.resolver, b.Endpoints = nil, nil
+	sb.deleted = true
+	delete(n.sandboxes, id)
+	n.records.set("sandbox "+id, nil)
+	n.releasePortsLocked(sb)
+	resolver, endpoints := sb.resolver, sb.Endpoints
+	sb.resolver, sb.Endpoints = nil, nil
 	for _, e := range endpoints {
 		n.releaseLocked(e)
 	}
@@ -382,7 +382,7 @@ func (n *Networks) unmake(ctx context.Context, b *box) error {
 		}
 	}
 	n.plane.Release(namespaceOf(id))
-	errs = append(errs, os.RemoveAll(n.fileDir(id)), n.failureOf(n.converge(ctx), namespaceOf(id)))
+	errs = append(errs, os.RemoveAll(n.fileDir(id)), n.sandboxError(n.converge(ctx), namespaceOf(id)))
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("take down sandbox of %s: %w", namespaceOf(id), err)
 	}
@@ -390,7 +390,7 @@ func (n *Networks) unmake(ctx context.Context, b *box) error {
 }
 
 func (n *Networks) releaseLocked(e *endpoint) {
-	if l := n.locals[e.Info.NetworkID]; l != nil && l.pool != nil {
+	if l := n.localNetworks[e.Info.NetworkID]; l != nil && l.pool != nil {
 		l.pool.release(e.Info.Addr.Addr(), time.Now())
 		if l.pool6 != nil && e.Info.Addr6.IsValid() {
 			l.pool6.release(e.Info.Addr6.Addr(), time.Now())
@@ -398,21 +398,21 @@ func (n *Networks) releaseLocked(e *endpoint) {
 	}
 }
 
-// SandboxOf is what the container has.
+// SandboxOf returns the container's sandbox, ErrNotFound if it has none.
 func (n *Networks) SandboxOf(containerID string) (shoal.Sandbox, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	b := n.boxes[containerID]
-	if b == nil {
-		return shoal.Sandbox{}, fmt.Errorf("container %s has no sandbox%w", containerID, hidden{errdefs.ErrNotFound})
+	sb := n.sandboxes[containerID]
+	if sb == nil {
+		return shoal.Sandbox{}, errdefs.ErrNotFound.WithMessage(fmt.Sprintf("container %s has no sandbox", containerID))
 	}
-	s := shoal.Sandbox{Netns: filepath.Join(n.cfg.ExecRoot, "netns", namespaceOf(containerID)), Ports: slices.Clone(b.Ports)}
-	for _, e := range b.Endpoints {
-		if !e.hidden() {
+	s := shoal.Sandbox{Netns: filepath.Join(n.cfg.ExecRoot, "netns", namespaceOf(containerID)), Ports: slices.Clone(sb.Ports)}
+	for _, e := range sb.Endpoints {
+		if !e.onGatewayBridge() {
 			s.Endpoints = append(s.Endpoints, e.Info)
 		}
 	}
-	n.filesOf(&s, containerID)
+	n.setFilePaths(&s, containerID)
 	return s, nil
 }
 
@@ -427,10 +427,10 @@ func (n *Networks) ContainersOn(networkID shoal.NetworkID) map[string]Endpoint {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	out := map[string]Endpoint{}
-	for id, b := range n.boxes {
-		for _, e := range b.Endpoints {
+	for id, sb := range n.sandboxes {
+		for _, e := range sb.Endpoints {
 			if e.Info.NetworkID == networkID {
-				out[id] = Endpoint{Container: b.Spec.Name, Info: e.Info}
+				out[id] = Endpoint{Container: sb.Spec.Name, Info: e.Info}
 			}
 		}
 	}

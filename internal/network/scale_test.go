@@ -13,27 +13,27 @@ import (
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
-// crowd is a node with containers on a network that has very many endpoints.
-type crowd struct {
+// largeNetwork is a node with containers on a network that has very many endpoints.
+type largeNetwork struct {
 	*Networks
-	boxes []shoal.Sandbox
+	sandboxes []shoal.Sandbox
 }
 
-// crowdEndpoint is the task of a service, of which each has three, at an address that follows from both.
-func crowdEndpoint(service, task int) shoal.Endpoint {
+// largeNetworkEndpoint is the task of a service, of which each has three, at an address that follows from both.
+func largeNetworkEndpoint(service, task int) shoal.Endpoint {
 	i := 4096 + 4*service + task
 	addr := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), 16)
 	return shoal.Endpoint{TaskID: shoal.TaskID(fmt.Sprint("t", i)), NetworkID: "netid", NodeID: "far", ServiceID: shoal.ServiceID(fmt.Sprint("s", service)), Name: fmt.Sprint("s", service, ".", task),
 		Addr: addr, MAC: dataplane.MACFor(addr.Addr()).String(), State: shoal.EndpointReady}
 }
 
-func crowdVIP(service int) netip.Prefix {
-	return crowdEndpoint(service, 3).Addr
+func largeNetworkVIP(service int) netip.Prefix {
+	return largeNetworkEndpoint(service, 3).Addr
 }
 
-func newCrowd(t *testing.T, endpoints, containers int) *crowd {
+func newLargeNetwork(t *testing.T, endpoints, containers int) *largeNetwork {
 	ns, dir := netnstest.New(t), t.TempDir()
-	c := &crowd{}
+	c := &largeNetwork{}
 	err := ns.Do(func() (err error) {
 		c.Networks, err = New(Config{Log: discard(), DataRoot: dir + "/data", ExecRoot: dir + "/exec", ResolvConf: dir + "/none"})
 		return err
@@ -58,9 +58,9 @@ func newCrowd(t *testing.T, endpoints, containers int) *crowd {
 			IPAM: []shoal.Subnet{{Subnet: netip.MustParsePrefix("10.1.0.0/16")}}}}}
 	for i := range endpoints / 3 {
 		id := fmt.Sprint("s", i)
-		table.Services[shoal.ServiceID(id)] = shoal.ServiceEntry{ID: shoal.ServiceID(id), Name: id, VIPs: map[shoal.NetworkID]netip.Prefix{"netid": crowdVIP(i)}}
+		table.Services[shoal.ServiceID(id)] = shoal.ServiceEntry{ID: shoal.ServiceID(id), Name: id, VIPs: map[shoal.NetworkID]netip.Prefix{"netid": largeNetworkVIP(i)}}
 		for task := range 3 {
-			e := crowdEndpoint(i, task)
+			e := largeNetworkEndpoint(i, task)
 			table.Endpoints[e.Key()] = e
 		}
 	}
@@ -68,21 +68,21 @@ func newCrowd(t *testing.T, endpoints, containers int) *crowd {
 		t.Fatal(err)
 	}
 	for i := range containers {
-		box, err := c.Up(t.Context(), shoal.SandboxSpec{ContainerID: fmt.Sprintf("%012d", i), Mode: "networks", TaskID: "x",
+		sandbox, err := c.Up(t.Context(), shoal.SandboxSpec{ContainerID: fmt.Sprintf("%012d", i), Mode: "networks", TaskID: "x",
 			Endpoints: []shoal.EndpointRequest{{Network: "netid", Addr: netip.AddrFrom4([4]byte{10, 1, 1, byte(1 + i)})}}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		c.boxes = append(c.boxes, box)
+		c.sandboxes = append(c.sandboxes, sandbox)
 	}
 	return c
 }
 
-// oneMore is the times that it takes to bring in a further endpoint of a service, shortest first.
-func (c *crowd) oneMore(t *testing.T) []time.Duration {
+// timeOneMoreEndpoint is the times that it takes to bring in a further endpoint of a service, shortest first.
+func (c *largeNetwork) timeOneMoreEndpoint(t *testing.T) []time.Duration {
 	t.Helper()
 	var took []time.Duration
-	e := crowdEndpoint(7, 2)
+	e := largeNetworkEndpoint(7, 2)
 	for range 40 {
 		less := shoal.TableDelta{Version: c.table.Version + 1, NodeID: "self", RemovedEndpoints: []shoal.EndpointKey{e.Key()}}
 		if err := c.Update(t.Context(), &less); err != nil {
@@ -103,9 +103,9 @@ func (c *crowd) oneMore(t *testing.T) []time.Duration {
 // TestOneMoreEndpointAmongTenThousand asserts that to program an endpoint takes no longer because there are others. On a machine that is
 // busy with other things the median says nothing: then it is tried again, and the better half of the times must do.
 func TestOneMoreEndpointAmongTenThousand(t *testing.T) {
-	few, many := newCrowd(t, 99, 10), newCrowd(t, 9_999, 10)
+	few, many := newLargeNetwork(t, 99, 10), newLargeNetwork(t, 9_999, 10)
 	for try := range 5 {
-		one, other := few.oneMore(t), many.oneMore(t)
+		one, other := few.timeOneMoreEndpoint(t), many.timeOneMoreEndpoint(t)
 		at := len(one) / 2
 		if try > 0 {
 			at = len(one) / 4

@@ -38,7 +38,7 @@ func TestNamesOfServicesAndTasks(t *testing.T) {
 		"global":             {global, vip, "0123456789ab a_web.1.t tasks.a_web tasks.web"},
 		"attached container": {attached, shoal.ServiceEntry{}, "0123456789ab box web"},
 	} {
-		got := d.endpointNames(c.endpoint, c.service)["net"]
+		got := d.endpointRecords(c.endpoint, c.service)["net"]
 		slices.Sort(got.Names)
 		if text := strings.Join(got.Names, " "); text != c.want {
 			t.Errorf("%s: %s, want %s", name, text, c.want)
@@ -47,7 +47,7 @@ func TestNamesOfServicesAndTasks(t *testing.T) {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}
-	if got := d.serviceNames(vip)["net"]; strings.Join(got.Names, " ") != "a_web web" || len(got.Addrs) != 2 || got.Reverse {
+	if got := d.serviceRecords(vip)["net"]; strings.Join(got.Names, " ") != "a_web web" || len(got.Addrs) != 2 || got.Reverse {
 		t.Errorf("service: %+v", got)
 	}
 }
