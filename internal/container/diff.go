@@ -66,8 +66,8 @@ func diffLayers(ctx context.Context, top string, below []string) ([]Change, erro
 		return nil, fmt.Errorf("open layer: %w", err)
 	}
 	defer func() { _ = root.Close() }()
-	d := &differ{ctx: ctx, root: root, hidden: runtimeMountpoints()}
-	if _, _, err := d.compare("/", below); err != nil {
+	d := &differ{root: root, hidden: runtimeMountpoints()}
+	if _, _, err := d.compare(ctx, "/", below); err != nil {
 		return nil, fmt.Errorf("compare layers: %w", err)
 	}
 	slices.SortFunc(d.found, func(a, b Change) int { return strings.Compare(a.Path, b.Path) })
@@ -75,7 +75,6 @@ func diffLayers(ctx context.Context, top string, below []string) ([]Change, erro
 }
 
 type differ struct {
-	ctx    context.Context
 	root   *os.Root
 	hidden []string
 	found  []Change
@@ -85,8 +84,8 @@ func (d *differ) add(kind ChangeKind, name string) { d.found = append(d.found, C
 
 // compare compares a directory of the top layer with the lower directories that it is merged with. changed is true if anything in
 // it differs, skipped if it holds a mount point of the runtime.
-func (d *differ) compare(dir string, below []string) (changed, skipped bool, err error) {
-	if err := d.ctx.Err(); err != nil {
+func (d *differ) compare(ctx context.Context, dir string, below []string) (changed, skipped bool, err error) {
+	if err := ctx.Err(); err != nil {
 		return false, false, err
 	}
 	before := len(d.found)
@@ -105,7 +104,7 @@ func (d *differ) compare(dir string, below []string) (changed, skipped bool, err
 	present := map[string]bool{}
 	for _, entry := range entries {
 		present[entry.Name()] = true
-		entrySkipped, err := d.entry(path.Join(dir, entry.Name()), below)
+		entrySkipped, err := d.entry(ctx, path.Join(dir, entry.Name()), below)
 		if err != nil {
 			return false, false, err
 		}
@@ -122,7 +121,7 @@ func (d *differ) compare(dir string, below []string) (changed, skipped bool, err
 }
 
 // entry compares one file of the top layer, and returns whether it was skipped as a mount point of the runtime.
-func (d *differ) entry(name string, below []string) (skipped bool, err error) {
+func (d *differ) entry(ctx context.Context, name string, below []string) (skipped bool, err error) {
 	info, err := d.root.Lstat(relative(name))
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
@@ -143,7 +142,7 @@ func (d *differ) entry(name string, below []string) (skipped bool, err error) {
 		d.add(kindOf(lower), name)
 		return false, nil
 	}
-	changed, skipped, err := d.compare(name, merged)
+	changed, skipped, err := d.compare(ctx, name, merged)
 	if err != nil {
 		return skipped, err
 	}

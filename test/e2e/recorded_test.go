@@ -54,9 +54,10 @@ func TestStateOfAnEarlierVersion(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			for _, was := range objectsOf(t, recorded[kind], changing) {
 				ref := was["ID"]
-				if kind == "image" || kind == "container" || kind == "network" {
+				switch kind {
+				case "image", "container", "network":
 					ref = was["Id"]
-				} else if kind == "volume" {
+				case "volume":
 					ref = was["Name"]
 				}
 				c := cluster{Lab: c.Lab, t: t}

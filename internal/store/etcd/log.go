@@ -39,7 +39,7 @@ func (c *slogCore) Write(entry zapcore.Entry, fields []zapcore.Field) error {
 	if entry.Level >= zapcore.ErrorLevel {
 		level = slog.LevelError
 	}
-	c.log.LogAttrs(context.Background(), level, entry.Message, attributes(fields)...)
+	c.log.LogAttrs(context.Background(), level, entry.Message, attributes(fields)...) //nolint:sloglint // the message is etcd's
 	return nil
 }
 
