@@ -53,8 +53,8 @@ func (n *Networks) planLocked() *dataplane.Config {
 	return c
 }
 
-// clusterNetworksLocked is the table's networks, and those of endpoints that are still up: while attachments come and go quickly, a
-// table without the network may arrive after the next attachment was granted.
+// clusterNetworksLocked is the table's networks, and those of endpoints that still exist. The latter are needed when attachments come
+// and go quickly: a table without the network may arrive although another attachment to it has been granted meanwhile.
 func (n *Networks) clusterNetworksLocked() map[shoal.NetworkID]shoal.Network {
 	all := maps.Clone(n.table.Networks)
 	taken := map[uint32]bool{}
@@ -64,7 +64,7 @@ func (n *Networks) clusterNetworksLocked() map[shoal.NetworkID]shoal.Network {
 	for _, sb := range n.sandboxes {
 		for _, e := range sb.Endpoints {
 			if e.Network == nil || taken[e.Network.VNI] {
-				continue // the table has it, or has given its number to another
+				continue // the table has the network, or has given its VNI to another one
 			}
 			if all == nil {
 				all = map[shoal.NetworkID]shoal.Network{}
@@ -82,9 +82,10 @@ func (n *Networks) tunnelPort() uint16 {
 	return shoal.DefaultDataPathPort
 }
 
+// planSandbox derives a container's interfaces and the virtual addresses that it can reach.
 func (n *Networks) planSandbox(sb *containerSandbox, c *dataplane.Config) *dataplane.Sandbox {
 	s := &dataplane.Sandbox{Seed: balancerSeed(sb.Spec.ContainerID), Services: map[string]dataplane.Services{}}
-	exit := defaultRouteEndpoint(sb.Endpoints)
+	defaultRoute := defaultRouteEndpoint(sb.Endpoints)
 	for _, e := range sb.Endpoints {
 		if e.Overlay != "" && c.Overlays[e.Overlay] == nil {
 			continue // the network is gone, or not yet known after a restart
@@ -97,7 +98,7 @@ func (n *Networks) planSandbox(sb *containerSandbox, c *dataplane.Config) *datap
 		if e.Bridge == "" && e.Overlay == "" && e.Parent == "" {
 			d.Addr, d.Addr6 = hostPrefix(d.Addr), hostPrefix(d.Addr6)
 		}
-		if e == exit {
+		if e == defaultRoute {
 			d.Gateway, d.Gateway6 = e.Info.Gateway, e.Info.Gateway6
 		}
 		s.Endpoints = append(s.Endpoints, d)
@@ -140,6 +141,7 @@ func otherSubnets(net shoal.Network, addr netip.Prefix) []netip.Prefix {
 	return out
 }
 
+// balancerSeed is a different number for every container, so that their round-robin counters do not all start at the same backend.
 func balancerSeed(id string) uint32 {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(id)) // never fails
@@ -161,6 +163,8 @@ func defaultRouteEndpoint(endpoints []*endpoint) *endpoint {
 	return nil
 }
 
+// publishedPorts is the ports that a container publishes on the node, with its addresses as backends. Only containers whose default
+// route leads through a bridge can be reached.
 func publishedPorts(sb *containerSandbox) []dataplane.Port {
 	exit := defaultRouteEndpoint(sb.Endpoints)
 	if exit == nil || exit.Bridge == "" {
