@@ -150,6 +150,9 @@ func objectsOf(t *testing.T, text json.RawMessage, changing []string) []map[stri
 		for _, field := range changing {
 			delete(o, field)
 		}
+		if labels, ok := o["Labels"]; ok && labels == nil {
+			o["Labels"] = map[string]any{} // as Docker shows a network once the node has a task on it
+		}
 	}
 	return objects
 }
