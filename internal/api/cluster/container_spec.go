@@ -25,14 +25,7 @@ func toAPIContainerSpec(c *shoal.ContainerSpec) *swarm.ContainerSpec {
 		Hosts: c.Hosts, Secrets: convert.List(c.Secrets, toAPISecretReference), Configs: convert.List(c.Configs, toAPIConfigReference),
 		Isolation: container.IsolationDefault, Sysctls: c.Sysctls, CapabilityAdd: c.CapabilityAdd,
 		CapabilityDrop: c.CapabilityDrop, OomScoreAdj: c.OomScoreAdj,
-		Ulimits: convert.List(c.Ulimits, func(u shoal.Ulimit) *container.Ulimit {
-			return &container.Ulimit{Name: u.Name, Soft: u.Soft, Hard: u.Hard}
-		}),
-	}
-	if h := c.Healthcheck; h != nil {
-		out.Healthcheck = &container.HealthConfig{
-			Test: h.Test, Interval: h.Interval, Timeout: h.Timeout, StartPeriod: h.StartPeriod, StartInterval: h.StartInterval, Retries: h.Retries,
-		}
+		Ulimits: convert.List(c.Ulimits, convert.ToAPIUlimit), Healthcheck: convert.ToAPIHealthcheck(c.Healthcheck),
 	}
 	if d := c.DNS; d != nil {
 		out.DNSConfig = &swarm.DNSConfig{Nameservers: d.Nameservers, Search: d.Search, Options: d.Options}
@@ -53,9 +46,7 @@ func fromAPIContainerSpec(c *swarm.ContainerSpec) (*shoal.ContainerSpec, error) 
 		OpenStdin: c.OpenStdin, ReadOnly: c.ReadOnly, Mounts: convert.List(c.Mounts, convert.FromAPIMount), StopGracePeriod: c.StopGracePeriod,
 		Hosts: c.Hosts, Sysctls: c.Sysctls, CapabilityAdd: c.CapabilityAdd,
 		CapabilityDrop: c.CapabilityDrop, OomScoreAdj: c.OomScoreAdj,
-		Ulimits: convert.List(c.Ulimits, func(u *container.Ulimit) shoal.Ulimit {
-			return shoal.Ulimit{Name: u.Name, Soft: u.Soft, Hard: u.Hard}
-		}),
+		Ulimits: convert.List(c.Ulimits, convert.FromAPIUlimit), Healthcheck: convert.FromAPIHealthcheck(c.Healthcheck),
 	}
 	if c.Isolation != container.IsolationEmpty && c.Isolation != container.IsolationDefault {
 		return nil, server.BadRequest("invalid isolation mode: %q: a Linux node runs containers with the default one only", c.Isolation)
@@ -83,11 +74,6 @@ func fromAPIContainerSpec(c *swarm.ContainerSpec) (*shoal.ContainerSpec, error) 
 			return nil, server.BadRequest("invalid ConfigReference %s, no target specified", s.ConfigName)
 		}
 		out.Configs = append(out.Configs, ref)
-	}
-	if h := c.Healthcheck; h != nil {
-		out.Healthcheck = &shoal.Healthcheck{
-			Test: h.Test, Interval: h.Interval, Timeout: h.Timeout, StartPeriod: h.StartPeriod, StartInterval: h.StartInterval, Retries: h.Retries,
-		}
 	}
 	if d := c.DNSConfig; d != nil {
 		out.DNS = &shoal.DNSConfig{Nameservers: d.Nameservers, Search: d.Search, Options: d.Options}
