@@ -50,6 +50,7 @@ func ParseLockKey(text string) (LockKey, error) {
 	return key, nil
 }
 
+// String is the key as `docker swarm unlock-key` prints it, "SWMKEY-1-" and 43 characters of base64; ParseLockKey reads it.
 func (k LockKey) String() string { return lockKeyPrefix + base64.RawStdEncoding.EncodeToString(k) }
 
 const lockedType = "SWARM LOCKED DATA"

@@ -64,33 +64,38 @@ func call[Reply any](ctx context.Context, c *Client, method string, req any) (*R
 	return reply, nil
 }
 
-// The calls of Handler, from the other side.
-
+// RootCA fetches the cluster's root certificate. It works before the node trusts anybody: the caller checks the digest of what it gets.
 func (c *Client) RootCA(ctx context.Context) (*RootCAReply, error) {
 	return call[RootCAReply](ctx, c, "RootCA", &RootCARequest{})
 }
 
+// Join asks for a certificate with a join token. A wrong token is refused with InvalidArgument.
 func (c *Client) Join(ctx context.Context, req *JoinRequest) (*CertificateReply, error) {
 	return call[CertificateReply](ctx, c, "Join", req)
 }
 
+// Renew asks for a new certificate, in the role that the node now has; the client must have shown the node's present one.
 func (c *Client) Renew(ctx context.Context, req *RenewRequest) (*CertificateReply, error) {
 	return call[CertificateReply](ctx, c, "Renew", req)
 }
 
+// JoinMember asks the manager to add this manager to the members of the store; the reply has what the member must be started with.
 func (c *Client) JoinMember(ctx context.Context, req *MemberRequest) (*MemberReply, error) {
 	return call[MemberReply](ctx, c, "JoinMember", req)
 }
 
+// Leave tells the managers that this node has left the cluster.
 func (c *Client) Leave(ctx context.Context) error {
 	_, err := call[LeaveReply](ctx, c, "Leave", &LeaveRequest{})
 	return err
 }
 
+// Attach asks for an address on an attachable network for a container that is no task, and waits until it is allocated.
 func (c *Client) Attach(ctx context.Context, req *AttachRequest) (*AttachReply, error) {
 	return call[AttachReply](ctx, c, "Attach", req)
 }
 
+// Detach gives back what Attach got.
 func (c *Client) Detach(ctx context.Context, req *DetachRequest) error {
 	_, err := call[DetachReply](ctx, c, "Detach", req)
 	return err

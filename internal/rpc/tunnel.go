@@ -46,6 +46,7 @@ type Tunnel struct {
 // NewTunnel makes a stream a tunnel, once its first frame has been sent or received. end makes the stream end.
 func NewTunnel(f frames, end func()) *Tunnel { return &Tunnel{frames: f, end: end} }
 
+// Read implements io.Reader. It returns io.EOF once the other end has called CloseWrite and all it sent has been read.
 func (t *Tunnel) Read(p []byte) (int, error) {
 	for len(t.rest) == 0 {
 		f, err := t.frames.Recv()
@@ -62,6 +63,7 @@ func (t *Tunnel) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// Write implements io.Writer; p travels as one frame.
 func (t *Tunnel) Write(p []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -6,9 +6,9 @@ import "net/netip"
 type EndpointState string
 
 const (
-	EndpointStarting EndpointState = "starting" // reachable, not balanced to
-	EndpointReady    EndpointState = "ready"
-	EndpointDraining EndpointState = "draining" // connections live on, no new ones
+	EndpointStarting EndpointState = "starting" // has its address, but gets no connections yet
+	EndpointReady    EndpointState = "ready"    // gets connections
+	EndpointDraining EndpointState = "draining" // keeps its connections, gets no new ones
 )
 
 // Table is all that a node must know of the cluster's networks, as pushed by the dispatcher: the networks it takes part in,

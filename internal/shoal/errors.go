@@ -14,11 +14,13 @@ type Refusal struct {
 	kind error
 }
 
+// Error is the text with the code, as Docker shows it to users.
 func (r *Refusal) Error() string { return "rpc error: code = " + r.code + " desc = " + r.desc }
 
 // Desc is the text without the code.
 func (r *Refusal) Desc() string { return r.desc }
 
+// Unwrap is the kind: one of the errors of errdefs.
 func (r *Refusal) Unwrap() error { return r.kind }
 
 // InvalidArgument refuses a request that can never succeed as it is (HTTP 400).

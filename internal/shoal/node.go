@@ -6,8 +6,8 @@ import "net/netip"
 type NodeRole string
 
 const (
-	RoleWorker  NodeRole = "worker"
-	RoleManager NodeRole = "manager"
+	RoleWorker  NodeRole = "worker"  // runs tasks
+	RoleManager NodeRole = "manager" // runs tasks, keeps the cluster's state and serves its API
 )
 
 // Availability says whether a node takes tasks.
@@ -23,10 +23,10 @@ const (
 type NodeState string
 
 const (
-	NodeUnknown      NodeState = "unknown"
-	NodeDown         NodeState = "down"
-	NodeReady        NodeState = "ready"
-	NodeDisconnected NodeState = "disconnected"
+	NodeUnknown      NodeState = "unknown"      // has joined, but had no session yet
+	NodeDown         NodeState = "down"         // has had no session for the heartbeat timeout
+	NodeReady        NodeState = "ready"        // has a session with the leader
+	NodeDisconnected NodeState = "disconnected" // a state of Docker's API that no node of ours is in
 )
 
 // Node is a machine of the cluster. Spec is written by the API; Role, Status, Manager and certificates by membership;

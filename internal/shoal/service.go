@@ -88,17 +88,17 @@ type NetworkAttachmentSpec struct {
 type UpdateOrder string
 
 const (
-	StopFirst  UpdateOrder = "stop-first"
-	StartFirst UpdateOrder = "start-first"
+	StopFirst  UpdateOrder = "stop-first"  // the replacement starts when the old task has stopped
+	StartFirst UpdateOrder = "start-first" // the old task stops when the replacement runs
 )
 
 // FailureAction says what an update does when too many of its tasks fail.
 type FailureAction string
 
 const (
-	PauseOnFailure    FailureAction = "pause"
-	ContinueOnFailure FailureAction = "continue"
-	RollbackOnFailure FailureAction = "rollback"
+	PauseOnFailure    FailureAction = "pause"    // replaces no more tasks until the user updates the service again
+	ContinueOnFailure FailureAction = "continue" // goes on as if nothing had failed
+	RollbackOnFailure FailureAction = "rollback" // goes back to PreviousSpec
 )
 
 // UpdateConfig is the pace of a rolling update or rollback.
@@ -115,12 +115,12 @@ type UpdateConfig struct {
 type UpdateState string
 
 const (
-	UpdateUpdating          UpdateState = "updating"
-	UpdatePaused            UpdateState = "paused"
-	UpdateCompleted         UpdateState = "completed"
-	UpdateRollbackStarted   UpdateState = "rollback_started"
-	UpdateRollbackPaused    UpdateState = "rollback_paused"
-	UpdateRollbackCompleted UpdateState = "rollback_completed"
+	UpdateUpdating          UpdateState = "updating"           // tasks are being replaced
+	UpdatePaused            UpdateState = "paused"             // too many new tasks have failed; waits for the user
+	UpdateCompleted         UpdateState = "completed"          // all tasks are of the new spec
+	UpdateRollbackStarted   UpdateState = "rollback_started"   // tasks are being replaced by those of the previous spec
+	UpdateRollbackPaused    UpdateState = "rollback_paused"    // too many tasks of the rollback have failed; waits for the user
+	UpdateRollbackCompleted UpdateState = "rollback_completed" // all tasks are of the previous spec again
 )
 
 // UpdateStatus tells of the last update of a service.
@@ -141,8 +141,8 @@ type JobStatus struct {
 type ResolutionMode string
 
 const (
-	ResolveVIP   ResolutionMode = "vip"
-	ResolveDNSRR ResolutionMode = "dnsrr"
+	ResolveVIP   ResolutionMode = "vip"   // the service's virtual IP address, behind which connections are balanced
+	ResolveDNSRR ResolutionMode = "dnsrr" // the addresses of all tasks, in random order
 )
 
 // EndpointSpec asks for a resolution mode and published ports.
@@ -155,17 +155,17 @@ type EndpointSpec struct {
 type Protocol string
 
 const (
-	TCP  Protocol = "tcp"
-	UDP  Protocol = "udp"
-	SCTP Protocol = "sctp"
+	TCP  Protocol = "tcp"  // RFC 9293
+	UDP  Protocol = "udp"  // RFC 768
+	SCTP Protocol = "sctp" // RFC 9260
 )
 
 // PublishMode says where a published port answers: on every node, or only where a task runs.
 type PublishMode string
 
 const (
-	PublishIngress PublishMode = "ingress"
-	PublishHost    PublishMode = "host"
+	PublishIngress PublishMode = "ingress" // on every node, by the routing mesh
+	PublishHost    PublishMode = "host"    // on the nodes that run a task, each leading to its own
 )
 
 // Port is one published port. Published is 0 in a spec that leaves the choice to the allocator.

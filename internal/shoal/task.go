@@ -17,7 +17,7 @@ const (
 	TaskPreparing TaskState = 320 // image, volumes, networks
 	TaskReady     TaskState = 384 // could start
 	TaskStarting  TaskState = 448 // started, not yet healthy
-	TaskRunning   TaskState = 512
+	TaskRunning   TaskState = 512 // runs, and is healthy if it has a health check
 	TaskComplete  TaskState = 576 // ended with exit code 0
 	TaskShutdown  TaskState = 640 // ended because it was told to
 	TaskFailed    TaskState = 704 // ended with an error
@@ -35,6 +35,7 @@ func taskStates() map[TaskState]string {
 	}
 }
 
+// String is the state's name in Docker's API, such as "running".
 func (s TaskState) String() string {
 	if name, ok := taskStates()[s]; ok {
 		return name
@@ -181,9 +182,9 @@ type Driver struct {
 type RestartCondition string
 
 const (
-	RestartNone      RestartCondition = "none"
-	RestartOnFailure RestartCondition = "on-failure"
-	RestartAny       RestartCondition = "any"
+	RestartNone      RestartCondition = "none"       // never
+	RestartOnFailure RestartCondition = "on-failure" // after an end with an error
+	RestartAny       RestartCondition = "any"        // after every end
 )
 
 // RestartPolicy says how ended tasks are replaced. Nil fields take Docker's defaults (any, 5 s, unlimited, unbounded).

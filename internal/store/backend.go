@@ -31,6 +31,7 @@ type Op struct {
 // KeyConflict says that a key's revision is not the one that an Op expected.
 type KeyConflict struct{ Key string }
 
+// Error names the key.
 func (e *KeyConflict) Error() string { return "key " + e.Key + " has changed" }
 
 // ErrCompacted says that a watch asks for revisions which the backend has forgotten: load again.

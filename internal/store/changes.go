@@ -83,6 +83,7 @@ type ConflictError struct {
 	Name string
 }
 
+// Error names the object, or the name that is taken.
 func (e *ConflictError) Error() string {
 	if e.Name != "" {
 		return fmt.Sprintf("%s name %s is taken", e.Kind, e.Name)
@@ -90,6 +91,7 @@ func (e *ConflictError) Error() string {
 	return fmt.Sprintf("%s %s has changed", e.Kind, e.ID)
 }
 
+// Unwrap is errdefs.ErrConflict.
 func (e *ConflictError) Unwrap() error { return errdefs.ErrConflict }
 
 // IsConflict tells whether err is a ConflictError: read again and retry.

@@ -30,6 +30,7 @@ func NewMemory() *Memory {
 	return m
 }
 
+// Load implements Backend.
 func (m *Memory) Load(context.Context) ([]Record, uint64, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -40,6 +41,7 @@ func (m *Memory) Load(context.Context) ([]Record, uint64, error) {
 	return all, m.rev, nil
 }
 
+// Txn implements Backend.
 func (m *Memory) Txn(_ context.Context, fence uint64, ops []Op) (uint64, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -72,6 +74,7 @@ func (m *Memory) writeLocked(ops []Op) uint64 {
 	return m.rev
 }
 
+// Watch implements Backend.
 func (m *Memory) Watch(ctx context.Context, after uint64, each func(uint64, []Record)) error {
 	for {
 		m.mu.Lock()

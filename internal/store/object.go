@@ -9,6 +9,7 @@ import (
 // Kind names a kind of stored object, as it is written in its key.
 type Kind string
 
+// The kinds of stored objects, one for each type that Object names.
 const (
 	KindCluster Kind = "cluster"
 	KindConfig  Kind = "config"
