@@ -2,7 +2,8 @@ package shoal
 
 import "encoding"
 
-// TextOf is the text of an address, prefix or port as it is in JSON. Unlike String, it is empty for a value that is not valid.
+// TextOf is the text of an address or prefix of package netip, as JSON has it. For the zero value it is empty, where String would be
+// "invalid IP".
 func TextOf(a encoding.TextMarshaler) string {
 	text, err := a.MarshalText()
 	if err != nil {

@@ -5,59 +5,59 @@ import (
 	"time"
 )
 
-// ClusterName is the one cluster object's name.
+// ClusterName is the name of the one Cluster object that the store has.
 const ClusterName = "default"
 
-// Cluster is the settings and the trust of the whole. Spec is written by the API, the rest by membership.
+// Cluster holds the settings, certificates and keys that all nodes of a cluster share. Spec is written by the API, the rest by membership.
 type Cluster struct {
 	ID ClusterID
 	Meta
 	Spec ClusterSpec
-	// RootCA is certificates (PEM); RootKey signs them and is sealed before it is stored.
+	// RootCA is the root certificate, and RootKey its private key, which signs the certificates of nodes; both are PEM.
 	RootCA  []byte
-	RootKey []byte
+	RootKey []byte // sealed before it is stored
 	Tokens  JoinTokens
-	// Intermediates is every root after the first, each signed by the one before it (PEM): who still trusts an old root
-	// trusts certificates of the present one that carry these along.
+	// Intermediates is PEM: one certificate for each rotation of the root, latest first, in which the old root signs the key of the
+	// new one. Every node certificate is followed by them, so that a peer that still trusts only an old root accepts it.
 	Intermediates []byte
-	// Rotation is set while the nodes are on their way to another root.
+	// Rotation is the root that the nodes are being moved to; nil when no rotation is under way.
 	Rotation *RootRotation
-	// DefaultAddrPool and SubnetSize are what overlay subnets are cut from.
+	// DefaultAddrPool is the prefixes that subnets of overlay networks are taken from, and SubnetSize the length of their prefix, in bits.
 	DefaultAddrPool []netip.Prefix
 	SubnetSize      uint32
-	DataPathPort    uint32
-	// TunnelSecret goes into every key that two nodes agree on to encrypt overlay traffic. It is made anew from time to time and
-	// sealed before it is stored.
-	TunnelSecret   []byte
+	DataPathPort    uint32 // UDP port of VXLAN on all nodes
+	// TunnelSecret is WireGuard's preshared key between all nodes: it goes into every key that two nodes agree on to encrypt overlay
+	// traffic. The leader replaces it regularly; TunnelSecretAt is when it last did. nil until the leader has made the first one.
+	TunnelSecret   []byte // sealed before it is stored
 	TunnelSecretAt time.Time
-	// UnlockKey is set under autolock.
+	// UnlockKey is the text of the key, "SWMKEY-1-…", that unlocks the managers' files; empty without autolock.
 	UnlockKey string
 }
 
-// RootRotation is the root that is to take the place of the present one. New certificates are signed by it.
+// RootRotation is the root that will replace the present one when every node has a certificate signed by it. Cert and Key are PEM.
 type RootRotation struct {
 	Cert []byte
 	Key  []byte // sealed before it is stored
 }
 
-// JoinTokens admits new nodes.
+// JoinTokens holds the two tokens, "SWMTKN-1-…", that admit new nodes: one for each role.
 type JoinTokens struct{ Worker, Manager string }
 
-// ClusterSpec is what the user can change of a cluster.
+// ClusterSpec is the part of a cluster that users can change.
 type ClusterSpec struct {
 	Name             string
 	Labels           map[string]string
-	TaskHistoryLimit int64
+	TaskHistoryLimit int64 // tasks that each slot keeps, the present one included; less than 1 counts as 1
 	Raft             RaftConfig
-	HeartbeatPeriod  time.Duration
-	CertExpiry       time.Duration
-	ExternalCAs      []ExternalCA
-	ForceRotateCA    uint64
-	AutoLock         bool
-	DefaultLogDriver *Driver
+	HeartbeatPeriod  time.Duration // half of it is the heartbeat timeout
+	CertExpiry       time.Duration // validity of node certificates; 0 is DefaultCertExpiry
+	ExternalCAs      []ExternalCA  // always nil, because the API refuses external CAs; stored clusters have the field
+	ForceRotateCA    uint64        // a change of it starts a rotation of the root
+	AutoLock         bool          // the managers' files need an unlock key after a restart
+	DefaultLogDriver *Driver       // kept and shown only: tasks that name none have their node's default
 }
 
-// RaftConfig is kept for the API's sake: etcd has its own settings.
+// RaftConfig is what users set of swarmkit's raft. It is only kept and shown: etcd, which replicates our state, has settings of its own.
 type RaftConfig struct {
 	SnapshotInterval           uint64
 	KeepOldSnapshots           *uint64
@@ -75,12 +75,12 @@ type ExternalCA struct {
 }
 
 const (
-	// DefaultHeartbeatPeriod is Docker's; a node is declared down after half of it without a word.
+	// DefaultHeartbeatPeriod is Docker's default. A node that has been silent for half of it is Down.
 	DefaultHeartbeatPeriod = 5 * time.Second
-	// DefaultCertExpiry is Docker's.
+	// DefaultCertExpiry is Docker's default for the validity of node certificates.
 	DefaultCertExpiry = 90 * 24 * time.Hour
-	// DefaultTaskHistoryLimit is how many ended tasks a slot keeps.
+	// DefaultTaskHistoryLimit is Docker's default for the number of tasks that a slot keeps, the present one included.
 	DefaultTaskHistoryLimit = 5
-	// DefaultDataPathPort is VXLAN's.
+	// DefaultDataPathPort is the UDP port that IANA has assigned to VXLAN (RFC 7348).
 	DefaultDataPathPort = 4789
 )

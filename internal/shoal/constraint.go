@@ -19,7 +19,7 @@ var (
 	constraintValue = regexp.MustCompile(`^(?i)[a-z0-9:\-_\s\.\*\(\)\?\+\[\]\\\^\$\|\/]+$`)
 )
 
-// ParseConstraints reads constraints as the user writes them; the texts of its errors are Docker's.
+// ParseConstraints reads constraints as users write them, such as "node.role!=manager". Its errors have Docker's texts.
 func ParseConstraints(texts []string) ([]Constraint, error) {
 	var all []Constraint
 	for _, text := range texts {
@@ -69,8 +69,8 @@ func (c Constraint) matchIP(ip netip.Addr) bool {
 	return false
 }
 
-// NodeAttribute is the value of what constraints and placement preferences name, empty for a label that is not set; false
-// when there is no such attribute.
+// NodeAttribute is the value of an attribute of a node, by the key that constraints and placement preferences name it with, such as
+// "node.hostname" or "node.labels.zone". A label that is not set is empty; false means that no node has an attribute of that key.
 func NodeAttribute(n *Node, key string) (string, bool) {
 	lower := strings.ToLower(key)
 	switch lower {
@@ -97,7 +97,7 @@ func NodeAttribute(n *Node, key string) (string, bool) {
 	return "", false
 }
 
-// NormalArchitecture is the one name for a processor architecture that has several.
+// NormalArchitecture is Go's name for a processor architecture that the kernel may call otherwise: "amd64" for "x86_64".
 func NormalArchitecture(arch string) string {
 	switch strings.ToLower(arch) {
 	case "x86_64", "x86-64":

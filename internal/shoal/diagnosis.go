@@ -2,18 +2,18 @@ package shoal
 
 import "time"
 
-// Diagnosis is what a node finds when it looks at its own networking.
+// Diagnosis is what a node finds when it checks its own networking: the answer of `shoal doctor` for one node.
 type Diagnosis struct {
 	NodeID   NodeID
 	Hostname string
-	// Problems are in words; there are none on a healthy node.
+	// Problems describes each fault in a sentence; it is empty for a healthy node.
 	Problems []string
-	// Checked counts what was looked at, by kind.
+	// Checked counts what was checked, by kind: "parts" of the data plane and "resolvers".
 	Checked map[string]int
 	Peers   []PeerDiagnosis
-	// Encryption says what encrypts traffic, in words; empty if the node is on no encrypted network.
+	// Encryption names what encrypts traffic, the kernel or a process; empty if the node is on no encrypted network.
 	Encryption string
-	// Repaired counts the repairs since the daemon was started, and Repairs are the last of them, oldest first.
+	// Repaired counts the repairs since the daemon was started, and Repairs is the last hundred of them, oldest first.
 	Repaired uint64
 	Repairs  []Repair
 }
@@ -22,22 +22,24 @@ type Diagnosis struct {
 type PeerDiagnosis struct {
 	NodeID   NodeID
 	Hostname string
-	Addr     string // of the data path
-	// RoundTrip is of one probe; 0 if there was no answer.
+	Addr     string // IP address of the data path
+	// RoundTrip is the time that one probe took; 0 if there was no answer.
 	RoundTrip time.Duration
-	// MTU is the size of the largest packet that was tried and got there; 0 if none did.
+	// MTU is the size, in bytes, of the largest probe that was answered; 0 if none was.
 	MTU int
-	// Tunnel tells whether the node's ingress address was reached through the VXLAN tunnel. It is true if there is none to try.
+	// Tunnel is false if the peer did not answer through the VXLAN tunnel, at its address on the ingress network. Without an ingress
+	// network there is nothing to try and it is true.
 	Tunnel bool
-	// Encrypted tells that the two nodes are on a common encrypted network, and Handshake is when they last agreed on a key for it.
+	// Encrypted means that the two nodes are on a common encrypted network. Handshake is when they last agreed on a key for it; zero if
+	// they never did.
 	Encrypted bool
 	Handshake time.Time
 }
 
-// Repair is kernel state that others had changed and that was made anew.
+// Repair is one part of the kernel's state that another program had changed and the node restored.
 type Repair struct {
 	At   time.Time
-	What string // in words
-	// Err says why it could not be made anew, if it could not.
+	What string // a description for users
+	// Err says why it could not be restored; empty if it was.
 	Err string
 }

@@ -1,3 +1,3 @@
-// Package shoal is the vocabulary of the project: services, tasks, nodes, networks, endpoints and what is promised about
-// them. It reads nothing and writes nothing; every other room speaks in its types.
+// Package shoal is the vocabulary of the project: services, tasks, nodes, networks, endpoints, and the
+// messages and settings that belong to them. It reads nothing and writes nothing; all other packages use its types.
 package shoal

@@ -2,7 +2,7 @@ package shoal
 
 import "net/netip"
 
-// EndpointState says what a balancer may do with an endpoint. It is derived from the task's states, never stored.
+// EndpointState says whether load balancers may send connections to an endpoint. It is derived from the task's states, never stored.
 type EndpointState string
 
 const (
@@ -11,15 +11,15 @@ const (
 	EndpointDraining EndpointState = "draining" // keeps its connections, gets no new ones
 )
 
-// Table is all that a node must know of the cluster's networks, as pushed by the dispatcher: the networks it takes part in,
-// the other nodes, and the services and endpoints on those networks. A Table is a value: whoever holds one may read it
-// without a lock and must not change it.
+// Table is everything that a node must know about the cluster's networks: those that it takes part in, the services and endpoints on
+// them, and all nodes. The dispatcher sends it, as deltas. A Table is immutable: it may be read without a lock and must not be changed,
+// except by TableDelta.ApplyTo.
 type Table struct {
-	// Version grows with every push of a manager's session; agents report the one they have applied.
+	// Version is the store's revision that the table was made from. Agents report the version that their kernel has.
 	Version      uint64
-	NodeID       NodeID // whose table this is
-	DataPathPort uint16
-	// TunnelSecret is the cluster's, for nodes on an encrypted network.
+	NodeID       NodeID // the node that the table is for
+	DataPathPort uint16 // UDP port of VXLAN
+	// TunnelSecret is Cluster.TunnelSecret; nil for a node that is on no encrypted network.
 	TunnelSecret []byte
 	Networks     map[NetworkID]Network
 	Peers        map[NodeID]Peer
@@ -31,17 +31,18 @@ type Table struct {
 type Peer struct {
 	NodeID   NodeID
 	Hostname string
-	// DataAddr is where VXLAN packets go.
+	// DataAddr is where VXLAN packets for the node are sent.
 	DataAddr netip.Addr
-	// IngressAddr and IngressAddr6 are the node's own addresses on the ingress network.
+	// IngressAddr and IngressAddr6 are the node's own addresses on the ingress network; not valid where it has none.
 	IngressAddr  netip.Addr
 	IngressAddr6 netip.Addr
-	// TunnelAddr and TunnelKey are what encrypted traffic is sent to: the node's address in TunnelRange, and its public key.
+	// TunnelAddr is the node's address on the WireGuard interface, in TunnelRange, and TunnelKey its public key in base64. A node without
+	// them gets no encrypted traffic.
 	TunnelAddr netip.Addr
 	TunnelKey  string
-	// HostAddrs6 are the addresses that the node itself has: a client with one of them is the node.
+	// HostAddrs6 is the IPv6 addresses of the node's host: a client with one of them is the node itself.
 	HostAddrs6 []netip.Addr
-	// ProbeAddr is where the node answers liveness probes (UDP 7946 unless said otherwise).
+	// ProbeAddr is where the node answers liveness probes by UDP, on port 7946 unless --probe-port says otherwise.
 	ProbeAddr netip.AddrPort
 }
 
@@ -50,14 +51,14 @@ type ServiceEntry struct {
 	ID   ServiceID
 	Name string
 	Mode ResolutionMode
-	// Stack is the stack that the service belongs to, if any: its names win among services of the same stack.
+	// Stack is the stack that the service belongs to; empty for none. Containers of a stack find its services before others of that name.
 	Stack string
-	// VIPs and VIPs6 are by network. A dnsrr service has none.
+	// VIPs and VIPs6 are the service's virtual addresses on each network. A service in dnsrr mode has none.
 	VIPs  map[NetworkID]netip.Prefix
 	VIPs6 map[NetworkID]netip.Prefix
-	// Ports is the ports published on the routing mesh.
+	// Ports is those published on the routing mesh.
 	Ports []MeshPort
-	// Aliases is further names, by network.
+	// Aliases is the further names that the service has on each network.
 	Aliases map[NetworkID][]string
 }
 
@@ -67,17 +68,18 @@ type MeshPort struct {
 	Rule PublishRule
 }
 
-// PublishRule narrows a published port down; the zero rule does not. It comes from the service's labels.
+// PublishRule restricts who may connect to a published port. It is read from the service's labels; the zero rule restricts nothing.
 type PublishRule struct {
-	// HostIPs are the addresses of nodes that the port answers on; none: all.
+	// HostIPs is the node addresses that the port answers on; nil means all.
 	HostIPs []netip.Addr
-	// Allow are the sources that may connect; none: all.
+	// Allow is the source addresses that may connect; nil means all.
 	Allow []netip.Prefix
-	// SNAT hides clients behind the entry node's ingress address, for tasks that cannot answer through it.
+	// SNAT replaces the client's address by the entry node's ingress address. Tasks need it if their answers would not go back by way of
+	// that node.
 	SNAT bool
 }
 
-// Endpoint is a task (or an attached container) on one network.
+// Endpoint is a task on one network, or a container of a user that is attached to it.
 type Endpoint struct {
 	TaskID      TaskID
 	NetworkID   NetworkID
@@ -85,9 +87,9 @@ type Endpoint struct {
 	ServiceID   ServiceID // empty for an attached container
 	Name        string    // the task's or container's full name
 	ContainerID string
-	Slot        uint64
+	Slot        uint64 // 0 for tasks of global services and attached containers
 	Addr        netip.Prefix
-	Addr6       netip.Prefix // invalid on a network without IPv6
+	Addr6       netip.Prefix // not valid on a network without IPv6
 	MAC         string       // derived from the address: 02:42 and its four bytes
 	State       EndpointState
 	Aliases     []string

@@ -27,7 +27,7 @@ type (
 
 const idLength = 25
 
-// NewID makes a random ID of the cluster's kind: 128 bits in base 36.
+// NewID makes a random ID: 128 bits in base 36, which is 25 characters.
 func NewID[ID ~string]() ID {
 	var b [16]byte
 	_, _ = rand.Read(b[:]) // crypto/rand.Read never fails
@@ -38,7 +38,7 @@ func NewID[ID ~string]() ID {
 	return ID(text)
 }
 
-// Meta is what all stored objects have besides their ID. The store sets it.
+// Meta holds the fields that every stored object has besides its ID. The store sets them.
 type Meta struct {
 	// Version is the store's revision at which the object was last written; 0 for an object that was never stored.
 	Version   uint64 `json:"-"`

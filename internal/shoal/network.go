@@ -18,64 +18,65 @@ const (
 )
 
 const (
-	// IngressName is the routing mesh's network.
+	// IngressName is the name of the network that the routing mesh uses.
 	IngressName = "ingress"
-	// GwbridgeName is the bridge by which tasks reach the outside.
+	// GwbridgeName is the name of the local network by which tasks reach hosts outside of the cluster.
 	GwbridgeName = "docker_gwbridge"
-	// FirstVNI is the ingress network's; user networks follow.
+	// FirstVNI is the VXLAN network identifier of the first overlay network, the ingress network; the others follow.
 	FirstVNI = 4096
 )
 
 // Network is a network, of the cluster (overlay) or of one node (the rest). Spec is written by the API; VNI and IPAM of
 // cluster networks by the allocator, which may add subnets while the network is in use.
 type Network struct {
-	ID   NetworkID
-	Meta // ID is 25 characters for cluster networks, 64 hex digits for local ones
+	ID NetworkID
+	Meta
 	Spec NetworkSpec
-	// VNI tells overlay networks apart on the wire; 0 until allocated.
+	// VNI is the VXLAN network identifier, which tells packets of overlay networks apart; 0 until allocated, and for local networks.
 	VNI uint32
-	// IPAM is what Spec.IPAM asked for, completed.
+	// IPAM is the network's subnets: those of Spec.IPAM, completed, and those that were added since. Empty until allocated.
 	IPAM []Subnet
-	// Err says why the network could not be allocated.
+	// Err says why the network could not be allocated; empty if it was.
 	Err string
 }
 
-// NetworkSpec is what the user asked for.
+// NetworkSpec is what the user asked for when the network was created.
 type NetworkSpec struct {
 	Name        string
 	Labels      map[string]string
 	Driver      string
 	Scope       string
 	Options     map[string]string
-	EnableIPv4  *bool
+	EnableIPv4  *bool // nil means yes
 	EnableIPv6  bool
-	Internal    bool
-	Attachable  bool
-	Ingress     bool
+	Internal    bool // no way to hosts outside of the network
+	Attachable  bool // containers that are no tasks may join
+	Ingress     bool // the network of the routing mesh
 	IPAMDriver  string
 	IPAMOptions map[string]string
-	IPAM        []Subnet
-	ConfigFrom  string
-	ConfigOnly  bool
+	IPAM        []Subnet // empty leaves the choice to the engine
+	ConfigFrom  string   // the name of a ConfigOnly network that this one takes its settings from
+	ConfigOnly  bool     // holds settings for other networks and cannot be used itself
 }
 
-// Subnet is a range of addresses of a network. In a spec, fields that are not valid are left to whoever allocates.
+// Subnet is a range of addresses of a network. Fields of a spec that are not valid are filled in by the allocator, or for a local network
+// by its node.
 type Subnet struct {
 	Subnet  netip.Prefix // 10.0.1.0/24
-	Range   netip.Prefix // the part of Subnet that endpoints get their addresses from; not valid: all of it
+	Range   netip.Prefix // the part of Subnet that endpoints get their addresses from; not valid means all of it
 	Gateway netip.Addr   // 10.0.1.1
-	// Aux is addresses of Subnet that no endpoint may get, by the name that the user gave them.
+	// Aux is the addresses of Subnet that no endpoint may get, by the names that the user gave them.
 	Aux map[string]netip.Addr
 }
 
-// MTU option of bridge and overlay networks.
+// OptionMTU is the driver option that sets the MTU, in bytes, of a bridge or overlay network.
 const OptionMTU = "com.docker.network.driver.mtu"
 
-// OptionEncrypted asks for an encrypted overlay, whatever its value.
+// OptionEncrypted is the driver option that asks for an encrypted overlay network. Its value does not matter.
 const OptionEncrypted = "encrypted"
 
-// TunnelRange is what nodes' addresses for encrypted traffic are taken from: a range for use between the machines of one operator
-// (RFC 2544), which no host on the internet has. Only nodes see them, never containers.
+// TunnelRange is 198.18.0.0/15, from which each node gets the address of its WireGuard interface. RFC 2544 reserves the range for tests
+// between machines of one operator, so no host on the internet has such an address. Containers never see these addresses.
 func TunnelRange() netip.Prefix { return netip.PrefixFrom(netip.AddrFrom4([4]byte{198, 18}), 15) }
 
 // Encrypted tells whether the network's traffic between nodes must be encrypted.

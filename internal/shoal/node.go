@@ -19,7 +19,7 @@ const (
 	AvailabilityDrain  Availability = "drain"  // gives up its tasks
 )
 
-// NodeState is the managers' verdict on a node.
+// NodeState says whether the managers are in touch with a node.
 type NodeState string
 
 const (
@@ -35,26 +35,26 @@ type Node struct {
 	ID NodeID
 	Meta
 	Spec NodeSpec
-	// SpecOver is the Version that the last change of Spec was made to: who has read a later one has read that Spec.
+	// SpecOver is the Version of the node that the last change of Spec replaced. A client that has read a later version has seen the
+	// present Spec, so that its update overwrites nothing unseen, even if the rest of the node has changed since.
 	SpecOver    uint64
-	Role        NodeRole // as its certificate says; Spec.Role is what the user wants
+	Role        NodeRole // the role in its certificate; Spec.Role is the one that the user wants
 	Description NodeDescription
 	Status      NodeStatus
-	Manager     *ManagerStatus
-	// DataAddr is where the node's VXLAN packets go; the advertise address unless --data-path-addr says otherwise.
+	Manager     *ManagerStatus // nil for a worker
+	// DataAddr is where VXLAN packets for the node are sent: the advertise address, unless --data-path-addr says otherwise.
 	DataAddr netip.Addr
-	// ProbePort is where the node answers liveness probes (UDP).
+	// ProbePort is the UDP port where the node answers liveness probes.
 	ProbePort uint16
 	// IngressAddr and IngressAddr6 are the node's own addresses on the ingress network, with the length of the subnet's prefix
 	// (10.0.0.2/24); not valid until they are allocated.
 	IngressAddr  netip.Prefix
 	IngressAddr6 netip.Prefix
-	// TunnelAddr is the node's address among those that encrypted traffic travels between, in TunnelRange; not valid until
-	// allocated.
+	// TunnelAddr is the address of the node's WireGuard interface, in TunnelRange; not valid until it is allocated.
 	TunnelAddr netip.Addr
 }
 
-// NodeSpec is what the user can change of a node.
+// NodeSpec is the part of a node that users can change.
 type NodeSpec struct {
 	Name         string
 	Labels       map[string]string
@@ -62,49 +62,49 @@ type NodeSpec struct {
 	Availability Availability
 }
 
-// NodeDescription is what an agent tells of its node.
+// NodeDescription is what an agent reports about its node when its session begins.
 type NodeDescription struct {
 	Hostname      string
 	Platform      Platform
 	Resources     Resources
 	EngineVersion string
 	EngineLabels  map[string]string
-	// TunnelKey is the public key of the node for encrypted overlays, in base64.
+	// TunnelKey is the public key of the node's WireGuard interface, in base64.
 	TunnelKey string
 	Plugins   []Plugin
 	TLS       TLSInfo
-	// Routes is the subnets that the node's host reaches outside of shoal; networks must not overlap them.
+	// Routes is the subnets in the routing table of the node's host, other than those of shoal's networks. Networks must not overlap them.
 	Routes []netip.Prefix
-	// Addrs6 are the IPv6 addresses of the node's host that reach beyond its own links.
+	// Addrs6 is the IPv6 addresses of the node's host, without those that are only valid on a single link.
 	Addrs6 []netip.Addr
 }
 
-// Plugin is something a node can do: {Network, overlay}, {Log, json-file}, {Volume, local}.
+// Plugin is a driver that the node has, as Docker lists them: {Network, overlay}, {Log, json-file}, {Volume, local}.
 type Plugin struct{ Type, Name string }
 
-// TLSInfo is the trust a node has, for `docker node inspect`.
+// TLSInfo is the root that a node trusts (PEM) and the issuer of its certificate (subject and public key in DER), for `docker node inspect`.
 type TLSInfo struct {
 	TrustRoot           string
 	CertIssuerSubject   []byte
 	CertIssuerPublicKey []byte
 }
 
-// NodeStatus is the managers' verdict and the address they see the node at.
+// NodeStatus is the state of a node and its address as the managers know them.
 type NodeStatus struct {
 	State   NodeState
-	Message string
-	Addr    netip.Addr
+	Message string     // why the node is in this state; may be empty
+	Addr    netip.Addr // what the node advertises, else where its connection came from
 }
 
-// ManagerStatus is the part of a node that is a manager.
+// ManagerStatus is what only a node that is a manager has.
 type ManagerStatus struct {
-	// MemberID is the node's etcd member, in hex.
+	// MemberID is the ID of the node's etcd member, in hex; empty until the member has started.
 	MemberID string
-	// Addr is where the node protocol is served, "10.0.0.1:2377".
+	// Addr is where the manager serves the node protocol: "10.0.0.1:2377".
 	Addr string
-	// PeerURL is where the member is reached by the others.
+	// PeerURL is where the other etcd members reach this one: "https://10.0.0.1:2378".
 	PeerURL string
 }
 
-// Ready tells whether tasks run on the node as far as the managers know.
+// Ready tells whether the node is in state Ready, so that tasks can be expected to run on it.
 func (n *Node) Ready() bool { return n.Status.State == NodeReady }

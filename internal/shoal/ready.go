@@ -8,22 +8,22 @@ import (
 	"time"
 )
 
-// ReadyLabel begins the labels of a service that say how to tell whether a task of it can serve: "shoal.ready.http" (docs/health.md).
+// ReadyLabel is the prefix of the labels of a service that describe its readiness check, such as "shoal.ready.http" (docs/health.md).
 const ReadyLabel = "shoal.ready."
 
 // ReadyCheck tells whether a running task can serve. Exactly one of HTTP, TCP and Command is set.
 type ReadyCheck struct {
-	// HTTP and TCP are an address in the task's network namespace; Path is what to ask of HTTP.
+	// HTTP and TCP are addresses in the task's network namespace; Path is the path of the HTTP request.
 	HTTP, TCP netip.AddrPort
 	Path      string
-	Command   string
-	Interval  time.Duration
-	Timeout   time.Duration
-	// Failures is how many in a row make a task that was ready unready.
+	Command   string        // for the shell in the container
+	Interval  time.Duration // between two checks
+	Timeout   time.Duration // of one check
+	// Failures is how many failed checks in a row make a ready task unready.
 	Failures int
 }
 
-// ReadyCheckOf reads the check from a service's labels; nil if there is none.
+// ReadyCheckOf reads the check from a service's labels. It is nil if they describe none. Labels that cannot be read are an error.
 func ReadyCheckOf(labels map[string]string) (*ReadyCheck, error) {
 	c := &ReadyCheck{Interval: 5 * time.Second, Timeout: time.Second, Failures: 3}
 	kinds, settings := 0, 0

@@ -2,25 +2,26 @@ package shoal
 
 import "net/netip"
 
-// SandboxSpec is a container's wishes towards the network.
+// SandboxSpec says what a container wants of the network.
 type SandboxSpec struct {
 	ContainerID string
-	// Name is the container's, without a slash.
+	// Name is the container's name, without the slash that Docker's API puts before it.
 	Name       string
 	Hostname   string
 	Domainname string
 	// Mode is "bridge", "host", "none", "container:ID" or "networks" (then Endpoints says which).
 	Mode      string
 	Endpoints []EndpointRequest
-	// Ports is the published ports of the container (bridge publishing and host-mode ports of tasks).
+	// Ports is the container's ports to publish on the node: those of `docker run --publish`, and the host-mode ports of a task.
 	Ports      []PortBinding
 	DNS        DNSConfig
 	ExtraHosts []string // "name:IP"
 	Links      []string // "container:alias", on the default bridge
-	// TaskID and ServiceID are set for a task's container.
+	// TaskID and ServiceID are empty for a container that is no task.
 	TaskID    TaskID
 	ServiceID ServiceID
-	// IngressAddr and IngressAddr6 are the task's addresses on the ingress network, when a port of it is published on the mesh.
+	// IngressAddr and IngressAddr6 are the task's addresses on the ingress network; not valid if none of its ports is published on the
+	// routing mesh.
 	IngressAddr  netip.Prefix
 	IngressAddr6 netip.Prefix
 }
@@ -28,10 +29,11 @@ type SandboxSpec struct {
 // EndpointRequest asks for an endpoint on a network.
 type EndpointRequest struct {
 	Network string // name or ID
-	// Addr is valid when the address is given: by the user, or by the allocator for tasks.
+	// Addr and Addr6 are the addresses that the user asked for, or that the allocator gave a task; the network chooses those that are
+	// not valid.
 	Addr       netip.Addr
 	Addr6      netip.Addr
-	MAC        string
+	MAC        string // empty leaves the choice to the network
 	Aliases    []string
 	DriverOpts map[string]string
 }
@@ -40,17 +42,19 @@ type EndpointRequest struct {
 type PortBinding struct {
 	Protocol Protocol
 	Target   uint16
-	HostIP   netip.Addr // invalid or unspecified: every address of the node
-	// HostPort is 0 for one of the node's choice; HostPortEnd > HostPort for any of a range.
+	HostIP   netip.Addr // not valid or unspecified means every address of the node
+	// HostPort is the node's port; 0 leaves the choice to the node. A HostPortEnd above HostPort asks for any port from HostPort to
+	// HostPortEnd.
 	HostPort    uint16
 	HostPortEnd uint16
 }
 
-// Sandbox is what a container got.
+// Sandbox is what the network has given a container.
 type Sandbox struct {
 	// Netns is the path of the network namespace; empty for mode host.
 	Netns string
-	// Files to be mounted at /etc/resolv.conf, /etc/hosts and /etc/hostname.
+	// ResolvConf, Hosts and HostnameAt are the paths of files on the node, to be mounted in the container as /etc/resolv.conf, /etc/hosts
+	// and /etc/hostname.
 	ResolvConf string
 	Hosts      string
 	HostnameAt string
@@ -63,7 +67,7 @@ type EndpointInfo struct {
 	Network    string // name
 	NetworkID  NetworkID
 	EndpointID string // 64 hex digits
-	Interface  string // in the container
+	Interface  string // its name in the container, such as "eth0"
 	Addr       netip.Prefix
 	Gateway    netip.Addr
 	Addr6      netip.Prefix

@@ -5,22 +5,22 @@ import (
 	"time"
 )
 
-// Service is a wish: run this task template so many times and keep it so. Spec is written by the API, Endpoint by the
+// Service is a user's order to run a number of equal tasks, and to replace those that end. Spec is written by the API, Endpoint by the
 // allocator, UpdateStatus and JobStatus by the orchestrator.
 type Service struct {
 	ID ServiceID
 	Meta
 	Spec ServiceSpec
-	// SpecVersion grows by one whenever the spec changes; tasks carry the one they were made from.
+	// SpecVersion grows by one whenever the spec changes. A task has the SpecVersion that it was made from.
 	SpecVersion  uint64
-	PreviousSpec *ServiceSpec
+	PreviousSpec *ServiceSpec // what a rollback goes back to; nil if the service was never updated
 	Endpoint     ServiceEndpoint
-	UpdateStatus *UpdateStatus
-	JobStatus    *JobStatus
+	UpdateStatus *UpdateStatus // of the last update or rollback; nil if there was none since the spec was last changed
+	JobStatus    *JobStatus    // nil for services that are no jobs
 }
 
-// ServiceSpec is what the user asked for, as asked: defaults are filled in where they are read, not here, so that a spec
-// comes back from the API as it went in.
+// ServiceSpec is what the user asked for. Fields that the user left out stay nil or empty, and whoever reads them applies the default, so
+// that the API shows a spec as the user sent it.
 type ServiceSpec struct {
 	Name     string
 	Labels   map[string]string
@@ -29,7 +29,8 @@ type ServiceSpec struct {
 	Update   *UpdateConfig
 	Rollback *UpdateConfig
 	Endpoint *EndpointSpec
-	// Networks is the old place for what Task.Networks says; it is used when that is empty.
+	// Networks is where services of earlier versions may have their networks instead of in Task.Networks. Nothing writes it any more; read
+	// AttachedNetworks.
 	Networks []NetworkAttachmentSpec
 }
 
@@ -42,23 +43,24 @@ type ServiceMode struct {
 }
 
 type (
-	// Replicated wants a number of tasks. Replicas is nil when the user left it out (then it is 1).
+	// Replicated wants a number of tasks. A nil Replicas means 1.
 	Replicated struct{ Replicas *uint64 }
 	// Global wants a task on every eligible node.
 	Global struct{}
-	// ReplicatedJob wants a number of tasks to complete, with at most MaxConcurrent at a time.
+	// ReplicatedJob wants TotalCompletions tasks to complete, and runs at most MaxConcurrent at a time: 1 if that is nil, all if it
+	// is 0. A nil TotalCompletions means as many as MaxConcurrent.
 	ReplicatedJob struct{ MaxConcurrent, TotalCompletions *uint64 }
 	// GlobalJob wants a task to complete on every eligible node.
 	GlobalJob struct{}
 )
 
-// IsGlobal tells whether tasks follow nodes rather than slots.
+// IsGlobal tells whether the service has one task on each node, instead of a number of slots.
 func (m ServiceMode) IsGlobal() bool { return m.Global != nil || m.GlobalJob != nil }
 
-// IsJob tells whether tasks are meant to complete.
+// IsJob tells whether tasks run once, until they complete, instead of being replaced when they end.
 func (m ServiceMode) IsJob() bool { return m.ReplicatedJob != nil || m.GlobalJob != nil }
 
-// Replicas is the number of tasks that a replicated service wants.
+// Replicas is the number of tasks that a replicated service wants; 0 for services of other modes.
 func (s *ServiceSpec) Replicas() uint64 {
 	if s.Mode.Replicated == nil {
 		return 0
@@ -69,7 +71,7 @@ func (s *ServiceSpec) Replicas() uint64 {
 	return *s.Mode.Replicated.Replicas
 }
 
-// AttachedNetworks is the networks that tasks of the service join, from whichever place the spec names them in.
+// AttachedNetworks is the networks that tasks of the service join, whichever field of the spec names them.
 func (s *ServiceSpec) AttachedNetworks() []NetworkAttachmentSpec {
 	if len(s.Task.Networks) > 0 {
 		return s.Task.Networks
@@ -77,11 +79,12 @@ func (s *ServiceSpec) AttachedNetworks() []NetworkAttachmentSpec {
 	return s.Networks
 }
 
-// NetworkAttachmentSpec asks for an endpoint on a network. Target is a network ID once the API has resolved it.
+// NetworkAttachmentSpec asks for an endpoint on a network.
 type NetworkAttachmentSpec struct {
+	// Target is the ID of a network of the cluster, or "host", "bridge" or "none" for the network of that name which every node has.
 	Target     NetworkID
-	Aliases    []string
-	DriverOpts map[string]string
+	Aliases    []string          // further names of the service on this network
+	DriverOpts map[string]string // shown by the API; no driver reads them
 }
 
 // UpdateOrder says whether a replacement starts before or after the task it replaces.
@@ -101,17 +104,17 @@ const (
 	RollbackOnFailure FailureAction = "rollback" // goes back to PreviousSpec
 )
 
-// UpdateConfig is the pace of a rolling update or rollback.
+// UpdateConfig says how fast a rolling update or rollback goes, and what it does about tasks that fail.
 type UpdateConfig struct {
-	Parallelism     uint64 // 0: all at once
-	Delay           time.Duration
+	Parallelism     uint64        // tasks replaced at a time; 0 means all at once
+	Delay           time.Duration // from a task's start until the next is replaced
 	FailureAction   FailureAction
-	Monitor         time.Duration
-	MaxFailureRatio float32
+	Monitor         time.Duration // how long after its start a failure of a task counts; 0 is the default, 5 s
+	MaxFailureRatio float32       // 0 to 1: the part of the tasks that may fail without FailureAction
 	Order           UpdateOrder
 }
 
-// UpdateState is where a rolling update stands, in Docker's words.
+// UpdateState is the state of a rolling update or rollback, under the names of Docker's API.
 type UpdateState string
 
 const (
@@ -123,18 +126,18 @@ const (
 	UpdateRollbackCompleted UpdateState = "rollback_completed" // all tasks are of the previous spec again
 )
 
-// UpdateStatus tells of the last update of a service.
+// UpdateStatus is the progress of the last update or rollback of a service.
 type UpdateStatus struct {
 	State       UpdateState
 	StartedAt   *time.Time
-	CompletedAt *time.Time
+	CompletedAt *time.Time // nil until it has completed
 	Message     string
 }
 
-// JobStatus tells of the present run of a job.
+// JobStatus is the present run of a job.
 type JobStatus struct {
-	Iteration     uint64
-	LastExecution time.Time
+	Iteration     uint64    // the SpecVersion that began the run
+	LastExecution time.Time // when the run began
 }
 
 // ResolutionMode says what a service's name resolves to.
@@ -145,7 +148,7 @@ const (
 	ResolveDNSRR ResolutionMode = "dnsrr" // the addresses of all tasks, in random order
 )
 
-// EndpointSpec asks for a resolution mode and published ports.
+// EndpointSpec is the part of a service's spec that says how clients reach it.
 type EndpointSpec struct {
 	Mode  ResolutionMode
 	Ports []Port
@@ -168,31 +171,31 @@ const (
 	PublishHost    PublishMode = "host"    // on the nodes that run a task, each leading to its own
 )
 
-// Port is one published port. Published is 0 in a spec that leaves the choice to the allocator.
+// Port is one published port of a service.
 type Port struct {
 	Name      string
 	Protocol  Protocol
-	Target    uint16
-	Published uint16
+	Target    uint16 // the port in the tasks' containers
+	Published uint16 // the port of nodes; 0 in a spec leaves the choice to the allocator or, in host mode, to the node
 	Mode      PublishMode
 }
 
-// ServiceEndpoint is what the allocator gave a service.
+// ServiceEndpoint is what the allocator has given a service.
 type ServiceEndpoint struct {
-	// Spec is the EndpointSpec that Ports and VIPs were made from.
+	// Spec is the EndpointSpec for which Ports and VIPs were allocated. When it differs from that of the service, they are out of date.
 	Spec  *EndpointSpec
-	Ports []Port
+	Ports []Port // all published ports, each with its number, except for host-mode ports that nodes choose
 	VIPs  []VIP
 }
 
-// VIP is the one address (per family) of a service on a network, with the length of the subnet's prefix (10.0.1.2/24).
+// VIP is the virtual address of a service on a network, one for each address family, with the prefix length of the subnet (10.0.1.2/24).
 type VIP struct {
 	NetworkID NetworkID
 	Addr      netip.Prefix
 	Addr6     netip.Prefix // not valid on a network without IPv6
 }
 
-// HasIngressPort tells whether any port of the service is published on the routing mesh.
+// HasIngressPort tells whether any of the ports is published on the routing mesh. A nil spec has no ports.
 func (e *EndpointSpec) HasIngressPort() bool {
 	if e == nil {
 		return false

@@ -5,9 +5,10 @@ import (
 	"reflect"
 )
 
-// TableDelta is what changes of a Table: from nothing, if it is Full, or from the one before.
+// TableDelta is the difference between two versions of a node's Table. The maps hold the entries that are new or have changed, the lists
+// the keys of those that are gone. Where a key is in both, it was removed and added again.
 type TableDelta struct {
-	Full             bool
+	Full             bool // the delta replaces the whole table, whatever that was
 	Version          uint64
 	NodeID           NodeID
 	DataPathPort     uint16
@@ -22,7 +23,7 @@ type TableDelta struct {
 	RemovedEndpoints []EndpointKey              `json:",omitempty"`
 }
 
-// Difference is what turns old into now.
+// Difference is the delta that turns old into now.
 func Difference(old, now Table) TableDelta {
 	d := TableDelta{Version: now.Version, NodeID: now.NodeID, DataPathPort: now.DataPathPort, TunnelSecret: now.TunnelSecret}
 	d.Networks, d.RemovedNetworks = difference(old.Networks, now.Networks)
@@ -49,13 +50,13 @@ func difference[K comparable, V any](old, now map[K]V) (put map[K]V, removed []K
 	return put, removed
 }
 
-// Empty tells that the delta brings nothing but a version and what every delta brings.
+// Empty tells that the delta changes no entry. It may still have a new Version, DataPathPort or TunnelSecret, which every delta carries.
 func (d *TableDelta) Empty() bool {
 	return !d.Full && len(d.Networks)+len(d.Peers)+len(d.Services)+len(d.Endpoints)+
 		len(d.RemovedNetworks)+len(d.RemovedPeers)+len(d.RemovedServices)+len(d.RemovedEndpoints) == 0
 }
 
-// ApplyTo brings the table to what it is after the delta. Unlike other tables, this one must be the caller's alone.
+// ApplyTo changes the table as the delta says. Nobody else may use the table meanwhile: see Table.Clone.
 func (d *TableDelta) ApplyTo(t *Table) {
 	if d.Full || t.Endpoints == nil {
 		*t = Table{Networks: map[NetworkID]Network{}, Peers: map[NodeID]Peer{}, Services: map[ServiceID]ServiceEntry{}, Endpoints: map[EndpointKey]Endpoint{}}
@@ -74,7 +75,7 @@ func change[K comparable, V any](m, put map[K]V, removed []K) {
 	maps.Copy(m, put)
 }
 
-// Then is the delta that does the work of both, one after the other. Either may be used up by it.
+// Then is one delta that does what d and then next would do. Neither may be used afterwards.
 func (d *TableDelta) Then(next *TableDelta) *TableDelta {
 	if next.Full {
 		return next
@@ -87,7 +88,7 @@ func (d *TableDelta) Then(next *TableDelta) *TableDelta {
 	return d
 }
 
-// follow joins two changes. What was removed and put again is in both lists: removal comes first.
+// follow joins two changes of the same map, the later one being then and gone.
 func follow[K comparable, V any](put map[K]V, removed []K, then map[K]V, gone []K) (map[K]V, []K) {
 	for _, key := range gone {
 		delete(put, key)
@@ -99,7 +100,7 @@ func follow[K comparable, V any](put map[K]V, removed []K, then map[K]V, gone []
 	return put, append(removed, gone...)
 }
 
-// Clone is a copy that is nobody else's.
+// Clone is a copy whose maps can be changed without changing those of t.
 func (t *Table) Clone() Table {
 	out := *t
 	out.Networks, out.Peers = maps.Clone(t.Networks), maps.Clone(t.Peers)

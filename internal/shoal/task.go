@@ -6,23 +6,24 @@ import (
 	"time"
 )
 
-// TaskState is a station on a task's way. States only grow; desired states are Ready, Running, Complete, Shutdown and Remove.
+// TaskState is how far a task has come, or should come. The state of a task only ever grows. As the desired state of a task only Ready,
+// Running, Complete, Shutdown and Remove are used.
 type TaskState int
 
 const (
-	TaskNew       TaskState = 0   // made by the orchestrator
+	TaskNew       TaskState = 0   // created by the orchestrator, waits for addresses
 	TaskPending   TaskState = 64  // has its addresses, waits for a node
-	TaskAssigned  TaskState = 192 // has a node
-	TaskAccepted  TaskState = 256 // the node knows of it
-	TaskPreparing TaskState = 320 // image, volumes, networks
-	TaskReady     TaskState = 384 // could start
-	TaskStarting  TaskState = 448 // started, not yet healthy
+	TaskAssigned  TaskState = 192 // has a node, whose agent has not yet reported it
+	TaskAccepted  TaskState = 256 // the agent of its node has it
+	TaskPreparing TaskState = 320 // the image is pulled and the container created
+	TaskReady     TaskState = 384 // can be started
+	TaskStarting  TaskState = 448 // started, but not yet healthy
 	TaskRunning   TaskState = 512 // runs, and is healthy if it has a health check
 	TaskComplete  TaskState = 576 // ended with exit code 0
-	TaskShutdown  TaskState = 640 // ended because it was told to
+	TaskShutdown  TaskState = 640 // ended because its desired state asked for it
 	TaskFailed    TaskState = 704 // ended with an error
 	TaskRejected  TaskState = 768 // could not be started at all
-	TaskRemove    TaskState = 800 // desired only: shut down, then forget
+	TaskRemove    TaskState = 800 // only as desired state: to be shut down and then deleted
 	TaskOrphaned  TaskState = 832 // its node has been gone for too long
 )
 
@@ -43,7 +44,7 @@ func (s TaskState) String() string {
 	return fmt.Sprintf("state(%d)", int(s))
 }
 
-// ParseTaskState reads the API's name of a state.
+// ParseTaskState reads a state's name in Docker's API; false if there is no such state.
 func ParseTaskState(name string) (TaskState, bool) {
 	for s, n := range taskStates() {
 		if n == name {
@@ -56,34 +57,35 @@ func ParseTaskState(name string) (TaskState, bool) {
 // Ended tells whether a task in this observed state will never run again.
 func (s TaskState) Ended() bool { return s > TaskRunning }
 
-// Task is one slot of a service, once. Its existence, Spec and DesiredState are written by the orchestrator, Networks and
-// Ports by the allocator, NodeID by the scheduler, Status by the dispatcher on the agent's word (before there is a
-// node, by the controller that moved or could not move the task on).
+// Task is one run of one slot of a service; when it ends, another task takes the slot. The orchestrator creates and deletes tasks and writes
+// Spec and DesiredState, the allocator writes Networks and Ports, the scheduler NodeID. Status is written by the dispatcher, as the agent
+// reports it, and before the task has a node by whichever controller has moved the task on or could not.
 type Task struct {
 	ID TaskID
 	Meta
 	ServiceID   ServiceID // empty for a plain container attached to an overlay network
 	ServiceName string
-	Labels      map[string]string // the service's
-	Slot        uint64            // 0 for global tasks
-	NodeID      NodeID
-	Spec        TaskSpec
-	SpecVersion uint64
-	// EndpointSpec is the service's at the time the task was made.
+	Labels      map[string]string // of the service, when the task was created
+	Slot        uint64            // from 1; 0 for tasks of global services and attached containers
+	NodeID      NodeID            // empty until the task is assigned
+	Spec        TaskSpec          // of the service, when the task was created
+	SpecVersion uint64            // of the service, when the task was created
+	// EndpointSpec is that of the service when the task was created.
 	EndpointSpec *EndpointSpec
 	DesiredState TaskState
 	Status       TaskStatus
-	// RunningSince is when the task came to run, zero if it has not or ended too soon to be seen. See Observe.
+	// RunningSince is when the task first was in state Running; zero if it never was, or ended before its agent reported it. See Observe.
 	RunningSince time.Time
 	Networks     []TaskNetwork
-	// Ports is the host-mode ports.
+	// Ports is the ports to publish in host mode.
 	Ports        []Port
-	JobIteration *uint64
-	// NotBefore holds a restarted task back; the orchestrator moves DesiredState to Running when it has passed.
+	JobIteration *uint64 // the run of the job that the task belongs to; nil for services that are no jobs
+	// NotBefore is the earliest start of a task that replaces one that ended: the orchestrator then sets DesiredState to Running. Zero for
+	// a task that need not wait.
 	NotBefore time.Time
 }
 
-// Observe takes over a status reported of the task.
+// Observe records a status that the task's agent has reported.
 func (t *Task) Observe(s TaskStatus) {
 	if s.State == TaskRunning && t.RunningSince.IsZero() {
 		t.RunningSince = s.Timestamp
@@ -95,34 +97,35 @@ func (t *Task) Observe(s TaskStatus) {
 type TaskStatus struct {
 	State     TaskState
 	Timestamp time.Time
-	Message   string
-	Err       string
-	Container *ContainerStatus
-	// Leaving says of a running task that somebody is about to end it by hand on its node: no balancer may use it.
+	Message   string           // what is being done, for users
+	Err       string           // what went wrong, for users; empty if nothing did
+	Container *ContainerStatus // nil until the container exists
+	// Leaving is set on a running task whose container a user is about to stop on its node: load balancers must not use it any more.
 	Leaving bool
-	// Unready says of a running task that it fails its readiness check: no balancer may use it until it passes again.
+	// Unready is set on a running task that fails its readiness check: load balancers must not use it until it passes again.
 	Unready bool `json:",omitempty"`
-	// Ports is the host-mode ports as bound on the node.
+	// Ports is the host-mode ports with the numbers that the node has bound.
 	Ports []Port
 }
 
 // ContainerStatus is the container that a task runs in.
 type ContainerStatus struct {
 	ContainerID string
-	PID         int
-	ExitCode    int
+	PID         int // in the node's namespace; 0 when it does not run
+	ExitCode    int // meaningful once the task has ended
 }
 
-// TaskNetwork is a task's endpoint on one network: its addresses with the subnets' prefix lengths, IPv4 first.
+// TaskNetwork is a task's endpoint on one network. Addresses have the prefix length of their subnet; IPv4 comes first.
 type TaskNetwork struct {
 	NetworkID NetworkID
-	// VNI is the network's: a task may outlive the network while it shuts down, and none may get its number meanwhile.
+	// VNI is that of the network. It is kept here because a task that shuts down may outlive the network, and until it has ended no other
+	// network may get the number.
 	VNI       uint32
 	Addresses []netip.Prefix
 	Aliases   []string
 }
 
-// Prefixes is the IPv4 and the IPv6 address of the task on the network; one that it does not have is not valid.
+// Prefixes is the IPv4 and the IPv6 address of the task on the network. An address that it does not have is not valid.
 func (n TaskNetwork) Prefixes() (ip4, ip6 netip.Prefix) {
 	for _, p := range n.Addresses {
 		if p.Addr().Is4() {
@@ -134,7 +137,7 @@ func (n TaskNetwork) Prefixes() (ip4, ip6 netip.Prefix) {
 	return ip4, ip6
 }
 
-// Wanted tells whether the task is meant to run, be it for ever or, a job's, to its end.
+// Wanted tells whether the task should run (or, in a job, complete), rather than be shut down.
 func (t *Task) Wanted() bool { return t.DesiredState <= TaskComplete }
 
 // Name is what a container of this task is called: "web.1.<task id>", for a global task "web.<node id>.<task id>".
@@ -154,25 +157,26 @@ type TaskSpec struct {
 	Container *ContainerSpec
 	// Attachment is set instead of Container for a plain container attached to an overlay network.
 	Attachment  *AttachmentSpec
-	Resources   *ResourceRequirements
-	Restart     *RestartPolicy
-	Placement   *Placement
-	Networks    []NetworkAttachmentSpec
-	LogDriver   *Driver
-	ForceUpdate uint64
-	// RegistryAuth is the encoded X-Registry-Auth header that came with the service; it never leaves through the API.
+	Resources   *ResourceRequirements   // nil for no limits and reservations
+	Restart     *RestartPolicy          // nil is Docker's default
+	Placement   *Placement              // nil for any node
+	Networks    []NetworkAttachmentSpec // without the ingress network, which published ports imply
+	LogDriver   *Driver                 // nil is the node's default
+	ForceUpdate uint64                  // a change of it replaces all tasks, even if nothing else has changed
+	// RegistryAuth is the value of the X-Registry-Auth header that the spec was sent with: credentials for pulling the image. The API
+	// never shows it.
 	RegistryAuth string
 }
 
-// AttachmentSpec ties an overlay endpoint to a container that is no task.
+// AttachmentSpec is a container that is no service's task but is attached to an overlay network. A task stands for it in the store.
 type AttachmentSpec struct {
 	ContainerID   string
 	ContainerName string
-	// Address is one that the user asked for; not valid for any.
+	// Address is the one that the user asked for; if it is not valid, any will do.
 	Address netip.Addr
 }
 
-// Driver names a driver and its options.
+// Driver is the name of a driver, such as that of logs, and its options.
 type Driver struct {
 	Name    string
 	Options map[string]string
@@ -187,12 +191,12 @@ const (
 	RestartAny       RestartCondition = "any"        // after every end
 )
 
-// RestartPolicy says how ended tasks are replaced. Nil fields take Docker's defaults (any, 5 s, unlimited, unbounded).
+// RestartPolicy says how tasks that have ended are replaced. Fields that are nil or empty have Docker's defaults.
 type RestartPolicy struct {
-	Condition   RestartCondition
-	Delay       *time.Duration
-	MaxAttempts *uint64
-	Window      *time.Duration
+	Condition   RestartCondition // default: any
+	Delay       *time.Duration   // from the end of a task to the start of the next; default: 5 s
+	MaxAttempts *uint64          // restarts of one slot; default, and 0: unlimited
+	Window      *time.Duration   // only restarts within it count for MaxAttempts; default, and 0: all
 }
 
 // DefaultRestartDelay is the pause before a task is replaced, unless the policy says otherwise.
@@ -200,41 +204,42 @@ const DefaultRestartDelay = 5 * time.Second
 
 // Placement limits the nodes a task may run on.
 type Placement struct {
-	Constraints []string
+	Constraints []string // see ParseConstraints; a node must satisfy all
 	Preferences []PlacementPreference
-	MaxReplicas uint64
-	Platforms   []Platform
+	MaxReplicas uint64     // tasks of the service on one node; 0 means any number
+	Platforms   []Platform // a node must be of one of them; nil means any
 }
 
-// PlacementPreference spreads tasks evenly over the values of a node attribute ("node.labels.zone").
+// PlacementPreference spreads tasks evenly over the values of a node attribute, such as "node.labels.zone".
 type PlacementPreference struct{ SpreadOver string }
 
-// Platform is an operating system and a processor architecture.
+// Platform is an operating system and a processor architecture, such as "linux" and "x86_64".
 type Platform struct{ OS, Architecture string }
 
-// Resources is amounts of what a node has or a task reserves.
+// Resources is what a node has, or what a task reserves. One CPU is 10^9 NanoCPUs.
 type Resources struct {
 	NanoCPUs    int64
 	MemoryBytes int64
 	Generic     []GenericResource
 }
 
-// GenericResource is a user-defined resource: a count (Named empty) or one named piece.
+// GenericResource is an amount of a resource that users define, such as GPUs: Count pieces that are all alike or, if Named is not empty, the
+// one piece of that name.
 type GenericResource struct {
 	Kind  string
 	Named string
 	Count int64
 }
 
-// Limits is what a task may use at most; 0 means no limit.
+// Limits is the most that a task may use; 0 means no limit. One CPU is 10^9 NanoCPUs.
 type Limits struct{ NanoCPUs, MemoryBytes, Pids int64 }
 
 // ResourceRequirements is a task's limits and reservations.
 type ResourceRequirements struct {
-	Limits           *Limits
-	Reservations     *Resources
-	SwapBytes        *int64
-	MemorySwappiness *int64
+	Limits           *Limits    // nil for none
+	Reservations     *Resources // nil for none
+	SwapBytes        *int64     // beyond the memory limit; -1 means any amount, nil the kernel's default
+	MemorySwappiness *int64     // nil or -1: other values are refused by the API
 }
 
 // ContainerSpec is the container that a task runs.
@@ -248,16 +253,16 @@ type ContainerSpec struct {
 	Dir             string
 	User            string
 	Groups          []string
-	Init            *bool
+	Init            *bool // run a small init process as PID 1; nil means no
 	TTY             bool
 	OpenStdin       bool
 	ReadOnly        bool
-	StopSignal      string
-	StopGracePeriod *time.Duration
+	StopSignal      string         // empty is the image's, else SIGTERM
+	StopGracePeriod *time.Duration // nil is DefaultStopGracePeriod
 	Mounts          []Mount
-	Healthcheck     *Healthcheck
-	Hosts           []string // "IP name…", as in hosts(5)
-	DNS             *DNSConfig
+	Healthcheck     *Healthcheck // nil is the image's
+	Hosts           []string     // lines of hosts(5): "IP name…"
+	DNS             *DNSConfig   // nil is the node's
 	Secrets         []SecretReference
 	Configs         []ConfigReference
 	Sysctls         map[string]string
@@ -268,7 +273,7 @@ type ContainerSpec struct {
 	Privileges      *Privileges
 }
 
-// DefaultStopGracePeriod is the time between a container's stop signal and SIGKILL.
+// DefaultStopGracePeriod is the time between a container's stop signal and SIGKILL, unless its spec says otherwise.
 const DefaultStopGracePeriod = 10 * time.Second
 
 // Privileges is the security options of a container.
@@ -277,7 +282,7 @@ type Privileges struct {
 	SeccompMode     string
 	SeccompProfile  []byte
 	AppArmorMode    string
-	// SELinux and CredentialSpec are kept as sent: their settings have no effect on Linux without SELinux.
+	// SELinux and CredentialSpec are kept only to be shown by the API; they have no effect on nodes.
 	SELinux        map[string]string
 	CredentialSpec map[string]string
 }
@@ -312,30 +317,30 @@ type (
 	}
 	// TmpfsOptions belongs to a mount of type tmpfs.
 	TmpfsOptions struct {
-		SizeBytes int64
-		Mode      uint32
+		SizeBytes int64  // 0 means no limit
+		Mode      uint32 // permission bits; 0 leaves them to the kernel
 		Options   [][]string
 	}
 )
 
-// Healthcheck is a command whose exit code tells whether a container is healthy.
+// Healthcheck is a command whose exit code tells whether a container is healthy. Fields that are zero are the image's, else Docker's defaults.
 type Healthcheck struct {
-	Test          []string
+	Test          []string // {"CMD", …}, {"CMD-SHELL", command} or {"NONE"}; empty is the image's
 	Interval      time.Duration
 	Timeout       time.Duration
-	StartPeriod   time.Duration
-	StartInterval time.Duration
-	Retries       int
+	StartPeriod   time.Duration // failures within it after the start do not count
+	StartInterval time.Duration // between two checks during StartPeriod
+	Retries       int           // failures in a row that make the container unhealthy
 }
 
-// DNSConfig is a container's resolver configuration.
+// DNSConfig is a container's resolver configuration, as in resolv.conf(5).
 type DNSConfig struct {
 	Nameservers []netip.Addr
 	Search      []string
 	Options     []string
 }
 
-// Ulimit is one resource limit of a container's processes.
+// Ulimit is one limit of a container's processes, as of setrlimit(2); -1 means unlimited.
 type Ulimit struct {
 	Name       string
 	Soft, Hard int64
@@ -352,11 +357,11 @@ type (
 type FileReference[ID SecretID | ConfigID] struct {
 	ID       ID
 	Name     string // of the secret or config
-	Target   string // file name; empty for a config that is used by the runtime only
+	Target   string // the name of the file, below /run/secrets for a secret if it is relative; empty if Runtime is set
 	UID, GID string
 	Mode     uint32
-	// Runtime marks a config that is no file in the container.
+	// Runtime is set for a config that is not a file in the container but read by the engine, as credential specs are.
 	Runtime bool
-	// Generation is the one of the data that was current when the reference was made.
+	// Generation is that of the secret or config when the reference was made: see FileObject.
 	Generation uint64 `json:",omitempty"`
 }

@@ -6,7 +6,7 @@ import (
 	"text/template"
 )
 
-// TemplateFacts is what a template in a spec may ask: {{.Service.Name}}, {{.Task.Slot}}, {{.Node.Hostname}} …
+// TemplateFacts is what templates in a spec can refer to: {{.Service.Name}}, {{.Task.Slot}}, {{.Node.Hostname}} and so on.
 type TemplateFacts struct {
 	Service struct {
 		ID, Name string
@@ -19,7 +19,7 @@ type TemplateFacts struct {
 	Task struct{ ID, Name, Slot string }
 }
 
-// Expand fills in Docker's templates.
+// Expand fills in Docker's templates in a text. An error means that the text is no valid template, or refers to something else.
 func (f TemplateFacts) Expand(text string) (string, error) {
 	if !strings.Contains(text, "{{") {
 		return text, nil
