@@ -19,8 +19,8 @@ const (
 	KeyFile  = "swarm-node.key"
 )
 
-// Identity is a node's certificate, its key and the root it trusts. It is kept in a folder and can be renewed in place:
-// TLS configurations made from it use the newest certificate for each handshake.
+// Identity is a node's certificate with its private key, and the root that the node trusts. It lives in a folder. When it is renewed, TLS
+// configurations made from it use the new certificate from the next handshake on.
 type Identity struct {
 	dir string
 
@@ -29,11 +29,11 @@ type Identity struct {
 	cert   *tls.Certificate
 	keyPEM []byte
 	lock   LockKey
-	memory *os.File // the key in the clear, for those who read it by name; never on a disk
+	memory *os.File // the unlocked key, for etcd, which reads it by its path; the file is in memory only
 }
 
-// LoadIdentity reads the identity kept in dir. The error is os.ErrNotExist when there is none, and ErrLocked or ErrWrongKey
-// when its key is locked and lock does not open it.
+// LoadIdentity reads the identity in dir. The error wraps os.ErrNotExist if there is none, ErrLocked if its key is locked and lock is nil, and
+// ErrWrongKey if lock is not the key that it is locked with.
 func LoadIdentity(dir string, lock LockKey) (*Identity, error) {
 	rootPEM, err := os.ReadFile(filepath.Join(dir, RootFile))
 	if err != nil {
@@ -54,7 +54,7 @@ func LoadIdentity(dir string, lock LockKey) (*Identity, error) {
 	return id, id.set(rootPEM, certPEM, keyPEM)
 }
 
-// SaveIdentity keeps a new identity in dir.
+// SaveIdentity writes a new identity into dir, unlocked, and returns it.
 func SaveIdentity(dir string, rootPEM, certPEM, keyPEM []byte) (*Identity, error) {
 	id := &Identity{dir: dir}
 	if err := id.Renew(rootPEM, certPEM, keyPEM); err != nil {
@@ -63,7 +63,7 @@ func SaveIdentity(dir string, rootPEM, certPEM, keyPEM []byte) (*Identity, error
 	return id, nil
 }
 
-// Renew replaces certificate, key and root, on disk first.
+// Renew replaces the certificate, its key and the trusted root: first in the folder, then for new TLS handshakes.
 func (id *Identity) Renew(rootPEM, certPEM, keyPEM []byte) error {
 	if err := os.MkdirAll(id.dir, 0o700); err != nil {
 		return fmt.Errorf("keep identity: %w", err)
@@ -87,6 +87,7 @@ func (id *Identity) Renew(rootPEM, certPEM, keyPEM []byte) error {
 	return id.set(rootPEM, certPEM, keyPEM)
 }
 
+// replaceFile writes a file so that readers find either the old content or the new.
 func replaceFile(path string, data []byte, mode os.FileMode) error {
 	if err := os.WriteFile(path+".new", data, mode); err != nil {
 		return err
@@ -116,7 +117,7 @@ func (id *Identity) set(rootPEM, certPEM, keyPEM []byte) error {
 	return id.memory.Truncate(int64(len(keyPEM)))
 }
 
-// Trust replaces the root that the node trusts, on disk first.
+// Trust replaces the root that the node trusts: first in the folder, then for new TLS handshakes.
 func (id *Identity) Trust(rootPEM []byte) error {
 	root, err := ParseRoot(rootPEM, nil)
 	if err != nil {
@@ -131,7 +132,7 @@ func (id *Identity) Trust(rootPEM []byte) error {
 	return nil
 }
 
-// Info is whom the node trusts and who issued its certificate.
+// Info is the root that the node trusts and the issuer of its certificate. The issuer's key is nil if the node does not trust it.
 func (id *Identity) Info() shoal.TLSInfo {
 	id.mu.RLock()
 	defer id.mu.RUnlock()
@@ -140,7 +141,7 @@ func (id *Identity) Info() shoal.TLSInfo {
 	}
 }
 
-// Lock keeps the node's key under another lock from now on; nil opens it.
+// Lock writes the node's key anew, encrypted with lock, and keeps later keys that way too. A nil lock leaves them unencrypted.
 func (id *Identity) Lock(lock LockKey) error {
 	id.mu.Lock()
 	defer id.mu.Unlock()
@@ -155,14 +156,15 @@ func (id *Identity) Lock(lock LockKey) error {
 	return nil
 }
 
-// OpenKeyFile names a file, in memory, that holds the node's present key in the clear for as long as the identity lives.
+// OpenKeyFile is the path of a file, in memory only, that always holds the node's present key unencrypted. It exists as long as the
+// identity does, and only within this process.
 func (id *Identity) OpenKeyFile() string {
 	id.mu.RLock()
 	defer id.mu.RUnlock()
 	return id.memory.Name()
 }
 
-// Dir is the folder that the identity is kept in.
+// Dir is the folder that the identity is in.
 func (id *Identity) Dir() string { return id.dir }
 
 // Root is the root that the node trusts.
@@ -186,37 +188,44 @@ func (id *Identity) NodeID() shoal.NodeID {
 
 // ClusterID is the cluster that the certificate was issued for.
 func (id *Identity) ClusterID() shoal.ClusterID {
-	return shoal.ClusterID(orEmpty(id.Certificate().Subject.Organization))
+	return shoal.ClusterID(firstOf(id.Certificate().Subject.Organization))
 }
 
 // Role is the role that the certificate grants the node.
 func (id *Identity) Role() shoal.NodeRole { return RoleOf(id.Certificate()) }
 
-// RenewAt is when the certificate is to be renewed.
-func (id *Identity) RenewAt() time.Time       { return renewAt(id.Certificate()) }
-func (id *Identity) current() tls.Certificate { id.mu.RLock(); defer id.mu.RUnlock(); return *id.cert }
-
-// renewAt is half-way through a certificate's life, so that a node that was off for long still has time.
-func renewAt(cert *x509.Certificate) time.Time {
+// RenewAt is when the certificate is to be renewed: half-way through its validity, so that a node that was off for long still has a valid
+// one.
+func (id *Identity) RenewAt() time.Time {
+	cert := id.Certificate()
 	return cert.NotBefore.Add(cert.NotAfter.Sub(cert.NotBefore) / 2)
 }
 
-// RoleOf is the role that a certificate grants.
+// tlsCertificate is the node's present certificate with its key.
+func (id *Identity) tlsCertificate() tls.Certificate {
+	id.mu.RLock()
+	defer id.mu.RUnlock()
+	return *id.cert
+}
+
+// RoleOf is the role that a certificate grants: manager if its organizational unit says so, worker otherwise.
 func RoleOf(cert *x509.Certificate) shoal.NodeRole {
-	if orEmpty(cert.Subject.OrganizationalUnit) == ManagerUnit {
+	if firstOf(cert.Subject.OrganizationalUnit) == ManagerUnit {
 		return shoal.RoleManager
 	}
 	return shoal.RoleWorker
 }
 
-func orEmpty(values []string) string {
+// firstOf is the first of some values, empty if there are none.
+func firstOf(values []string) string {
 	if len(values) == 0 {
 		return ""
 	}
 	return values[0]
 }
 
-// ServerTLS is for a manager's node protocol. A client may come without a certificate (to join); one that it shows must be ours.
+// ServerTLS is the configuration of a manager that serves the node protocol. A client that wants to join has no certificate yet; if a client
+// shows one, the cluster's root must have signed it.
 func (id *Identity) ServerTLS() *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS13,
@@ -227,27 +236,27 @@ func (id *Identity) ServerTLS() *tls.Config {
 				NextProtos:   []string{"h2"},
 				ClientAuth:   tls.VerifyClientCertIfGiven,
 				ClientCAs:    id.Root().Pool(),
-				Certificates: []tls.Certificate{id.current()},
+				Certificates: []tls.Certificate{id.tlsCertificate()},
 			}, nil
 		},
 	}
 }
 
-// ClientTLS is for talking to a manager.
+// ClientTLS is the configuration of a node that calls a manager. It accepts only servers with a manager's certificate.
 func (id *Identity) ClientTLS() *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS13,
 		ServerName: ManagerUnit,
 		RootCAs:    id.Root().Pool(),
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-			cert := id.current()
+			cert := id.tlsCertificate()
 			return &cert, nil
 		},
 	}
 }
 
-// JoinTLS is for asking a manager for a certificate, when all that is known is the digest of the root to trust. The manager
-// sends its root along over RPC; until it has been checked, nothing secret is sent.
+// JoinTLS is the configuration of a node that asks to join and has no certificate yet. With a nil root it accepts any server: use that only to
+// fetch the root certificate, whose digest must then be compared with that in the join token. With that root, the token may be sent.
 func JoinTLS(root *Root) *tls.Config {
 	if root == nil {
 		return &tls.Config{

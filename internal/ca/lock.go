@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// LockKey locks what a manager keeps on its disk: 256 random bits, of which Docker's users know the text "SWMKEY-1-…". A nil
-// one leaves everything open.
+// LockKey is the key of Docker's autolock: 256 random bits, shown as "SWMKEY-1-…", with which a manager encrypts the keys on its disk. A nil
+// LockKey encrypts nothing.
 type LockKey []byte
 
 const (
@@ -24,20 +24,20 @@ const (
 )
 
 var (
-	// ErrLocked says that the key to a locked file is missing.
+	// ErrLocked says that data is locked and no key was given.
 	ErrLocked = errors.New("it is locked")
-	// ErrWrongKey says that a key does not open a locked file, or is none.
+	// ErrWrongKey says that data is locked with another key, or that a text is no key. Its text is Docker's.
 	ErrWrongKey = errors.New("invalid key provided")
 )
 
-// NewLockKey makes a key.
+// NewLockKey makes a random key.
 func NewLockKey() LockKey {
 	key := make(LockKey, lockKeySize)
 	_, _ = rand.Read(key) // crypto/rand.Read never fails
 	return key
 }
 
-// ParseLockKey reads a key's text; an empty one is no key.
+// ParseLockKey reads a key's text. An empty text is a nil key; what is no key is refused with ErrWrongKey.
 func ParseLockKey(text string) (LockKey, error) {
 	if text == "" {
 		return nil, nil
@@ -53,9 +53,10 @@ func ParseLockKey(text string) (LockKey, error) {
 // String is the key as `docker swarm unlock-key` prints it, "SWMKEY-1-" and 43 characters of base64; ParseLockKey reads it.
 func (k LockKey) String() string { return lockKeyPrefix + base64.RawStdEncoding.EncodeToString(k) }
 
+// lockedType is the type of the PEM block that locked data is in.
 const lockedType = "SWARM LOCKED DATA"
 
-// Lock encrypts data with AES-256-GCM. Without a key it is left as it is.
+// Lock encrypts data with AES-256-GCM and returns it as a PEM block. A nil key returns the data as it is.
 func (k LockKey) Lock(data []byte) ([]byte, error) {
 	if k == nil {
 		return data, nil
@@ -68,7 +69,7 @@ func (k LockKey) Lock(data []byte) ([]byte, error) {
 	return pem.EncodeToMemory(&pem.Block{Type: lockedType, Bytes: sealed}), nil
 }
 
-// Open decrypts what Lock made. Data that is not locked is given back as it is.
+// Open decrypts what Lock returned. Data that is not locked is returned as it is, whatever the key. The error wraps ErrLocked or ErrWrongKey.
 func (k LockKey) Open(data []byte) ([]byte, error) {
 	block, _ := pem.Decode(data)
 	if block == nil || block.Type != lockedType {
@@ -100,7 +101,7 @@ func (k LockKey) aead() (cipher.AEAD, error) {
 	return aead, nil
 }
 
-// memoryFile keeps data in a file that is on no disk; others in the process open it by its name.
+// memoryFile writes data to a file that exists in memory only (memfd_create(2)) and has a path which this process can open.
 func memoryFile(data []byte) (*os.File, error) {
 	fd, err := unix.MemfdCreate("node-key", unix.MFD_CLOEXEC)
 	if err != nil {

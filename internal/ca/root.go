@@ -1,5 +1,5 @@
-// Package ca makes and checks the cluster's trust: the root certificate, node certificates, join tokens and the TLS
-// configurations built from them. It reads and writes the identity folder of its node and nothing else.
+// Package ca makes and checks the cluster's credentials: the root certificate, node certificates, join tokens, the unlock key and the TLS
+// configurations made of them. It reads and writes the folder of its node's identity and nothing else.
 package ca
 
 import (
@@ -19,8 +19,8 @@ import (
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
-// Organizational units of node certificates; the role that a peer may act in. They double as DNS names, so that a client
-// checks that it talks to a manager by naming the server so.
+// The organizational unit of a node certificate is the role that the node may act in. The certificate has it as a DNS name too, so that a client
+// can demand a manager as it would demand a host: by the server name of its TLS configuration.
 const (
 	ManagerUnit = "swarm-manager"
 	WorkerUnit  = "swarm-worker"
@@ -28,21 +28,21 @@ const (
 
 const (
 	rootExpiry = 20 * 365 * 24 * time.Hour
-	// backdate forgives clocks that are a little behind.
+	// backdate is how long before its creation a certificate becomes valid, for nodes whose clocks are behind.
 	backdate = time.Hour
 )
 
-// Root is the cluster's certificate authority. Key is nil on nodes that only check certificates.
+// Root is the cluster's certificate authority. It is immutable.
 type Root struct {
-	// CertPEM is the root's certificate; others that are trusted as well may follow it.
+	// CertPEM is the root certificate. During a rotation, others that are trusted as well follow it.
 	CertPEM []byte
-	KeyPEM  []byte
+	KeyPEM  []byte // nil on nodes that only check certificates
 	cert    *x509.Certificate
-	all     []*x509.Certificate // cert and the others
+	all     []*x509.Certificate // cert and those that follow it
 	key     *ecdsa.PrivateKey
 }
 
-// NewRoot makes a self-signed root.
+// NewRoot makes a self-signed root with a new key, valid for 20 years.
 func NewRoot() (*Root, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -72,7 +72,7 @@ func NewRoot() (*Root, error) {
 	return ParseRoot(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), keyPEM)
 }
 
-// ParseRoot reads a root from PEM; keyPEM may be nil.
+// ParseRoot reads a root from PEM. Without keyPEM, the root cannot sign; a key that does not belong to the first certificate is an error.
 func ParseRoot(certPEM, keyPEM []byte) (*Root, error) {
 	root := &Root{CertPEM: certPEM, KeyPEM: keyPEM}
 	for block, rest := pem.Decode(certPEM); block != nil; block, rest = pem.Decode(rest) {
@@ -100,10 +100,10 @@ func ParseRoot(certPEM, keyPEM []byte) (*Root, error) {
 	return root, nil
 }
 
-// Digest is the SHA-256 of the root certificate, which join tokens carry.
+// Digest is the SHA-256 digest of the root certificate, which is part of join tokens.
 func (r *Root) Digest() [sha256.Size]byte { return sha256.Sum256(r.cert.Raw) }
 
-// Info is what `docker node inspect` tells of a node's trust.
+// Info is the root as `docker node inspect` shows it.
 func (r *Root) Info() shoal.TLSInfo {
 	return shoal.TLSInfo{
 		TrustRoot:           string(r.CertPEM),
@@ -112,7 +112,7 @@ func (r *Root) Info() shoal.TLSInfo {
 	}
 }
 
-// Pool is all that is trusted.
+// Pool is all trusted certificates.
 func (r *Root) Pool() *x509.CertPool {
 	pool := x509.NewCertPool()
 	for _, cert := range r.all {
@@ -121,7 +121,7 @@ func (r *Root) Pool() *x509.CertPool {
 	return pool
 }
 
-// issuerKey is the public key that a certificate was signed with, nil if it is none of those trusted.
+// issuerKey is the public key, in DER, of the trusted certificate that has signed cert; nil if none has.
 func (r *Root) issuerKey(cert *x509.Certificate) []byte {
 	for _, root := range r.all {
 		if cert.CheckSignatureFrom(root) == nil {
@@ -131,7 +131,8 @@ func (r *Root) issuerKey(cert *x509.Certificate) []byte {
 	return nil
 }
 
-// Endorse gives another root's certificate signed by this one, so that who trusts only this one trusts the other too.
+// Endorse returns a certificate, in PEM, for the key of another root, signed by this one: nodes that trust only this root accept what the
+// other has signed if they are shown it.
 func (r *Root) Endorse(other *Root) ([]byte, error) {
 	if r.key == nil {
 		return nil, errors.New("endorse root: this root has no key")
@@ -150,7 +151,8 @@ func (r *Root) Endorse(other *Root) ([]byte, error) {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), nil
 }
 
-// Sign turns a node's request into a certificate for that node in that role. What the request says of names is ignored.
+// Sign makes a certificate, in PEM, for the key in a certificate request. Names in the request are ignored: node, cluster and role count. A
+// request that cannot be read, or is not signed by its own key, is refused with shoal.InvalidArgument.
 func (r *Root) Sign(csrPEM []byte, node shoal.NodeID, cluster shoal.ClusterID, role shoal.NodeRole, expiry time.Duration) ([]byte, error) {
 	if r.key == nil {
 		return nil, errors.New("sign node certificate: this root has no key")
@@ -187,7 +189,7 @@ func (r *Root) Sign(csrPEM []byte, node shoal.NodeID, cluster shoal.ClusterID, r
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), nil
 }
 
-// NewRequest makes a key and a certificate request for it, both PEM.
+// NewRequest makes a private key and a certificate request for it, both in PEM.
 func NewRequest() (keyPEM, csrPEM []byte, err error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -16,16 +16,15 @@ const (
 	secretLength = 25 // base-36 digits of 128 bits
 )
 
-// ErrBadToken is Docker's answer to a token that is none.
+// ErrBadToken says, in Docker's words, that a text is not a join token.
 var ErrBadToken = errors.New("invalid join token")
 
-// Token admits a node: Digest says which root certificate to trust, Secret which role is granted.
+// Token is what a joining node reads from a join token. The rest of the token, a secret for each role, only has to be sent to a manager.
 type Token struct {
-	Digest [sha256.Size]byte
-	secret string
+	Digest [sha256.Size]byte // of the root certificate to trust: see Root.Digest
 }
 
-// NewToken makes a token with a new secret, as printed: "SWMTKN-1-<digest>-<secret>".
+// NewToken makes the text of a join token with a new secret: "SWMTKN-1-<digest of root>-<secret>", both in base 36.
 func NewToken(root *Root) (string, error) {
 	var secret [16]byte
 	if _, err := rand.Read(secret[:]); err != nil {
@@ -35,7 +34,7 @@ func NewToken(root *Root) (string, error) {
 	return strings.Join([]string{tokenPrefix, tokenVersion, base36(digest[:], digestLength), base36(secret[:], secretLength)}, "-"), nil
 }
 
-// ParseToken reads a printed token.
+// ParseToken reads the text of a join token. The error is ErrBadToken.
 func ParseToken(text string) (Token, error) {
 	parts := strings.Split(text, "-")
 	if len(parts) != 4 || parts[0] != tokenPrefix || parts[1] != tokenVersion ||
@@ -48,11 +47,10 @@ func ParseToken(text string) (Token, error) {
 	}
 	var t Token
 	n.FillBytes(t.Digest[:])
-	t.secret = parts[3]
 	return t, nil
 }
 
-// SameToken compares two printed tokens in constant time.
+// SameToken compares the texts of two join tokens, in a time that does not depend on how much of them is equal.
 func SameToken(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }
 
 func base36(b []byte, length int) string {

@@ -58,6 +58,8 @@ func toAPIAttachment(a shoal.NetworkAttachmentSpec) swarm.NetworkAttachmentConfi
 	return swarm.NetworkAttachmentConfig{Target: string(a.Target), Aliases: a.Aliases, DriverOpts: a.DriverOpts}
 }
 
+// fromAPIAttachment keeps as Target what the client has sent, which may be the name of a network: resolveNetworks replaces it by the ID
+// before the spec is stored.
 func fromAPIAttachment(a swarm.NetworkAttachmentConfig) shoal.NetworkAttachmentSpec {
 	return shoal.NetworkAttachmentSpec{Target: shoal.NetworkID(a.Target), Aliases: a.Aliases, DriverOpts: a.DriverOpts}
 }
