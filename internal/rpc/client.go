@@ -19,19 +19,19 @@ import (
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
-// Client speaks the node protocol to one manager.
+// Client calls the node protocol of one manager. Errors of its calls that a manager has refused are a *shoal.Refusal.
 type Client struct{ conn *grpc.ClientConn }
 
-// Dialer prepares connections to managers. Its zero value connects over TCP.
+// Dialer makes clients. Its zero value connects by TCP.
 type Dialer struct {
-	// Connect, optional, makes the connection to "host:port" that TLS and the node protocol then run over.
+	// Connect, optional, opens the connection to "host:port" over which TLS then runs.
 	Connect func(ctx context.Context, addr string) (net.Conn, error)
 }
 
-// Dial prepares a connection to a manager at "host:port"; it is made at the first call.
+// Dial returns a client of the manager at "host:port". It connects at the first call, and again after the connection was lost.
 func Dial(addr string, config *tls.Config) (*Client, error) { return Dialer{}.Dial(addr, config) }
 
-// Dial prepares a connection to a manager at "host:port"; it is made at the first call.
+// Dial returns a client of the manager at "host:port". It connects at the first call, and again after the connection was lost.
 func (d Dialer) Dial(addr string, config *tls.Config) (*Client, error) {
 	options := []grpc.DialOption{
 		grpc.WithTransportCredentials(credentials.NewTLS(config)),
@@ -56,6 +56,7 @@ func (d Dialer) Dial(addr string, config *tls.Config) (*Client, error) {
 // Close ends the connection and all calls on it.
 func (c *Client) Close() error { return c.conn.Close() }
 
+// call makes a call with one request and one reply.
 func call[Reply any](ctx context.Context, c *Client, method string, req any) (*Reply, error) {
 	reply := new(Reply)
 	if err := c.conn.Invoke(ctx, "/"+serviceName+"/"+method, req, reply); err != nil {
@@ -110,7 +111,7 @@ func (c *Client) Session(ctx context.Context) (SessionClient, error) {
 	return &grpc.GenericClientStream[AgentMessage, ManagerMessage]{ClientStream: s}, nil
 }
 
-// PublishLogs opens a stream of log lines to a manager that asked for them.
+// PublishLogs opens a stream on which an agent sends the log lines that a manager asked for on its session.
 func (c *Client) PublishLogs(ctx context.Context) (LogClient, error) {
 	s, err := c.conn.NewStream(ctx, &grpc.StreamDesc{StreamName: "PublishLogs", ClientStreams: true}, "/"+serviceName+"/PublishLogs")
 	if err != nil {
@@ -119,7 +120,7 @@ func (c *Client) PublishLogs(ctx context.Context) (LogClient, error) {
 	return &grpc.GenericClientStream[LogMessage, LogReply]{ClientStream: s}, nil
 }
 
-// ReadLogs calls each for every line that the leader finds, until they end.
+// ReadLogs asks the leader for the logs of tasks on any node, and calls each for every line until there are no more. An error of each ends it.
 func (c *Client) ReadLogs(ctx context.Context, query shoal.LogQuery, each func(shoal.LogLine) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -148,8 +149,8 @@ func (c *Client) ReadLogs(ctx context.Context, query shoal.LogQuery, each func(s
 	}
 }
 
-// hostOf is the IP address of one end of a connection.
-func hostOf(addr net.Addr) netip.Addr {
+// ipOf is the IP address of one end of a connection; not valid if the connection has none.
+func ipOf(addr net.Addr) netip.Addr {
 	addrPort, err := netip.ParseAddrPort(addr.String())
 	if err != nil {
 		return netip.Addr{} // a connection in memory or on a Unix socket

@@ -8,87 +8,88 @@ import (
 )
 
 type (
-	// RootCARequest asks for the cluster's root certificate, and RootCAReply has it.
+	// RootCARequest asks for the cluster's root certificate.
 	RootCARequest struct{}
-	// RootCAReply answers RootCARequest.
+	// RootCAReply answers RootCARequest; Cert is PEM.
 	RootCAReply struct{ Cert []byte }
 
-	// JoinRequest asks for a certificate with a join token. The node says where it wants to be reached.
+	// JoinRequest asks for a node's first certificate.
 	JoinRequest struct {
-		Token        string
-		CSR          []byte
-		Availability shoal.Availability
-		// AdvertiseAddr and DataAddr are where the node wants to be reached; those that are not valid are taken from the connection.
+		Token        string             // the text of a join token
+		CSR          []byte             // the certificate request, in PEM
+		Availability shoal.Availability // empty means active
+		// AdvertiseAddr is where the node wants to be reached; if it is not valid, the address that the connection came from counts. DataAddr
+		// is where it wants VXLAN packets; if it is not valid, the same address.
 		AdvertiseAddr netip.Addr
 		DataAddr      netip.Addr
 		Hostname      string
 	}
-	// RenewRequest asks for another certificate on the strength of the one shown.
+	// RenewRequest asks for a new certificate for the calling node, which its present certificate names. CSR is PEM.
 	RenewRequest struct{ CSR []byte }
-	// CertificateReply admits a node.
+	// CertificateReply answers JoinRequest and RenewRequest.
 	CertificateReply struct {
 		NodeID    shoal.NodeID
 		ClusterID shoal.ClusterID
 		Role      shoal.NodeRole
-		Cert      []byte
-		Root      []byte
-		Managers  []string // "host:2377"
-		// Addr is the address that the manager knows the node by.
+		Cert      []byte   // PEM: the node's certificate, followed by shoal.Cluster.Intermediates
+		Root      []byte   // PEM: the root certificates to trust
+		Managers  []string // "host:2377", the leader first
+		// Addr is the address under which the managers now know the node. Only the answer to JoinRequest has it.
 		Addr netip.Addr
 	}
 
-	// MemberRequest asks to take part in the store.
+	// MemberRequest asks that the calling manager become a member of the store.
 	MemberRequest struct {
-		Addr    string // where the node protocol will be served
-		PeerURL string
+		Addr    string // where it will serve the node protocol: "10.0.0.1:2377"
+		PeerURL string // where the other members will reach it
 	}
-	// MemberReply says whom to start with.
+	// MemberReply answers MemberRequest: what the new member has to start with.
 	MemberReply struct {
-		// PeerURLs is those of all members, the new one included, by node.
+		// PeerURLs is where all members are reached, the new one included.
 		PeerURLs map[shoal.NodeID]string
-		// Key seals secrets in the store.
+		// Key is the sealing key of the store (store.Config.Key), the same on all managers.
 		Key []byte
 	}
 
-	// LeaveRequest says that the calling node leaves.
+	// LeaveRequest says that the calling node has left the cluster.
 	LeaveRequest struct{}
 	// LeaveReply answers LeaveRequest.
 	LeaveReply struct{}
 
-	// AttachRequest asks for an address on an attachable network for a container of the calling node.
+	// AttachRequest asks for an address on an attachable network, for a container of the calling node that is no task.
 	AttachRequest struct {
-		Network     string
+		Network     string // name or ID
 		ContainerID string
-		Name        string
-		Address     netip.Addr // not valid: any
+		Name        string     // of the container
+		Address     netip.Addr // the one wanted; if it is not valid, any will do
 		Aliases     []string
 	}
-	// AttachReply grants it.
+	// AttachReply answers AttachRequest.
 	AttachReply struct {
-		TaskID  shoal.TaskID
+		TaskID  shoal.TaskID // of the task that stands for the container in the store
 		Network shoal.TaskNetwork
-		Name    string
+		Name    string // of the network
 	}
-	// DetachRequest takes an attachment back.
+	// DetachRequest gives back what AttachRequest was granted: TaskID is that of its reply.
 	DetachRequest struct{ TaskID shoal.TaskID }
 	// DetachReply answers DetachRequest.
 	DetachReply struct{}
 )
 
-// AgentMessage is what an agent says on its session. The first one has Hello set; one with nothing set is a heartbeat.
+// AgentMessage is a message from an agent on its session. The first has Hello set. One with nothing set is a heartbeat.
 type AgentMessage struct {
 	Hello    *Hello         `json:",omitempty"`
 	Statuses []StatusReport `json:",omitempty"`
-	// Applied is the table version that the node's kernel now has.
+	// Applied is the version of the table that the node's kernel now has; 0 if the message does not say.
 	Applied uint64 `json:",omitempty"`
 }
 
 // Hello opens a session.
 type Hello struct {
 	Description shoal.NodeDescription
-	// DataAddr is where the node's VXLAN packets go; not valid for the address it calls from.
+	// DataAddr is where the node wants VXLAN packets; if it is not valid, the address that the session comes from.
 	DataAddr netip.Addr
-	// ProbePort is where the node answers liveness probes.
+	// ProbePort is the UDP port where the node answers liveness probes.
 	ProbePort uint16
 }
 
@@ -98,45 +99,47 @@ type StatusReport struct {
 	Status shoal.TaskStatus
 }
 
-// ManagerMessage is what a manager says on a session. Fields that are nil say nothing.
+// ManagerMessage is a message from a manager on a session. A message carries only the fields that are set; one with none answers a heartbeat.
 type ManagerMessage struct {
-	// Redirect is the only message of a manager that does not lead.
+	// Redirect is all that a manager sends which is not the leader.
 	Redirect *Redirect `json:",omitempty"`
 	Welcome  *Welcome  `json:",omitempty"`
 	Tasks    *Tasks    `json:",omitempty"`
-	// Table is the node's endpoint table, or what changed of it since the last one sent on this session.
+	// Table is what has changed in the node's table since the last message that had one; the first of a session has all of it.
 	Table *shoal.TableDelta `json:",omitempty"`
-	// Drained lists tasks of this node that no node's balancers use any more: they may be stopped.
+	// Drained is the tasks of this node that no load balancer of any node uses any more, so that they may be stopped.
 	Drained []shoal.TaskID `json:",omitempty"`
-	Logs    *LogRequest    `json:",omitempty"`
-	// StopLogs ends a subscription.
+	// Logs asks for log lines, which the agent sends with PublishLogs.
+	Logs *LogRequest `json:",omitempty"`
+	// StopLogs is the ID of a LogRequest whose lines are no longer wanted.
 	StopLogs string `json:",omitempty"`
-	// Open asks for a tunnel to the node's API, under this name.
+	// Open asks the agent to call Tunnel with this ID.
 	Open string `json:",omitempty"`
 }
 
 // Redirect sends an agent to the leader.
 type Redirect struct {
-	// Leader is where it is; empty while there is none.
+	// Leader is the leader's address, "10.0.0.1:2377"; empty while there is none.
 	Leader string
 }
 
-// Welcome answers Hello and is repeated when what it says changes.
+// Welcome answers Hello. It is sent again whenever one of its fields changes.
 type Welcome struct {
-	// Heartbeat is the longest silence that either side bears from the other.
+	// Heartbeat is the heartbeat timeout: either side ends the session when it has received nothing for that long.
 	Heartbeat time.Duration
-	// Managers is where they all are, the leader first.
+	// Managers is the addresses of all managers, "10.0.0.1:2377", the leader first.
 	Managers []string
-	// Role is what the node is meant to be.
+	// Role is the role that the node should have. If its certificate has another, it renews the certificate.
 	Role shoal.NodeRole
-	// Trust is what it is to trust, and Issuer the public key that its certificate is to be signed with.
+	// Trust is the root certificates that the node has to trust (PEM), and Issuer the public key (DER) of the root that must have signed its
+	// certificate. If another has, it renews the certificate.
 	Trust  []byte
 	Issuer []byte
 }
 
-// Tasks is the node's assignments, or what changed of them.
+// Tasks is the tasks that are assigned to the node, or what has changed in them, with the secrets and configs that they use.
 type Tasks struct {
-	// Full means that tasks not listed are no longer assigned.
+	// Full means that the message lists all tasks: those that are not in Put are no longer assigned.
 	Full    bool
 	Put     []shoal.Task   `json:",omitempty"`
 	Removed []shoal.TaskID `json:",omitempty"`
@@ -144,15 +147,15 @@ type Tasks struct {
 	Configs []shoal.Config `json:",omitempty"`
 }
 
-// LogRequest asks an agent for the logs of its tasks.
+// LogRequest asks an agent, or the leader, for the logs of tasks.
 type LogRequest struct {
-	ID    string
+	ID    string // by which the agent's LogMessage and StopLogs refer to it; empty when the leader is asked
 	Query shoal.LogQuery
 }
 
-// LogMessage is one line, or (the first message of a stream) just the subscription it belongs to.
+// LogMessage is one log line. The first message of a stream has no line and only says which request the stream answers.
 type LogMessage struct {
-	Subscription string
+	Subscription string         // LogRequest.ID
 	Line         *shoal.LogLine `json:",omitempty"`
 }
 

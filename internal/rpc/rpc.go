@@ -1,5 +1,5 @@
-// Package rpc is the protocol between nodes: its messages, and gRPC over mutual TLS on port 2377 to carry them. Messages are
-// JSON, so that there is one form of a task everywhere. It reads and writes nothing but connections.
+// Package rpc is the protocol between nodes: its messages, and gRPC over mutual TLS on port 2377, which carries them. Messages are JSON, as
+// stored objects are, so that tasks and the like need only one encoding. It reads and writes nothing but connections.
 package rpc
 
 import (
@@ -19,33 +19,33 @@ import (
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
-// DefaultPort is where managers serve the node protocol.
+// DefaultPort is the TCP port where managers serve the node protocol.
 const DefaultPort = 2377
 
 const serviceName = "shoal.Node"
 
-// jsonCodec carries messages as JSON.
+// jsonCodec makes gRPC encode messages as JSON.
 type jsonCodec struct{}
 
 func (jsonCodec) Name() string                       { return "shoal+json" }
 func (jsonCodec) Marshal(v any) ([]byte, error)      { return json.Marshal(v) }
 func (jsonCodec) Unmarshal(data []byte, v any) error { return json.Unmarshal(data, v) }
 
-// Caller is who is at the other end of a call. NodeID is empty for a node that has yet to join.
+// Caller is the node that has made a call, as its certificate names it.
 type Caller struct {
-	NodeID shoal.NodeID
-	Role   shoal.NodeRole
-	// Addr is the IP address it calls from; not valid on connections that are not of IP.
+	NodeID shoal.NodeID   // empty for a node without a certificate, because it has yet to join
+	Role   shoal.NodeRole // likewise
+	// Addr is the IP address that the call came from; not valid for a connection in memory or on a Unix socket.
 	Addr netip.Addr
 }
 
-// CallerOf reads the caller from a handler's context.
+// CallerOf reads the caller from the context that a handler was called with. In any other context it is the zero Caller.
 func CallerOf(ctx context.Context) Caller {
 	p, ok := peer.FromContext(ctx)
 	if !ok {
 		return Caller{}
 	}
-	caller := Caller{Addr: hostOf(p.Addr)}
+	caller := Caller{Addr: ipOf(p.Addr)}
 	info, ok := p.AuthInfo.(credentials.TLSInfo)
 	if !ok || len(info.State.VerifiedChains) == 0 {
 		return caller
@@ -55,7 +55,7 @@ func CallerOf(ctx context.Context) Caller {
 	return caller
 }
 
-// toWire turns an error into a gRPC status; refusals keep their code and text.
+// toWire turns a handler's error into a gRPC status. A *shoal.Refusal keeps its code and text; other errors become codes.Unknown.
 func toWire(err error) error {
 	if refusal, ok := errors.AsType[*shoal.Refusal](err); ok {
 		for code := codes.OK; code <= codes.Unauthenticated; code++ {
@@ -67,7 +67,7 @@ func toWire(err error) error {
 	return err
 }
 
-// fromWire turns a gRPC status back into a refusal.
+// fromWire turns a gRPC status back into a *shoal.Refusal. Errors of the caller's own context stay what they are.
 func fromWire(err error) error {
 	if err == nil {
 		return nil
@@ -79,30 +79,31 @@ func fromWire(err error) error {
 	return shoal.RefusalWithCode(s.Code().String(), s.Message())
 }
 
-// Handler answers the node protocol on a manager.
+// Handler answers the calls of the node protocol on a manager. CallerOf tells which node has called.
 type Handler interface {
-	// RootCA hands out the root certificate; anyone may ask.
+	// RootCA returns the root certificate. Anyone may call it, without a certificate.
 	RootCA(context.Context, *RootCARequest) (*RootCAReply, error)
-	// Join admits a node that shows a join token.
+	// Join admits a node that has a join token. It may be called without a certificate.
 	Join(context.Context, *JoinRequest) (*CertificateReply, error)
-	// Renew gives a node of the cluster a new certificate, in the role that it now has.
+	// Renew returns a new certificate for the calling node, in the role that it should have now.
 	Renew(context.Context, *RenewRequest) (*CertificateReply, error)
-	// JoinMember makes a manager a member of the store.
+	// JoinMember adds the calling manager to the members of the store.
 	JoinMember(context.Context, *MemberRequest) (*MemberReply, error)
-	// Leave says that a node has left of its own will.
+	// Leave records that the calling node has left the cluster by itself.
 	Leave(context.Context, *LeaveRequest) (*LeaveReply, error)
-	// Attach gives a plain container an address on an attachable network; Detach takes it back.
+	// Attach allocates an address on an attachable network for a container that is no task.
 	Attach(context.Context, *AttachRequest) (*AttachReply, error)
+	// Detach releases what Attach has allocated.
 	Detach(context.Context, *DetachRequest) (*DetachReply, error)
-	// Session is an agent's standing connection.
+	// Session is the stream that an agent keeps open for as long as it runs.
 	Session(SessionServer) error
-	// PublishLogs carries the lines that a manager asked an agent for.
+	// PublishLogs receives the log lines that this manager has asked an agent for.
 	PublishLogs(LogServer) error
-	// ReadLogs gives another manager the lines of tasks, which only the leader can ask for.
+	// ReadLogs sends another manager the logs of tasks. Only the leader can collect them, because all agents' sessions are with it.
 	ReadLogs(*LogRequest, LineServer) error
-	// Tunnel carries a connection to a node's API that a manager asked its agent for.
+	// Tunnel receives a connection to the API of the calling node, which this manager has asked its agent for.
 	Tunnel(FrameServer) error
-	// ReachFor gives another manager such a connection, which only the leader can ask for.
+	// ReachFor connects another manager to the API of a node. Only the leader can ask agents for such a connection.
 	ReachFor(FrameServer) error
 }
 
@@ -113,13 +114,13 @@ type (
 	SessionClient = grpc.BidiStreamingClient[AgentMessage, ManagerMessage]
 	// LogServer is the manager's end of a log stream.
 	LogServer = grpc.ClientStreamingServer[LogMessage, LogReply]
-	// LineServer is the leader's end of the lines that another manager reads.
+	// LineServer is the leader's end of the stream on which another manager reads log lines.
 	LineServer = grpc.ServerStreamingServer[shoal.LogLine]
 	// LogClient is the agent's end of a log stream.
 	LogClient = grpc.ClientStreamingClient[LogMessage, LogReply]
 )
 
-// unary describes a call of the protocol; joined is set for those that only nodes of the cluster may make.
+// unary describes a call with one request and one reply. If joined is set, only nodes of the cluster may make it.
 func unary[Req, Reply any](name string, joined bool, call func(Handler, context.Context, *Req) (*Reply, error)) grpc.MethodDesc {
 	return grpc.MethodDesc{MethodName: name, Handler: func(srv any, ctx context.Context, dec func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
 		req := new(Req)
@@ -141,6 +142,7 @@ func unary[Req, Reply any](name string, joined bool, call func(Handler, context.
 	}}
 }
 
+// stream describes a call in which the client sends any number of messages, and so does the server if serverSends is set.
 func stream[Out, In any](name string, serverSends bool, call func(Handler, *grpc.GenericServerStream[Out, In]) error) grpc.StreamDesc {
 	return grpc.StreamDesc{StreamName: name, ServerStreams: serverSends, ClientStreams: true, Handler: func(srv any, s grpc.ServerStream) error {
 		if err := admit(s.Context(), true); err != nil {
@@ -154,7 +156,7 @@ func stream[Out, In any](name string, serverSends bool, call func(Handler, *grpc
 	}}
 }
 
-// serverStream describes a call that one request answers with many messages.
+// serverStream describes a call whose one request the server answers with any number of messages.
 func serverStream[Req, Out any](name string, call func(Handler, *Req, *grpc.GenericServerStream[Req, Out]) error) grpc.StreamDesc {
 	return grpc.StreamDesc{StreamName: name, ServerStreams: true, Handler: func(srv any, s grpc.ServerStream) error {
 		if err := admit(s.Context(), true); err != nil {
@@ -172,6 +174,7 @@ func serverStream[Req, Out any](name string, call func(Handler, *Req, *grpc.Gene
 	}}
 }
 
+// admit refuses a caller without a certificate of this cluster, if joined demands one. TLS has refused other certificates already.
 func admit(ctx context.Context, joined bool) error {
 	if joined && CallerOf(ctx).NodeID == "" {
 		return status.Error(codes.PermissionDenied, "a certificate of this cluster is needed")
@@ -179,7 +182,7 @@ func admit(ctx context.Context, joined bool) error {
 	return nil
 }
 
-// NewServer serves h with the TLS configuration of the node's identity.
+// NewServer returns a server that answers calls by h once it is given a listener.
 func NewServer(id *ca.Identity, h Handler) *grpc.Server {
 	s := grpc.NewServer(
 		grpc.Creds(credentials.NewTLS(id.ServerTLS())),
@@ -211,5 +214,5 @@ func NewServer(id *ca.Identity, h Handler) *grpc.Server {
 	return s
 }
 
-// maxMessage bounds a message; a full assignment of a node with thousands of endpoints is a few MiB.
+// maxMessage is the size limit of a message, in bytes. The first table of a node with thousands of endpoints has a few MiB.
 const maxMessage = 64 << 20

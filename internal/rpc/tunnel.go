@@ -10,8 +10,8 @@ import (
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
-// Frame is a piece of a connection to a node's API that is carried over the node protocol. The first one says which: an agent
-// names the tunnel that it was asked for, a manager the node that the leader is to reach for it.
+// Frame is a message of a tunnel: a piece of a connection to a node's API that travels over the node protocol. The first frame says what the
+// tunnel is: from an agent it has the ID that ManagerMessage.Open named, from a manager the node that the leader should connect it to.
 type Frame struct {
 	Tunnel string       `json:",omitempty"`
 	Node   shoal.NodeID `json:",omitempty"`
@@ -23,27 +23,28 @@ type Frame struct {
 type (
 	// FrameServer is a manager's end of a tunnel.
 	FrameServer = grpc.BidiStreamingServer[Frame, Frame]
-	// FrameClient is the end that has called a manager.
+	// FrameClient is the end of a tunnel that has called a manager.
 	FrameClient = grpc.BidiStreamingClient[Frame, Frame]
 )
 
-// frames is what both have in common.
+// frames is what FrameServer and FrameClient have in common.
 type frames interface {
 	Send(*Frame) error
 	Recv() (*Frame, error)
 }
 
-// Tunnel is one end of such a connection. Its reader and its writer may be two goroutines.
+// Tunnel is one end of a connection to a node's API. One goroutine may read while others write.
 type Tunnel struct {
 	frames frames
-	end    func() // once or more often: ends the stream
+	end    func() // ends the stream; may be called again
 
-	rest []byte // read, not yet handed out
+	rest []byte // received, but not yet read
 
 	mu sync.Mutex // guards sending on frames
 }
 
-// NewTunnel makes a stream a tunnel, once its first frame has been sent or received. end makes the stream end.
+// NewTunnel makes a tunnel of a stream whose first frame has been sent or received. Close calls end, which must end the stream and may be called
+// more than once.
 func NewTunnel(f frames, end func()) *Tunnel { return &Tunnel{frames: f, end: end} }
 
 // Read implements io.Reader. It returns io.EOF once the other end has called CloseWrite and all it sent has been read.
@@ -73,7 +74,7 @@ func (t *Tunnel) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// CloseWrite tells the other end that nothing more comes; reading goes on.
+// CloseWrite tells the other end that nothing more will be written. Reading goes on.
 func (t *Tunnel) CloseWrite() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -86,14 +87,14 @@ func (t *Tunnel) Close() error {
 	return nil
 }
 
-// Relay joins a client to the tunnel, at whose far end the server is.
+// Relay copies between a client and the tunnel until the server at its other end has nothing more to send, and closes both.
 func (t *Tunnel) Relay(client io.ReadWriteCloser) error { return Relay(client, t) }
 
-// Relay joins a client and a server until the server has nothing more to say, and closes both. That a client has nothing more to
-// say is told to the server.
+// Relay copies between a client and a server until the server has nothing more to send, and closes both. When the client has nothing more to
+// send, the server is told, but its answer is waited for.
 func Relay(client, server io.ReadWriteCloser) error {
 	defer func() {
-		_ = client.Close() // what was to be said has been said
+		_ = client.Close() // everything has been sent
 		_ = server.Close()
 	}()
 	go func() {
@@ -108,19 +109,19 @@ func Relay(client, server io.ReadWriteCloser) error {
 	return err
 }
 
-// closeWrite tells the other end that nothing more comes; it may have gone already.
+// closeWrite tells the other end that nothing more will be written, if the connection can do so. An error means that the other end is gone.
 func closeWrite(c io.ReadWriteCloser) {
 	if half, ok := c.(interface{ CloseWrite() error }); ok {
 		_ = half.CloseWrite()
 	}
 }
 
-// Tunnel opens the connection that a manager has asked for.
+// Tunnel opens the tunnel that a manager has asked for by ManagerMessage.Open. The caller connects it to the node's API.
 func (c *Client) Tunnel(ctx context.Context, id string) (*Tunnel, error) {
 	return c.tunnel(ctx, "Tunnel", &Frame{Tunnel: id})
 }
 
-// Reach asks the leader for a connection to a node's API.
+// Reach asks the leader for a connection to a node's API. A node without a session is refused with Unavailable.
 func (c *Client) Reach(ctx context.Context, node shoal.NodeID) (*Tunnel, error) {
 	t, err := c.tunnel(ctx, "Reach", &Frame{Node: node})
 	if err != nil {
