@@ -8,13 +8,14 @@ import (
 	"github.com/miekg/dns"
 )
 
-// askLimit is how long a resolver on this machine may take.
-const askLimit = time.Second
+// askTimeout is how long a resolver on this machine may take to answer.
+const askTimeout = time.Second
 
-// Ask wants an address of a name from the resolver at addr, by UDP.
+// Ask asks the resolver at addr ("IP:port"), by UDP, for the IPv4 addresses of a name. The error says that it did not answer within a second, or
+// with which code it refused; an answer without addresses is no error.
 func Ask(ctx context.Context, addr, name string) error {
 	query := new(dns.Msg).SetQuestion(dns.Fqdn(name), dns.TypeA)
-	client := &dns.Client{Timeout: askLimit}
+	client := &dns.Client{Timeout: askTimeout}
 	reply, _, err := client.ExchangeContext(ctx, query, addr)
 	switch {
 	case err != nil:

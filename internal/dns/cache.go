@@ -8,35 +8,37 @@ import (
 	"github.com/miekg/dns"
 )
 
-// cache keeps replies of upstream resolvers for as long as these allow. It is bounded: what was not asked for longest goes first.
+// cache keeps replies of upstream resolvers for as long as their records allow. When it is full, the reply that was not used for longest is
+// dropped.
 type cache struct {
-	size int
+	size int // in replies
 
 	mu    sync.Mutex // guards what follows
 	items map[question]*list.Element
 	used  *list.List // of *cached, the one used last in front
 }
 
-// question is what replies are kept by: all that may make a difference to them.
+// question is the key of a cached reply: everything that the reply depends on.
 type question struct {
-	upstreams       string
-	name            string
-	kind            uint16
-	dnssec, checked bool
+	upstreams   string
+	name        string
+	kind        uint16
+	dnssec      bool // the DO bit: the reply has DNSSEC records
+	checkingOff bool // the CD bit: the upstream resolver does not validate
 }
 
 type cached struct {
 	question
-	reply *dns.Msg // not changed any more
-	since time.Time
-	until time.Time
+	reply   *dns.Msg // immutable
+	since   time.Time
+	expires time.Time
 }
 
 func newCache(size int) *cache {
 	return &cache{size: size, items: map[question]*list.Element{}, used: list.New()}
 }
 
-// get returns a copy of a reply, with its records as much older as it is.
+// get returns a copy of a cached reply, whose TTLs are reduced by the time that it was in the cache; nil if there is none.
 func (c *cache) get(q question, now time.Time) *dns.Msg {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -45,7 +47,7 @@ func (c *cache) get(q question, now time.Time) *dns.Msg {
 		return nil
 	}
 	kept := at.Value.(*cached)
-	if !now.Before(kept.until) {
+	if !now.Before(kept.expires) {
 		c.removeLocked(at)
 		return nil
 	}
@@ -62,6 +64,7 @@ func (c *cache) get(q question, now time.Time) *dns.Msg {
 	return reply
 }
 
+// put caches a reply, which must not be changed afterwards, if its records allow that.
 func (c *cache) put(q question, reply *dns.Msg, now time.Time) {
 	life := lifetime(reply)
 	if life == 0 {
@@ -83,16 +86,16 @@ func (c *cache) removeLocked(at *list.Element) {
 	c.used.Remove(at)
 }
 
-// longest is the longest that anything is kept for.
-const longest = time.Hour
+// maxCacheTime limits how long a reply is cached, whatever its records allow.
+const maxCacheTime = time.Hour
 
-// lifetime is how long a reply may be kept: as long as each of its records or, if it says that there are none, as the SOA record
-// says (RFC 2308); 0 for not at all.
+// lifetime is how long a reply may be cached: as long as the record with the smallest TTL or, if the reply says that there are no records, as long
+// as its SOA record allows (RFC 2308). 0 means not at all.
 func lifetime(reply *dns.Msg) time.Duration {
 	if reply.Truncated || reply.Rcode != dns.RcodeSuccess && reply.Rcode != dns.RcodeNameError {
 		return 0
 	}
-	life := longest
+	life := maxCacheTime
 	denies := reply.Rcode == dns.RcodeNameError || len(reply.Answer) == 0
 	for _, rr := range reply.Answer {
 		life = min(life, time.Duration(rr.Header().Ttl)*time.Second)

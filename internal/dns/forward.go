@@ -14,40 +14,41 @@ import (
 )
 
 const (
-	// patience is how long one upstream resolver is waited for.
-	patience = 2 * time.Second
-	// atOnce bounds the sockets to upstream resolvers. Queries beyond it wait for their turn.
-	atOnce = 2048
-	// kept bounds the cache, in replies.
-	kept = 10000
-	// udpSize is the largest packet that is sure not to be fragmented anywhere.
+	// upstreamTimeout is how long an upstream resolver may take to answer.
+	upstreamTimeout = 2 * time.Second
+	// maxUpstreamSockets limits the sockets to upstream resolvers that are open at a time. Further queries wait.
+	maxUpstreamSockets = 2048
+	// maxCachedReplies limits the cache.
+	maxCachedReplies = 10000
+	// udpSize is the size, in bytes, up to which an answer by UDP is not fragmented on any common network (DNS Flag Day 2020).
 	udpSize = 1232
 )
 
 // ForwarderConfig is what a Forwarder needs.
 type ForwarderConfig struct {
 	Log *slog.Logger
-	// Dial connects to an upstream resolver from where that is reachable.
+	// Dial connects to an upstream resolver ("udp" or "tcp", "IP:port"), from a namespace that can reach it.
 	Dial func(network, addr string) (net.Conn, error)
 }
 
-// Forwarder asks others, once for all who ask the same at a time, and remembers what they say. All sandboxes of a node share one.
+// Forwarder asks upstream resolvers and caches their replies. Clients that ask the same question at the same time share one query. All
+// resolvers of a node share one Forwarder.
 type Forwarder struct {
 	log    *slog.Logger
 	dial   func(network, addr string) (net.Conn, error)
 	cache  *cache
 	flight singleflight.Group
-	slots  chan struct{}
+	slots  chan struct{} // holds an element for each socket in use
 }
 
-// NewForwarder makes one.
+// NewForwarder makes a Forwarder with an empty cache.
 func NewForwarder(c ForwarderConfig) *Forwarder {
-	return &Forwarder{log: c.Log, dial: c.Dial, cache: newCache(kept), slots: make(chan struct{}, atOnce)}
+	return &Forwarder{log: c.Log, dial: c.Dial, cache: newCache(maxCachedReplies), slots: make(chan struct{}, maxUpstreamSockets)}
 }
 
-// forward answers a query by what the first of the upstream resolvers says that says something.
+// forward answers a query with a reply from the cache or from the upstream resolvers. If none of them replies, the answer is SERVFAIL.
 func (f *Forwarder) forward(query *dns.Msg, upstreams []netip.AddrPort) *dns.Msg {
-	q := question{upstreams: fmt.Sprint(upstreams), name: strings.ToLower(query.Question[0].Name), kind: query.Question[0].Qtype, checked: query.CheckingDisabled}
+	q := question{upstreams: fmt.Sprint(upstreams), name: strings.ToLower(query.Question[0].Name), kind: query.Question[0].Qtype, checkingOff: query.CheckingDisabled}
 	if opt := query.IsEdns0(); opt != nil {
 		q.dnssec = opt.Do()
 	}
@@ -55,12 +56,12 @@ func (f *Forwarder) forward(query *dns.Msg, upstreams []netip.AddrPort) *dns.Msg
 	if reply == nil {
 		shared, err, _ := f.flight.Do(fmt.Sprint(q), func() (any, error) {
 			if reply := f.cache.get(q, time.Now()); reply != nil {
-				return reply, nil // asked for in between
+				return reply, nil // another query has put it there meanwhile
 			}
 			return f.ask(q, upstreams)
 		})
 		if err != nil {
-			f.log.Debug("name could not be resolved", "name", q.name, "err", err)
+			f.log.Debug("name could not be resolved; the client gets SERVFAIL", "name", q.name, "err", err)
 			return new(dns.Msg).SetRcode(query, dns.RcodeServerFailure)
 		}
 		reply = shared.(*dns.Msg).Copy()
@@ -69,24 +70,25 @@ func (f *Forwarder) forward(query *dns.Msg, upstreams []netip.AddrPort) *dns.Msg
 	return reply
 }
 
-// ask takes a server's failure for an answer only when no other has a better one. The reply has no OPT record: what it says is
-// between two parties.
+// ask asks the upstream resolvers in order, until one says that the name exists or does not. Otherwise the result is the last reply, such as
+// SERVFAIL, and an error only if there was no reply at all. The reply has no OPT record, which describes the connection to the upstream
+// resolver and not the answer.
 func (f *Forwarder) ask(q question, upstreams []netip.AddrPort) (*dns.Msg, error) {
 	f.slots <- struct{}{}
 	defer func() { <-f.slots }()
 	query := new(dns.Msg).SetQuestion(q.name, q.kind)
-	query.CheckingDisabled = q.checked
-	plain := query.Copy()
+	query.CheckingDisabled = q.checkingOff
+	withoutEDNS := query.Copy()
 	query.SetEdns0(udpSize, q.dnssec)
 	var last *dns.Msg
 	err := fmt.Errorf("no upstream resolver")
-	for i, up := range slices.Concat(upstreams, upstreams) { // a packet may get lost
+	for i, up := range slices.Concat(upstreams, upstreams) { // twice, because a packet may be lost
 		if i == len(upstreams) && last != nil {
-			break // none was lost that matters
+			break // at least one has replied, so asking all again would bring nothing better
 		}
 		reply, failed := f.exchange("udp", up.String(), query)
-		if failed == nil && reply.Rcode == dns.RcodeFormatError { // by one that knows no EDNS
-			reply, failed = f.exchange("udp", up.String(), plain)
+		if failed == nil && reply.Rcode == dns.RcodeFormatError { // it does not know EDNS
+			reply, failed = f.exchange("udp", up.String(), withoutEDNS)
 		}
 		if failed == nil && reply.Truncated {
 			reply, failed = f.exchange("tcp", up.String(), query)
@@ -113,6 +115,7 @@ func (f *Forwarder) ask(q question, upstreams []netip.AddrPort) (*dns.Msg, error
 	return last, nil
 }
 
+// exchange sends a query to one upstream resolver and returns its reply.
 func (f *Forwarder) exchange(network, addr string, query *dns.Msg) (*dns.Msg, error) {
 	conn, err := f.dial(network, addr)
 	if err != nil {
@@ -120,15 +123,15 @@ func (f *Forwarder) exchange(network, addr string, query *dns.Msg) (*dns.Msg, er
 	}
 	defer conn.Close()
 	query.Id = dns.Id()
-	client := &dns.Client{Net: network, Timeout: patience, UDPSize: udpSize}
+	client := &dns.Client{Net: network, Timeout: upstreamTimeout, UDPSize: udpSize}
 	reply, _, err := client.ExchangeWithConn(query, &dns.Conn{Conn: conn, UDPSize: udpSize})
 	if err == nil && !answers(reply, query) {
-		return nil, fmt.Errorf("what came back is no answer to the question")
+		return nil, fmt.Errorf("the reply does not belong to the query")
 	}
 	return reply, err
 }
 
-// answers tells whether a reply is one, and to this query. Some servers leave the question out when they refuse it.
+// answers tells whether a message is a reply, and to this query. Some servers leave the question out when they refuse it.
 func answers(reply, query *dns.Msg) bool {
 	if !reply.Response || reply.Opcode != query.Opcode {
 		return false
@@ -136,6 +139,6 @@ func answers(reply, query *dns.Msg) bool {
 	if len(reply.Question) == 0 {
 		return reply.Rcode != dns.RcodeSuccess && reply.Rcode != dns.RcodeNameError
 	}
-	is, was := reply.Question[0], query.Question[0]
-	return len(reply.Question) == 1 && strings.EqualFold(is.Name, was.Name) && is.Qtype == was.Qtype && is.Qclass == was.Qclass
+	got, want := reply.Question[0], query.Question[0]
+	return len(reply.Question) == 1 && strings.EqualFold(got.Name, want.Name) && got.Qtype == want.Qtype && got.Qclass == want.Qclass
 }

@@ -1,5 +1,5 @@
-// Package dns answers the containers' name queries: names of services, tasks and containers from the zones it is given, the
-// rest by asking the host's own resolvers. It reads what others tell it and writes nothing but answers.
+// Package dns answers the DNS queries of containers: for names of services, tasks and containers from zones that room network fills, for all others
+// by asking upstream resolvers. It reads only what it is given and writes nothing but answers.
 package dns
 
 import (
@@ -15,23 +15,23 @@ import (
 )
 
 const (
-	// ttl of the cluster's own names. The resolver is on the container's loopback, where asking again costs next to nothing, while
-	// a client that keeps the address of a task for longer than that one drains would meet nobody there.
+	// ttl is the TTL of the cluster's own names, in seconds. It is short because a task drains only for a few seconds: a client that kept
+	// its address for longer would find nobody there. Asking again costs little, for the resolver is on the container's loopback.
 	ttl = 1
-	// ResolverAddr is where containers find their resolver.
+	// ResolverAddr is the address where containers find their resolver, the same as Docker's.
 	ResolverAddr = "127.0.0.11"
 )
 
 // Config is what a Resolver needs.
 type Config struct {
 	Log *slog.Logger
-	// Enter runs a function inside the sandbox's namespace.
+	// Enter runs a function inside the sandbox's network namespace.
 	Enter func(func() error) error
 	// Forwarder is asked for what the resolver's scope does not have.
 	Forwarder *Forwarder
 }
 
-// Resolver answers in one sandbox.
+// Resolver answers the queries of one sandbox.
 type Resolver struct {
 	log     *slog.Logger
 	forward *Forwarder
@@ -41,7 +41,8 @@ type Resolver struct {
 	done    sync.WaitGroup
 }
 
-// Open starts a Resolver on two ports of 127.0.0.11 in the sandbox; it answers until Close.
+// Open starts a Resolver on random ports of ResolverAddr in the sandbox. It answers until Close; before the first Set, it has no zones and no
+// upstream resolvers.
 func Open(c Config) (*Resolver, error) {
 	r := &Resolver{log: c.Log, forward: c.Forwarder}
 	r.scope.Store(&Scope{})
@@ -63,22 +64,22 @@ func Open(c Config) (*Resolver, error) {
 	r.tcp = &dns.Server{Listener: listener, Handler: r, NotifyStartedFunc: func() { close(started) }}
 	r.done.Go(func() {
 		if err := r.tcp.ActivateAndServe(); err != nil && !errors.Is(err, net.ErrClosed) {
-			r.log.Warn("resolver stopped", "err", err)
+			r.log.Warn("resolver of a container has stopped: until the container is restarted it resolves no names by TCP", "err", err)
 		}
 	})
 	<-started
 	return r, nil
 }
 
-// Ports is where the resolver listens, by UDP and by TCP.
+// Ports is the ports where the resolver listens by UDP and by TCP.
 func (r *Resolver) Ports() (udp, tcp uint16) {
 	return r.udp.LocalAddr().(*net.UDPAddr).AddrPort().Port(), r.tcp.Listener.Addr().(*net.TCPAddr).AddrPort().Port()
 }
 
-// Set replaces what the sandbox may know.
+// Set replaces the zones and upstream resolvers. The scope must not be changed afterwards.
 func (r *Resolver) Set(scope *Scope) { r.scope.Store(scope) }
 
-// Close stops answering and lets go of the sandbox.
+// Close stops the resolver and waits for the queries under way.
 func (r *Resolver) Close() error {
 	err := errors.Join(r.udp.Close(), r.tcp.Shutdown())
 	r.done.Wait()
@@ -87,10 +88,10 @@ func (r *Resolver) Close() error {
 
 // ServeDNS answers one query by TCP.
 func (r *Resolver) ServeDNS(w dns.ResponseWriter, query *dns.Msg) {
-	_ = w.WriteMsg(r.respond(query, false)) // the container is free not to wait for it
+	_ = w.WriteMsg(r.respond(query, false)) // a client that no longer listens misses nothing
 }
 
-// respond answers a query with what fits the protocol.
+// respond answers a query, with a reply that is truncated to what the protocol and the client allow.
 func (r *Resolver) respond(query *dns.Msg, udp bool) *dns.Msg {
 	reply, size := r.reply(query), dns.MaxMsgSize
 	if udp {
@@ -106,6 +107,7 @@ func (r *Resolver) respond(query *dns.Msg, udp bool) *dns.Msg {
 	return reply
 }
 
+// reply answers a query from the zones or, if they cannot, from upstream.
 func (r *Resolver) reply(query *dns.Msg) *dns.Msg {
 	if len(query.Question) != 1 || query.Opcode != dns.OpcodeQuery {
 		return new(dns.Msg).SetRcode(query, dns.RcodeFormatError)

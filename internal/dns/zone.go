@@ -9,43 +9,45 @@ import (
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
-// Entry is a service, task or container on one network: each of its names stands for all of its addresses.
+// Entry is a service, task or container on one network: each of its names resolves to all of its addresses.
 type Entry struct {
-	// Names are in any case, without a final dot. The first is what SRV and PTR records call it.
+	// Names are without the network's name and a final dot, in upper or lower case. SRV and PTR records have the first of them.
 	Names []string
 	Addrs []netip.Addr
-	// Reverse tells that the addresses are its own, so that they lead back to its first name.
+	// Reverse means that PTR queries for the addresses are answered with the first name. It is not set for entries that share addresses with
+	// others, such as the tasks of a service.
 	Reverse bool
-	// Stack is what it belongs to; who is of the same stack finds it before others of the same name.
+	// Stack is the stack that the entry belongs to, if any: containers of the same stack find it before others of the same name.
 	Stack string
-	// Ports are those it has SRV records for.
+	// Ports is the ports that the entry has SRV records for.
 	Ports []shoal.Port
 }
 
-// Zone is the names of one network. Any number of resolvers read it while it changes. A lookup costs the same however many
-// names there are, and so does the change of an entry.
+// Zone holds the names of one network. Any number of resolvers may read it while it changes. The cost of a lookup, and of the change of an
+// entry, does not depend on the number of names.
 type Zone struct {
 	mu      sync.RWMutex // guards what follows
 	network string
 	subnets []netip.Prefix
 	entries map[string]*Entry
 	names   map[string][]*Entry
-	owners  map[netip.Addr][]*Entry // of addresses that lead back
+	owners  map[netip.Addr][]*Entry // those with Reverse, by address
 }
 
-// NewZone makes an empty one.
+// NewZone makes a zone without names, of a network without a name.
 func NewZone() *Zone {
 	return &Zone{entries: map[string]*Entry{}, names: map[string][]*Entry{}, owners: map[netip.Addr][]*Entry{}}
 }
 
-// Describe tells of the network: NAME.NETWORK is answered here or nowhere, and so are the addresses of its subnets.
+// Describe sets the name of the network and its subnets. The zone alone answers for names of the form NAME.NETWORK and for addresses in the
+// subnets: what it does not have does not exist.
 func (z *Zone) Describe(network string, subnets []netip.Prefix) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	z.network, z.subnets = strings.ToLower(network), subnets
 }
 
-// Update enters or replaces some entries, by any key, and takes others away.
+// Update adds or replaces entries, by keys of the caller's choice, and deletes others.
 func (z *Zone) Update(put map[string]Entry, del []string) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
@@ -87,23 +89,23 @@ func (z *Zone) deleteLocked(key string) {
 	}
 	delete(z.entries, key)
 	for _, name := range e.Names {
-		without(z.names, name, e)
+		removeEntry(z.names, name, e)
 	}
 	if e.Reverse {
 		for _, a := range e.Addrs {
-			without(z.owners, a, e)
+			removeEntry(z.owners, a, e)
 		}
 	}
 }
 
-// without takes the entry out of the list, and the list out of the map when it was the last.
-func without[K comparable](m map[K][]*Entry, at K, e *Entry) {
+// removeEntry removes an entry from a list in a map, and the list from the map when it becomes empty.
+func removeEntry[K comparable](m map[K][]*Entry, at K, e *Entry) {
 	if m[at] = slices.DeleteFunc(m[at], func(other *Entry) bool { return other == e }); len(m[at]) == 0 {
 		delete(m, at)
 	}
 }
 
-// find is the entries of a name, of one stack only unless stack is empty. Entries are not changed once they are in a zone.
+// find is the entries with a name; if stack is not empty, only those of that stack. Entries in a zone are immutable.
 func (z *Zone) find(name, stack string) []*Entry {
 	z.mu.RLock()
 	defer z.mu.RUnlock()
@@ -120,8 +122,8 @@ func (z *Zone) find(name, stack string) []*Entry {
 	return own
 }
 
-// within is the part of a name before the network's own, if it ends in that.
-func (z *Zone) within(name string) (string, bool) {
+// withoutNetwork is NAME of a name of the form NAME.NETWORK; false for other names.
+func (z *Zone) withoutNetwork(name string) (string, bool) {
 	z.mu.RLock()
 	defer z.mu.RUnlock()
 	rest, ok := strings.CutSuffix(name, z.network)
@@ -131,8 +133,8 @@ func (z *Zone) within(name string) (string, bool) {
 	return strings.CutSuffix(rest, ".")
 }
 
-// owner is the full name of who has an address, and whether the address is the network's at all.
-func (z *Zone) owner(a netip.Addr) (host string, ours bool) {
+// owner is the full name of the entry that an address belongs to, empty if there is none, and whether the address is in the network's subnets.
+func (z *Zone) owner(a netip.Addr) (host string, inSubnet bool) {
 	z.mu.RLock()
 	defer z.mu.RUnlock()
 	if all := z.owners[a]; len(all) > 0 {
@@ -141,36 +143,37 @@ func (z *Zone) owner(a netip.Addr) (host string, ours bool) {
 	return "", slices.ContainsFunc(z.subnets, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
-// Scope is what one sandbox may know. It is not changed once it is in use.
+// Scope is what one resolver answers from. It is immutable once it is in use.
 type Scope struct {
-	// Zones are of the networks that the container is on, the one attached first first: its names win.
+	// Zones is those of the networks that the container is on, in the order in which it was attached. If several have a name, the first counts.
 	Zones []*Zone
-	// Stack is the one that the container belongs to, if any.
+	// Stack is the stack that the container belongs to; empty for none.
 	Stack string
-	// Upstreams is asked, in order, for what is in no zone.
+	// Upstreams is the resolvers to ask, in order, for names that are in no zone.
 	Upstreams []netip.AddrPort
 }
 
-// find returns who a name stands for, and whether anyone outside the cluster could know better.
-func (s *Scope) find(name string) (found []*Entry, ours bool) {
-	if found = s.look(s.Zones, name); len(found) > 0 {
+// find returns the entries of a name, and whether that is the whole answer. If it is not, upstream resolvers may know the name.
+func (s *Scope) find(name string) (found []*Entry, authoritative bool) {
+	if found = s.lookup(s.Zones, name); len(found) > 0 {
 		return found, true
 	}
 	for i, z := range s.Zones {
-		if rest, ok := z.within(name); ok {
-			return s.look(s.Zones[i:i+1], rest), true
+		if rest, ok := z.withoutNetwork(name); ok {
+			return s.lookup(s.Zones[i:i+1], rest), true
 		}
 	}
 	first, rest, _ := strings.Cut(name, ".")
 	if rest == "" || strings.Contains(rest, ".") {
 		return nil, false
 	}
-	// No service's name has a dot: tasks.NAME and SLOT.NAME are of services here, if NAME is.
-	return nil, first == "tasks" || isNumber(first) && len(s.look(s.Zones, rest)) > 0
+	// Names of services have no dots, so tasks.NAME can only mean a service, and SLOT.NAME does if there is a service NAME.
+	return nil, first == "tasks" || isNumber(first) && len(s.lookup(s.Zones, rest)) > 0
 }
 
-// look prefers the container's own stack on any network to others on the first.
-func (s *Scope) look(zones []*Zone, name string) []*Entry {
+// lookup returns the entries of a name in the first of the zones that has it. Entries of the container's own stack win, in whichever zone they
+// are.
+func (s *Scope) lookup(zones []*Zone, name string) []*Entry {
 	if s.Stack != "" {
 		for _, z := range zones {
 			if own := z.find(name, s.Stack); len(own) > 0 {
@@ -190,14 +193,15 @@ func isNumber(text string) bool {
 	return text != "" && strings.Trim(text, "0123456789") == ""
 }
 
-// reverse returns the name of who has an address, and whether anyone outside could know better.
-func (s *Scope) reverse(a netip.Addr) (host string, ours bool) {
+// reverse returns the name of the entry that an address belongs to, and whether that is the whole answer. If it is not, upstream resolvers may
+// know the address.
+func (s *Scope) reverse(a netip.Addr) (host string, authoritative bool) {
 	for _, z := range s.Zones {
-		name, here := z.owner(a)
+		name, inSubnet := z.owner(a)
 		if name != "" {
 			return name, true
 		}
-		ours = ours || here
+		authoritative = authoritative || inSubnet
 	}
-	return "", ours
+	return "", authoritative
 }
