@@ -1,5 +1,5 @@
-// Command shoal is a node of a container cluster (shoal daemon) and the docker command line (every other word). A node also starts it
-// as the process that encrypts traffic (shoal wireguard).
+// Command shoal is a node of a container cluster (`shoal daemon`, or under the name dockerd) and, with any other word, the docker command line. A
+// node also starts it as the process that encrypts overlay traffic (`shoal wireguard`).
 package main
 
 import (

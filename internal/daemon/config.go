@@ -16,20 +16,20 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// Config is the daemon's settings, from dockerd's flags and configuration file.
+// Config is the daemon's settings, from dockerd's flags and configuration file. The method flags says what each is for.
 type Config struct {
 	DataRoot           string
 	ExecRoot           string
 	PidFile            string
-	Hosts              []string
+	Hosts              []string // "unix:///path", "tcp://host:port"
 	Debug              bool
 	LogLevel           string
-	Labels             []string
+	Labels             []string // "key=value"
 	InsecureRegistries []string
-	AddressPools       []string
-	CgroupParent       string
+	AddressPools       []string // "base=CIDR,size=N"
+	CgroupParent       string   // empty for one of the node's own
 	Group              string
-	MTU                int
+	MTU                int // bytes; 0 is that of the host's interface
 	TLS                bool
 	TLSVerify          bool
 	TLSCACert          string
@@ -40,7 +40,7 @@ type Config struct {
 	ProbePort          uint16
 }
 
-// DefaultHost is where the API is served and looked for unless said otherwise.
+// DefaultHost is where the API is served unless --host names other places.
 const DefaultHost = "unix:///var/run/docker.sock"
 
 // flags binds the configuration to dockerd's flags.
@@ -66,7 +66,7 @@ func (c *Config) flags(f *pflag.FlagSet) {
 	f.Uint16Var(&c.ProbePort, "probe-port", 7946, "UDP port of the liveness probes between nodes")
 }
 
-// Command is `shoal daemon`.
+// Command is the command `shoal daemon` of a binary of a version.
 func Command(version string) *cobra.Command {
 	c := Config{Version: version}
 	cmd := &cobra.Command{
@@ -133,7 +133,7 @@ func (c *Config) readFile(f *pflag.FlagSet) error {
 	return nil
 }
 
-// flagOf is the flag that a key of the configuration file sets: lists have plural keys.
+// flagOf is the name of the flag that a key of the configuration file stands for. Keys of lists are plural, flags singular.
 func flagOf(key string) string {
 	switch key {
 	case "hosts", "labels", "default-address-pools":
@@ -151,6 +151,7 @@ type addressPool struct {
 	Size int    `json:"size"`
 }
 
+// setFlag sets a flag from the JSON value that the configuration file has for it.
 func setFlag(f *pflag.FlagSet, name string, raw json.RawMessage) error {
 	if name == "default-address-pool" {
 		var pools []addressPool
@@ -177,10 +178,10 @@ func setFlag(f *pflag.FlagSet, name string, raw json.RawMessage) error {
 	if json.Unmarshal(raw, &text) == nil {
 		return f.Set(name, text)
 	}
-	return f.Set(name, string(raw)) // numbers and booleans read as they are written
+	return f.Set(name, string(raw)) // numbers and booleans are written alike in JSON and in flags
 }
 
-// complete makes paths absolute and checks values.
+// complete fills in the default host, makes paths absolute and checks values.
 func (c *Config) complete() error {
 	if len(c.Hosts) == 0 {
 		c.Hosts = []string{DefaultHost}
@@ -203,6 +204,7 @@ func (c *Config) complete() error {
 	return nil
 }
 
+// level is the log level that the settings ask for.
 func (c *Config) level() (slog.Level, error) {
 	if c.Debug {
 		return slog.LevelDebug, nil
@@ -221,7 +223,7 @@ func (c *Config) level() (slog.Level, error) {
 	}
 }
 
-// engineLabels is the labels as a map, for constraints on engine.labels.
+// engineLabels is the labels as a map. Constraints refer to them as engine.labels.KEY.
 func (c *Config) engineLabels() map[string]string {
 	out := map[string]string{}
 	for _, l := range c.Labels {

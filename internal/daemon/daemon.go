@@ -27,7 +27,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/volume"
 )
 
-// Daemon is a node: all its rooms, wired.
+// Daemon is a node: all parts of it, connected to one another.
 type Daemon struct {
 	cfg        Config
 	log        *slog.Logger
@@ -38,10 +38,10 @@ type Daemon struct {
 	containers *container.Engine
 	networks   *network.Networks
 	members    *membership.Membership
-	inner      *inner
+	tunnels    *tunnelListener
 }
 
-// New constructs every room. Run starts them.
+// New constructs the parts of a node and starts containerd. Run starts the rest; on an error, everything is closed again.
 func New(ctx context.Context, cfg Config) (*Daemon, error) {
 	level, err := cfg.level()
 	if err != nil {
@@ -53,7 +53,7 @@ func New(ctx context.Context, cfg Config) (*Daemon, error) {
 			return nil, fmt.Errorf("make root directory: %w", err)
 		}
 	}
-	d := &Daemon{cfg: cfg, log: log, events: &events.Bus{}, inner: newInner()}
+	d := &Daemon{cfg: cfg, log: log, events: &events.Bus{}, tunnels: newTunnelListener()}
 	if err := d.construct(ctx); err != nil {
 		return nil, errors.Join(err, d.close())
 	}
@@ -110,7 +110,7 @@ func (d *Daemon) construct(ctx context.Context) error {
 	return nil
 }
 
-// close lets go of what construct has made; containers run on.
+// close closes what construct has made. Containers go on running.
 func (d *Daemon) close() error {
 	var errs []error
 	if d.containers != nil {
@@ -125,21 +125,21 @@ func (d *Daemon) close() error {
 	return errors.Join(errs...)
 }
 
-// shutdownLimit bounds the wait for API requests that are under way when the daemon ends.
+// shutdownLimit is how long the daemon waits, when it ends, for API requests that are under way.
 const shutdownLimit = 2 * time.Second
 
 // Run serves until ctx ends. Containers, and the traffic to them, go on without the daemon.
 func (d *Daemon) Run(ctx context.Context) error {
 	defer func() {
 		if err := d.close(); err != nil {
-			d.log.Error("shut down", "err", err)
+			d.log.Error("daemon could not close all its parts; they end with its process", "err", err)
 		}
 	}()
 	listeners, err := d.listen()
 	if err != nil {
 		return err
 	}
-	listeners = append(listeners, d.inner)
+	listeners = append(listeners, d.tunnels)
 	if err := d.writePidFile(); err != nil {
 		return err
 	}
@@ -151,7 +151,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 		return fmt.Errorf("restore containers: %w", err)
 	}
 	if err := d.members.Start(ctx); err != nil {
-		d.log.Error("resume the node's place in its cluster", "err", err)
+		d.log.Error("node could not resume its place in its cluster; see docker info for its state, and restart the daemon when the cause is removed", "err", err)
 	}
 	group.Go(func() error { return d.members.RenewCertificates(ctx) })
 	server := &http.Server{Handler: d.handler(), ReadHeaderTimeout: time.Minute}
@@ -171,7 +171,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 		limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownLimit)
 		defer cancel()
 		if server.Shutdown(limit) != nil {
-			return server.Close() // streams that nobody ends
+			return server.Close() // ends streams, such as followed logs, that would go on for ever
 		}
 		return nil
 	})
@@ -182,7 +182,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 }
 
 func (d *Daemon) handler() http.Handler {
-	hostname, _ := os.Hostname() // known to work: construct has asked
+	hostname, _ := os.Hostname() // construct has had an answer already
 	return api.New(api.Config{
 		Log: d.log, Containers: d.containers, Images: d.images, Volumes: d.volumes, Networks: d.networks, Members: d.members,
 		Events: d.events, Logs: d.taskLogs, Dial: d.dialNode, CheckPorts: allocator.CheckPorts, Exhausted: allocator.Exhausted, Outdated: orchestrator.Stale,
@@ -194,6 +194,7 @@ func (d *Daemon) handler() http.Handler {
 	})
 }
 
+// writePidFile writes the daemon's process ID. It fails if the file names another process that runs.
 func (d *Daemon) writePidFile() error {
 	if text, err := os.ReadFile(d.cfg.PidFile); err == nil {
 		pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
@@ -207,7 +208,7 @@ func (d *Daemon) writePidFile() error {
 	return os.WriteFile(d.cfg.PidFile, []byte(strconv.Itoa(os.Getpid())), 0o644) // #nosec G306 -- others may read it
 }
 
-// addressPools reads "base=CIDR,size=N".
+// addressPools reads the values of --default-address-pool: "base=CIDR,size=N", where N is the prefix length of the networks.
 func addressPools(texts []string) ([]network.AddressPool, error) {
 	var out []network.AddressPool
 	for _, text := range texts {
@@ -235,6 +236,7 @@ func addressPools(texts []string) ([]network.AddressPool, error) {
 	return out, nil
 }
 
+// cgroupVersion is "2" where the unified hierarchy is mounted, "1" otherwise.
 func cgroupVersion() string {
 	if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err == nil {
 		return "2"

@@ -11,9 +11,9 @@ import (
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
-// describe tells of the machine that the node is.
+// describe describes the machine that the node runs on.
 func describe(c Config) shoal.NodeDescription {
-	hostname, _ := os.Hostname() // an unnamed machine is described without a name
+	hostname, _ := os.Hostname() // a machine whose name cannot be read is described without one
 	d := shoal.NodeDescription{
 		Hostname:      hostname,
 		Platform:      shoal.Platform{OS: runtime.GOOS, Architecture: machine()},
@@ -29,7 +29,7 @@ func describe(c Config) shoal.NodeDescription {
 	return d
 }
 
-// plugins is what the node can do, by Docker's kinds.
+// plugins is the drivers that the node has, by the kinds that Docker lists.
 func plugins() map[string][]string {
 	return map[string][]string{
 		"Volume":  {"local"},
@@ -38,7 +38,7 @@ func plugins() map[string][]string {
 	}
 }
 
-// machine is the kernel's name of the architecture, which Docker shows ("x86_64").
+// machine is the kernel's name of the processor architecture, such as "x86_64", which Docker shows.
 func machine() string {
 	var u unix.Utsname
 	if err := unix.Uname(&u); err != nil {
@@ -47,6 +47,7 @@ func machine() string {
 	return unix.ByteSliceToString(u.Machine[:])
 }
 
+// kernelVersion is the kernel's release, such as "6.12.0"; empty if it cannot be read.
 func kernelVersion() string {
 	var u unix.Utsname
 	if err := unix.Uname(&u); err != nil {
@@ -55,6 +56,7 @@ func kernelVersion() string {
 	return unix.ByteSliceToString(u.Release[:])
 }
 
+// memory is the size of the machine's memory in bytes; 0 if it cannot be read.
 func memory() int64 {
 	var info unix.Sysinfo_t
 	if err := unix.Sysinfo(&info); err != nil {

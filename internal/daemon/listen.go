@@ -15,7 +15,7 @@ import (
 	"strings"
 )
 
-// listen opens the API's sockets. The unix socket belongs to the docker group where there is one.
+// listen opens the sockets that the API is served on. An error closes those that are open already.
 func (d *Daemon) listen() ([]net.Listener, error) {
 	var all []net.Listener
 	for _, host := range d.cfg.Hosts {
@@ -65,6 +65,7 @@ func (d *Daemon) listenAt(host string) (net.Listener, error) {
 	}
 }
 
+// listenUnix opens a socket for root and the group of --group, or for root alone if there is no such group.
 func (d *Daemon) listenUnix(path string) (net.Listener, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { // #nosec G301 -- as /run is
 		return nil, err
@@ -82,7 +83,7 @@ func (d *Daemon) listenUnix(path string) (net.Listener, error) {
 	}
 	gid := 0
 	if group, err := user.LookupGroup(d.cfg.Group); err == nil {
-		gid, _ = strconv.Atoi(group.Gid) // a number by the format of group(5)
+		gid, _ = strconv.Atoi(group.Gid) // group(5) allows only numbers
 	}
 	const ownerAndGroup = 0o660
 	return l, errors.Join(os.Chown(path, 0, gid), os.Chmod(path, ownerAndGroup))
@@ -107,7 +108,7 @@ func (d *Daemon) tlsConfig() (*tls.Config, error) {
 	return config, nil
 }
 
-// machineID is a random name of this engine, made at its first start.
+// machineID is the random ID of this engine, which `docker info` shows. It is made at the first start and then kept.
 func (d *Daemon) machineID() string {
 	path := filepath.Join(d.cfg.DataRoot, "engine-id")
 	if text, err := os.ReadFile(path); err == nil {
@@ -117,7 +118,7 @@ func (d *Daemon) machineID() string {
 	_, _ = rand.Read(b[:]) // never fails
 	id := hex.EncodeToString(b[:])
 	if err := os.WriteFile(path, []byte(id+"\n"), 0o600); err != nil {
-		d.log.Warn("keep the engine's ID", "err", err)
+		d.log.Warn("engine's ID could not be written: it will be another after a restart", "err", err)
 	}
 	return id
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/store/etcd"
 )
 
-// storeMember is an etcd member as the manager part of the node wants it.
+// storeMember makes a swarm.Member of an etcd member.
 type storeMember struct{ *etcd.Member }
 
 // Members implements swarm.Member.
@@ -29,7 +29,7 @@ func (m storeMember) Members(ctx context.Context) ([]swarm.MemberInfo, error) {
 	return out, nil
 }
 
-// startMember starts the node's etcd member, on the files of its swarm folder.
+// startMember starts the node's etcd member, with its data in the node's swarm folder and the credentials of the node's identity.
 func startMember(ctx context.Context, log *slog.Logger, cfg membership.ManagerConfig) (swarm.Member, error) {
 	peerURL, err := cfg.State.PeerURL()
 	if err != nil {

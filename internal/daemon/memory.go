@@ -7,15 +7,15 @@ import (
 	"time"
 )
 
-// trimMemory gives memory back to the system once the daemon has become quiet after work. Go by itself keeps twice of what is
-// in use, which is good while there is work and a waste on the many nodes that have none.
+// trimMemory returns unused memory to the system whenever the daemon has become idle after work. Go by itself keeps about twice the memory in use:
+// good while there is work, but a waste on the many nodes that have none.
 func trimMemory(ctx context.Context) error {
 	const (
-		look  = 5 * time.Second
-		quiet = 2 << 20 // bytes allocated between two looks, at most
-		worth = 4 << 20 // bytes allocated since the last time, at least
+		interval      = 5 * time.Second
+		idleBytes     = 2 << 20 // the daemon is idle if it has allocated no more than this in an interval
+		worthTrimming = 4 << 20 // there is something to return if it has allocated this much since the last time
 	)
-	ticker := time.NewTicker(look)
+	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	var last, trimmed uint64
 	for {
@@ -27,7 +27,7 @@ func trimMemory(ctx context.Context) error {
 		sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
 		metrics.Read(sample)
 		now := sample[0].Value.Uint64()
-		if now-last <= quiet && now-trimmed >= worth {
+		if now-last <= idleBytes && now-trimmed >= worthTrimming {
 			debug.FreeOSMemory()
 			trimmed = now
 		}

@@ -14,7 +14,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/store"
 )
 
-// newSwarmHost makes what runs the node's part in a cluster: on etcd, TCP, and the node's containers and networks.
+// newSwarmHost makes what runs the node's part in a cluster, on a real etcd and TCP, and with the node's containers and networks.
 func (d *Daemon) newSwarmHost() *swarm.Host {
 	return swarm.New(swarm.Config{
 		Log: d.log,
@@ -30,27 +30,27 @@ func (d *Daemon) newSwarmHost() *swarm.Host {
 				Node: agent.NodeFacts{ID: node, Hostname: facts.Hostname, Platform: facts.Platform},
 			}
 		},
-		Describe: d.describe, ProbePort: d.cfg.ProbePort, ApplyTable: d.networks.Update, DialAPI: d.inner.Dial,
+		Describe: d.describe, ProbePort: d.cfg.ProbePort, ApplyTable: d.networks.Update, DialAPI: d.tunnels.Dial,
 		ClearNetworks: func(ctx context.Context) error { return d.networks.Apply(ctx, shoal.Table{}) },
 	})
 }
 
-// describe tells of the machine and its networks.
+// describe describes the node to the managers: its machine and its networks.
 func (d *Daemon) describe() shoal.NodeDescription {
 	description := describe(d.cfg)
 	description.TunnelKey = d.networks.TunnelKey()
 	routes, err := d.networks.HostRoutes()
 	if err != nil {
-		d.log.Warn("list the host's routes", "err", err)
+		d.log.Warn("the host's routes are unknown: the managers may choose subnets for networks that overlap them", "err", err)
 	}
 	description.Routes = routes
 	if description.Addrs6, err = d.networks.HostAddrs6(); err != nil {
-		d.log.Warn("list the host's addresses", "err", err)
+		d.log.Warn("the host's IPv6 addresses are unknown: the routing mesh may treat the host as a foreign client", "err", err)
 	}
 	return description
 }
 
-// attacher asks a manager for addresses of plain containers on cluster networks.
+// attacher gets addresses on cluster networks, from a manager, for containers that are no tasks.
 type attacher struct{ d *Daemon }
 
 // Attach implements network.Attacher.
@@ -79,7 +79,7 @@ func (a attacher) Detach(ctx context.Context, task shoal.TaskID) error {
 	return client.Detach(ctx, &rpc.DetachRequest{TaskID: task})
 }
 
-// taskLogs finds the logs of tasks on whatever node they are.
+// taskLogs reads the logs of tasks on any node: see swarm.Logs.
 func (d *Daemon) taskLogs(ctx context.Context, query shoal.LogQuery, each func(shoal.LogLine) error) error {
 	return swarm.Logs(ctx, d.members, query, each)
 }

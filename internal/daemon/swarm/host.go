@@ -1,6 +1,6 @@
-// Package swarm assembles a node's part in its cluster: the manager (a member of the replicated store, the controllers, the
-// dispatcher and the node protocol) and the agent. It reads and writes nothing itself; what the node really is (etcd, the network,
-// containers and the kernel, or stand-ins for them) comes as functions, so that the daemon and testcluster run the same assembly.
+// Package swarm assembles a node's part in its cluster: the agent and, on a manager, the store with its replicated member, the controllers, the
+// dispatcher and the server of the node protocol. It reads and writes nothing itself. etcd, the network, containers and the kernel come as
+// functions, for which testcluster gives it others, so that both run the same assembly.
 package swarm
 
 import (
@@ -18,20 +18,21 @@ import (
 	"github.com/shoal-dev/shoal/internal/store"
 )
 
-// Config is what a node's part in a cluster works on. Every field is required unless it says otherwise.
+// Config is what a Host needs. Every field is required unless it says otherwise.
 type Config struct {
 	Log *slog.Logger
 
-	// StartMember starts the node's member of the replicated store and returns when it takes part, or ctx ends.
+	// StartMember starts the node's member of the replicated store. It returns when the member takes part in the cluster, or with an error when
+	// ctx ends before.
 	StartMember func(ctx context.Context, cfg membership.ManagerConfig) (Member, error)
 	// Listen opens the address ("IP:port") at which the node protocol is served.
 	Listen func(addr string) (net.Listener, error)
-	// Follow, optional, runs beside the manager until ctx ends.
+	// Follow, optional, is run as long as the node is a manager, until ctx ends. An error of it stops the manager.
 	Follow func(ctx context.Context, s *store.Store) error
 
-	// Runtime runs the tasks' containers. Node is empty when they are only to be found and removed.
+	// Runtime returns what runs the containers of the node's tasks. Node is empty when containers are only to be found and removed.
 	Runtime func(node shoal.NodeID) agent.Runtime
-	// Describe tells of the machine; what the identity says is added to it.
+	// Describe describes the node, except for its TLS, which Host fills in.
 	Describe func() shoal.NodeDescription
 	// ProbePort is the UDP port of liveness probes.
 	ProbePort uint16
@@ -42,20 +43,20 @@ type Config struct {
 	ClearNetworks func(context.Context) error
 }
 
-// Host runs the parts of the node that belong to a cluster; it implements membership.Host.
+// Host starts and stops the parts of a node that belong to a cluster. It implements membership.Host.
 type Host struct{ cfg Config }
 
 // New makes a Host.
 func New(cfg Config) *Host { return &Host{cfg} }
 
-// runningAgent is an agent and the means to stop it.
+// runningAgent is an agent that can be stopped.
 type runningAgent struct {
 	*agent.Agent
 	cancel context.CancelFunc
 	done   sync.WaitGroup
 }
 
-// Stop implements membership.Agent: the session ends, the tasks go on.
+// Stop implements membership.Agent. It ends the session and waits for that; the containers of tasks go on.
 func (a *runningAgent) Stop() {
 	a.cancel()
 	a.done.Wait()
@@ -72,19 +73,20 @@ func (h *Host) StartAgent(cfg membership.AgentConfig) (membership.Agent, error) 
 	})}
 	a.done.Go(func() {
 		if err := a.Run(ctx); err != nil && !errors.Is(err, context.Canceled) {
-			h.cfg.Log.Error("agent has stopped", "err", err)
+			h.cfg.Log.Error("agent has stopped; the node takes part in the cluster again when the daemon is restarted", "err", err)
 		}
 	})
 	return a, nil
 }
 
+// describe describes the node, with the TLS information of its identity.
 func (h *Host) describe(identity *ca.Identity) shoal.NodeDescription {
 	description := h.cfg.Describe()
 	description.TLS = identity.Info()
 	return description
 }
 
-// dataAddr is where the node's tunnels end: what the user said, else the address that it advertises.
+// dataAddr is where the node wants VXLAN packets: the address of --data-path-addr, or else the one that it advertises.
 func dataAddr(state membership.State) netip.Addr {
 	if state.DataPathAddr.IsValid() {
 		return state.DataPathAddr
@@ -92,7 +94,7 @@ func dataAddr(state membership.State) netip.Addr {
 	return state.AdvertiseAddr
 }
 
-// Forget implements membership.Host.
+// Forget implements membership.Host. It removes the containers of tasks and the cluster's networks from the node.
 func (h *Host) Forget(ctx context.Context) error {
 	runtime := h.cfg.Runtime("")
 	found, err := runtime.Tasks(ctx)

@@ -24,14 +24,15 @@ import (
 	"github.com/shoal-dev/shoal/internal/store"
 )
 
-// Manager is the running manager part of a node: a member of the store, the controllers, the dispatcher and the node protocol.
+// Manager is what runs on a node because it is a manager: a member of the store, the controllers, the dispatcher and the server of the node
+// protocol.
 type Manager struct {
 	log        *slog.Logger
 	node       shoal.NodeID
 	member     Member
 	store      *store.Store
 	dispatcher *dispatcher.Dispatcher
-	key        []byte
+	key        []byte // seals secrets in the store
 	server     *grpc.Server
 	cancel     context.CancelFunc
 	done       chan struct{}
@@ -47,9 +48,10 @@ func (h *Host) StartManager(ctx context.Context, cfg membership.ManagerConfig) (
 	return m, nil
 }
 
-// startLimit bounds the wait for a store member to take part in the cluster.
+// startLimit is how long the start waits for the store member to take part in the cluster.
 const startLimit = time.Minute
 
+// startManager starts the parts of the manager in order. An error stops those that run already.
 func (h *Host) startManager(ctx context.Context, cfg membership.ManagerConfig) (*Manager, error) {
 	starting, cancel := context.WithTimeout(ctx, startLimit)
 	member, err := h.cfg.StartMember(starting, cfg)
@@ -78,13 +80,13 @@ func (h *Host) startManager(ctx context.Context, cfg membership.ManagerConfig) (
 	return m, nil
 }
 
-// protocol answers the node protocol: admission for nodes that come and go, the dispatcher for those that are there.
+// protocol implements rpc.Handler: Admission has the calls of nodes that join, renew and leave, Dispatcher all others.
 type protocol struct {
 	*membership.Admission
 	*dispatcher.Dispatcher
 }
 
-// run starts everything that belongs to the manager. follow is optional.
+// run starts everything that goes on until Stop. follow may be nil.
 func (m *Manager) run(identity *ca.Identity, listener net.Listener, follow func(context.Context, *store.Store) error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	m.cancel = cancel
@@ -127,21 +129,21 @@ func (m *Manager) run(identity *ca.Identity, listener net.Listener, follow func(
 		err := group.Wait()
 		select {
 		case <-m.member.Done():
-			m.log.Info("manager has stopped: the others have taken it out")
+			m.log.Info("manager has stopped: the other managers have removed its store member")
 		default:
 			if err != nil && !errors.Is(err, context.Canceled) {
-				m.log.Error("manager has stopped", "err", err)
+				m.log.Error("manager has stopped; it starts again with the daemon", "err", err)
 			}
 		}
 	}()
 }
 
-// awaitVote waits until a new manager knows the cluster and has its vote.
+// awaitVote waits until the store of a new manager has its node and its member has a vote.
 func (m *Manager) awaitVote(ctx context.Context) error {
-	const limit, look = 30 * time.Second, 20 * time.Millisecond
+	const limit, interval = 30 * time.Second, 20 * time.Millisecond
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	ticker := time.NewTicker(look)
+	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	for {
 		if node := m.store.View().Node(m.node); node != nil && node.Manager != nil && !m.member.Learner() {
@@ -157,7 +159,7 @@ func (m *Manager) awaitVote(ctx context.Context) error {
 	}
 }
 
-// recordMember writes which store member this node is, as soon as the node is a manager in the store.
+// recordMember writes the ID of this node's store member into the node, as soon as the store says that the node is a manager.
 func (m *Manager) recordMember(ctx context.Context) error {
 	view, sub := m.store.Subscribe()
 	defer sub.Close()
@@ -182,16 +184,16 @@ func (m *Manager) recordMember(ctx context.Context) error {
 	})
 }
 
-// Leads tells whether this manager leads the cluster as far as it knows.
+// Leads tells whether this manager is the leader. It may have been deposed without knowing yet; its writes are fenced for that.
 func (m *Manager) Leads() bool {
 	_, leads, _ := m.member.Leader()
 	return leads
 }
 
-// Store is the cluster's state.
+// Store is the cluster's state on this manager.
 func (m *Manager) Store() *store.Store { return m.store }
 
-// Stop ends the manager; its data stays.
+// Stop stops the manager and waits for that. Its data stays on the disk. Further calls do nothing.
 func (m *Manager) Stop() {
 	m.stopping.Do(func() {
 		m.cancel()

@@ -9,27 +9,28 @@ import (
 	"github.com/shoal-dev/shoal/internal/store"
 )
 
-// Member is this manager's member of the replicated store: etcd's on a node, one of a log in memory in testcluster.
+// Member is this manager's member of the replicated store: an etcd member on a node, and one of a log in memory in testcluster.
 type Member interface {
 	store.Backend
-	// ID names the member among the others; LeaderID is the one that leads as far as this one knows, in the same form.
+	// ID is the ID of this member.
 	ID() string
+	// LeaderID is the ID of the leader as far as this member knows.
 	LeaderID() string
-	// Leader tells whether this member leads, in which epoch; the channel is closed when that may have changed.
-	Leader() (epoch uint64, leads bool, turned <-chan struct{})
-	// Resign hands leadership to another member, if this one leads and there is another.
+	// Leader tells whether this member leads, and in which epoch. The channel is closed when that may have changed.
+	Leader() (epoch uint64, leads bool, leadershipChanged <-chan struct{})
+	// Resign makes another member the leader, if this one leads and there is another.
 	Resign() error
 	// Learner tells whether the member has no vote.
 	Learner() bool
 	// Members lists all members, this one included.
 	Members(ctx context.Context) ([]MemberInfo, error)
-	// Add admits a member without a vote and gives the peer URLs of all members by name. Adding one that is there is no error.
+	// Add admits a new member, which has no vote yet, and returns the peer URLs of all members by name. Adding a member again is no error.
 	Add(ctx context.Context, name, peerURL string) (map[string]string, error)
-	// Promote gives a member its vote as soon as it has caught up.
+	// Promote gives a member a vote. It waits until the member has caught up, or ctx ends.
 	Promote(ctx context.Context, id string) error
-	// Remove takes a member out. Removing one that is not there is no error.
+	// Remove removes a member. Removing one that there is not is no error.
 	Remove(ctx context.Context, id string) error
-	// Run follows the leadership until ctx ends or the member stops.
+	// Run keeps what Leader returns current until ctx ends or the member stops.
 	Run(ctx context.Context) error
 	// Done is closed when the member has stopped, be it by Close or because it was removed.
 	Done() <-chan struct{}
@@ -45,7 +46,7 @@ type MemberInfo struct {
 	Learner bool // has no vote yet
 }
 
-// members is the store's membership, by node.
+// members implements membership.Members: it knows the members of the store by their nodes.
 type members struct{ m *Manager }
 
 // Add implements membership.Members. The new member gets its vote in the background, once it has caught up.
@@ -54,7 +55,7 @@ func (s members) Add(ctx context.Context, node shoal.NodeID, peerURL string) (ma
 	if err != nil {
 		return nil, err
 	}
-	go s.promote(peerURL) //nolint:gosec // it goes on after the request
+	go s.promote(peerURL) //nolint:gosec // it outlives the request
 	peers := make(map[shoal.NodeID]string, len(initial))
 	for name, url := range initial {
 		peers[shoal.NodeID(name)] = url // members are named after their nodes
@@ -62,25 +63,26 @@ func (s members) Add(ctx context.Context, node shoal.NodeID, peerURL string) (ma
 	return peers, nil
 }
 
+// promote gives a new member its vote when it has caught up. If that fails, the leader tries again: see membership.Roster.
 func (s members) promote(peerURL string) {
 	const limit = 2 * time.Minute
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	all, err := s.m.member.Members(ctx)
 	if err != nil {
-		s.m.log.Error("promote a new store member", "err", err)
+		s.m.log.Error("new store member has no vote yet, because the members could not be listed; the leader tries again", "err", err)
 		return
 	}
 	for _, member := range all {
 		if member.PeerURL == peerURL && member.Learner {
 			if err := s.m.member.Promote(ctx, member.ID); err != nil {
-				s.m.log.Error("promote a new store member", "member", member.ID, "err", err)
+				s.m.log.Error("new store member has no vote yet; the leader tries again", "member", member.ID, "err", err)
 			}
 		}
 	}
 }
 
-// Remove implements membership.Members. A member that has not started has no name yet, but a URL.
+// Remove implements membership.Members. A member that has not started has no name yet; it is found by its peer URL.
 func (s members) Remove(ctx context.Context, node shoal.NodeID) error {
 	all, err := s.m.member.Members(ctx)
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package membertest is the conformance suite of the members of a replicated store: etcd's and testcluster's both pass it, besides
-// storetest. It writes to the members that it starts.
+// Package membertest is the conformance suite of swarm.Member, which the members of etcd and of testcluster pass, as they do storetest. It writes to the
+// members that it starts.
 package membertest
 
 import (
@@ -13,15 +13,15 @@ import (
 	"github.com/shoal-dev/shoal/internal/store"
 )
 
-// Machines is where members run, each on a machine of its name.
+// Machines starts members, each on a machine of its own that has the member's name.
 type Machines interface {
 	// PeerURL is where a member is reached.
 	PeerURL(name string) string
-	// Start starts a member on its machine's folder; initial is what Add gave, nil for one that founds the store or has data.
+	// Start starts a member with the data on its machine. initial is what Add returned; nil for a member that founds the store or has data.
 	Start(ctx context.Context, name string, initial map[string]string) (swarm.Member, error)
 }
 
-// Run tests members. Each call of in calls the test with machines of its own, in whichever clock they live by.
+// Run tests members. in has to call the test with new machines, and in a bubble of testing/synctest if they need virtual time.
 func Run(t *testing.T, in func(t *testing.T, test func(t *testing.T, machines Machines))) {
 	for name, test := range map[string]func(*testing.T, *members){
 		"JoinAndLeave": joinAndLeave, "HandOver": handOver, "NoMajority": noMajority, "Restart": restart, "Bounds": bounds,
@@ -91,12 +91,12 @@ func (m *members) join(first swarm.Member, name string) swarm.Member {
 
 func (m *members) until(what string, holds func() bool) {
 	m.t.Helper()
-	const look = 10 * time.Millisecond
+	const interval = 10 * time.Millisecond
 	for !holds() {
 		select {
 		case <-m.t.Context().Done():
 			m.t.Fatalf("never: %s", what)
-		case <-time.After(look):
+		case <-time.After(interval):
 		}
 	}
 }
@@ -177,13 +177,13 @@ func handOver(t *testing.T, m *members) {
 		t.Errorf("the only member resigns: %v", err)
 	}
 	second := m.join(first, "b")
-	_, _, turned := first.Leader()
+	_, _, leadershipChanged := first.Leader()
 	if err := first.Resign(); err != nil {
 		t.Fatal(err)
 	}
 	after := m.leads(second)
 	select {
-	case <-turned:
+	case <-leadershipChanged:
 	case <-m.t.Context().Done():
 		t.Fatal("a former leader is not told")
 	}
