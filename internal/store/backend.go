@@ -5,45 +5,49 @@ import (
 	"errors"
 )
 
-// Prefix begins every key of the store; EpochKey is the one whose revision is the leader's epoch.
 const (
-	Prefix   = "/shoal/"
+	// Prefix is the beginning of every key of the store.
+	Prefix = "/shoal/"
+	// EpochKey is the key that a member writes when it becomes the leader. Its value is the member's ID, and the revision of the write is the
+	// leader's epoch.
 	EpochKey = Prefix + "leader"
 )
 
-// Record is a key as it is after some revision. A nil Value says that it is gone.
+// Record is a key and its value at some revision. A nil Value means that the key was deleted.
 type Record struct {
 	Key   string
 	Value []byte
-	Rev   uint64 // of its last change
+	Rev   uint64 // of the key's last change
 }
 
-// AnyRevision in an Op says that the key's revision does not matter.
+// AnyRevision as Op.If means that the operation does not depend on the key's revision.
 const AnyRevision = ^uint64(0)
 
-// Op writes Value to Key, or deletes Key if Value is nil, provided that Key's last change was at revision If (0: no such key).
+// Op writes Value to Key, or deletes Key if Value is nil, on the condition that Key was last changed at revision If. With an If of 0 the condition
+// is that there is no such key.
 type Op struct {
 	Key   string
 	Value []byte
 	If    uint64
 }
 
-// KeyConflict says that a key's revision is not the one that an Op expected.
+// KeyConflict is the error of a transaction one of whose conditions did not hold: the key was changed at another revision than Op.If.
 type KeyConflict struct{ Key string }
 
 // Error names the key.
 func (e *KeyConflict) Error() string { return "key " + e.Key + " has changed" }
 
-// ErrCompacted says that a watch asks for revisions which the backend has forgotten: load again.
+// ErrCompacted is the error of a watch for revisions that the backend no longer has. The caller has to load everything again.
 var ErrCompacted = errors.New("revision has been compacted")
 
-// Backend is a replicated, ordered map of keys to values in which every write has a revision.
+// Backend is a replicated map of keys to values. Every write has a revision, a number that grows with each write.
 type Backend interface {
-	// Load returns all records below Prefix and the revision they were read at.
+	// Load returns the records of all keys that begin with Prefix, and the revision at which they were read.
 	Load(ctx context.Context) ([]Record, uint64, error)
-	// Txn performs all ops at one revision, which it returns, or none and a *KeyConflict; ErrFenced when fence is not 0 and
-	// not EpochKey's revision.
+	// Txn performs all operations at one revision, which it returns, or none of them. The error is a *KeyConflict if the condition of one does not
+	// hold, ErrFenced if fence is neither 0 nor the revision of EpochKey, and ErrNoLeader if there is no majority of members.
 	Txn(ctx context.Context, fence uint64, ops []Op) (uint64, error)
-	// Watch calls each with the records of every revision after the given one, in order, until ctx ends or it fails.
+	// Watch calls each with the records of every revision after the given one, in order. It returns when ctx ends or with an error, such as
+	// ErrCompacted.
 	Watch(ctx context.Context, after uint64, each func(rev uint64, records []Record)) error
 }

@@ -8,29 +8,29 @@ import (
 	"github.com/containerd/errdefs"
 )
 
-// Changes is what to write in one transaction: all of it or nothing.
+// Changes is what to write in one transaction: everything or nothing.
 type Changes struct {
-	// Puts is objects to create or replace. Meta.Version is that of the object read; 0 creates. The store does not keep
-	// the pointers.
+	// Puts is the objects to create or replace. Their Meta.Version is that of the object that was read, 0 for an object to create. The store keeps
+	// copies, not the pointers.
 	Puts []Object
-	// Deletes is objects to delete, if they still have the Version given.
+	// Deletes is the objects to delete, on the condition that they still have the Version given.
 	Deletes []Object
-	// Fence, when not 0, is the leader's epoch: nothing is written if another leader has begun since.
+	// Fence, if not 0, is the epoch in which the caller leads: nothing is written if another epoch has begun since.
 	Fence uint64
-	// RequeueAt, when not zero, asks the reconcile loop to look at the same key again at that time. The store ignores it.
+	// RequeueAt, if not zero, is when the reconcile loop is to call the controller again for the same key. The store ignores it.
 	RequeueAt time.Time
 }
 
-// Put adds objects to create or replace.
+// Put adds an object to create or replace.
 func (c *Changes) Put(o Object) { c.Puts = append(c.Puts, o) }
 
-// Delete adds objects to delete.
+// Delete adds an object to delete.
 func (c *Changes) Delete(o Object) { c.Deletes = append(c.Deletes, o) }
 
 // Empty tells whether there is nothing to write.
 func (c *Changes) Empty() bool { return len(c.Puts) == 0 && len(c.Deletes) == 0 }
 
-// Requeue asks for another look at time t, unless an earlier one has been asked for.
+// Requeue sets RequeueAt to t, unless it is earlier already.
 func (c *Changes) Requeue(t time.Time) {
 	if c.RequeueAt.IsZero() || t.Before(c.RequeueAt) {
 		c.RequeueAt = t
@@ -60,10 +60,10 @@ func (c *Changes) Merge(other Changes) {
 	c.Deletes = append(c.Deletes, other.Deletes...)
 }
 
-// ErrFenced says that a commit came from a leader that no longer is one.
+// ErrFenced is the error of a commit whose Fence is no longer the current epoch: another leader has begun, and nothing was written.
 var ErrFenced = fmt.Errorf("another leader has begun: %w", errdefs.ErrFailedPrecondition)
 
-// ErrNoLeader says, in Docker's words, that too few managers are there to agree on anything. What was to be written may yet be.
+// ErrNoLeader is the error of a commit that no majority of managers has confirmed in time, in Docker's words. The write may still happen later.
 var ErrNoLeader error = leaderlessError{}
 
 type leaderlessError struct{}
@@ -75,7 +75,7 @@ func (leaderlessError) Error() string {
 
 func (leaderlessError) Unwrap() error { return errdefs.ErrUnavailable }
 
-// ConflictError says that an object has changed since it was read, or that its name is taken. Nothing was written.
+// ConflictError is the error of a commit when an object has changed since it was read, or when its name is taken. Nothing was written.
 type ConflictError struct {
 	Kind Kind
 	ID   string
@@ -94,13 +94,13 @@ func (e *ConflictError) Error() string {
 // Unwrap is errdefs.ErrConflict.
 func (e *ConflictError) Unwrap() error { return errdefs.ErrConflict }
 
-// IsConflict tells whether err is a ConflictError: read again and retry.
+// IsConflict tells whether err is a *ConflictError, so that the caller can read again and retry.
 func IsConflict(err error) bool {
 	var c *ConflictError
 	return errors.As(err, &c)
 }
 
-// IsNameTaken tells whether err is a ConflictError for a name.
+// IsNameTaken tells whether err is a *ConflictError about a name, so that a retry would fail too.
 func IsNameTaken(err error) bool {
 	var c *ConflictError
 	return errors.As(err, &c) && c.Name != ""

@@ -15,8 +15,8 @@ import (
 // KeySize is the length of a sealing key in bytes.
 const KeySize = 32
 
-// codec encodes objects as JSON and decodes them. Secret fields are sealed with AES-256-GCM; the object's key is the associated
-// data, so that a sealed value cannot be moved to another object.
+// codec encodes objects as JSON and decodes them. It seals secret fields with AES-256-GCM. The associated data is the object's key, so that a sealed
+// value that somebody copies to another object cannot be opened there.
 type codec struct {
 	aead cipher.AEAD // nil: nothing is sealed
 }
@@ -46,7 +46,7 @@ func parseKey(key string) (Kind, string, bool) {
 	return Kind(kind), id, ok && kind != "name"
 }
 
-// secretsOf is the byte fields of an object that are sealed. o must be a copy that the codec may change.
+// secretsOf returns the fields of an object, of type []byte, that are sealed. o must be a copy that may be changed.
 func secretsOf(o Object) []*[]byte {
 	switch o := o.(type) {
 	case *shoal.Secret:
@@ -55,14 +55,14 @@ func secretsOf(o Object) []*[]byte {
 		if o.Rotation == nil {
 			return []*[]byte{&o.RootKey, &o.TunnelSecret}
 		}
-		rotation := *o.Rotation // what the copy points to is not the codec's own
+		rotation := *o.Rotation // o is a copy, but points to the caller's Rotation
 		o.Rotation = &rotation
 		return []*[]byte{&o.RootKey, &o.TunnelSecret, &rotation.Key}
 	}
 	return nil
 }
 
-// secretTextsOf is the string fields of an object that are sealed. o must be a copy that the codec may change.
+// secretTextsOf returns the fields of an object, of type string, that are sealed. o must be a copy that may be changed.
 func secretTextsOf(o Object) []*string {
 	switch o := o.(type) {
 	case *shoal.Cluster:
@@ -72,7 +72,7 @@ func secretTextsOf(o Object) []*string {
 	case *shoal.Service:
 		texts := []*string{&o.Spec.Task.RegistryAuth}
 		if o.PreviousSpec != nil {
-			previous := *o.PreviousSpec // what the copy points to is not the codec's own
+			previous := *o.PreviousSpec // o is a copy, but points to the caller's PreviousSpec
 			o.PreviousSpec = &previous
 			texts = append(texts, &previous.Task.RegistryAuth)
 		}
@@ -81,7 +81,7 @@ func secretTextsOf(o Object) []*string {
 	return nil
 }
 
-// encode may overwrite fields of o, which must be the codec's own copy.
+// encode returns an object as it is stored. It seals fields in place, so o must be a copy that may be changed.
 func (c *codec) encode(o Object) ([]byte, error) {
 	if c.aead != nil {
 		associatedData := []byte(keyOf(KindOf(o), o.ObjectID()))
@@ -99,7 +99,7 @@ func (c *codec) encode(o Object) ([]byte, error) {
 	return json.Marshal(o)
 }
 
-// unseal opens what encode has sealed.
+// unseal decrypts, in place, what encode has sealed.
 func (c *codec) unseal(o Object, key string) error {
 	if c.aead == nil {
 		return nil
@@ -131,6 +131,7 @@ func (c *codec) unseal(o Object, key string) error {
 	return nil
 }
 
+// decode returns the object that a record holds. The error names the key.
 func (c *codec) decode(r Record) (Object, error) {
 	kind, _, _ := parseKey(r.Key)
 	o, err := newObject(kind)

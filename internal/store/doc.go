@@ -1,4 +1,4 @@
-// Package store keeps the state of the cluster: it commits changes to a replicated backend and serves reads from an
-// indexed snapshot in memory, which a watch on the backend keeps current. It reads and writes the backend's keys below
-// /shoal/ and nothing else. Objects are handed out as pointers and are immutable: copy one before changing it.
+// Package store keeps the state of the cluster: it commits changes to a replicated backend, and serves reads from an indexed snapshot in memory
+// that follows the backend. It reads and writes the backend's keys below /shoal/ and nothing else. The objects that it returns are shared and
+// immutable: copy one before changing it.
 package store

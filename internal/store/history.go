@@ -5,20 +5,20 @@ import (
 	"sync"
 )
 
-// Ref names a stored object.
+// Ref identifies a stored object.
 type Ref struct {
 	Kind Kind
 	ID   string
 }
 
-// maxHistory is about how many changed objects a store remembers.
+// maxHistory is about how many changes a store remembers: it drops the oldest when there are twice as many.
 const maxHistory = 1 << 14
 
 // history records which objects the latest revisions changed, so that View.ChangedSince need not compare everything.
 type history struct {
 	mu      sync.Mutex     // guards the rest
-	after   uint64         // the revision before the first that is remembered
-	entries []historyEntry // by revision
+	after   uint64         // changes up to this revision are forgotten
+	entries []historyEntry // in the order of revisions
 }
 
 type historyEntry struct {
@@ -38,7 +38,7 @@ func (h *history) add(rev uint64, changes []Change) {
 	}
 }
 
-// indexLocked is where the touches after a revision begin.
+// indexLocked is the index of the first entry after a revision.
 func (h *history) indexLocked(rev uint64) int {
 	at, _ := slices.BinarySearchFunc(h.entries, rev+1, func(t historyEntry, rev uint64) int {
 		if t.rev < rev {
@@ -49,7 +49,7 @@ func (h *history) indexLocked(rev uint64) int {
 	return at
 }
 
-// between is what the revisions after one and up to another changed; false if they are forgotten.
+// between is the objects that were changed after one revision and up to another; false if some are forgotten.
 func (h *history) between(after, upTo uint64) ([]Ref, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -64,7 +64,8 @@ func (h *history) between(after, upTo uint64) ([]Ref, bool) {
 	return refs, true
 }
 
-// uncommitted is the objects that a call of View.With changed, and a link to those of the view it was called on.
+// uncommitted is the objects that a call of View.With has changed. parent is the same of the view that it was called on; nil for a view of the
+// store.
 type uncommitted struct {
 	parent *uncommitted
 	refs   []Ref
@@ -80,7 +81,8 @@ func (d *uncommitted) with(c Changes) *uncommitted {
 	return next
 }
 
-// since is what was drafted after an earlier draft; false, and everything, if that is no ancestor. All descend from nil.
+// since returns the objects that were changed after earlier, which must be an ancestor of d; nil is an ancestor of all. If it is no ancestor,
+// descends is false and refs has all objects that d and its ancestors have changed.
 func (d *uncommitted) since(earlier *uncommitted) (refs []Ref, descends bool) {
 	for ; d != nil; d = d.parent {
 		if d == earlier {
@@ -91,18 +93,19 @@ func (d *uncommitted) since(earlier *uncommitted) (refs []Ref, descends bool) {
 	return refs, earlier == nil
 }
 
-// Mark remembers which state a view shows without keeping the state.
+// Mark identifies the state that a view shows, without keeping that state in memory.
 type Mark struct {
 	history     *history
 	rev         uint64
 	uncommitted *uncommitted
 }
 
-// Mark is the mark of the view's state.
+// Mark identifies the state that the view shows: see ChangedSince.
 func (v View) Mark() Mark { return Mark{v.history, v.rev, v.uncommitted} }
 
-// ChangedSince is the objects in which the view may differ from a marked one of the same store, earlier or later, changed by
-// With or not; some of them more than once. It is false when that is not known (any more).
+// ChangedSince returns the objects in which the view may differ from the view with mark m. That may be an earlier or a later view, and either may
+// come from With. An object may be listed more than once. It is false if that is not known: the views are of different stores, or the
+// changes between them are forgotten.
 func (v View) ChangedSince(m Mark) ([]Ref, bool) {
 	if m.history == nil || m.history != v.history {
 		return nil, false
@@ -114,8 +117,8 @@ func (v View) ChangedSince(m Mark) ([]Ref, bool) {
 	}
 	refs, ok := v.history.between(min(m.rev, v.rev), max(m.rev, v.rev))
 	for _, d := range []*uncommitted{v.uncommitted, m.uncommitted} {
-		drafted, _ := d.since(nil)
-		refs = append(refs, drafted...)
+		changed, _ := d.since(nil)
+		refs = append(refs, changed...)
 	}
 	return refs, ok
 }

@@ -6,13 +6,13 @@ import (
 	"sync"
 )
 
-// Memory is a Backend of one process, for tests and simulation.
+// Memory is a Backend in the memory of one process, for tests and simulation. It is its own leader.
 type Memory struct {
 	mu                sync.Mutex // guards the rest
 	rev               uint64
 	records           map[string]Record
 	history           []revision
-	compacted         uint64 // history begins after this revision
+	compacted         uint64 // revisions up to this one are no longer in history
 	advanced          chan struct{}
 	leading           bool
 	leadershipChanged chan struct{}
@@ -23,7 +23,7 @@ type revision struct {
 	records []Record
 }
 
-// NewMemory returns an empty backend that leads: see Resign.
+// NewMemory returns a backend without objects that leads, until Resign.
 func NewMemory() *Memory {
 	m := &Memory{records: map[string]Record{}, advanced: make(chan struct{}), leadershipChanged: make(chan struct{})}
 	m.Campaign()
@@ -100,14 +100,14 @@ func (m *Memory) Watch(ctx context.Context, after uint64, each func(uint64, []Re
 	}
 }
 
-// Compact forgets the history so far, so that a Watch that has not seen it must load again.
+// Compact drops all past revisions, so that a Watch that has not seen them fails with ErrCompacted.
 func (m *Memory) Compact() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.history, m.compacted = nil, m.rev
 }
 
-// Campaign begins a new epoch of leadership.
+// Campaign makes the backend the leader, in a new epoch.
 func (m *Memory) Campaign() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -115,7 +115,7 @@ func (m *Memory) Campaign() {
 	m.setLeadingLocked(true)
 }
 
-// Resign ends the leadership.
+// Resign ends its leadership, until Campaign.
 func (m *Memory) Resign() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -128,7 +128,7 @@ func (m *Memory) setLeadingLocked(leading bool) {
 	m.leadershipChanged = make(chan struct{})
 }
 
-// Leader tells whether this backend leads, in which epoch, and when that may change.
+// Leader tells whether the backend leads, and in which epoch. The channel is closed when that may have changed.
 func (m *Memory) Leader() (epoch uint64, leading bool, leadershipChanged <-chan struct{}) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

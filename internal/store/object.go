@@ -6,7 +6,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
-// Kind names a kind of stored object, as it is written in its key.
+// Kind is a kind of stored object. Keys of the backend contain it.
 type Kind string
 
 // The kinds of stored objects, one for each type that Object names.
@@ -24,11 +24,11 @@ const (
 type Object interface {
 	// ObjectID is the object's ID as text.
 	ObjectID() string
-	// Head is the part that the store sets.
+	// Head gives access to the fields that the store sets.
 	Head() *shoal.Meta
 }
 
-// KindOf tells the kind of an object; it is empty for a type that is not stored.
+// KindOf is the kind of an object; empty for a type that is not stored.
 func KindOf(o Object) Kind {
 	switch o.(type) {
 	case *shoal.Cluster:
@@ -49,7 +49,7 @@ func KindOf(o Object) Kind {
 	return ""
 }
 
-// nameOf is the name that no second object of the kind may have; empty where names need not be unique.
+// nameOf is the name of an object, which no other object of its kind may have; empty for kinds whose names need not be unique.
 func nameOf(o Object) string {
 	switch o := o.(type) {
 	case *shoal.Cluster:
@@ -87,7 +87,7 @@ func newObject(k Kind) (Object, error) {
 	return nil, fmt.Errorf("unknown kind of object %q", k)
 }
 
-// clone copies the outermost struct of an object, so that its Meta can be set without touching the caller's.
+// clone returns a shallow copy of an object, whose Meta can be set without changing the caller's.
 func clone(o Object) Object {
 	switch o := o.(type) {
 	case *shoal.Cluster:

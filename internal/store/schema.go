@@ -20,7 +20,7 @@ const (
 	indexDependent  = "dependent"
 )
 
-// index is a memdb index over a function of the object: key tells what the object is found by, false to leave it out.
+// index is an index of go-memdb: key returns what an object is found by, and false for an object that is not in the index.
 type index struct {
 	key func(o Object) ([]byte, bool)
 }
@@ -56,10 +56,10 @@ func (x index) PrefixFromArgs(args ...any) ([]byte, error) {
 	if err != nil || len(key) == 0 {
 		return nil, err
 	}
-	return key[:len(key)-1], nil // without the terminator
+	return key[:len(key)-1], nil // without the terminator, so that longer texts match
 }
 
-// text is a string as part of a key: terminated, so that no key is the beginning of another.
+// text encodes a string as part of a key. It ends with a zero byte, so that "web" does not match the beginning of "web2".
 func text(s string) []byte { return append([]byte(s), 0) }
 
 func newDB() (*memdb.MemDB, error) {
@@ -110,13 +110,14 @@ func addTaskIndexes(add func(string, func(Object) ([]byte, bool))) {
 	})
 }
 
-// mustInsert and mustDelete panic where only a wrong schema can fail.
+// mustInsert inserts an object. It panics on an error, which only a mistake in the schema can cause, whatever the object contains.
 func mustInsert(txn *memdb.Txn, o Object) {
 	if err := txn.Insert(string(KindOf(o)), o); err != nil {
 		panic("store: insert " + string(KindOf(o)) + ": " + err.Error())
 	}
 }
 
+// mustDelete deletes an object, and panics as mustInsert does.
 func mustDelete(txn *memdb.Txn, o Object) {
 	if _, err := txn.DeleteAll(string(KindOf(o)), indexID, o.ObjectID()); err != nil {
 		panic("store: delete " + string(KindOf(o)) + ": " + err.Error())

@@ -11,23 +11,23 @@ import (
 	"github.com/hashicorp/go-memdb"
 )
 
-// Config is what a Store is made of.
+// Config is what a Store needs. Backend is required.
 type Config struct {
 	Backend Backend
-	// Key seals secrets; empty leaves them in the clear (tests only).
+	// Key has KeySize bytes and seals secrets. If it is empty, secrets are stored unencrypted, which only tests may do.
 	Key []byte
-	Log *slog.Logger
+	Log *slog.Logger // nil discards
 	// Now is the clock; time.Now if nil.
 	Now func() time.Time
 }
 
-// Store is the cluster's state. It is current while Run runs.
+// Store is the cluster's state, as one manager has it. It follows the backend while Run runs.
 type Store struct {
 	cfg     Config
 	codec   *codec
 	history *history
 
-	mu       sync.Mutex // guards db, rev, leader, moved, subs
+	mu       sync.Mutex // guards db, rev, leader, advanced, subs
 	db       *memdb.MemDB
 	rev      uint64
 	leader   string
@@ -35,7 +35,7 @@ type Store struct {
 	subs     map[*Subscription]struct{}
 }
 
-// Open loads the state from the backend. The Store then needs Run to follow it.
+// Open makes a Store and loads the state from the backend. Call Run to follow later changes.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -55,7 +55,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	return s, s.load(ctx)
 }
 
-// Run follows the backend until ctx ends.
+// Run follows the backend until ctx ends. When the watch fails, it starts another.
 func (s *Store) Run(ctx context.Context) error {
 	pause := 10 * time.Millisecond
 	for {
@@ -70,7 +70,7 @@ func (s *Store) Run(ctx context.Context) error {
 			err = s.load(ctx)
 		}
 		if err != nil {
-			s.cfg.Log.Warn("store lost its watch", "err", err)
+			s.cfg.Log.Warn("store lost its watch on the backend: its views are out of date until the next attempt succeeds", "err", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -81,7 +81,7 @@ func (s *Store) Run(ctx context.Context) error {
 	}
 }
 
-// View is the state as known now.
+// View is the newest state that this manager knows of.
 func (s *Store) View() View {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -98,7 +98,7 @@ func (s *Store) revision() uint64 {
 	return s.rev
 }
 
-// Wait blocks until the views show a revision.
+// Wait blocks until views show a revision. The error is that of ctx.
 func (s *Store) Wait(ctx context.Context, rev uint64) error {
 	for {
 		s.mu.Lock()
@@ -115,8 +115,9 @@ func (s *Store) Wait(ctx context.Context, rev uint64) error {
 	}
 }
 
-// Commit writes the changes in one transaction, waits until views show them and returns their revision. The error is a
-// *ConflictError when an object has changed since it was read, ErrFenced when c.Fence is over.
+// Commit writes the changes in one transaction, waits until views show them and returns their revision. The error is a *ConflictError if an object
+// has changed since it was read or a name is taken, ErrFenced if c.Fence is no longer the current epoch, and ErrNoLeader without a
+// majority of managers.
 func (s *Store) Commit(ctx context.Context, c Changes) (uint64, error) {
 	rev, err := s.CommitNoWait(ctx, c)
 	if err != nil {
@@ -125,7 +126,7 @@ func (s *Store) Commit(ctx context.Context, c Changes) (uint64, error) {
 	return rev, s.Wait(ctx, rev)
 }
 
-// CommitNoWait is Commit without the wait for the views.
+// CommitNoWait is Commit, but returns before views show the changes.
 func (s *Store) CommitNoWait(ctx context.Context, c Changes) (uint64, error) {
 	if c.Empty() {
 		return s.revision(), nil
@@ -147,6 +148,7 @@ func (s *Store) CommitNoWait(ctx context.Context, c Changes) (uint64, error) {
 	return rev, nil
 }
 
+// conflictOf is the error for an object, or the name of one, whose key has changed.
 func conflictOf(key string) error {
 	kind, rest, ok := parseKey(key)
 	if ok {
@@ -156,7 +158,8 @@ func conflictOf(key string) error {
 	return &ConflictError{Kind: kind, Name: name}
 }
 
-// ops writes an object's name beside it, so that two managers cannot create two objects of one name.
+// ops is the backend's operations for changes. Beside each object they write its name as a key of its own, so that two managers cannot create two
+// objects of one name.
 func (s *Store) ops(c Changes) ([]Op, error) {
 	view := s.View()
 	ops := make([]Op, 0, len(c.Puts)+len(c.Deletes))
@@ -195,6 +198,7 @@ func (s *Store) ops(c Changes) ([]Op, error) {
 	return ops, nil
 }
 
+// nameOps is the operations that replace the name of an object; either name may be empty.
 func nameOps(kind Kind, id string, name, oldName string) []Op {
 	var ops []Op
 	if oldName != "" {

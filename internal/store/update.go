@@ -2,8 +2,8 @@ package store
 
 import "context"
 
-// Update commits what change makes of the newest view, again for as long as what it read has changed in between. A taken
-// name is not retried.
+// Update calls change with the newest view and commits what it returns. If an object has changed meanwhile, it starts again with a newer view. An error
+// of change, or one of Commit other than that, is returned; a name that is taken is such an error.
 func (s *Store) Update(ctx context.Context, change func(View) (Changes, error)) error {
 	for {
 		view := s.View()

@@ -8,8 +8,8 @@ import (
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
-// View is the cluster's state at one revision. It is a value that any number of goroutines may read; what it returns must
-// not be changed. Lists come in no promised order unless said otherwise.
+// View is the cluster's state at one revision. Any number of goroutines may read it. The objects that it returns must not be changed, and the order of
+// lists is not defined. The zero View is empty.
 type View struct {
 	db  *memdb.MemDB // never written to
 	rev uint64
@@ -18,16 +18,16 @@ type View struct {
 	leader string
 
 	history     *history     // the store's
-	uncommitted *uncommitted // what With has changed
+	uncommitted *uncommitted // what With has changed; nil if nothing
 }
 
 // Revision is the store revision that the view shows.
 func (v View) Revision() uint64 { return v.rev }
 
-// Now is the time at which the view was taken: the only clock of controllers.
+// Now is when the view was taken. Controllers use no other clock.
 func (v View) Now() time.Time { return v.now }
 
-// Leader is the store member, as shoal.ManagerStatus.MemberID names it, that leads or led last.
+// Leader is the shoal.ManagerStatus.MemberID of the manager that leads, or that led last.
 func (v View) Leader() string { return v.leader }
 
 // At returns the same view at another time.
@@ -36,7 +36,7 @@ func (v View) At(now time.Time) View {
 	return v
 }
 
-// With returns the view as it would be after c, whose objects keep their Version.
+// With returns the view as it would be after the changes were committed, except that objects keep their Version.
 func (v View) With(c Changes) View {
 	if c.Empty() {
 		return v

@@ -19,7 +19,7 @@ type Batch struct {
 	Changes []Change
 }
 
-// Subscription receives every change from the moment it was made. It must be closed.
+// Subscription receives every change that is made after Subscribe. It must be closed. Its queue has no limit, so it must be read.
 type Subscription struct {
 	store *Store
 	wake  chan struct{} // capacity 1
@@ -44,7 +44,7 @@ func (sub *Subscription) Close() {
 	delete(sub.store.subs, sub)
 }
 
-// Wake receives when Take may have something to return.
+// Wake receives a value when Take may have something to return.
 func (sub *Subscription) Wake() <-chan struct{} { return sub.wake }
 
 // Take returns the batches since the last call, oldest first, without waiting.
@@ -70,6 +70,7 @@ func (sub *Subscription) Next(ctx context.Context) ([]Batch, error) {
 	}
 }
 
+// push adds a batch to the queue and wakes the reader.
 func (sub *Subscription) push(b Batch) {
 	sub.mu.Lock()
 	sub.queue = append(sub.queue, b)
@@ -80,8 +81,8 @@ func (sub *Subscription) push(b Batch) {
 	}
 }
 
-// apply applies one revision's records to the snapshot. A record that cannot be decoded is logged and leaves the object as it was:
-// one bad value must not stop the cluster.
+// apply applies the records of one revision to the snapshot and tells subscribers. A record that cannot be decoded is logged and its object stays as
+// it was, because one bad value must not stop the cluster.
 func (s *Store) apply(rev uint64, records []Record) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -100,7 +101,7 @@ func (s *Store) apply(rev uint64, records []Record) {
 		if r.Value != nil {
 			o, err := s.codec.decode(r)
 			if err != nil {
-				s.cfg.Log.Error("stored object is unreadable", "err", err)
+				s.cfg.Log.Error("stored object cannot be read: this manager goes on with the version it had before, if any", "err", err)
 				continue
 			}
 			change.New = o
@@ -126,7 +127,7 @@ func (s *Store) apply(rev uint64, records []Record) {
 	}
 }
 
-// load replaces the snapshot by the backend's whole state; subscribers see the difference as one batch.
+// load reads the whole state from the backend and applies what differs from the snapshot, as one batch for subscribers.
 func (s *Store) load(ctx context.Context) error {
 	records, rev, err := s.cfg.Backend.Load(ctx)
 	if err != nil {

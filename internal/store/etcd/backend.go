@@ -99,8 +99,8 @@ func (m *Member) Txn(ctx context.Context, fence uint64, ops []store.Op) (uint64,
 // leaderChangeGrace is how long a proposal may still be answered after a new leader has been elected.
 const leaderChangeGrace = 100 * time.Millisecond
 
-// commit proposes a transaction, and proposes it again when the leader has changed: what was sent to one that died gets no answer.
-// retried tells that an earlier proposal may have been carried out after all.
+// commit proposes a transaction, and again when the leader changes meanwhile, because a leader that has died answers no proposal. retried means that an
+// earlier proposal may have been carried out all the same.
 func (m *Member) commit(ctx context.Context, propose func(context.Context) (*clientv3.TxnResponse, error)) (done *clientv3.TxnResponse, retried bool, err error) {
 	for ; ; retried = true {
 		attempt, cancel := context.WithCancelCause(ctx)
@@ -131,7 +131,7 @@ func (m *Member) commit(ctx context.Context, propose func(context.Context) (*cli
 
 var errLeaderChanged = errors.New("the leader has changed")
 
-// written tells whether the keys hold what the ops would write, and since which revision.
+// written tells whether all keys have the values that the operations would write, and the revision of the last of these writes.
 func (m *Member) written(ctx context.Context, ops []store.Op) (at uint64, ok bool) {
 	for _, op := range ops {
 		if op.Value == nil {
@@ -146,7 +146,7 @@ func (m *Member) written(ctx context.Context, ops []store.Op) (at uint64, ok boo
 	return at, at != 0
 }
 
-// rev and etcdRev convert revisions, which etcd counts from 1 in signed numbers.
+// rev and etcdRev convert revisions, which are signed numbers in etcd, though never negative.
 func rev(r int64) uint64     { return uint64(r) } // #nosec G115
 func etcdRev(r uint64) int64 { return int64(r) }  // #nosec G115
 

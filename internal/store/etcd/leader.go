@@ -8,36 +8,36 @@ import (
 	"github.com/shoal-dev/shoal/internal/store"
 )
 
-// Leader tells whether this member leads, in which epoch (a fence for store.Changes), and gives a channel that is closed
-// when that changes. Only a member that is raft's leader and has written the epoch key leads.
+// Leader tells whether this member leads, and in which epoch, for store.Changes.Fence. The channel is closed when that changes. A member leads when it
+// is raft's leader and has written the epoch key.
 func (m *Member) Leader() (epoch uint64, leading bool, leadershipChanged <-chan struct{}) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.epoch, m.leading, m.leadershipChanged
 }
 
-// LeaderID is the member that raft follows, in hex as in Members; "0" if there is none.
+// LeaderID is the ID, in hex, of raft's leader; "0" if there is none.
 func (m *Member) LeaderID() string { return m.server.Server.Leader().String() }
 
-// ID is this member, in hex.
+// ID is the ID of this member, in hex.
 func (m *Member) ID() string { return m.server.Server.MemberID().String() }
 
-// Run follows raft's leadership until ctx ends or the member stops: it writes the epoch key each time this member comes to lead.
+// Run follows raft's leadership until ctx ends or the member stops. Each time this member becomes raft's leader, it writes the epoch key.
 func (m *Member) Run(ctx context.Context) error {
 	defer m.setLeadership(0, false)
 	for {
 		changed := m.server.Server.LeaderChangedNotify()
 		isLeader := m.server.Server.Leader() == m.server.Server.MemberID()
 		_, leading, _ := m.Leader()
-		var look <-chan time.Time
-		if isLeader { // raft does not tell of a leader that has lost its majority, and writing the epoch may fail
-			look = time.After(retryPause)
+		var again <-chan time.Time
+		if isLeader { // LeaderChangedNotify says nothing of a leader that loses its majority, and writing the epoch may fail
+			again = time.After(retryPause)
 		}
 		switch {
 		case isLeader && !leading:
 			epoch, err := m.begin(ctx)
 			if err != nil {
-				m.log.Warn("leader could not write its epoch", "err", err)
+				m.log.Warn("new leader could not write its epoch and cannot lead yet; it tries again", "err", err)
 			} else {
 				m.setLeadership(epoch, true)
 			}
@@ -50,12 +50,12 @@ func (m *Member) Run(ctx context.Context) error {
 		case <-m.server.Server.StopNotify():
 			return fmt.Errorf("etcd member %s has stopped", m.ID())
 		case <-changed:
-		case <-look:
+		case <-again:
 		}
 	}
 }
 
-// Resign hands leadership to another member, if this one leads and there is another.
+// Resign makes another member the leader, if this one leads and there is another.
 func (m *Member) Resign() error {
 	if err := m.server.Server.TryTransferLeadershipOnShutdown(); err != nil {
 		return fmt.Errorf("hand over leadership: %w", err)
@@ -63,13 +63,13 @@ func (m *Member) Resign() error {
 	return nil
 }
 
-// Learner tells whether the member has no vote: not yet, or not any more. (etcd's own answer panics once the member has been
-// removed.)
+// Learner tells whether the member has no vote, because it is a learner or was removed. (EtcdServer.IsLearner panics once the member has been removed.)
 func (m *Member) Learner() bool {
 	self := m.server.Server.Cluster().Member(m.server.Server.MemberID())
 	return self == nil || self.IsLearner
 }
 
+// begin begins an epoch by writing the epoch key; the result is its revision.
 func (m *Member) begin(ctx context.Context) (uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()

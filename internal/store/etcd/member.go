@@ -1,5 +1,5 @@
-// Package etcd is the store's backend on an embedded etcd member: one per manager node. It reads and writes the member's
-// data folder and talks to the other members over TLS; its only client is the process it runs in.
+// Package etcd is the store's backend on an embedded etcd member, of which each manager has one. It reads and writes the member's data folder and talks
+// to the other members over TLS. It opens no port for clients: the only one is the process that it runs in.
 package etcd
 
 import (
@@ -19,39 +19,41 @@ import (
 )
 
 const (
-	heartbeatMs     = 100
-	electionMs      = 700
-	maxTxnOps       = 16384
-	maxRequestBytes = 64 << 20
-	keptRevisions   = "20000"
+	heartbeatMs     = 100      // from the leader to the other members
+	electionMs      = 700      // without a heartbeat, until a member stands for election
+	maxTxnOps       = 16384    // operations in one transaction
+	maxRequestBytes = 64 << 20 // of one transaction
+	keptRevisions   = "20000"  // past revisions that a watch can begin at
 )
 
-// TLS is the files by which members trust one another. They are read again at every handshake, so that they may be renewed.
+// TLS names the files with the certificates and keys of the members. They are read again at every handshake, so that they can be renewed; only CAFile
+// is read once, at the start.
 type TLS struct {
 	CertFile, KeyFile, CAFile string
-	// ServerName is what a peer's certificate must be valid for; empty takes the host of its URL.
+	// ServerName is the name that the certificate of a peer must be valid for; empty is the host in its URL.
 	ServerName string
-	// AllowedName is a DNS name that a peer's certificate must have to be let in; empty lets in every certificate of the CA.
+	// AllowedName is a DNS name that the certificate of a connecting peer must have; empty accepts every certificate of the CA.
 	AllowedName string
 }
 
-// Config is what a Member is made of.
+// Config is what a Member needs. Dir, Name and PeerURL are required.
 type Config struct {
-	// Dir is the member's data folder. A folder with data starts the same member again and Initial is ignored.
+	// Dir is the member's data folder. If it has data, the member that wrote them is started again and Initial is ignored.
 	Dir string
 	// Name is unique among the members: the node's ID.
 	Name string
-	// PeerURL is where this member listens for the others and what they are told, "https://10.0.0.1:2380".
+	// PeerURL is where the other members reach this one: "https://10.0.0.1:2378".
 	PeerURL string
-	// ListenURL is set if the member listens elsewhere than at PeerURL.
+	// ListenURL is where the member listens for them; empty if that is PeerURL.
 	ListenURL string
 	// TLS is required when PeerURL is https.
 	TLS *TLS
-	// Initial is the peer URLs of all members, this one included, by name, when joining; empty founds a cluster of one.
+	// Initial is the peer URLs of all members by name, this one included, for a member that joins: see Add. If it is empty, the member founds a
+	// cluster of its own.
 	Initial map[string]string
-	// ForceNew makes a cluster of one out of this member's data: the way out when a majority is lost.
+	// ForceNew removes all other members and makes a cluster of this one, with its data: the way out when the majority is lost for good.
 	ForceNew bool
-	// HeartbeatMs and ElectionMs are 100 and 700 when 0.
+	// HeartbeatMs and ElectionMs are etcd's timing in milliseconds; 0 means 100 and 700.
 	HeartbeatMs, ElectionMs uint
 	Log                     *slog.Logger
 }
@@ -62,13 +64,13 @@ type Member struct {
 	server *embed.Etcd
 	client *clientv3.Client
 
-	mu                sync.Mutex // guards epoch, leads, turned
+	mu                sync.Mutex // guards epoch, leading, leadershipChanged
 	epoch             uint64
 	leading           bool
 	leadershipChanged chan struct{} // closed when leadership changes
 }
 
-// Start starts the member and waits until it takes part in the cluster, or ctx ends. Close stops it.
+// Start starts a member and waits until it takes part in the cluster. If ctx ends before, the member is stopped. Close stops it later.
 func Start(ctx context.Context, cfg Config) (*Member, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -97,7 +99,7 @@ func Start(ctx context.Context, cfg Config) (*Member, error) {
 	return &Member{log: cfg.Log, server: server, client: v3client.New(server.Server), leadershipChanged: make(chan struct{})}, nil
 }
 
-// learning is closed when the member is a learner that knows a leader.
+// learning returns a channel that is closed when the member is a learner and knows the leader.
 func learning(ctx context.Context, server *embed.Etcd) <-chan struct{} {
 	known := make(chan struct{})
 	go func() {
@@ -121,6 +123,7 @@ func learning(ctx context.Context, server *embed.Etcd) <-chan struct{} {
 	return known
 }
 
+// settings is the configuration in etcd's form.
 func settings(cfg Config) (*embed.Config, error) {
 	peer, err := url.Parse(cfg.PeerURL)
 	if err != nil {
@@ -139,7 +142,7 @@ func settings(cfg Config) (*embed.Config, error) {
 	s.Name, s.Dir = cfg.Name, cfg.Dir
 	s.ListenPeerUrls, s.AdvertisePeerUrls = []url.URL{*listen}, []url.URL{*peer}
 	s.ListenClientUrls = nil
-	s.AdvertiseClientUrls = []url.URL{{Scheme: "http", Host: "localhost:0"}} // nobody connects: clients are in this process
+	s.AdvertiseClientUrls = []url.URL{{Scheme: "http", Host: "localhost:0"}} // etcd demands one, though no port is open for clients
 	s.TickMs, s.ElectionMs = cfg.HeartbeatMs, cfg.ElectionMs
 	if s.TickMs == 0 {
 		s.TickMs = heartbeatMs
@@ -150,7 +153,7 @@ func settings(cfg Config) (*embed.Config, error) {
 	s.MaxTxnOps, s.MaxRequestBytes = maxTxnOps, maxRequestBytes
 	s.AutoCompactionMode, s.AutoCompactionRetention = embed.CompactorModeRevision, keptRevisions
 	s.MaxLearners = 8
-	s.StrictReconfigCheck = false // it makes every change of members wait for 5 s; whoever changes them looks after the majority
+	s.StrictReconfigCheck = false // it would delay every change of members by 5 s; our callers make sure that a majority remains
 	s.ForceNewCluster = cfg.ForceNew
 	s.ZapLoggerBuilder = embed.NewZapLoggerBuilder(newZapLogger(cfg.Log))
 	s.InitialCluster, s.ClusterState = cfg.Name+"="+cfg.PeerURL, embed.ClusterStateFlagNew
@@ -175,7 +178,7 @@ func settings(cfg Config) (*embed.Config, error) {
 	return s, nil
 }
 
-// Close stops the member. The rest of the cluster goes on.
+// Close stops the member and waits for that. The other members go on.
 func (m *Member) Close() {
 	_ = m.client.Close()
 	m.server.Close()
@@ -184,5 +187,5 @@ func (m *Member) Close() {
 // Done is closed when the member has stopped, be it by Close or because it was removed from the cluster.
 func (m *Member) Done() <-chan struct{} { return m.server.Server.StopNotify() }
 
-// retryPause is the time between attempts at what the cluster refuses only for the moment.
+// retryPause is the time between two attempts at a request that the cluster refuses only for the moment.
 const retryPause = 200 * time.Millisecond

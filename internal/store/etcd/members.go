@@ -13,11 +13,10 @@ import (
 
 // MemberInfo is one member as the cluster knows it.
 type MemberInfo struct {
-	ID      string // hex
+	ID      string // in hex
 	Name    string // empty until the member has started
 	PeerURL string
-	Learner bool
-	Leader  bool
+	Learner bool // has no vote yet
 }
 
 // Members lists the members, this one included.
@@ -32,18 +31,17 @@ func (m *Member) Members(ctx context.Context) ([]MemberInfo, error) {
 		if len(member.PeerURLs) > 0 {
 			info.PeerURL = member.PeerURLs[0]
 		}
-		info.Leader = info.ID == m.LeaderID()
 		all = append(all, info)
 	}
 	return all, nil
 }
 
-// errSameSecond is etcd's refusal of a member at a URL whose last member was added in this very second and has been removed: IDs
-// are made of the URL and the time in seconds, and never used again.
+// errSameSecond is etcd's refusal to add a member at a URL when another member was added at that URL within this second, and then removed: etcd makes
+// IDs of the URL and the time in seconds, and never uses an ID again.
 var errSameSecond = errors.New("the member's ID has been used already")
 
-// Add admits a member as a learner and returns what its Config.Initial must be. It retries while the cluster is not yet
-// healthy enough, until ctx ends. Adding a member that is there already is no error.
+// Add adds a learner and returns the Config.Initial that it has to be started with. While the cluster is not healthy enough, it retries until ctx ends.
+// Adding a member again is no error.
 func (m *Member) Add(ctx context.Context, name, peerURL string) (map[string]string, error) {
 	err := m.retry(ctx, func() error {
 		_, err := m.client.MemberAddAsLearner(ctx, []string{peerURL})
@@ -68,7 +66,7 @@ func (m *Member) Add(ctx context.Context, name, peerURL string) (map[string]stri
 	return initial, nil
 }
 
-// Promote makes a started learner a voting member, as soon as it has caught up.
+// Promote gives a learner a vote. It retries until the learner has started and caught up, or ctx ends. Promoting a member that has a vote is no error.
 func (m *Member) Promote(ctx context.Context, id string) error {
 	member, err := strconv.ParseUint(id, 16, 64)
 	if err != nil {
@@ -84,7 +82,7 @@ func (m *Member) Promote(ctx context.Context, id string) error {
 	return nil
 }
 
-// Remove takes a member out of the cluster. Removing one that is not there is no error.
+// Remove removes a member from the cluster. Removing one that there is not is no error.
 func (m *Member) Remove(ctx context.Context, id string) error {
 	member, err := strconv.ParseUint(id, 16, 64)
 	if err != nil {
@@ -100,7 +98,7 @@ func (m *Member) Remove(ctx context.Context, id string) error {
 	return nil
 }
 
-// retry repeats what is refused only because of the cluster's present health.
+// retry repeats a request while the cluster refuses it only for the moment, until ctx ends.
 func (m *Member) retry(ctx context.Context, do func() error) error {
 	for {
 		err := do()
