@@ -48,7 +48,7 @@ func (s *dataObjects[ID]) Register(rt *server.Router) {
 	path := "/" + s.kind + "s"
 	rt.Handle("GET "+path, s.list)
 	rt.Handle("POST "+path+"/create", s.create)
-	rt.Handle("GET "+path+"/{id}", s.inspect)
+	rt.Handle("GET "+path+"/{id}", inspectHandler(s.state, s.find, func(_ store.View, o *shoal.FileObject[ID]) any { return s.toAPI(o) }))
 	rt.Handle("POST "+path+"/{id}/update", s.update)
 	rt.Handle("DELETE "+path+"/{id}", s.remove)
 }
@@ -91,18 +91,6 @@ func (s *dataObjects[ID]) list(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	return server.WriteJSON(w, http.StatusOK, out)
-}
-
-func (s *dataObjects[ID]) inspect(w http.ResponseWriter, r *http.Request) error {
-	db, err := s.state.Store()
-	if err != nil {
-		return err
-	}
-	o, err := s.find(db.View(), r.PathValue("id"))
-	if err != nil {
-		return err
-	}
-	return server.WriteJSON(w, http.StatusOK, s.toAPI(o))
 }
 
 func (s *dataObjects[ID]) validateData(data []byte) error {
@@ -222,20 +210,7 @@ func (s *dataObjects[ID]) withGeneration(o *shoal.FileObject[ID], c *shoal.Conta
 }
 
 func (s *dataObjects[ID]) remove(w http.ResponseWriter, r *http.Request) error {
-	db, err := s.state.Store()
-	if err != nil {
-		return err
-	}
-	err = db.Update(r.Context(), func(v store.View) (store.Changes, error) {
-		o, err := s.find(v, r.PathValue("id"))
-		if err != nil {
-			return store.Changes{}, err
-		}
-		if err := s.validateUnused(v, o); err != nil {
-			return store.Changes{}, err
-		}
-		return store.Changes{Deletes: []store.Object{o}}, nil
-	})
+	err := deleteObject(s.state, r, s.find, s.validateUnused)
 	if err == nil {
 		w.WriteHeader(http.StatusNoContent)
 	}

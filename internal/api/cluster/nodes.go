@@ -19,7 +19,7 @@ type nodes struct{ state StateSource }
 
 func (s *nodes) Register(rt *server.Router) {
 	rt.Handle("GET /nodes", s.list)
-	rt.Handle("GET /nodes/{id}", s.inspect)
+	rt.Handle("GET /nodes/{id}", inspectHandler(s.state, findNode, toAPINode))
 	rt.Handle("POST /nodes/{id}/update", s.update)
 	rt.Handle("DELETE /nodes/{id}", s.remove)
 }
@@ -45,19 +45,6 @@ func (s *nodes) list(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	return server.WriteJSON(w, http.StatusOK, out)
-}
-
-func (s *nodes) inspect(w http.ResponseWriter, r *http.Request) error {
-	db, err := s.state.Store()
-	if err != nil {
-		return err
-	}
-	view := db.View()
-	n, err := findNode(view, r.PathValue("id"))
-	if err != nil {
-		return err
-	}
-	return server.WriteJSON(w, http.StatusOK, toAPINode(view, n))
 }
 
 func (s *nodes) update(_ http.ResponseWriter, r *http.Request) error {
@@ -123,24 +110,20 @@ func validateDemotion(v store.View, demoted *shoal.Node) error {
 }
 
 func (s *nodes) remove(_ http.ResponseWriter, r *http.Request) error {
-	db, err := s.state.Store()
-	if err != nil {
-		return err
+	force := server.BoolParam(r, "force")
+	return deleteObject(s.state, r, findNode, func(_ store.View, n *shoal.Node) error { return validateRemoval(n, force) })
+}
+
+// validateRemoval refuses to remove a manager and, without force, a node that is Ready.
+func validateRemoval(n *shoal.Node, force bool) error {
+	if n.Spec.Role == shoal.RoleManager || n.Manager != nil {
+		return shoal.FailedPrecondition(
+			"node %s is a cluster manager and is a member of the raft cluster. It must be demoted to worker before removal", n.ID)
 	}
-	return db.Update(r.Context(), func(v store.View) (store.Changes, error) {
-		n, err := findNode(v, r.PathValue("id"))
-		if err != nil {
-			return store.Changes{}, err
-		}
-		if n.Spec.Role == shoal.RoleManager || n.Manager != nil {
-			return store.Changes{}, shoal.FailedPrecondition(
-				"node %s is a cluster manager and is a member of the raft cluster. It must be demoted to worker before removal", n.ID)
-		}
-		if n.Status.State == shoal.NodeReady && !server.BoolParam(r, "force") {
-			return store.Changes{}, shoal.FailedPrecondition("node %s is not down and can't be removed", n.ID)
-		}
-		return store.Changes{Deletes: []store.Object{n}}, nil
-	})
+	if n.Status.State == shoal.NodeReady && !force {
+		return shoal.FailedPrecondition("node %s is not down and can't be removed", n.ID)
+	}
+	return nil
 }
 
 func fromAPINodeSpec(req swarm.NodeSpec) (shoal.NodeSpec, error) {

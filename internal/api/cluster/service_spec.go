@@ -3,6 +3,7 @@ package cluster
 import (
 	"math"
 	"net/netip"
+	"slices"
 
 	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/api/types/swarm"
@@ -134,21 +135,25 @@ func fromAPIUpdateConfig(u *swarm.UpdateConfig) (*shoal.UpdateConfig, error) {
 		Parallelism: u.Parallelism, Delay: u.Delay, FailureAction: shoal.FailureAction(u.FailureAction), Monitor: u.Monitor,
 		MaxFailureRatio: u.MaxFailureRatio, Order: shoal.UpdateOrder(u.Order),
 	}
-	switch out.FailureAction {
-	case "":
-		out.FailureAction = shoal.PauseOnFailure
-	case shoal.PauseOnFailure, shoal.ContinueOnFailure, shoal.RollbackOnFailure:
-	default:
-		return nil, server.BadRequest("unrecognized update failure action %s", u.FailureAction)
+	if err := choose(&out.FailureAction, "unrecognized update failure action %s", shoal.PauseOnFailure, shoal.ContinueOnFailure, shoal.RollbackOnFailure); err != nil {
+		return nil, err
 	}
-	switch out.Order {
-	case "":
-		out.Order = shoal.StopFirst
-	case shoal.StopFirst, shoal.StartFirst:
-	default:
-		return nil, server.BadRequest("unrecognized update order %s", u.Order)
+	if err := choose(&out.Order, "unrecognized update order %s", shoal.StopFirst, shoal.StartFirst); err != nil {
+		return nil, err
 	}
 	return out, nil
+}
+
+// choose replaces an empty value by the default, and refuses one that is neither that nor one of the others. refusal is the text of the error,
+// with a verb for the value.
+func choose[T ~string](value *T, refusal string, byDefault T, others ...T) error {
+	switch {
+	case *value == "":
+		*value = byDefault
+	case *value != byDefault && !slices.Contains(others, *value):
+		return server.BadRequest(refusal, *value)
+	}
+	return nil
 }
 
 func toAPIEndpointSpec(e *shoal.EndpointSpec) *swarm.EndpointSpec {
@@ -163,36 +168,29 @@ func fromAPIEndpointSpec(e *swarm.EndpointSpec) (*shoal.EndpointSpec, error) {
 		return nil, nil
 	}
 	out := &shoal.EndpointSpec{Mode: shoal.ResolutionMode(e.Mode)}
-	switch out.Mode {
-	case "":
-		out.Mode = shoal.ResolveVIP
-	case shoal.ResolveVIP, shoal.ResolveDNSRR:
-	default:
-		return nil, server.BadRequest("invalid resolution mode: %q", e.Mode)
+	if err := choose(&out.Mode, "invalid resolution mode: %q", shoal.ResolveVIP, shoal.ResolveDNSRR); err != nil {
+		return nil, err
 	}
 	for _, p := range e.Ports {
-		port := shoal.Port{Name: p.Name, Protocol: shoal.Protocol(p.Protocol), Mode: shoal.PublishMode(p.PublishMode)}
-		if p.TargetPort == 0 || p.TargetPort > math.MaxUint16 || p.PublishedPort > math.MaxUint16 {
-			return nil, server.BadRequest("invalid port: target %d, published %d", p.TargetPort, p.PublishedPort)
-		}
-		port.Target, port.Published = uint16(p.TargetPort), uint16(p.PublishedPort)
-		switch port.Protocol {
-		case "":
-			port.Protocol = shoal.TCP
-		case shoal.TCP, shoal.UDP, shoal.SCTP:
-		default:
-			return nil, server.BadRequest("invalid protocol value: %q", p.Protocol)
-		}
-		switch port.Mode {
-		case "":
-			port.Mode = shoal.PublishIngress
-		case shoal.PublishIngress, shoal.PublishHost:
-		default:
-			return nil, server.BadRequest("invalid publish mode: %q", p.PublishMode)
+		port, err := fromAPIPort(p)
+		if err != nil {
+			return nil, err
 		}
 		out.Ports = append(out.Ports, port)
 	}
 	return out, nil
+}
+
+func fromAPIPort(p swarm.PortConfig) (shoal.Port, error) {
+	port := shoal.Port{Name: p.Name, Protocol: shoal.Protocol(p.Protocol), Mode: shoal.PublishMode(p.PublishMode)}
+	if p.TargetPort == 0 || p.TargetPort > math.MaxUint16 || p.PublishedPort > math.MaxUint16 {
+		return port, server.BadRequest("invalid port: target %d, published %d", p.TargetPort, p.PublishedPort)
+	}
+	port.Target, port.Published = uint16(p.TargetPort), uint16(p.PublishedPort)
+	if err := choose(&port.Protocol, "invalid protocol value: %q", shoal.TCP, shoal.UDP, shoal.SCTP); err != nil {
+		return port, err
+	}
+	return port, choose(&port.Mode, "invalid publish mode: %q", shoal.PublishIngress, shoal.PublishHost)
 }
 
 func toAPIPort(p shoal.Port) swarm.PortConfig {

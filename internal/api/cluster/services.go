@@ -172,15 +172,5 @@ func (s *services) resolveAndCheck(v store.View, self shoal.ServiceID, spec shoa
 }
 
 func (s *services) remove(_ http.ResponseWriter, r *http.Request) error {
-	db, err := s.state.Store()
-	if err != nil {
-		return err
-	}
-	return db.Update(r.Context(), func(v store.View) (store.Changes, error) {
-		service, err := findService(v, r.PathValue("id"))
-		if err != nil {
-			return store.Changes{}, err
-		}
-		return store.Changes{Deletes: []store.Object{service}}, nil
-	})
+	return deleteObject(s.state, r, findService, nil)
 }

@@ -22,7 +22,7 @@ type tasks struct {
 
 func (s *tasks) Register(rt *server.Router) {
 	rt.Handle("GET /tasks", s.list)
-	rt.Handle("GET /tasks/{id}", s.inspect)
+	rt.Handle("GET /tasks/{id}", inspectHandler(s.state, findTask, toAPITask))
 }
 
 func (s *tasks) list(w http.ResponseWriter, r *http.Request) error {
@@ -79,19 +79,6 @@ func filteredState(state shoal.TaskState) string {
 		state = shoal.TaskShutdown
 	}
 	return state.String()
-}
-
-func (s *tasks) inspect(w http.ResponseWriter, r *http.Request) error {
-	db, err := s.state.Store()
-	if err != nil {
-		return err
-	}
-	view := db.View()
-	t, err := findTask(view, r.PathValue("id"))
-	if err != nil {
-		return err
-	}
-	return server.WriteJSON(w, http.StatusOK, toAPITask(view, t))
 }
 
 func toAPITask(v store.View, t *shoal.Task) swarm.Task {
