@@ -20,10 +20,10 @@ type replica struct {
 	done chan struct{}
 	stop func() // closes done
 
-	mu     sync.Mutex // guards all below
-	epoch  uint64
-	leads  bool
-	turned chan struct{} // closed and replaced when leadership changes
+	mu                sync.Mutex // guards all below
+	epoch             uint64
+	leads             bool
+	leadershipChanged chan struct{} // closed and replaced when leadership changes
 }
 
 var errMemberStopped = errors.New("the store member has stopped")
@@ -54,7 +54,7 @@ func (l *replicatedLog) start(ctx context.Context, cfg memberConfig) (*replica, 
 }
 
 func (l *replicatedLog) holdLocked(s *seat, name string) *replica {
-	r := &replica{log: l, seat: s, done: make(chan struct{}), turned: make(chan struct{})}
+	r := &replica{log: l, seat: s, done: make(chan struct{}), leadershipChanged: make(chan struct{})}
 	r.stop = sync.OnceFunc(func() { close(r.done) })
 	s.name, s.holder, s.heard, s.follows = name, r, time.Now(), nil
 	if len(l.seats) == 1 {
@@ -91,7 +91,7 @@ func (r *replica) expelled() bool {
 
 // await waits until a condition on the log holds, as seen from this member.
 func (r *replica) await(ctx context.Context, holds func() bool) error {
-	const look = 10 * time.Millisecond
+	const interval = 10 * time.Millisecond
 	for {
 		r.log.mu.Lock()
 		ok := r.seat.holder == r && holds()
@@ -106,7 +106,7 @@ func (r *replica) await(ctx context.Context, holds func() bool) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-changed:
-		case <-time.After(look):
+		case <-time.After(interval):
 		}
 	}
 }
@@ -225,15 +225,15 @@ func (r *replica) LeaderID() string {
 }
 
 // Leader implements swarm.Member.
-func (r *replica) Leader() (epoch uint64, leads bool, turned <-chan struct{}) {
+func (r *replica) Leader() (epoch uint64, leads bool, leadershipChanged <-chan struct{}) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.epoch, r.leads, r.turned
+	return r.epoch, r.leads, r.leadershipChanged
 }
 
 // Run implements swarm.Member: it writes the epoch key each time this member comes to lead.
 func (r *replica) Run(ctx context.Context) error {
-	defer r.turn(0, false)
+	defer r.setLeadership(0, false)
 	for {
 		r.log.mu.Lock()
 		elected, changed := r.seat.follows == r.seat, r.seat.committed
@@ -243,12 +243,12 @@ func (r *replica) Run(ctx context.Context) error {
 		switch {
 		case elected && !leads:
 			if epoch, err := r.begin(ctx); err == nil {
-				r.turn(epoch, true)
+				r.setLeadership(epoch, true)
 			} else {
 				again = time.After(retryPause)
 			}
 		case !elected && leads:
-			r.turn(0, false)
+			r.setLeadership(0, false)
 		}
 		select {
 		case <-ctx.Done():
@@ -268,15 +268,15 @@ func (r *replica) begin(ctx context.Context) (uint64, error) {
 	return r.Txn(ctx, 0, []store.Op{{Key: store.EpochKey, Value: []byte(r.seat.id), If: store.AnyRevision}})
 }
 
-func (r *replica) turn(epoch uint64, leads bool) {
+func (r *replica) setLeadership(epoch uint64, leads bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.leads == leads && r.epoch == epoch {
 		return
 	}
 	r.epoch, r.leads = epoch, leads
-	close(r.turned)
-	r.turned = make(chan struct{})
+	close(r.leadershipChanged)
+	r.leadershipChanged = make(chan struct{})
 }
 
 // Resign implements swarm.Member.
