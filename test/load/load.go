@@ -1,5 +1,4 @@
-// Package load sends HTTP requests until it is told to stop and counts those that failed. It reads and writes nothing but the
-// connections that it is given a way to make.
+// Package load sends HTTP requests until it is stopped and counts those that failed. It reads and writes nothing but its connections.
 package load
 
 import (
@@ -14,16 +13,16 @@ import (
 	"time"
 )
 
-// Config says what to send where.
+// Config says which requests to send, and how.
 type Config struct {
 	URLs []string
-	// Dial makes connections; nil for those of this machine.
+	// Dial opens connections; nil opens them from this machine.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
-	// Kept connections are used for one request after the other; otherwise each request has its own.
+	// Kept means that a worker sends all its requests on one connection; otherwise it opens one for each request.
 	Kept bool
-	// Workers is how many requests are under way at once for each URL; 0 for one.
+	// Workers is how many requests are sent at a time to each URL; 0 means 1.
 	Workers int
-	// Failed is told of each request that failed.
+	// Failed, optional, is called for each request that failed, by several goroutines at a time.
 	Failed func(Failure)
 }
 
@@ -39,7 +38,7 @@ func (f Failure) String() string {
 	return fmt.Sprintf("%s %s, after %v: %v", f.Began.Format("15:04:05.000"), f.URL, f.Took.Round(time.Millisecond), f.Err)
 }
 
-// Load is requests under way.
+// Load sends requests until Stop.
 type Load struct {
 	cfg          Config
 	stop         context.CancelFunc
@@ -47,7 +46,7 @@ type Load struct {
 	sent, failed atomic.Int64
 }
 
-// Start begins.
+// Start begins to send requests.
 func Start(ctx context.Context, cfg Config) *Load {
 	ctx, stop := context.WithCancel(ctx)
 	l := &Load{cfg: cfg, stop: stop}
@@ -65,13 +64,14 @@ func (l *Load) Sent() int64 { return l.sent.Load() }
 // Failed is how many of them failed.
 func (l *Load) Failed() int64 { return l.failed.Load() }
 
-// Stop waits for the requests under way and ends.
+// Stop sends no further requests and waits for those under way.
 func (l *Load) Stop() {
 	l.stop()
 	l.done.Wait()
 }
 
-// work has a transport of its own, so that a kept connection is never idle for long: its server may ask it to close.
+// work sends requests to a URL. It has a transport of its own, so that its connection is never idle: a server closes idle connections when it stops,
+// and that would be no failure.
 func (l *Load) work(ctx context.Context, url string) {
 	transport := &http.Transport{DialContext: l.cfg.Dial, DisableKeepAlives: !l.cfg.Kept}
 	defer transport.CloseIdleConnections()

@@ -11,19 +11,19 @@ import (
 )
 
 const (
-	tick    = 100 * time.Millisecond // how often agents report and faults strike
-	verdict = 2500 * time.Millisecond
+	tick      = 100 * time.Millisecond  // how often agents report and faults happen
+	downAfter = 2500 * time.Millisecond // a node that has been silent for that long is set to Down
 )
 
-// fleet plays the agents of all nodes of a store, and what befalls them.
+// fleet stands in for the agents of all nodes in a store and for the node monitor, and makes nodes and tasks fail.
 type fleet struct {
-	store *store.Store
-	rng   *rand.Rand
-	sub   *store.Subscription
-	due   map[time.Time][]shoal.TaskID // tasks whose agents act then
-	dead  map[shoal.NodeID]time.Time   // nodes, and since when
-	bad   map[string]bool              // images that fail
-	check func([]store.Change) error
+	store   *store.Store
+	rng     *rand.Rand
+	sub     *store.Subscription
+	due     map[time.Time][]shoal.TaskID // the tasks about which agents report at that time
+	down    map[shoal.NodeID]time.Time   // the nodes that have failed, and when
+	failing map[string]bool              // images whose containers fail
+	check   func([]store.Change) error
 
 	nodes, services int
 }
@@ -33,32 +33,32 @@ func newFleet(s *store.Store, seed uint64, check func([]store.Change) error) *fl
 	return &fleet{
 		nodes: len(view.Nodes()), services: len(view.Services()),
 		store: s, rng: rand.New(rand.NewPCG(seed, seed)), sub: sub, check: check,
-		due: map[time.Time][]shoal.TaskID{}, dead: map[shoal.NodeID]time.Time{}, bad: map[string]bool{},
+		due: map[time.Time][]shoal.TaskID{}, down: map[shoal.NodeID]time.Time{}, failing: map[string]bool{},
 	}
 }
 
-// beat does what falls to the present tick: it takes notice of changes, has agents act, and gives verdicts on silent nodes.
-func (f *fleet) beat(ctx context.Context) error {
+// advance does what happens in the present tick: it checks the changes since the last one, lets agents report, and sets silent nodes to Down.
+func (f *fleet) advance(ctx context.Context) error {
 	now := time.Now().Truncate(tick)
 	for _, batch := range f.sub.Take() {
 		if err := f.check(batch.Changes); err != nil {
 			return fmt.Errorf("revision %d: %w", batch.View.Revision(), err)
 		}
 		for _, c := range batch.Changes {
-			if t, ok := c.New.(*shoal.Task); ok && step(t) != t.Status.State {
-				f.soon(now, t.ID)
+			if t, ok := c.New.(*shoal.Task); ok && nextState(t) != t.Status.State {
+				f.scheduleReport(now, t.ID)
 			}
 		}
 	}
-	acting := f.due[now]
+	reporting := f.due[now]
 	delete(f.due, now)
-	if err := f.write(ctx, func(v store.View) store.Changes { return f.reports(v, acting) }); err != nil {
+	if err := f.write(ctx, func(v store.View) store.Changes { return f.reports(v, reporting) }); err != nil {
 		return err
 	}
 	return f.write(ctx, func(v store.View) store.Changes {
 		var c store.Changes
-		for id, since := range f.dead {
-			if n := v.Node(id); n.Status.State == shoal.NodeReady && now.Sub(since) >= verdict {
+		for id, since := range f.down {
+			if n := v.Node(id); n.Status.State == shoal.NodeReady && now.Sub(since) >= downAfter {
 				c.Put(withState(n, shoal.NodeDown))
 			}
 		}
@@ -66,26 +66,27 @@ func (f *fleet) beat(ctx context.Context) error {
 	})
 }
 
-// soon has a task's agent act within two seconds.
-func (f *fleet) soon(now time.Time, id shoal.TaskID) {
+// scheduleReport lets a task's agent report at a random time within the next two seconds.
+func (f *fleet) scheduleReport(now time.Time, id shoal.TaskID) {
 	at := now.Add(tick * time.Duration(1+f.rng.IntN(20)))
 	f.due[at] = append(f.due[at], id)
 }
 
+// reports is what agents report about tasks: each has done what its desired state asks for, or has failed.
 func (f *fleet) reports(v store.View, tasks []shoal.TaskID) store.Changes {
 	var c store.Changes
 	seen := map[shoal.TaskID]bool{}
 	for _, id := range tasks {
 		t := v.Task(id)
-		if t == nil || seen[id] || f.gone(t.NodeID) {
+		if t == nil || seen[id] || f.isDown(t.NodeID) {
 			continue
 		}
 		seen[id] = true
 		next := *t
-		for step(&next) != next.Status.State {
-			next.Observe(shoal.TaskStatus{State: step(&next), Timestamp: v.Now()})
+		for nextState(&next) != next.Status.State {
+			next.Observe(shoal.TaskStatus{State: nextState(&next), Timestamp: v.Now()})
 		}
-		if next.Status.State == shoal.TaskRunning && f.bad[t.Spec.Container.Image] {
+		if next.Status.State == shoal.TaskRunning && f.failing[t.Spec.Container.Image] {
 			next.Observe(shoal.TaskStatus{State: shoal.TaskFailed, Timestamp: v.Now()})
 		}
 		if next.Status.State != t.Status.State {
@@ -95,19 +96,19 @@ func (f *fleet) reports(v store.View, tasks []shoal.TaskID) store.Changes {
 	return c
 }
 
-func (f *fleet) gone(node shoal.NodeID) bool {
-	_, dead := f.dead[node]
-	return dead
+func (f *fleet) isDown(node shoal.NodeID) bool {
+	_, down := f.down[node]
+	return down
 }
 
-// write commits what change makes of the newest view, however often others are faster.
+// write commits what change returns for the newest view, and tries again after conflicts.
 func (f *fleet) write(ctx context.Context, change func(store.View) store.Changes) error {
 	return f.store.Update(ctx, func(v store.View) (store.Changes, error) { return change(v), nil })
 }
 
 // revive brings a node back, without the containers that it had.
 func (f *fleet) revive(ctx context.Context, id shoal.NodeID) error {
-	delete(f.dead, id)
+	delete(f.down, id)
 	return f.write(ctx, func(v store.View) store.Changes {
 		var c store.Changes
 		c.Put(withState(v.Node(id), shoal.NodeReady))
@@ -126,7 +127,7 @@ func (f *fleet) crash(ctx context.Context) error {
 		var c store.Changes
 		tasks := v.TasksOnNode(f.anyNode())
 		if len(tasks) > 0 {
-			if t := tasks[f.rng.IntN(len(tasks))]; up(t) && !f.gone(t.NodeID) {
+			if t := tasks[f.rng.IntN(len(tasks))]; isRunning(t) && !f.isDown(t.NodeID) {
 				c.Put(observe(t, shoal.TaskFailed, v.Now()))
 			}
 		}

@@ -116,7 +116,7 @@ func wantedUp(t *shoal.Task) bool {
 // tick lets a tick go by and the controllers finish what it brought.
 func (f *fleet) tick(ctx context.Context, t *testing.T) {
 	t.Helper()
-	if err := f.beat(ctx); err != nil {
+	if err := f.advance(ctx); err != nil {
 		t.Fatal(err)
 	}
 	<-time.After(time.Until(time.Now().Truncate(tick).Add(tick)))
@@ -143,17 +143,17 @@ func (f *fleet) until(ctx context.Context, t *testing.T, what string, reached fu
 func (f *fleet) strike(ctx context.Context) error {
 	switch f.rng.IntN(12) {
 	case 0:
-		if node := f.anyNode(); !f.gone(node) {
-			f.dead[node] = time.Now()
+		if node := f.anyNode(); !f.isDown(node) {
+			f.down[node] = time.Now()
 		}
 	case 1:
-		if dead := slices.Sorted(maps.Keys(f.dead)); len(dead) > 0 {
+		if dead := slices.Sorted(maps.Keys(f.down)); len(dead) > 0 {
 			return f.revive(ctx, dead[0])
 		}
 	case 2:
 		return f.drain(ctx, f.anyNode(), []shoal.Availability{shoal.AvailabilityDrain, shoal.AvailabilityActive, shoal.AvailabilityPause}[f.rng.IntN(3)])
 	case 3:
-		f.bad["bad"] = true
+		f.failing["bad"] = true
 		return f.deploy(ctx, f.anyService(), []string{"good", "better", "bad"}[f.rng.IntN(3)])
 	default:
 		return f.crash(ctx)
@@ -165,7 +165,7 @@ func (f *fleet) strike(ctx context.Context) error {
 func (f *fleet) mend(ctx context.Context) error {
 	for i := range fleetNodes {
 		id := fmt.Sprint("n", i+1)
-		if f.gone(shoal.NodeID(id)) {
+		if f.isDown(shoal.NodeID(id)) {
 			if err := f.revive(ctx, shoal.NodeID(id)); err != nil {
 				return err
 			}
@@ -191,7 +191,7 @@ func settled(v store.View) string {
 	for _, s := range v.Services() {
 		good := map[uint64]bool{}
 		for _, t := range v.TasksOfService(s.ID) {
-			if up(t) && t.Spec.Container.Image == s.Spec.Task.Container.Image {
+			if isRunning(t) && t.Spec.Container.Image == s.Spec.Task.Container.Image {
 				good[t.Slot] = true
 			} else if !t.Status.State.Ended() {
 				return fmt.Sprintf("task %s of %s on %s is %s, wants %s %s", t.ID, s.ID, t.NodeID, t.Status.State, t.DesiredState, t.Status.Err)

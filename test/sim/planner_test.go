@@ -103,7 +103,7 @@ func (p *play) move() {
 func (p *play) advance(t *shoal.Task) {
 	t = p.view.Task(t.ID)
 	n := p.view.Node(t.NodeID)
-	if next := step(t); next != t.Status.State && n != nil && n.Status.State == shoal.NodeReady {
+	if next := nextState(t); next != t.Status.State && n != nil && n.Status.State == shoal.NodeReady {
 		p.put(observe(t, next, p.now))
 	}
 }
@@ -138,11 +138,11 @@ func (p *play) fault(what int, tasks []*shoal.Task) {
 	}
 }
 
-// judged lets the controllers think, and judges the result.
+// judged runs the controllers and checks the result.
 func (p *play) judged() {
 	before := p.view
 	p.land()
-	if !p.think() {
+	if !p.runControllers() {
 		p.Fatal("the controllers do not come to rest")
 	}
 	p.checkSlots()
@@ -154,7 +154,7 @@ func (p *play) land() {
 	for slot := range p.flight {
 		wanted := false
 		for _, t := range p.view.TasksOfSlot("web", slot) {
-			wanted = wanted || (t.DesiredState <= shoal.TaskRunning && !t.Status.State.Ended() && !up(t))
+			wanted = wanted || (t.DesiredState <= shoal.TaskRunning && !t.Status.State.Ended() && !isRunning(t))
 		}
 		if !wanted {
 			delete(p.flight, slot)
@@ -191,10 +191,10 @@ func (p *play) checkUpdate(before store.View) {
 	taken := 0
 	for _, t := range before.TasksOfService("web") {
 		now := p.view.Task(t.ID)
-		if !up(t) || now == nil || now.DesiredState != shoal.TaskShutdown || !fitFor(before.Node(t.NodeID), t) {
+		if !isRunning(t) || now == nil || now.DesiredState != shoal.TaskShutdown || !fitFor(before.Node(t.NodeID), t) {
 			continue
 		}
-		if slices.ContainsFunc(p.view.TasksOfSlot("web", t.Slot), up) {
+		if slices.ContainsFunc(p.view.TasksOfSlot("web", t.Slot), isRunning) {
 			continue
 		}
 		taken++
@@ -213,7 +213,7 @@ func (p *play) checkUpdate(before store.View) {
 
 // fitFor tells whether a node may keep a task, by the task's own rules.
 func fitFor(n *shoal.Node, t *shoal.Task) bool {
-	return fit(n, &shoal.Service{Spec: shoal.ServiceSpec{Task: t.Spec}})
+	return eligible(n, &shoal.Service{Spec: shoal.ServiceSpec{Task: t.Spec}})
 }
 
 // converge ends all faults, asks for a good spec and lets time pass.
@@ -250,7 +250,7 @@ func (p *play) checkResult() {
 		}
 		got := 0
 		for _, t := range p.view.TasksOfService(s.ID) {
-			good := up(t)
+			good := isRunning(t)
 			if s.Spec.Mode.IsJob() {
 				good = t.Status.State == shoal.TaskComplete
 			}
@@ -304,7 +304,7 @@ func TestUpdatesKeepTheirPromise(t *testing.T) {
 			p.move()
 			running := map[uint64]bool{}
 			for _, t := range p.view.TasksOfService("web") {
-				if up(t) {
+				if isRunning(t) {
 					running[t.Slot] = true
 				}
 			}

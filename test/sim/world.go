@@ -1,5 +1,5 @@
-// Package sim runs the real controllers over simulated nodes: step by step in a world whose every move a property draws, and
-// as a fleet of a thousand nodes in virtual time. It reads and writes nothing outside the process.
+// Package sim runs the real controllers over simulated nodes, in two ways: in a world in which a property test chooses every event, and as a fleet of
+// a thousand nodes in virtual time. It reads and writes nothing outside the process.
 package sim
 
 import (
@@ -14,12 +14,12 @@ import (
 	"github.com/shoal-dev/shoal/internal/store"
 )
 
-// world is a cluster in which nothing happens unless it is told to.
+// world is a cluster in memory, without goroutines: nothing happens in it but what a test does.
 type world struct {
 	view        store.View
 	now         time.Time
 	controllers []reconcile.Controller
-	due         time.Time // when the controllers want to look again; zero for never
+	due         time.Time // the earliest time at which a controller has asked to be called again; zero for none
 }
 
 func newWorld(empty store.View, nodes int) *world {
@@ -49,11 +49,11 @@ func newNode(i int) *shoal.Node {
 
 func (w *world) put(o store.Object) { w.view = w.view.With(store.Changes{Puts: []store.Object{o}}) }
 
-// think lets the controllers do all there is to do now; it tells whether they came to an end.
-func (w *world) think() bool {
+// runControllers calls the controllers until none has changes. It is false if they fail or do not come to an end.
+func (w *world) runControllers() bool {
 	w.due = time.Time{}
 	for range 20 {
-		calm := true
+		unchanged := true
 		for _, c := range w.controllers {
 			for _, key := range c.All(w.view) {
 				changes, err := c.Reconcile(w.view.At(w.now), key)
@@ -63,19 +63,19 @@ func (w *world) think() bool {
 				if at := changes.RequeueAt; !at.IsZero() && (w.due.IsZero() || at.Before(w.due)) {
 					w.due = at
 				}
-				calm = calm && changes.Empty()
+				unchanged = unchanged && changes.Empty()
 				w.view = w.view.With(changes)
 			}
 		}
-		if calm {
+		if unchanged {
 			return true
 		}
 	}
 	return false
 }
 
-// step is the next state of a task whose agent does what it is told; the same if there is nothing to do.
-func step(t *shoal.Task) shoal.TaskState {
+// nextState is the state that a task reaches next if its agent does what the desired state asks for; the present one if there is nothing to do.
+func nextState(t *shoal.Task) shoal.TaskState {
 	state := t.Status.State
 	switch {
 	case t.NodeID == "" || state < shoal.TaskAssigned || state.Ended():
@@ -97,15 +97,15 @@ func step(t *shoal.Task) shoal.TaskState {
 	}
 }
 
-// observe reports a task's state.
+// observe returns the task with a state that its agent has reported.
 func observe(t *shoal.Task, state shoal.TaskState, now time.Time) *shoal.Task {
 	next := *t
 	next.Observe(shoal.TaskStatus{State: state, Timestamp: now})
 	return &next
 }
 
-// fit tells whether a node may keep tasks of a service.
-func fit(n *shoal.Node, s *shoal.Service) bool {
+// eligible tells whether tasks of a service may run on a node.
+func eligible(n *shoal.Node, s *shoal.Service) bool {
 	if n == nil || n.Status.State != shoal.NodeReady || n.Spec.Availability == shoal.AvailabilityDrain {
 		return false
 	}
@@ -124,7 +124,7 @@ func fit(n *shoal.Node, s *shoal.Service) bool {
 	return true
 }
 
-// up tells whether a task runs and is meant to.
-func up(t *shoal.Task) bool {
+// isRunning tells whether a task runs and should go on running.
+func isRunning(t *shoal.Task) bool {
 	return t.Status.State == shoal.TaskRunning && t.DesiredState == shoal.TaskRunning
 }
