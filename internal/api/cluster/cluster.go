@@ -1,7 +1,7 @@
 // Package cluster serves the cluster's part of the Docker Engine API: the swarm itself, nodes, services, tasks, secrets,
 // configs, logs of services, and requests for containers that run on another node. It reads the store and writes what users
 // ask for (Service.Spec with SpecVersion and PreviousSpec, Node.Spec, Cluster.Spec, networks, secrets, configs); it never
-// writes status. Joining and leaving it leaves to room membership.
+// writes status. Package membership does what joining and leaving a cluster takes.
 package cluster
 
 import (
@@ -19,8 +19,8 @@ type StateSource interface {
 	Store() (*store.Store, error)
 }
 
-// LogSource finds the logs of tasks wherever they run, and calls each for every line until ctx ends, each fails, or nothing more
-// comes.
+// LogSource calls each for every log line of tasks, on whichever nodes they run, until ctx ends, each returns an error, or there are no more
+// lines.
 type LogSource func(ctx context.Context, query shoal.LogQuery, each func(shoal.LogLine) error) error
 
 // Config is what the cluster's resources need; every field is required.

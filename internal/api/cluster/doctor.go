@@ -13,7 +13,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
-// doctor serves /shoal/doctor: a node's diagnosis of its own networking or, with all=1 on a manager, every node's of its own.
+// doctor serves /shoal/doctor: the diagnosis of this node's networking or, with all=1 on a manager, that of every node.
 type doctor struct {
 	diagnose  func(context.Context) shoal.Diagnosis
 	state     StateSource

@@ -33,7 +33,7 @@ func lookup[T any, ID ~string](kind, ref string, byID func(ID) *T, byName, byPre
 	return nil, server.Errorf(http.StatusNotFound, "%s %s not found", kind, ref)
 }
 
-// unique makes the lookup of a name that only one object can have one that returns a list.
+// unique turns a lookup that returns one object or nil into one that returns a list.
 func unique[T any](byName func(string) *T) func(string) []*T {
 	return func(name string) []*T {
 		if o := byName(name); o != nil {

@@ -83,8 +83,8 @@ func (n *Networks) Remove(ctx context.Context, id string) error {
 	})
 }
 
-// Status tells, as newer API versions do of every network, how many addresses are left, if there are none. It is nil otherwise,
-// for networks that are not the cluster's, and on nodes that are no managers.
+// Status is the use of a network's addresses if no task can get one any more. It is nil otherwise, for networks that are not the cluster's, and on
+// nodes that are no managers. (Newer API versions show it for every network.)
 func (n *Networks) Status(id string) *network.Status {
 	db, err := n.state.Store()
 	if err != nil {
@@ -181,7 +181,7 @@ func validateUnused(v store.View, net *shoal.Network) error {
 	return nil
 }
 
-// toAPINetwork is a network as it stands within a task.
+// toAPINetwork is a network as the API shows it within a task.
 func toAPINetwork(n *shoal.Network) swarm.Network {
 	out := swarm.Network{
 		ID: string(n.ID), Meta: toAPIMeta(n.Meta),

@@ -52,7 +52,7 @@ func (l *taskLogs) singleTaskLogs(w http.ResponseWriter, r *http.Request) error 
 	return l.serve(w, r, logSelection{store: s, task: task.ID})
 }
 
-// logSelection is the tasks whose logs are asked for: all of a service, those that come later too, or a single one. One of the
+// logSelection is the tasks whose logs are asked for: those of a service, including tasks that are created later, or a single task. One of the
 // two IDs is empty.
 type logSelection struct {
 	store   *store.Store

@@ -36,7 +36,7 @@ func fromAPIMounts(h *apicontainer.HostConfig, engine *container.Engine) ([]shoa
 			return nil, err
 		}
 		for _, p := range info.Mounts {
-			mounts = append(mounts, mountAgain(p, mode == "ro"))
+			mounts = append(mounts, fromMountPoint(p, mode == "ro"))
 		}
 	}
 	seen := map[string]bool{}
@@ -60,8 +60,8 @@ func parseTmpfs(target, options string) shoal.Mount {
 	return m
 }
 
-// mountAgain asks for a mount that another container has.
-func mountAgain(p container.MountPoint, readOnly bool) shoal.Mount {
+// fromMountPoint is a mount of the same volume or folder as one that another container has.
+func fromMountPoint(p container.MountPoint, readOnly bool) shoal.Mount {
 	m := shoal.Mount{Type: p.Type, Source: p.Source, Target: p.Target, ReadOnly: !p.RW || readOnly}
 	if p.Type == "volume" {
 		m.Source = p.Name

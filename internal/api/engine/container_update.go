@@ -47,7 +47,7 @@ func fromAPIResources(r apicontainer.Resources) container.Resources {
 	return out
 }
 
-// mergeResources is base with what is set in over.
+// mergeResources is base, with the fields that are set in over replaced by those.
 func mergeResources(base, over container.Resources) container.Resources {
 	for _, p := range []struct{ to, from *int64 }{
 		{&base.Memory, &over.Memory}, {&base.MemorySwap, &over.MemorySwap}, {&base.MemoryReservation, &over.MemoryReservation},

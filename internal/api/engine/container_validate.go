@@ -9,7 +9,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/api/server"
 )
 
-// validateHostConfig refuses settings that would have no effect: a user who relies on one must learn that it is not there.
+// validateHostConfig refuses settings that would have no effect, so that a user who relies on one learns that it is not supported.
 func validateHostConfig(h *apicontainer.HostConfig) error {
 	if err := validateNamespaceModes(h); err != nil {
 		return err

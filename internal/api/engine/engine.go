@@ -1,5 +1,5 @@
 // Package engine serves what one Docker Engine has: containers, execs, images, volumes, networks, events, and the engine itself.
-// It turns requests into calls of the rooms that own these, and shows what they know as Docker's JSON. It keeps no state of its
+// It turns requests into calls of the packages that own these, and their results into Docker's JSON. It keeps no state of its
 // own. Networks of the cluster are served here beside those of the node, as Docker has one resource for both.
 //
 // A file is named after its resource. Beside the handlers are the conversions, named toAPI… and fromAPI…, and the validation of
@@ -28,8 +28,8 @@ type Config struct {
 	ClusterNetworks ClusterNetworks
 	Swarm           Swarm
 	Events          *events.Bus
-	// WithdrawTask makes every load balancer stop sending new connections to the task of a container, if it is one's, before the
-	// container is stopped by hand.
+	// WithdrawTask is called before a user stops a container. If the container belongs to a task, it makes all load balancers stop sending new
+	// connections to that task, and waits for that.
 	WithdrawTask func(ctx context.Context, containerID string)
 }
 

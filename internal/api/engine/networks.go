@@ -16,7 +16,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
-// LocalNetworks is the networks of this node. ID is the full ID; ref is a name or an ID.
+// LocalNetworks is the networks of this node. An ID must be the full ID; a ref may be a name or an ID.
 type LocalNetworks interface {
 	// List is the node's own networks, and those of the cluster that it takes part in.
 	List() []shoal.Network
@@ -26,7 +26,7 @@ type LocalNetworks interface {
 	Remove(ctx context.Context, ref string) error
 	// Connect adds an endpoint to a container that runs.
 	Connect(ctx context.Context, containerID string, req shoal.EndpointRequest) (shoal.EndpointInfo, error)
-	// Disconnect removes the endpoint of a container; with force, also what is left of one that is gone.
+	// Disconnect removes the endpoint of a container; with force, also one that a container which no longer exists has left over.
 	Disconnect(ctx context.Context, containerID, ref string, force bool) error
 	// ContainersOn is the endpoints of this node's containers on a network, by container.
 	ContainersOn(networkID shoal.NetworkID) map[string]network.Endpoint
