@@ -23,6 +23,7 @@ import (
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/errdefs"
 
+	"github.com/shoal-dev/shoal/internal/atomicfile"
 	"github.com/shoal-dev/shoal/internal/events"
 	"github.com/shoal-dev/shoal/internal/image"
 	"github.com/shoal-dev/shoal/internal/logs"
@@ -287,16 +288,8 @@ func (e *Engine) publish(action string, c *container, more map[string]string) {
 const recordFile = "container.json"
 
 func save(info Info) error {
-	data, err := json.Marshal(info)
-	if err != nil {
-		return err
-	}
-	path := filepath.Join(info.Dir, recordFile)
-	// No fsync: after a power loss no container runs, and Restore drops a truncated record.
-	if err := os.WriteFile(path+".tmp", data, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(path+".tmp", path)
+	// Not flushed to the disk: after a power loss no container runs, and Restore drops a truncated record.
+	return atomicfile.WriteJSON(filepath.Join(info.Dir, recordFile), info, 0o600)
 }
 
 // Restore reads the records of earlier runs, attaches to the containers that still run and records the exit of those that do

@@ -23,6 +23,7 @@ import (
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/errdefs"
 
+	"github.com/shoal-dev/shoal/internal/atomicfile"
 	"github.com/shoal-dev/shoal/internal/events"
 )
 
@@ -128,11 +129,7 @@ func (s *Store) Create(spec Spec) (*Volume, error) {
 	if err := os.MkdirAll(v.Mountpoint, 0o755); err != nil {
 		return nil, fmt.Errorf("create volume %s: %w", v.Name, err)
 	}
-	data, err := json.Marshal(v)
-	if err != nil {
-		return nil, fmt.Errorf("create volume %s: %w", v.Name, err)
-	}
-	if err := os.WriteFile(filepath.Join(s.Root, v.Name, recordFile), data, 0o600); err != nil {
+	if err := atomicfile.WriteJSON(filepath.Join(s.Root, v.Name, recordFile), v, 0o600); err != nil {
 		return nil, fmt.Errorf("create volume %s: %w", v.Name, err)
 	}
 	s.volumes[v.Name] = v
