@@ -67,7 +67,7 @@ func (e *Engine) Attach(ctx context.Context, ref string, a AttachSpec, ready fun
 	select {
 	case <-done:
 	case <-ctx.Done():
-	case <-e.ctx.Done():
+	case <-e.closing:
 	}
 	return nil
 }

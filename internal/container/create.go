@@ -46,7 +46,7 @@ func (e *Engine) Create(ctx context.Context, name string, spec Spec) (string, er
 	info.Dir = filepath.Join(e.Root, info.ID)
 	if err := e.build(ctx, &info, img); err != nil {
 		e.releaseName(info.Name)
-		e.discard(&info)
+		e.discard(ctx, &info)
 		return "", err
 	}
 	c := e.register(info)
@@ -75,7 +75,7 @@ func (e *Engine) build(ctx context.Context, info *Info, img *image.Image) error 
 }
 
 // discard undoes build.
-func (e *Engine) discard(info *Info) {
+func (e *Engine) discard(ctx context.Context, info *Info) {
 	for _, m := range info.Mounts {
 		if m.Type == "volume" {
 			e.Volumes.RemoveReference(m.Name, info.ID)
@@ -84,13 +84,11 @@ func (e *Engine) discard(info *Info) {
 			}
 		}
 	}
-	if err := e.snapshotter().Remove(e.uncancelled(), info.ID); err != nil && !errdefs.IsNotFound(err) {
+	if err := e.snapshotter().Remove(context.WithoutCancel(ctx), info.ID); err != nil && !errdefs.IsNotFound(err) {
 		e.Log.Warn("snapshot cannot be removed", "container", info.ID, "err", err)
 	}
 	_ = os.RemoveAll(info.Dir)
 }
-
-func (e *Engine) uncancelled() context.Context { return context.WithoutCancel(e.ctx) }
 
 func (e *Engine) snapshotter() snapshots.Snapshotter {
 	return e.Runtime.Client.SnapshotService(runtime.Snapshotter)

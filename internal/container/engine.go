@@ -58,15 +58,14 @@ type Config struct {
 // accepts an ID, a name or a unique prefix of an ID, and fails with a not found error when no container has it.
 type Engine struct {
 	Config
-	// ctx ends at Close and bounds the goroutines that watch containers. It is kept here because they outlive the request that
-	// starts them.
-	ctx   context.Context
-	stop  context.CancelFunc
-	tasks sync.WaitGroup
-	mu    sync.Mutex // guards byID, names, execs
-	byID  map[string]*container
-	names map[string]string
-	execs map[string]*Exec
+	// closing is closed by close, at Close, and ends the goroutines that background counts.
+	closing    chan struct{}
+	close      func()
+	background sync.WaitGroup
+	mu         sync.Mutex // guards byID, names, execs
+	byID       map[string]*container
+	names      map[string]string
+	execs      map[string]*Exec
 }
 
 // container is one container: its record, and its task while it runs.
@@ -100,15 +99,30 @@ func New(c Config) *Engine {
 	if c.CgroupParent == "" {
 		c.CgroupParent = CgroupOf(c.State)
 	}
-	ctx, stop := context.WithCancel(runtime.WithNamespace(context.Background()))
-	return &Engine{Config: c, ctx: ctx, stop: stop, byID: map[string]*container{}, names: map[string]string{}, execs: map[string]*Exec{}}
+	closing := make(chan struct{})
+	return &Engine{Config: c, closing: closing, close: sync.OnceFunc(func() { close(closing) }), byID: map[string]*container{}, names: map[string]string{}, execs: map[string]*Exec{}}
 }
 
 // Close stops watching the containers, which keep running, and waits until nothing of the Engine runs any more.
 func (e *Engine) Close() {
-	e.stop()
-	e.tasks.Wait()
+	e.close()
+	e.background.Wait()
 	e.removeCgroup(e.CgroupParent) // the kernel refuses while containers run in it
+}
+
+// untilClosed returns a context for work that outlives the request that starts it. It ends at Close, or when the returned function is
+// called, which the caller must do. It carries nothing of the request: each restart of a container begins in the work that watched the
+// run before, so that a context made from the caller's would grow with every restart.
+func (e *Engine) untilClosed() (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(runtime.WithNamespace(context.Background()))
+	go func() {
+		select {
+		case <-e.closing:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
 }
 
 var nameRule = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]+$`)
@@ -302,6 +316,7 @@ func (e *Engine) Restore(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read containers: %w", err)
 	}
+	ctx = runtime.WithNamespace(ctx)
 	var wg sync.WaitGroup
 	for _, d := range dirs {
 		dir := filepath.Join(e.Root, d.Name())

@@ -124,7 +124,9 @@ func (e *Engine) ExecStart(ctx context.Context, id string, stdin io.Reader, stdo
 	x.started = true
 	x.mu.Unlock()
 	defer c.removeExecID(x.ID)
-	process, exit, err := e.execLaunch(ctx, info, task, x, stdin, stdout, stderr)
+	lifetime, endLifetime := e.untilClosed()
+	defer endLifetime()
+	process, exit, err := e.execLaunch(ctx, lifetime, info, task, x, stdin, stdout, stderr)
 	if err != nil {
 		code := 126
 		if strings.Contains(err.Error(), "no such file") || strings.Contains(err.Error(), "not found") {
@@ -138,11 +140,11 @@ func (e *Engine) ExecStart(ctx context.Context, id string, stdin io.Reader, stdo
 		ready()
 	}
 	status := <-exit
-	if e.ctx.Err() != nil {
-		return e.ctx.Err()
+	if lifetime.Err() != nil {
+		return lifetime.Err()
 	}
 	awaitOutput(process.IO())
-	_, _ = process.Delete(e.uncancelled())
+	_, _ = process.Delete(context.WithoutCancel(ctx))
 	x.finish(int(status.ExitCode()))
 	e.publish("exec_die", c, map[string]string{"execID": x.ID, "exitCode": fmt.Sprint(status.ExitCode())})
 	return nil
@@ -168,7 +170,7 @@ func awaitOutput(streams cio.IO) {
 	}
 }
 
-func (e *Engine) execLaunch(ctx context.Context, info Info, task client.Task, x *Exec, stdin io.Reader, stdout, stderr io.Writer) (client.Process, <-chan client.ExitStatus, error) {
+func (e *Engine) execLaunch(ctx, lifetime context.Context, info Info, task client.Task, x *Exec, stdin io.Reader, stdout, stderr io.Writer) (client.Process, <-chan client.ExitStatus, error) {
 	spec, err := e.execProcess(ctx, info, x.Spec)
 	if err != nil {
 		return nil, nil, err
@@ -184,7 +186,7 @@ func (e *Engine) execLaunch(ctx context.Context, info Info, task client.Task, x 
 	if stdin != nil {
 		in := &stdinEnd{r: stdin, onEOF: func() {
 			if process != nil {
-				_ = process.CloseIO(e.uncancelled(), client.WithStdinCloser)
+				_ = process.CloseIO(context.WithoutCancel(ctx), client.WithStdinCloser)
 			}
 		}, ready: make(chan struct{})}
 		defer close(in.ready)
@@ -199,12 +201,12 @@ func (e *Engine) execLaunch(ctx context.Context, info Info, task client.Task, x 
 	if err != nil {
 		return nil, nil, fmt.Errorf("failed to exec: %w", err)
 	}
-	exit, err := process.Wait(e.ctx)
+	exit, err := process.Wait(lifetime)
 	if err == nil {
 		err = process.Start(ctx)
 	}
 	if err != nil {
-		_, _ = process.Delete(e.uncancelled())
+		_, _ = process.Delete(context.WithoutCancel(ctx))
 		return nil, nil, execError(err)
 	}
 	x.mu.Lock()

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/shoal-dev/shoal/internal/runtime"
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
@@ -42,11 +43,9 @@ func (c *container) watchHealth(e *Engine) {
 	if check.Retries == 0 {
 		check.Retries = defaultProbeRetries
 	}
-	e.tasks.Go(func() {
-		ctx, cancel := context.WithCancel(e.ctx)
+	e.background.Go(func() {
+		ctx, cancel := e.untilClosed()
 		defer cancel()
-		stop := context.AfterFunc(ctx, func() {})
-		defer stop()
 		for {
 			now, _ := c.snapshot()
 			pause := check.Interval
@@ -101,7 +100,7 @@ func (e *Engine) probe(ctx context.Context, c *container, check shoal.Healthchec
 		}
 		p.Output = out.String()
 	case <-timer.C:
-		x.kill(e.uncancelled())
+		x.kill(context.WithoutCancel(ctx))
 		p.Output = fmt.Sprintf("Health check exceeded timeout (%v)", check.Timeout)
 	case <-ended:
 	case <-ctx.Done():
@@ -122,7 +121,7 @@ func (e *Engine) Check(ctx context.Context, ref, command string) error {
 	if deadline, ok := ctx.Deadline(); ok {
 		check.Timeout = time.Until(deadline)
 	}
-	p := e.probe(context.WithoutCancel(ctx), c, check, ended)
+	p := e.probe(runtime.WithNamespace(context.WithoutCancel(ctx)), c, check, ended)
 	if p.ExitCode != 0 {
 		return fmt.Errorf("exit code %d: %s", p.ExitCode, strings.TrimSpace(p.Output))
 	}

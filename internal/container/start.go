@@ -54,7 +54,7 @@ func (e *Engine) startLocked(ctx context.Context, c *container) error {
 	case strings.Contains(err.Error(), "permission denied"), strings.Contains(err.Error(), "is a directory"):
 		code = 126
 	}
-	e.cleanUp(c)
+	e.cleanUp(ctx, c)
 	e.update(c, func(i *Info) {
 		i.State.Status, i.State.PID, i.State.ExitCode, i.State.Error, i.State.FinishedAt = Exited, 0, code, err.Error(), time.Now().UTC()
 		if i.State.StartedAt.IsZero() {
@@ -63,7 +63,7 @@ func (e *Engine) startLocked(ctx context.Context, c *container) error {
 	})
 	c.stdio.disconnectAll()
 	if info.Spec.AutoRemove && info.State.StartedAt.IsZero() {
-		e.tasks.Go(func() { _ = e.Remove(e.uncancelled(), info.ID, true, true) }) // waits for the lock that this start holds
+		e.background.Go(func() { _ = e.Remove(context.WithoutCancel(ctx), info.ID, true, true) }) // waits for the lock that this start holds
 	}
 	return err
 }
@@ -110,16 +110,21 @@ func (e *Engine) launch(ctx context.Context, c *container, info Info) error {
 		shim.Kill()
 		return err
 	}
-	exit, err := task.Wait(e.ctx)
+	lifetime, endLifetime := e.untilClosed()
+	exit, err := task.Wait(lifetime)
 	if err == nil {
 		err = task.Start(ctx)
 	}
 	if err != nil {
-		_, _ = task.Delete(e.uncancelled(), client.WithProcessKill)
+		endLifetime()
+		_, _ = task.Delete(context.WithoutCancel(ctx), client.WithProcessKill)
 		return taskCreateError(err)
 	}
-	e.recordStart(c, task, sandbox, info)
-	e.tasks.Go(func() { e.monitor(c, task, exit) })
+	e.recordStart(ctx, c, task, sandbox, info)
+	e.background.Go(func() {
+		defer endLifetime()
+		e.monitor(lifetime, c, task, exit)
+	})
 	e.publish("start", c, nil)
 	return nil
 }
@@ -155,7 +160,7 @@ func (e *Engine) newTask(ctx context.Context, c *container, info Info, shim *run
 	if err != nil {
 		return nil, fmt.Errorf("load container: %w", err)
 	}
-	task, err := loaded.NewTask(ctx, cio.NewCreator(c.ioOptions(info, e)...), e.Runtime.TaskOptions(shim)...)
+	task, err := loaded.NewTask(ctx, cio.NewCreator(e.ioOptions(ctx, c, info)...), e.Runtime.TaskOptions(shim)...)
 	if err != nil {
 		return nil, taskCreateError(err)
 	}
@@ -182,7 +187,7 @@ func (a *rawAny) GetTypeUrl() string { return a.url }
 func (a *rawAny) GetValue() []byte { return a.value }
 
 // ioOptions connects a task's standard streams to the log and the attached clients.
-func (c *container) ioOptions(info Info, e *Engine) []cio.Opt {
+func (e *Engine) ioOptions(ctx context.Context, c *container, info Info) []cio.Opt {
 	c.log.Begin()
 	c.mu.Lock()
 	c.stdinEnded = false
@@ -191,7 +196,7 @@ func (c *container) ioOptions(info Info, e *Engine) []cio.Opt {
 	errOut := c.stdio.output(c.log.Writer(logs.Stderr), true)
 	opts := []cio.Opt{cio.WithFIFODir(e.Runtime.FIFODir)}
 	if info.Spec.OpenStdin {
-		opts = append(opts, cio.WithStreams(c.stdio.taskStdin(func() { c.closeTaskStdin(e) }), out, errOut))
+		opts = append(opts, cio.WithStreams(c.stdio.taskStdin(func() { c.closeTaskStdin(context.WithoutCancel(ctx)) }), out, errOut))
 	} else {
 		opts = append(opts, cio.WithStreams(nil, out, errOut))
 	}
@@ -201,24 +206,24 @@ func (c *container) ioOptions(info Info, e *Engine) []cio.Opt {
 	return opts
 }
 
-func (c *container) closeTaskStdin(e *Engine) {
+func (c *container) closeTaskStdin(ctx context.Context) {
 	c.mu.Lock()
 	task := c.task
 	c.stdinEnded = true
 	c.mu.Unlock()
 	if task != nil {
-		_ = task.CloseIO(e.uncancelled(), client.WithStdinCloser)
+		_ = task.CloseIO(ctx, client.WithStdinCloser)
 	}
 }
 
 // recordStart records that a task runs, and starts its health checks.
-func (e *Engine) recordStart(c *container, task client.Task, sandbox shoal.Sandbox, info Info) {
+func (e *Engine) recordStart(ctx context.Context, c *container, task client.Task, sandbox shoal.Sandbox, info Info) {
 	c.mu.Lock()
 	c.task, c.ended = task, make(chan struct{})
 	stdinEnded := c.stdinEnded
 	c.mu.Unlock()
 	if stdinEnded { // it ended before the task existed, so nothing has closed it
-		c.closeTaskStdin(e)
+		c.closeTaskStdin(context.WithoutCancel(ctx))
 	}
 	e.update(c, func(i *Info) {
 		i.Sandbox, i.Stopped = sandbox, false
@@ -231,9 +236,9 @@ func (e *Engine) recordStart(c *container, task client.Task, sandbox shoal.Sandb
 }
 
 // monitor waits for a task's end and cleans up after it.
-func (e *Engine) monitor(c *container, task client.Task, exit <-chan client.ExitStatus) {
+func (e *Engine) monitor(ctx context.Context, c *container, task client.Task, exit <-chan client.ExitStatus) {
 	status, ok := <-exit
-	if !ok || e.ctx.Err() != nil {
+	if !ok || ctx.Err() != nil {
 		return // the daemon stops, not the container
 	}
 	code, at := int(status.ExitCode()), status.ExitTime()
@@ -242,18 +247,18 @@ func (e *Engine) monitor(c *container, task client.Task, exit <-chan client.Exit
 	}
 	info, _ := c.snapshot()
 	oom := code == 137 && e.oomKilled(info.ID)
-	ctx, cancel := context.WithTimeout(e.uncancelled(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
 	awaitOutput(task.IO())
 	if _, err := task.Delete(ctx, client.WithProcessKill); err != nil && !errdefs.IsNotFound(err) {
 		e.Log.Warn("task cannot be deleted", "container", info.ID, "err", err)
 	}
-	e.handleExit(c, code, at, oom, "")
+	e.handleExit(ctx, c, code, at, oom, "")
 }
 
 // handleExit cleans up after a container that ended, records how it ended, and restarts or removes it as its spec says.
-func (e *Engine) handleExit(c *container, code int, at time.Time, oom bool, problem string) {
-	e.cleanUp(c)
+func (e *Engine) handleExit(ctx context.Context, c *container, code int, at time.Time, oom bool, problem string) {
+	e.cleanUp(ctx, c)
 	c.mu.Lock()
 	c.task = nil
 	ended := c.ended
@@ -285,8 +290,8 @@ func (e *Engine) handleExit(c *container, code int, at time.Time, oom bool, prob
 	case restart:
 		e.restartLater(c, delay)
 	case info.Spec.AutoRemove:
-		e.tasks.Go(func() {
-			if err := e.Remove(e.uncancelled(), info.ID, true, true); err != nil && !errdefs.IsNotFound(err) {
+		e.background.Go(func() {
+			if err := e.Remove(context.WithoutCancel(ctx), info.ID, true, true); err != nil && !errdefs.IsNotFound(err) {
 				e.Log.Warn("container cannot be removed", "container", info.ID, "err", err)
 			}
 		})
@@ -294,9 +299,9 @@ func (e *Engine) handleExit(c *container, code int, at time.Time, oom bool, prob
 }
 
 // cleanUp removes what a start made besides the task: sandbox, containerd record, secrets, cgroup.
-func (e *Engine) cleanUp(c *container) {
+func (e *Engine) cleanUp(ctx context.Context, c *container) {
 	info, _ := c.snapshot()
-	ctx, cancel := context.WithTimeout(e.uncancelled(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 	defer cancel()
 	if err := e.Network.Down(ctx, info.ID); err != nil {
 		e.Log.Warn("sandbox cannot be removed; its namespace and addresses stay in use", "container", info.ID, "err", err)
@@ -341,25 +346,27 @@ func (e *Engine) restartPolicy(info Info, code int) (bool, time.Duration) {
 }
 
 func (e *Engine) restartLater(c *container, delay time.Duration) {
-	ctx, cancel := context.WithCancel(e.ctx)
+	waiting, cancel := e.untilClosed()
 	c.mu.Lock()
 	c.retry = cancel
 	c.mu.Unlock()
-	e.tasks.Go(func() {
+	e.background.Go(func() {
 		defer cancel()
 		timer := time.NewTimer(delay)
 		defer timer.Stop()
 		select {
-		case <-ctx.Done():
+		case <-waiting.Done():
 			return
 		case <-timer.C:
 		}
 		c.op.Lock()
 		defer c.op.Unlock()
-		if ctx.Err() != nil {
+		if waiting.Err() != nil {
 			return
 		}
-		if err := e.startLocked(e.ctx, c); err != nil && !errdefs.IsNotModified(err) {
+		ctx, done := e.untilClosed() // of its own, because startLocked ends the wait for a restart
+		defer done()
+		if err := e.startLocked(ctx, c); err != nil && !errdefs.IsNotModified(err) {
 			e.Log.Warn("container cannot be restarted by its restart policy", "err", err)
 		}
 	})
@@ -389,7 +396,6 @@ func (e *Engine) restoreContainer(ctx context.Context, c *container) {
 		}
 		return
 	}
-	ctx = runtime.WithNamespace(ctx)
 	if err := e.reattach(ctx, c, info); err == nil {
 		return
 	} else if !errdefs.IsNotFound(err) {
@@ -399,7 +405,7 @@ func (e *Engine) restoreContainer(ctx context.Context, c *container) {
 	if exit, ok := e.Runtime.RecordedExit(info.ID); ok {
 		code, at = int(exit.Status), exit.At
 	}
-	e.handleExit(c, code, at, false, "")
+	e.handleExit(ctx, c, code, at, false, "")
 }
 
 func (e *Engine) reattach(ctx context.Context, c *container, info Info) error {
@@ -407,12 +413,14 @@ func (e *Engine) reattach(ctx context.Context, c *container, info Info) error {
 	if err != nil {
 		return err
 	}
-	task, err := loaded.Task(ctx, cio.NewAttach(c.ioOptions(info, e)...))
+	task, err := loaded.Task(ctx, cio.NewAttach(e.ioOptions(ctx, c, info)...))
 	if err != nil {
 		return err
 	}
-	exit, err := task.Wait(e.ctx)
+	lifetime, endLifetime := e.untilClosed()
+	exit, err := task.Wait(lifetime)
 	if err != nil {
+		endLifetime()
 		return err
 	}
 	spec := info.Spec.Network
@@ -427,7 +435,10 @@ func (e *Engine) reattach(ctx context.Context, c *container, info Info) error {
 	c.mu.Unlock()
 	e.update(c, func(i *Info) { i.Sandbox, i.State.PID = sandbox, int(task.Pid()) })
 	c.watchHealth(e)
-	e.tasks.Go(func() { e.monitor(c, task, exit) })
+	e.background.Go(func() {
+		defer endLifetime()
+		e.monitor(lifetime, c, task, exit)
+	})
 	return nil
 }
 

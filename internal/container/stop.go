@@ -255,11 +255,11 @@ func (e *Engine) Remove(ctx context.Context, ref string, force, volumes bool) er
 			return fmt.Errorf("container %s does not end after SIGKILL: %w", info.ID, errdefs.ErrUnavailable)
 		}
 	}
-	return e.removeLocked(c, volumes)
+	return e.removeLocked(ctx, c, volumes)
 }
 
 // removeLocked removes a container that does not run. Its op lock is held.
-func (e *Engine) removeLocked(c *container, volumes bool) error {
+func (e *Engine) removeLocked(ctx context.Context, c *container, volumes bool) error {
 	info, _ := c.snapshot()
 	c.mu.Lock()
 	c.removed = true
@@ -282,7 +282,7 @@ func (e *Engine) removeLocked(c *container, volumes bool) error {
 		}
 	}
 	c.log.End()
-	if err := e.snapshotter().Remove(e.uncancelled(), info.ID); err != nil && !errdefs.IsNotFound(err) {
+	if err := e.snapshotter().Remove(context.WithoutCancel(ctx), info.ID); err != nil && !errdefs.IsNotFound(err) {
 		return fmt.Errorf("remove snapshot of %s: %w", info.ID, err)
 	}
 	if err := os.RemoveAll(info.Dir); err != nil {
@@ -332,7 +332,7 @@ func (e *Engine) Wait(ctx context.Context, ref string, condition Condition, read
 			info, changed = c.snapshot()
 		case <-ctx.Done():
 			return Info{}, ctx.Err()
-		case <-e.ctx.Done():
+		case <-e.closing:
 			return Info{}, fmt.Errorf("daemon is shutting down: %w", errdefs.ErrUnavailable)
 		}
 	}
