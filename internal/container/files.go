@@ -1,7 +1,6 @@
 package container
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,32 +8,9 @@ import (
 	"path"
 	"path/filepath"
 
-	"github.com/containerd/containerd/v2/core/mount"
 	continuity "github.com/containerd/continuity/fs"
 	"github.com/containerd/errdefs"
-
-	"github.com/shoal-dev/shoal/internal/runtime"
 )
-
-// WithRoot calls do with the host directory at which a container's file system is visible, and returns the error of do. A running
-// container's includes its mounts; that of any other does not. The container cannot be started, stopped or removed meanwhile.
-func (e *Engine) WithRoot(ctx context.Context, ref string, do func(root string) error) error {
-	c, err := e.find(ref)
-	if err != nil {
-		return err
-	}
-	c.op.Lock()
-	defer c.op.Unlock()
-	info, _ := c.snapshot()
-	if info.State.PID != 0 {
-		return do(fmt.Sprintf("/proc/%d/root", info.State.PID))
-	}
-	mounts, err := e.snapshotter().Mounts(runtime.WithNamespace(ctx), info.ID)
-	if err != nil {
-		return fmt.Errorf("mount snapshot: %w", err)
-	}
-	return mount.WithTempMount(ctx, mounts, do)
-}
 
 // FileStat is a file of a container.
 type FileStat struct {
