@@ -1,6 +1,7 @@
 package container
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,15 +11,34 @@ import (
 
 	continuity "github.com/containerd/continuity/fs"
 	"github.com/containerd/errdefs"
+
+	"github.com/shoal-dev/shoal/internal/container/layers"
+	"github.com/shoal-dev/shoal/internal/runtime"
 )
+
+// Diff lists the files that differ between a container and its image, sorted by path; nil if none do.
+func (e *Engine) Diff(ctx context.Context, ref string) ([]layers.Change, error) {
+	info, err := e.Inspect(ref)
+	if err != nil {
+		return nil, err
+	}
+	mounts, err := e.snapshotter().Mounts(runtime.WithNamespace(ctx), info.ID)
+	if err != nil {
+		return nil, fmt.Errorf("mount snapshot: %w", err)
+	}
+	changes, err := layers.Of(mounts).Diff(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("compare container %s with its image: %w", info.ID, err)
+	}
+	return changes, nil
+}
 
 // FileStat is a file of a container.
 type FileStat struct {
-	Name string
 	fs.FileInfo
-	LinkTarget string
-	// At is its path on the host. The parent directories are resolved within the container; the file itself may be a link.
-	At string
+	Name       string // the last element of the path that was asked for
+	LinkTarget string // of a symbolic link, as it is written in the container; else ""
+	At         string // the path on the host, good until WithRoot returns; no directory in it is a link, but the file itself may be one
 }
 
 // Stat finds a file below a root that WithRoot gave. It does not follow a link at the end of name. A file that is not there is a
