@@ -34,8 +34,9 @@ func addDevices(spec *specs.Spec, s Spec) error {
 	allow("b", anyNumber, anyNumber, "m")
 	for _, d := range []struct{ major, minor int64 }{
 		{1, 3}, {1, 5}, {1, 7}, // null, zero, full
-		{1, 8}, {1, 9}, // random, urandom
-		{5, 0}, {5, 2}, {136, anyNumber}, // tty, ptmx, terminals
+		{5, 0},         // tty
+		{1, 9}, {1, 8}, // urandom, random
+		{136, anyNumber}, {5, 2}, // pts/*, ptmx
 	} {
 		allow("c", d.major, d.minor, "rwm")
 	}

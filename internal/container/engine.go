@@ -1,3 +1,9 @@
+// Package container runs containers on the node: one path for `docker run` and for tasks. It reads images, volumes and the
+// network's sandboxes; it writes containers' records and logs under the data root, containerd's tasks, and events.
+//
+// A container's life is told in this order: create.go (from the image's defaults to a record on disk), start.go and task.go, exit.go,
+// restart.go (the restart policy), stop.go and signal.go, remove.go; restore.go is the daemon's restart. What the container is made of
+// is in oci.go and its neighbours: mounts.go, devices.go, systemmounts.go, secretfiles.go.
 package container
 
 import (

@@ -41,7 +41,7 @@ func (e *Engine) startExec(ctx, lifetime context.Context, info Info, task client
 			}
 		})
 	}
-	process, err = task.Exec(ctx, x.ID, spec, cio.NewCreator(e.creatorOptions(stdin, stdout, stderr, x.Spec.TTY)...))
+	process, err = task.Exec(ctx, x.ID, spec, cio.NewCreator(e.fifoOptions(stdin, stdout, stderr, x.Spec.TTY)...))
 	if err != nil {
 		return nil, nil, fmt.Errorf("failed to exec: %w", err)
 	}

@@ -18,13 +18,13 @@ const (
 	maxProbeResults      = 5
 )
 
-// hasHealthcheck reports whether there is a health check. The test NONE turns the image's off.
+// hasHealthcheck reports whether there is a health check. The test "NONE" is a spec's way to turn the image's off.
 func hasHealthcheck(h *shoal.Healthcheck) bool {
 	return h != nil && len(h.Test) > 0 && h.Test[0] != "NONE"
 }
 
-// withDefaults returns a health check with Docker's defaults for what is zero.
-func withDefaults(check shoal.Healthcheck) shoal.Healthcheck {
+// withProbeDefaults returns a health check with Docker's defaults for what is zero.
+func withProbeDefaults(check shoal.Healthcheck) shoal.Healthcheck {
 	check.Interval = cmp.Or(check.Interval, defaultProbeInterval)
 	check.Timeout = cmp.Or(check.Timeout, defaultProbeTimeout)
 	check.StartInterval = cmp.Or(check.StartInterval, defaultStartInterval)
@@ -38,7 +38,7 @@ func (e *Engine) watchHealth(c *container) {
 	if !hasHealthcheck(info.Healthcheck) {
 		return
 	}
-	check := withDefaults(*info.Healthcheck)
+	check := withProbeDefaults(*info.Healthcheck)
 	e.background.Go(func() {
 		ctx, cancel := e.untilClosed()
 		defer cancel()

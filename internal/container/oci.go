@@ -120,7 +120,8 @@ func processEnv(info *Info, user specs.User, dirs layers.Dirs) []string {
 	return env
 }
 
-// linuxNamespaces lists the namespaces that a container gets of its own, but for the network's, which addSandbox adds.
+// linuxNamespaces lists the namespaces that a container gets of its own, but for the network's, which addSandbox adds. As in Docker, a
+// cgroup namespace is the default on hosts with cgroup version 2 only, and not for privileged containers.
 func linuxNamespaces(s Spec) []specs.LinuxNamespace {
 	ns := []specs.LinuxNamespace{{Type: specs.MountNamespace}}
 	if s.PidMode != "host" {

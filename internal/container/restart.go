@@ -18,7 +18,7 @@ func (e *Engine) Restart(ctx context.Context, ref string, timeout time.Duration)
 	ctx = runtime.WithNamespace(ctx)
 	c.op.Lock()
 	defer c.op.Unlock()
-	// The end of a container that has AutoRemove set removes it, but not in between.
+	// A container with AutoRemove is removed when it ends, which must not happen between its stop and its start.
 	info, _ := c.snapshot()
 	e.update(c, func(i *Info) { i.Spec.AutoRemove = false })
 	defer e.update(c, func(i *Info) { i.Spec.AutoRemove = info.Spec.AutoRemove })

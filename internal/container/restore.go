@@ -82,7 +82,7 @@ func (e *Engine) reattach(ctx context.Context, c *container, info Info) error {
 	if err != nil {
 		return err
 	}
-	task, err := loaded.Task(ctx, cio.NewAttach(e.ioOptions(ctx, c, info)...))
+	task, err := loaded.Task(ctx, cio.NewAttach(e.taskIO(ctx, c, info)...))
 	if err != nil {
 		return err
 	}

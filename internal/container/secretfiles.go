@@ -12,8 +12,8 @@ import (
 )
 
 // mountFiles writes a container's secrets and configs to a tmpfs of its own, so that they never reach a disk, and returns one bind mount
-// for each. Their data is not in the container's record either, so that after a restart of the daemon there is nothing to write; a task
-// is not started twice.
+// for each. The data is not in the container's record either, so that a container with files cannot be started again after a restart of
+// the daemon. Only tasks have files, and a task is started once.
 func (e *Engine) mountFiles(info *Info) ([]specs.Mount, error) {
 	if len(info.Spec.Files) == 0 {
 		return nil, nil

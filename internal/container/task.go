@@ -49,7 +49,7 @@ func (e *Engine) newTask(ctx context.Context, c *container, info Info, p prepare
 	if err != nil {
 		return nil, fmt.Errorf("load container: %w", err)
 	}
-	task, err := loaded.NewTask(ctx, cio.NewCreator(e.ioOptions(ctx, c, info)...), e.Runtime.TaskOptions(p.shim)...)
+	task, err := loaded.NewTask(ctx, cio.NewCreator(e.taskIO(ctx, c, info)...), e.Runtime.TaskOptions(p.shim)...)
 	if err != nil {
 		return nil, taskCreateError(err)
 	}
@@ -78,8 +78,8 @@ func (a *rawAny) GetTypeUrl() string { return a.url }
 // GetValue implements typeurl.Any.
 func (a *rawAny) GetValue() []byte { return a.value }
 
-// ioOptions connects a task's standard streams to the log and the attached clients.
-func (e *Engine) ioOptions(ctx context.Context, c *container, info Info) []cio.Opt {
+// taskIO connects a task's standard streams to the log and the attached clients.
+func (e *Engine) taskIO(ctx context.Context, c *container, info Info) []cio.Opt {
 	c.log.Begin()
 	c.mu.Lock()
 	c.stdinEnded = false
@@ -90,11 +90,11 @@ func (e *Engine) ioOptions(ctx context.Context, c *container, info Info) []cio.O
 	if info.Spec.OpenStdin {
 		stdin = c.streams.TaskStdin(func() { c.closeTaskStdin(context.WithoutCancel(ctx)) })
 	}
-	return e.creatorOptions(stdin, stdout, stderr, info.Spec.TTY)
+	return e.fifoOptions(stdin, stdout, stderr, info.Spec.TTY)
 }
 
-// creatorOptions makes containerd connect a process's standard streams by FIFOs; a nil stdin is not connected.
-func (e *Engine) creatorOptions(stdin io.Reader, stdout, stderr io.Writer, tty bool) []cio.Opt {
+// fifoOptions returns the options by which containerd connects a process's standard streams by FIFOs; a nil stdin is not connected.
+func (e *Engine) fifoOptions(stdin io.Reader, stdout, stderr io.Writer, tty bool) []cio.Opt {
 	opts := []cio.Opt{cio.WithFIFODir(e.Runtime.FIFODir), cio.WithStreams(stdin, stdout, stderr)}
 	if tty {
 		opts = append(opts, cio.WithTerminal)

@@ -28,19 +28,10 @@ func (e *Engine) Wait(ctx context.Context, ref string, condition Condition, read
 	if ready != nil {
 		ready()
 	}
-	info, startedAt := first, first.State.StartedAt
+	info := first
 	for {
-		ended := !running(info.State.Status) && info.State.Status != Restarting
-		again := !info.State.StartedAt.Equal(startedAt) || running(first.State.Status)
-		switch {
-		case c.isRemoved():
+		if c.isRemoved() || condition.met(first.State, info.State) {
 			return info, nil
-		case condition == NotRunning && ended:
-			return info, nil
-		case condition == NextExit && !running(info.State.Status) && (again && !info.State.FinishedAt.Equal(first.State.FinishedAt)):
-			return info, nil
-		case condition == WaitRemoved && info.State.Status == Created && info.State.Error != "" && first.State.Error == "":
-			return info, nil // could not be started
 		}
 		select {
 		case <-changed:
@@ -51,4 +42,19 @@ func (e *Engine) Wait(ctx context.Context, ref string, condition Condition, read
 			return Info{}, fmt.Errorf("daemon is shutting down: %w", errdefs.ErrUnavailable)
 		}
 	}
+}
+
+// met reports whether a container that still exists meets the condition, given its state when the wait began and now.
+func (c Condition) met(first, now State) bool {
+	switch c {
+	case NotRunning:
+		return !running(now.Status) && now.Status != Restarting
+	case NextExit:
+		// A start that fails also sets FinishedAt, but then nothing has run.
+		hasRun := running(first.Status) || !now.StartedAt.Equal(first.StartedAt)
+		return hasRun && !running(now.Status) && !now.FinishedAt.Equal(first.FinishedAt)
+	case WaitRemoved:
+		return now.Status == Created && now.Error != "" && first.Error == "" // could not be started
+	}
+	return false
 }
