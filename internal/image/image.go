@@ -30,11 +30,12 @@ import (
 
 // Config is what a Store needs. All fields but InsecureRegistries and InUse are required.
 type Config struct {
-	Log                *slog.Logger
-	Client             *client.Client
-	Transfer           transfer.Transferrer
-	Events             *events.Bus
-	InsecureRegistries []string // host names, addresses and CIDR prefixes of registries without TLS
+	Log      *slog.Logger
+	Client   *client.Client // of containerd
+	Transfer transfer.Transferrer
+	Events   *events.Bus
+	// InsecureRegistries are the registries that may be spoken to without TLS: "host", "host:port", addresses and CIDR prefixes.
+	InsecureRegistries []string
 	// InUse returns the IDs of the containers that use an image; if it is nil, no image counts as used.
 	InUse func(imageID string) []string
 }
@@ -43,9 +44,9 @@ type Config struct {
 // reference, an ID or a unique prefix of an ID, unless it says otherwise, and fails with NotFound when no image has it.
 type Store struct {
 	Config
-	mu       sync.Mutex               // guards parsed, unpacked
-	parsed   map[digest.Digest]*Image // by target; names are not filled in
-	unpacked map[digest.Digest]bool   // by target
+	mu       sync.Mutex               // guards the caches below
+	parsed   map[digest.Digest]*Image // by Image.Target; without Names, which change
+	unpacked map[digest.Digest]bool   // by Image.Target: the layers are known to be snapshots
 }
 
 // New returns a Store over the images that containerd has.
@@ -55,16 +56,16 @@ func New(c Config) *Store {
 
 // Image is an image for this node's platform. Callers must not change it: it is shared.
 type Image struct {
-	ID       string // digest of its configuration
-	Target   ocispec.Descriptor
-	Manifest digest.Digest
-	Names    []string // full references, tagged ones first
-	Spec     dockerspec.DockerOCIImage
-	Size     int64  // bytes of the compressed layers and the configuration
-	ChainID  string // of all layers: the key of the snapshot that containers are put on
+	ID      string                    // the digest of its configuration, "sha256:…"
+	Target  ocispec.Descriptor        // what its names refer to: a manifest, or an index of manifests for several platforms
+	Names   []string                  // full references ("docker.io/library/nginx:latest") in containerd's order; empty if it is dangling
+	Spec    dockerspec.DockerOCIImage // its configuration
+	Size    int64                     // bytes of the compressed layers and the configuration
+	ChainID string                    // of all layers: the key of the snapshot that the containers' own snapshots are made on
 }
 
-// danglingPrefix starts the names of images that have no tag (any more).
+// danglingPrefix starts the names under which containerd stores images that have no name of the user's. Without a name, its garbage
+// collector would remove them.
 const danglingPrefix = "dangling@"
 
 // RepoTags returns the familiar tagged names ("nginx:latest"), empty but not nil if there are none.
@@ -129,12 +130,13 @@ func NotFound(ref string) error {
 	return errdefs.ErrNotFound.WithMessage("No such image: " + text)
 }
 
-// byDigest finds an image by ID prefix or by a reference with a digest. A prefix that fits two images finds none.
+// byDigest finds an image by a prefix of its ID, at least four digits long, or by a reference with a digest; nil if there is none. A
+// prefix that fits two images finds none.
 func byDigest(all []*Image, ref string) *Image {
 	if named, err := reference.ParseNormalizedNamed(ref); err == nil {
 		if d, ok := named.(reference.Digested); ok {
 			for _, img := range all {
-				if img.Target.Digest == d.Digest() || img.Manifest == d.Digest() {
+				if img.Target.Digest == d.Digest() {
 					return img
 				}
 			}
@@ -156,6 +158,7 @@ func byDigest(all []*Image, ref string) *Image {
 	return found
 }
 
+// withNames returns the image with its names, which a parsed image does not have.
 func (s *Store) withNames(ctx context.Context, img *Image) (*Image, error) {
 	all, err := s.List(ctx)
 	if err != nil {
@@ -199,6 +202,7 @@ func (s *Store) List(ctx context.Context) ([]*Image, error) {
 	return all, nil
 }
 
+// createdAt is when an image was made, by its configuration; the zero time if that does not say.
 func createdAt(i *Image) time.Time {
 	if i.Spec.Created == nil {
 		return time.Time{}
@@ -206,7 +210,8 @@ func createdAt(i *Image) time.Time {
 	return *i.Spec.Created
 }
 
-// parse reads an image's manifest and configuration, once per target.
+// parse returns the image that a record of containerd refers to, without its names. It reads the manifest and the configuration once for
+// each target. A target without content for this platform is a not found error.
 func (s *Store) parse(ctx context.Context, record images.Image) (*Image, error) {
 	s.mu.Lock()
 	cached := s.parsed[record.Target.Digest]
@@ -223,7 +228,7 @@ func (s *Store) parse(ctx context.Context, record images.Image) (*Image, error) 
 	if err != nil {
 		return nil, fmt.Errorf("read configuration of %s: %w", record.Name, err)
 	}
-	img := &Image{ID: manifest.Config.Digest.String(), Target: record.Target, Manifest: record.Target.Digest, Size: manifest.Config.Size}
+	img := &Image{ID: manifest.Config.Digest.String(), Target: record.Target, Size: manifest.Config.Size}
 	if err := json.Unmarshal(data, &img.Spec); err != nil {
 		return nil, fmt.Errorf("read configuration of %s: %w", record.Name, err)
 	}
@@ -237,7 +242,7 @@ func (s *Store) parse(ctx context.Context, record images.Image) (*Image, error) 
 	return img, nil
 }
 
-// Unpack makes sure that the image's layers exist as snapshots, so that a container's snapshot can be made on top of ChainID.
+// Unpack makes sure that the image's layers exist as snapshots, so that a container's snapshot can be made on that of ChainID.
 func (s *Store) Unpack(ctx context.Context, img *Image) error {
 	s.mu.Lock()
 	done := s.unpacked[img.Target.Digest]
@@ -265,7 +270,7 @@ func normalize(ref string) (reference.Named, error) {
 	return named, nil
 }
 
-// evict removes an image from the caches.
+// evict removes an image from the caches, after its content may have been deleted.
 func (s *Store) evict(target digest.Digest) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -273,6 +278,7 @@ func (s *Store) evict(target digest.Digest) {
 	delete(s.unpacked, target)
 }
 
+// publish publishes an event about an image; an empty name stands for the ID.
 func (s *Store) publish(action, id, name string) {
 	if name == "" {
 		name = id

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/remotes"
 	"github.com/containerd/containerd/v2/core/remotes/docker"
@@ -22,17 +23,18 @@ import (
 
 // Auth is the credentials for a registry; the zero Auth is anonymous.
 type Auth struct {
-	Username, Password, IdentityToken string
+	Username, Password string
+	IdentityToken      string // a refresh token, as after `docker login` with a browser; if it is set, the other two do not count
 }
 
 // Progress is one line of Docker's progress stream.
 type Progress struct {
-	ID     string // short layer ID or tag; empty for a line about the whole
-	Status string
-	// Current and Total are bytes; Total is 0 when there is no bar to show.
-	Current, Total int64
+	ID             string // the first 12 digits of a layer's digest, or a tag; empty for a line about the whole image
+	Status         string // in Docker's words
+	Current, Total int64  // bytes; Total is 0 when there is no bar to show
 }
 
+// resolver returns containerd's client for registries.
 func (s *Store) resolver(auth Auth) remotes.Resolver {
 	authorizer := docker.NewDockerAuthorizer(docker.WithAuthCreds(func(string) (string, string, error) {
 		if auth.IdentityToken != "" {
@@ -45,7 +47,7 @@ func (s *Store) resolver(auth Auth) remotes.Resolver {
 	)})
 }
 
-// insecure reports whether a registry may be accessed without TLS: on loopback, or named by the configuration.
+// insecure reports whether a registry may be spoken to without TLS: one on loopback, as with Docker, or one that the configuration names.
 func (s *Store) insecure(host string) (bool, error) {
 	if local, err := docker.MatchLocalhost(host); local || err != nil {
 		return local, err
@@ -105,7 +107,7 @@ func (s *Store) Pull(ctx context.Context, ref string, auth Auth, progress func(P
 	return s.Get(ctx, named.String())
 }
 
-// pullError puts a failed pull into Docker's words.
+// pullError puts a failed pull into Docker's words. Registries do not say whether a repository is missing or private.
 func pullError(named reference.Named, err error) error {
 	name := reference.FamiliarString(named)
 	switch {
@@ -129,7 +131,7 @@ func (s *Store) Ensure(ctx context.Context, ref string, auth Auth) (*Image, erro
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		s.Log.Warn("image could not be pulled; the task cannot start", "image", ref, "err", err)
+		s.Log.Warn("image of a task is not on the node and cannot be pulled; the task cannot start", "image", ref, "err", err)
 		return nil, NotFound(ref)
 	}
 	return img, nil
@@ -161,17 +163,22 @@ func (s *Store) Push(ctx context.Context, ref string, auth Auth, progress func(P
 
 // pullProgress turns a pull into Docker's progress lines.
 type pullProgress struct {
-	content  statusReader
+	content  ingestStatus
 	progress func(Progress)
-	mu       sync.Mutex // guards layers
-	layers   []ocispec.Descriptor
+	mu       sync.Mutex           // guards layers
+	layers   []ocispec.Descriptor // found so far
 }
 
-func newPullProgress(c statusReader, progress func(Progress)) *pullProgress {
+// ingestStatus is the part of containerd's content store that knows how much of a download has arrived.
+type ingestStatus interface {
+	Status(ctx context.Context, ref string) (content.Status, error)
+}
+
+func newPullProgress(c ingestStatus, progress func(Progress)) *pullProgress {
 	return &pullProgress{content: c, progress: progress}
 }
 
-// handleLayer is called by containerd for every descriptor of the image that it pulls.
+// handleLayer is called by containerd for every descriptor of the image that it pulls, at once for several. It adds none.
 func (w *pullProgress) handleLayer(_ context.Context, d ocispec.Descriptor) ([]ocispec.Descriptor, error) {
 	if images.IsLayerType(d.MediaType) {
 		w.mu.Lock()
@@ -209,6 +216,7 @@ func (w *pullProgress) track(ctx context.Context, pull func(context.Context) (cl
 	return img, err
 }
 
+// report tells how much of each layer has arrived. A layer whose download has not begun or is over has no status.
 func (w *pullProgress) report(ctx context.Context) {
 	w.mu.Lock()
 	layers := slices.Clone(w.layers)
@@ -221,4 +229,5 @@ func (w *pullProgress) report(ctx context.Context) {
 	}
 }
 
+// shortDigest is the form in which Docker shows a layer.
 func shortDigest(d ocispec.Descriptor) string { return d.Digest.Encoded()[:12] }

@@ -39,9 +39,9 @@ func TestVolumesOutliveTheDaemon(t *testing.T) {
 	}
 }
 
-func TestHeldVolumeIsNotRemoved(t *testing.T) {
+func TestVolumeInUseIsNotRemoved(t *testing.T) {
 	s := open(t, t.TempDir())
-	for _, name := range []string{"held", ""} {
+	for _, name := range []string{"used", ""} {
 		v, err := s.Create(Spec{Name: name})
 		if err != nil {
 			t.Fatal(err)
@@ -71,7 +71,7 @@ func TestBadRequestsAreRefused(t *testing.T) {
 	}
 }
 
-func TestMountOf(t *testing.T) {
+func TestOptionsBecomeAMount(t *testing.T) {
 	lookupHost := func(host string) ([]string, error) {
 		if host == "files.example" {
 			return []string{"192.0.2.7", "192.0.2.8"}, nil
