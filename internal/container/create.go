@@ -70,12 +70,10 @@ func (e *Engine) build(ctx context.Context, info *Info, img *image.Image) error 
 
 // discard removes what build has made.
 func (e *Engine) discard(ctx context.Context, info *Info) {
-	for _, m := range info.Mounts {
-		if m.Type == "volume" {
-			e.Volumes.RemoveReference(m.Name, info.ID)
-			if v, err := e.Volumes.Get(m.Name); err == nil && v.Anonymous {
-				_ = e.Volumes.Remove(m.Name, true)
-			}
+	for _, name := range info.volumes() {
+		e.Volumes.RemoveReference(name, info.ID)
+		if v, err := e.Volumes.Get(name); err == nil && v.Anonymous {
+			_ = e.Volumes.Remove(name, true) // stays if another container uses it
 		}
 	}
 	if err := e.snapshotter().Remove(context.WithoutCancel(ctx), info.ID); err != nil && !errdefs.IsNotFound(err) {

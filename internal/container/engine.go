@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/errdefs"
 
 	"github.com/shoal-dev/shoal/internal/container/cgroup"
@@ -125,6 +126,20 @@ func (e *Engine) find(ref string) (*container, error) {
 		return nil, noSuchContainer(ref)
 	}
 	return found, nil
+}
+
+// findRunning is find for what can only be done to a container that runs. It returns the container's record and task too. A container that
+// does not run is a conflict.
+func (e *Engine) findRunning(ref string) (*container, Info, client.Task, error) {
+	c, err := e.find(ref)
+	if err != nil {
+		return nil, Info{}, nil, err
+	}
+	info, task, _ := c.currentTask()
+	if task == nil {
+		return nil, Info{}, nil, notRunning(info)
+	}
+	return c, info, task, nil
 }
 
 // noSuchContainer is Docker's error for a container that the node does not have.

@@ -61,13 +61,9 @@ func (x *Exec) State() ExecState {
 // ExecCreate registers a command to be run in a running container. A container that is paused or does not run is a conflict; an
 // empty command is an invalid argument.
 func (e *Engine) ExecCreate(ref string, spec ExecSpec) (*Exec, error) {
-	c, err := e.find(ref)
+	c, info, _, err := e.findRunning(ref)
 	if err != nil {
 		return nil, err
-	}
-	info, task, _ := c.currentTask()
-	if task == nil {
-		return nil, notRunning(info)
 	}
 	if info.State.Status == Paused {
 		return nil, errdefs.ErrConflict.WithMessage(fmt.Sprintf("container %s is paused, unpause the container before exec", ref))
@@ -105,15 +101,11 @@ func (e *Engine) ExecStart(ctx context.Context, id string, stdin io.Reader, stdo
 	if err != nil {
 		return err
 	}
-	c, err := e.find(x.ContainerID)
+	c, info, task, err := e.findRunning(x.ContainerID)
 	if err != nil {
 		return err
 	}
 	ctx = runtime.WithNamespace(ctx)
-	info, task, _ := c.currentTask()
-	if task == nil {
-		return notRunning(info)
-	}
 	x.mu.Lock()
 	if x.started {
 		x.mu.Unlock()

@@ -88,10 +88,8 @@ func (e *Engine) cleanUp(ctx context.Context, c *container) {
 	if err := e.Runtime.Client.ContainerService().Delete(ctx, info.ID); err != nil && !errdefs.IsNotFound(err) {
 		e.Log.Warn("ended container stays registered with containerd; its next start replaces the registration", "container", info.ID, "err", err)
 	}
-	for _, m := range info.Mounts {
-		if m.Type == "volume" {
-			e.Volumes.PublishUnmount(m.Name, info.ID)
-		}
+	for _, name := range info.volumes() {
+		e.Volumes.PublishUnmount(name, info.ID)
 	}
 	e.Runtime.ForgetShim(info.ID)
 	e.removeFiles(info.ID)

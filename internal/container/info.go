@@ -92,3 +92,14 @@ type Info struct {
 	Stopped      bool          // the user stopped it, so that no restart policy starts it again
 	Dir          string        `json:"-"` // the directory of its record and log
 }
+
+// volumes lists the names of the volumes that the container uses.
+func (i *Info) volumes() []string {
+	var names []string
+	for _, m := range i.Mounts {
+		if m.Type == "volume" {
+			names = append(names, m.Name)
+		}
+	}
+	return names
+}

@@ -42,10 +42,8 @@ func (e *Engine) register(info Info) *container {
 	c := &container{info: info, changed: make(chan struct{})}
 	c.log = logs.Open(filepath.Join(info.Dir, info.ID+"-json.log"), opts)
 	c.info.LogPath = c.log.Path()
-	for _, m := range info.Mounts {
-		if m.Type == "volume" {
-			_ = e.Volumes.AddReference(m.Name, info.ID)
-		}
+	for _, name := range info.volumes() {
+		_ = e.Volumes.AddReference(name, info.ID) // a volume that is gone is missed when the container starts
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -64,14 +64,11 @@ func (e *Engine) removeLocked(ctx context.Context, c *container, volumes bool) e
 		delete(e.names, info.Name)
 	}
 	e.mu.Unlock()
-	for _, m := range info.Mounts {
-		if m.Type != "volume" {
-			continue
-		}
-		e.Volumes.RemoveReference(m.Name, info.ID)
-		if v, err := e.Volumes.Get(m.Name); volumes && err == nil && v.Anonymous && len(e.Volumes.Users(m.Name)) == 0 {
-			if err := e.Volumes.Remove(m.Name, false); err != nil {
-				e.Log.Warn("anonymous volume of a removed container cannot be removed; it stays until it is pruned", "volume", m.Name, "err", err)
+	for _, name := range info.volumes() {
+		e.Volumes.RemoveReference(name, info.ID)
+		if v, err := e.Volumes.Get(name); volumes && err == nil && v.Anonymous && len(e.Volumes.Users(name)) == 0 {
+			if err := e.Volumes.Remove(name, false); err != nil {
+				e.Log.Warn("anonymous volume of a removed container cannot be removed; it stays until it is pruned", "volume", name, "err", err)
 			}
 		}
 	}

@@ -11,13 +11,9 @@ import (
 
 // Resize sets the size of a container's terminal, in characters. A container that does not run is a conflict.
 func (e *Engine) Resize(ctx context.Context, ref string, width, height uint32) error {
-	c, err := e.find(ref)
+	_, _, task, err := e.findRunning(ref)
 	if err != nil {
 		return err
-	}
-	info, task, _ := c.currentTask()
-	if task == nil {
-		return notRunning(info)
 	}
 	return task.Resize(runtime.WithNamespace(ctx), width, height)
 }

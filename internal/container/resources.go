@@ -49,13 +49,9 @@ func (e *Engine) Usage(ref string) (cgroup.Usage, error) {
 
 // Pids returns the IDs of a running container's processes in the host's PID namespace. A container that does not run is a conflict.
 func (e *Engine) Pids(ctx context.Context, ref string) ([]int, error) {
-	c, err := e.find(ref)
+	_, info, task, err := e.findRunning(ref)
 	if err != nil {
 		return nil, err
-	}
-	info, task, _ := c.currentTask()
-	if task == nil {
-		return nil, notRunning(info)
 	}
 	list, err := task.Pids(runtime.WithNamespace(ctx))
 	if err != nil {
