@@ -52,6 +52,7 @@ func (c *container) currentTask() (info Info, task client.Task, ended <-chan str
 	return c.info, c.task, c.ended
 }
 
+// isRemoved reports whether the container has been removed since the caller found it.
 func (c *container) isRemoved() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -83,6 +83,7 @@ type limitedBuffer struct {
 	buf bytes.Buffer
 }
 
+// Write implements io.Writer. It never fails.
 func (l *limitedBuffer) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -90,6 +91,7 @@ func (l *limitedBuffer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// String returns what has been kept.
 func (l *limitedBuffer) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -56,6 +56,7 @@ type processRoot struct {
 	directory *os.File
 }
 
+// openProcessRoot opens the root directory of a process. The caller closes it.
 func openProcessRoot(pid int) (*processRoot, error) {
 	process, err := os.FindProcess(pid) // holds on to this very process where the kernel has pidfd_open (Linux 5.3)
 	if err != nil {
@@ -86,6 +87,7 @@ func (r *processRoot) processEnded() bool {
 	return err != nil
 }
 
+// close releases the directory.
 func (r *processRoot) close() {
 	_ = r.directory.Close() // nothing is written through it
 	_ = r.process.Release()

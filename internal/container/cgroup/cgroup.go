@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// mountPoint is where every Linux distribution mounts the hierarchies, or the one of version 2.
 const mountPoint = "/sys/fs/cgroup"
 
 // V2 reports whether the host has version 2 only. A host that mounts both counts as version 1, because there the controllers are.

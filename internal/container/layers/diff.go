@@ -69,6 +69,7 @@ type comparison struct {
 	changes []Change // found so far
 }
 
+// add notes a change.
 func (c *comparison) add(kind ChangeKind, name string) {
 	c.changes = append(c.changes, Change{kind, name})
 }
@@ -144,6 +145,7 @@ func (c *comparison) compareEntry(ctx context.Context, name string, below []stri
 	return false, nil
 }
 
+// kindOf is the kind of change of a file of the top layer, given the file that lower layers have at its place, nil for none.
 func kindOf(lower fs.FileInfo) ChangeKind {
 	if lower == nil {
 		return Added
@@ -151,6 +153,7 @@ func kindOf(lower fs.FileInfo) ChangeKind {
 	return Modified
 }
 
+// sameDirectory reports whether two directories have the same owner and permissions.
 func sameDirectory(a, b fs.FileInfo) bool {
 	x, okX := a.Sys().(*syscall.Stat_t)
 	y, okY := b.Sys().(*syscall.Stat_t)
@@ -187,6 +190,7 @@ func lookupLower(dirs []string, name string) (found fs.FileInfo, merged []string
 	return found, merged
 }
 
+// entryNames lists what is in any of the directories, sorted.
 func entryNames(dirs []string) []string {
 	var names []string
 	for _, dir := range dirs {
@@ -216,6 +220,7 @@ func isOpaque(dir *os.File) bool {
 	return err == nil && n == 1 && value[0] == 'y'
 }
 
+// relative is an absolute path of the container in the form that an os.Root takes.
 func relative(name string) string {
 	if name == "/" {
 		return "."

@@ -55,6 +55,7 @@ func (d Dirs) FindUser(user string, groups []string) (specs.User, error) {
 	return out, nil
 }
 
+// rootLogin is the login name of root.
 const rootLogin = "root"
 
 // findAccount returns the IDs of a user, by name or number, and its login name: "" for a number that /etc/passwd does not have. Root

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// defaultCapabilities are Docker's.
 var defaultCapabilities = []string{ //nolint:gochecknoglobals // a constant list
 	"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_MKNOD", "CAP_NET_RAW", "CAP_SETGID", "CAP_SETUID",
 	"CAP_SETFCAP", "CAP_SETPCAP", "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT", "CAP_KILL", "CAP_AUDIT_WRITE",
@@ -59,6 +60,7 @@ func Capabilities(add, drop []string) ([]string, error) {
 	return caps, nil
 }
 
+// allNames is how a user names every capability.
 const allNames = "ALL"
 
 // canonicalName is the kernel's name of a capability that a user wrote, or allNames.

@@ -40,6 +40,7 @@ func (s *Streams) Attach(stdout, stderr io.Writer) (ended <-chan struct{}, detac
 	return c.ended, func() { s.remove(c) }
 }
 
+// remove detaches a client, if it is attached.
 func (s *Streams) remove(c *client) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -89,12 +90,14 @@ func (s *Streams) Output(log *logs.Writer, stream logs.Stream) io.Writer {
 	return &output{streams: s, log: log, stream: stream}
 }
 
+// output is one output stream of the container.
 type output struct {
 	streams *Streams
 	log     *logs.Writer
 	stream  logs.Stream
 }
 
+// Write implements io.Writer.
 func (o *output) Write(p []byte) (int, error) {
 	_, _ = o.log.Write(p) // never fails
 	o.streams.mu.Lock()
@@ -125,11 +128,13 @@ func (o *output) ReadFrom(r io.Reader) (int64, error) {
 // NotifyEnd returns a reader of r that calls ended, in a goroutine of its own, when a read of r has failed or found its end.
 func NotifyEnd(r io.Reader, ended func()) io.Reader { return &notifyEnd{r: r, ended: ended} }
 
+// notifyEnd is the reader that NotifyEnd returns.
 type notifyEnd struct {
 	r     io.Reader
 	ended func()
 }
 
+// Read implements io.Reader.
 func (n *notifyEnd) Read(p []byte) (int, error) {
 	count, err := n.r.Read(p)
 	if err != nil {
