@@ -22,11 +22,11 @@ type ExecSpec struct {
 	WorkingDir string   // "" for the container's
 	User       string   // "" for the container's
 	TTY        bool
-	// Stdin, Stdout and Stderr are the streams that a client asked for. The Engine only repeats them in State; which streams are
-	// connected is up to ExecStart.
+	// Stdin, Stdout and Stderr are the streams that a client asked for, to be shown by inspect. Which streams are connected is up to
+	// ExecStart.
 	Stdin, Stdout, Stderr bool
 	Privileged            bool   // with all capabilities
-	DetachKeys            string // as the client gave them; the Engine has no use for them
+	DetachKeys            string // as the client gave them, to be shown by inspect
 }
 
 // Exec is a command in a container.

@@ -13,7 +13,6 @@ import (
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
-	"github.com/containerd/containerd/v2/core/transfer"
 	"github.com/containerd/platforms"
 	"github.com/distribution/reference"
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
@@ -27,10 +26,9 @@ import (
 
 // Config is what a Store needs. All fields but InsecureRegistries and InUse are required.
 type Config struct {
-	Log      *slog.Logger
-	Client   *client.Client // of containerd
-	Transfer transfer.Transferrer
-	Events   *events.Bus
+	Log    *slog.Logger
+	Client *client.Client // of containerd
+	Events *events.Bus
 	// InsecureRegistries are the registries that may be spoken to without TLS: "host", "host:port", addresses and CIDR prefixes.
 	InsecureRegistries []string
 	// InUse returns the IDs of the containers that use an image; if it is nil, no image counts as used.
@@ -58,7 +56,7 @@ type Image struct {
 	Names   []string                  // full references ("docker.io/library/nginx:latest") in containerd's order; empty if it is dangling
 	Spec    dockerspec.DockerOCIImage // its configuration
 	Size    int64                     // bytes of the compressed layers and the configuration
-	ChainID string                    // of all layers: the key of the snapshot that the containers' own snapshots are made on
+	ChainID string                    // the digest of all layers together: the key of the snapshot on which containers' snapshots are made
 }
 
 // danglingPrefix starts the names under which containerd stores images that have no name of the user's. Without a name, its garbage

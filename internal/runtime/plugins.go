@@ -7,7 +7,6 @@ import (
 	"sync"
 
 	"github.com/containerd/containerd/v2/client"
-	"github.com/containerd/containerd/v2/core/transfer"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/containerd/v2/plugins"
 	"github.com/containerd/log"
@@ -50,10 +49,7 @@ type captureKey struct{}
 
 // capture takes the client out of the plugin that makes it. Each containerd in the process (tests run several) finds its own in the
 // context that it is started with, because the registry of plugins is one for all.
-type capture struct {
-	client   *client.Client
-	transfer transfer.Transferrer
-}
+type capture struct{ client *client.Client }
 
 // registerClient adds our plugin to containerd's registry, once per process.
 var registerClient = sync.OnceFunc(func() { //nolint:gochecknoglobals // containerd's registry is one per process
@@ -84,11 +80,7 @@ func newClient(ic *plugin.InitContext) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, err := ic.GetSingle(plugins.TransferPlugin)
-	if err != nil {
-		return nil, err
-	}
-	out.client, out.transfer = c, t.(transfer.Transferrer)
+	out.client = c
 	return c, nil
 }
 

@@ -20,7 +20,6 @@ import (
 	"github.com/containerd/containerd/v2/cmd/containerd/server"
 	srvconfig "github.com/containerd/containerd/v2/cmd/containerd/server/config"
 	"github.com/containerd/containerd/v2/core/sandbox"
-	"github.com/containerd/containerd/v2/core/transfer"
 	"github.com/containerd/errdefs"
 )
 
@@ -44,11 +43,10 @@ type Config struct {
 
 // Runtime is a running containerd. Its methods are safe for concurrent use.
 type Runtime struct {
-	Client   *client.Client       // calls this containerd in memory
-	Transfer transfer.Transferrer // its service that imports and exports images
-	Shim     string               // the path of the shim in use
-	OCI      string               // the path of the OCI runtime in use
-	FIFODir  string               // where the FIFOs between the containers' standard streams and the daemon are made
+	Client  *client.Client // calls this containerd in memory
+	Shim    string         // the path of the shim in use
+	OCI     string         // the path of the OCI runtime in use
+	FIFODir string         // where the FIFOs between the containers' standard streams and the daemon are made
 
 	exits     map[string]Exit // see RecordedExit
 	state     string          // Config.State
@@ -115,7 +113,7 @@ func start(ctx context.Context, c Config) (*Runtime, error) {
 		srv.Stop()
 		return nil, fmt.Errorf("start containerd: %w", err)
 	}
-	rt.Client, rt.Transfer, rt.server, rt.stop = captured.client, captured.transfer, srv, stop
+	rt.Client, rt.server, rt.stop = captured.client, srv, stop
 	_, err = rt.Client.SandboxStore().Create(WithNamespace(ctx), sandbox.Sandbox{ID: Sandbox})
 	if err != nil && !errdefs.IsAlreadyExists(err) {
 		stop()

@@ -81,7 +81,7 @@ func newDockerHost(t *testing.T) *dockerHost {
 		t.Fatal(err)
 	}
 	var engine *container.Engine
-	store := image.New(image.Config{Log: log, Client: rt.Client, Transfer: rt.Transfer, Events: bus, InUse: func(id string) []string { return engine.Using(id) }})
+	store := image.New(image.Config{Log: log, Client: rt.Client, Events: bus, InUse: func(id string) []string { return engine.Using(id) }})
 	engine = container.New(container.Config{Log: log, Root: filepath.Join(dir, "containers"), State: filepath.Join(dir, "state", "c"),
 		Runtime: rt, Images: store, Volumes: volumeStore, Network: bareNetwork{}, Events: bus})
 	if err := engine.Restore(ctx); err != nil {
