@@ -24,8 +24,8 @@ import (
 	"github.com/shoal-dev/shoal/internal/runtime"
 )
 
-// Load stores and unpacks the images of a Docker or OCI archive, compressed or not, and returns them. Of images for several platforms, the
-// content that the archive lacks is not missed. After an error, the images before the one that failed are there.
+// Load stores and unpacks the images of a Docker or OCI archive, compressed or not, and returns them. Content for
+// other platforms than the node's may be missing from it. After an error, the images before the one that failed are stored.
 func (s *Store) Load(ctx context.Context, r io.Reader) ([]*Image, error) {
 	ctx = runtime.WithNamespace(ctx)
 	plain, err := compression.DecompressStream(r)
@@ -131,7 +131,7 @@ func (s *Store) Import(ctx context.Context, r io.Reader, ref, message string, co
 // add stores an image that was made in memory, and gives it a name unless ref is empty.
 func (s *Store) add(ctx context.Context, img v1.Image, ref string) (*Image, error) {
 	var tag name.Reference
-	if ref == "" {
+	if ref == "" { // an archive has no tag for a reference that is a digest
 		d, err := img.Digest()
 		if err != nil {
 			return nil, err

@@ -189,6 +189,7 @@ func (l *Log) rotateLocked() error {
 			return fmt.Errorf("rotate log: %w", err)
 		}
 	}
+	// With a single file, there is none to move it to.
 	if err := os.Remove(l.path); err != nil && !os.IsNotExist(err) {
 		return fmt.Errorf("rotate log: %w", err)
 	}

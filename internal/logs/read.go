@@ -15,7 +15,7 @@ import (
 type Query struct {
 	Since, Until   time.Time // inclusive; a zero time is no bound
 	Tail           int       // how many of the last lines; negative for all
-	Follow         bool      // then wait for more lines until the log ends
+	Follow         bool      // after those, every new line until the log ends
 	Stdout, Stderr bool      // of which streams; of neither, nothing is read
 }
 
@@ -28,21 +28,12 @@ func (q Query) wants(l Line) bool {
 // pastUntil reports whether a line, and so every later one, is after Until.
 func (q Query) pastUntil(l Line) bool { return !q.Until.IsZero() && l.Time.After(q.Until) }
 
-// Read calls each for every line that q asks for, oldest first. Without Follow it returns at the end of the log; with it, when the
-// log has ended, at q.Until or when ctx is done, which is no error. An error of each stops it and is returned. The driver none gives
-// a not implemented error.
+// Read calls each for every line that q asks for, oldest first. Without Follow it returns at the end of the log, and ctx has no effect;
+// with it, when the log has ended, at q.Until or when ctx is done, which is no error. An error of each stops it and is returned. The
+// driver none gives a not implemented error.
 func (l *Log) Read(ctx context.Context, q Query, each func(Line) error) error {
 	if l.opts.Driver == "none" {
 		return fmt.Errorf("configured logging driver does not support reading: %w", errdefs.ErrNotImplemented)
-	}
-	if !q.Until.IsZero() {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, q.Until)
-		if !q.Follow {
-			cancel()
-			ctx = context.WithoutCancel(ctx)
-		}
-		defer cancel()
 	}
 	files, err := l.files()
 	if err != nil {
@@ -67,6 +58,11 @@ func (l *Log) Read(ctx context.Context, q Query, each func(Line) error) error {
 	}
 	if !q.Follow {
 		return nil
+	}
+	if !q.Until.IsZero() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, q.Until)
+		defer cancel()
 	}
 	var last *os.File
 	if len(files) > 0 {

@@ -25,7 +25,7 @@ func (r *reader) resume(f *os.File) *bufio.Reader {
 	return r.buf
 }
 
-// drain reads complete lines until the end of the file.
+// drain reads complete lines until the end of the file, and keeps the start of an incomplete one for the next call.
 func (r *reader) drain(b *bufio.Reader) error {
 	for {
 		data, err := b.ReadBytes('\n')

@@ -25,8 +25,8 @@ type exitRecord struct {
 // exitRecordTimeout bounds the wait for a shim to write the exit record of a process that has just ended.
 const exitRecordTimeout = 2 * time.Second
 
-// readExits returns how the containers ended that have an exit record in their bundle under state, by their IDs. shimServes reports whether
-// a container's shim runs: it is about to write the record if the container's first process is gone.
+// readExits returns the exits that are recorded in the bundles under state, by the containers' IDs. Where a container's first process has
+// ended but its shim still runs, as shimServes reports, it waits for the record, which the shim is about to write.
 func readExits(state string, shimServes func(id string) bool) (map[string]Exit, error) {
 	dir := filepath.Join(state, tasksDir, Namespace)
 	bundles, err := os.ReadDir(dir)

@@ -23,10 +23,10 @@ import (
 	"github.com/containerd/errdefs"
 )
 
-// Namespace is containerd's namespace of everything that shoal makes.
+// Namespace is the namespace in containerd of everything that shoal makes.
 const Namespace = "shoal"
 
-// Snapshotter is the name of the snapshotter of containerd that is in use.
+// Snapshotter is the name of containerd's snapshotter that keeps the images' layers and the containers' file systems.
 const Snapshotter = "overlayfs"
 
 // Config says where the runtime stores its files. All fields but Shim and OCI are required.

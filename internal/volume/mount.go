@@ -3,7 +3,6 @@ package volume
 import (
 	"fmt"
 	"net"
-	"os"
 	"strings"
 
 	"github.com/containerd/containerd/v2/core/mount"
@@ -30,10 +29,8 @@ func (s *Store) Mount(name, container string) (string, error) {
 
 // mountDevice mounts what a volume's options ask for at its directory.
 func mountDevice(v *Volume) error {
-	if list, err := os.ReadDir(v.Mountpoint); err == nil && len(list) > 0 {
-		if mounted, err := isMountpoint(v.Mountpoint); err == nil && mounted {
-			return nil // mounted before a restart of the daemon
-		}
+	if mounted, err := isMountpoint(v.Mountpoint); err == nil && mounted {
+		return nil // since before a restart of the daemon
 	}
 	m, err := mountFromOptions(v.Options, net.LookupHost)
 	if err != nil {
