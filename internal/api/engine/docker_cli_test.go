@@ -185,6 +185,7 @@ func TestDockerCLI(t *testing.T) {
 		{args: "exec web sh -c exit_3", code: 3},
 		{args: "cp web:/etc/nginx/nginx.conf -", want: "worker_processes"},
 		{args: "cp " + cpFile + " web:/tmp/copied", want: ""},
+		{args: "export web", want: "worker_processes"},
 		{args: "exec web cat /tmp/copied", want: "from the host"},
 		{args: "cp web:/no/such -", want: "Could not find the file /no/such in container", code: 1},
 		{args: "logs web", want: "GET / HTTP/1.1"},
