@@ -88,8 +88,8 @@ func (e *Engine) Close() {
 }
 
 // untilClosed returns a context for work that outlives the request that starts it. It ends at Close, or when the returned function is
-// called, which the caller must do. It carries nothing of the request: each restart of a container begins in the work that watched the
-// run before, so that a context made from the caller's would grow with every restart.
+// called, which the caller must do. It is not made from the caller's context: the goroutine that watched a container's last run
+// begins its next, so that a chain of contexts would grow with every restart.
 func (e *Engine) untilClosed() (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(runtime.WithNamespace(context.Background()))
 	go func() {

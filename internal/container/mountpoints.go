@@ -34,10 +34,10 @@ func (e *Engine) makeMounts(ctx context.Context, info *Info) error {
 			return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("invalid mount config for type %q: invalid mount path: '%s' mount path must be absolute", m.Type, m.Target))
 		}
 		point, err := e.makeMount(ctx, info, m)
+		info.Mounts = append(info.Mounts, point) // also after an error: discard gives up the volume if there is one
 		if err != nil {
 			return err
 		}
-		info.Mounts = append(info.Mounts, point)
 	}
 	return nil
 }

@@ -61,13 +61,12 @@ func (e *Engine) recordFailedStart(ctx context.Context, c *container, info Info,
 	}
 }
 
-// The exit codes of a shell for a command that cannot be run, of Docker for a container that cannot be started, and of a process that
-// was ended by SIGKILL.
+// Exit codes that a container or a command has without having returned one.
 const (
-	exitNotExecutable = 126
-	exitNotFound      = 127
-	exitNotStarted    = 128
-	exitKilled        = 137
+	exitNotExecutable = 126 // a shell's for a command that is there but cannot be executed
+	exitNotFound      = 127 // a shell's for a command that is not there
+	exitNotStarted    = 128 // Docker's for a container that cannot be started for another reason
+	exitKilled        = 137 // 128 + 9, for a process that SIGKILL has ended
 )
 
 // startExitCode is the exit code that Docker gives a container that could not be started. The runtime's errors come as text only.
