@@ -50,6 +50,9 @@ func Stat(root, name string) (FileStat, error) {
 		return FileStat{}, fmt.Errorf("find %s: %w", name, err)
 	}
 	at := filepath.Join(parent, path.Base(clean))
+	if clean == "/" {
+		at = root + "/." // a running container's root is a link of /proc
+	}
 	info, err := os.Lstat(at)
 	if errors.Is(err, fs.ErrNotExist) {
 		return FileStat{}, errdefs.ErrNotFound.WithMessage(fmt.Sprintf("Could not find the file %s in container", name))

@@ -61,7 +61,13 @@ func (c *containers) archiveGet(w http.ResponseWriter, r *http.Request) error {
 		if strings.HasSuffix(name, "/.") {
 			at += "/."
 		}
-		data, err := archive.TarResourceRebase(at, path.Base(path.Join("/", name)))
+		dir, base := archive.SplitPathDirEntry(at)
+		options := archive.TarResourceRebaseOpts(base, path.Base(path.Join("/", name)))
+		if dir == root && base == "." {
+			options.ExcludePatterns = kernelFiles()
+		}
+		// With the slash, because a running container's root is a link of /proc, which would be packed itself.
+		data, err := archive.TarWithOptions(dir+"/", options)
 		if err != nil {
 			return nil, fmt.Errorf("pack %s: %w", name, err)
 		}
@@ -71,13 +77,16 @@ func (c *containers) archiveGet(w http.ResponseWriter, r *http.Request) error {
 
 func (c *containers) export(w http.ResponseWriter, r *http.Request) error {
 	return c.sendTar(w, r, func(root string) (io.ReadCloser, error) {
-		data, err := archive.TarWithOptions(root+"/", &archive.TarOptions{ExcludePatterns: []string{"proc/*", "sys/*", "dev/*"}})
+		data, err := archive.TarWithOptions(root+"/", &archive.TarOptions{ExcludePatterns: kernelFiles()})
 		if err != nil {
 			return nil, fmt.Errorf("pack container: %w", err)
 		}
 		return data, nil
 	})
 }
+
+// kernelFiles are the patterns of what the kernel shows in a running container's file system.
+func kernelFiles() []string { return []string{"proc/*", "sys/*", "dev/*"} }
 
 // sendTar answers with the tar archive that pack makes of a container's files. An error after the first byte, as when the container
 // ends meanwhile, can no longer become a status: the connection is cut, so that the client does not take a part for the whole.

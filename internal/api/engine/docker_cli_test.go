@@ -186,6 +186,10 @@ func TestDockerCLI(t *testing.T) {
 		{args: "cp web:/etc/nginx/nginx.conf -", want: "worker_processes"},
 		{args: "cp " + cpFile + " web:/tmp/copied", want: ""},
 		{args: "export web", want: "worker_processes"},
+		{args: "cp web:/etc -", want: "worker_processes"}, // directly in the root, which is a link of /proc
+		{args: "cp web:/ -", want: "worker_processes"},
+		{args: "cp " + cpFile + " web:/top", want: ""},
+		{args: "exec web cat /top", want: "from the host"},
 		{args: "exec web cat /tmp/copied", want: "from the host"},
 		{args: "cp web:/no/such -", want: "Could not find the file /no/such in container", code: 1},
 		{args: "logs web", want: "GET / HTTP/1.1"},
