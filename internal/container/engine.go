@@ -60,7 +60,7 @@ type Engine struct {
 	mu    sync.Mutex            // guards the fields below
 	byID  map[string]*container // by their full IDs
 	names map[string]string     // name to ID
-	execs map[string]*Exec      // by their IDs; those of health checks are removed when they have ended, others stay
+	execs map[string]*Exec      // by their IDs; those of health checks go when they have ended, others with their container
 }
 
 // CgroupOf returns the parent cgroup of a node that has none configured. It is derived from the state directory, so that nodes

@@ -3,6 +3,7 @@ package container
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"syscall"
 
@@ -60,6 +61,7 @@ func (e *Engine) removeLocked(ctx context.Context, c *container, volumes bool) e
 	c.mu.Unlock()
 	e.mu.Lock()
 	delete(e.byID, info.ID)
+	maps.DeleteFunc(e.execs, func(_ string, x *Exec) bool { return x.ContainerID == info.ID })
 	if e.names[info.Name] == info.ID {
 		delete(e.names, info.Name)
 	}
