@@ -23,9 +23,9 @@ type Progress struct {
 // pullProgress turns a pull into Docker's progress lines.
 type pullProgress struct {
 	content  ingestStatus
-	progress func(Progress)
-	mu       sync.Mutex           // guards layers
+	mu       sync.Mutex           // guards the fields below
 	layers   []ocispec.Descriptor // found so far
+	progress func(Progress)       // is not called by two goroutines at once
 }
 
 // ingestStatus is the part of containerd's content store that knows how much of a download has arrived.
@@ -84,7 +84,9 @@ func (w *pullProgress) report(ctx context.Context) {
 	for _, d := range layers {
 		st, err := w.content.Status(ctx, remotes.MakeRefKey(ctx, d))
 		if err == nil {
+			w.mu.Lock()
 			w.progress(Progress{ID: shortDigest(d), Status: "Downloading", Current: st.Offset, Total: d.Size})
+			w.mu.Unlock()
 		}
 	}
 }

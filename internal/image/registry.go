@@ -57,8 +57,8 @@ func (s *Store) insecure(host string) (bool, error) {
 	return false, nil
 }
 
-// Pull fetches an image by its name and unpacks it. progress may be nil. A missing image or denied access is a not found error, as
-// in Docker.
+// Pull fetches an image by its name and unpacks it. progress may be nil; it is not called by two goroutines at once. A missing image or
+// denied access is a not found error, as in Docker.
 func (s *Store) Pull(ctx context.Context, ref string, auth Auth, progress func(Progress)) (*Image, error) {
 	named, err := normalize(ref)
 	if err != nil {
