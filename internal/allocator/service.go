@@ -38,25 +38,25 @@ func (a *allocation) of(n *shoal.Network) *addresses {
 
 // allocate gives out an IPv4 or IPv6 address of a network. A network without a free IPv4 address gets a further subnet, unless the
 // user has chosen its subnets.
-func (g *allocation) allocate(n *shoal.Network, is4 bool) (netip.Prefix, error) {
-	a := g.of(n)
-	given, err := a.allocate(is4)
+func (a *allocation) allocate(n *shoal.Network, is4 bool) (netip.Prefix, error) {
+	free := a.of(n)
+	given, err := free.allocate(is4)
 	if err == nil || !is4 || len(n.IPAM) == 0 || !mayGrow(n) {
 		return given, err
 	}
-	grown := *g.view.Network(n.ID)
-	further, err := freeSubnet(g.view, grown.IPAM)
+	grown := *a.view.Network(n.ID)
+	further, err := freeSubnet(a.view, grown.IPAM)
 	if err != nil {
-		return netip.Prefix{}, fmt.Errorf("%w, nor a further subnet", errFull)
+		return netip.Prefix{}, fmt.Errorf("%w, nor free further subnet", errFull)
 	}
 	subnet := withGateway(shoal.Subnet{Subnet: further})
 	grown.IPAM = append(slices.Clone(grown.IPAM), subnet)
 	more := store.Changes{Puts: []store.Object{&grown}}
-	g.view = g.view.With(more)
-	g.changes.Merge(more)
-	a.pools = append(a.pools, poolOf(subnet))
-	a.markUsed(subnet.Gateway, time.Time{})
-	return a.allocate(is4)
+	a.view = a.view.With(more)
+	a.changes.Merge(more)
+	free.pools = append(free.pools, poolOf(subnet))
+	free.markUsed(subnet.Gateway, time.Time{})
+	return free.allocate(is4)
 }
 
 // allocateBoth gives out an address of each family that the network has, IPv4 first. If asked is valid, the address of its family
