@@ -47,7 +47,7 @@ func (a *allocation) allocate(n *shoal.Network, is4 bool) (netip.Prefix, error) 
 	grown := *a.view.Network(n.ID)
 	further, err := freeSubnet(a.view, grown.IPAM)
 	if err != nil {
-		return netip.Prefix{}, fmt.Errorf("%w, nor free further subnet", errFull)
+		return netip.Prefix{}, fmt.Errorf("%w, nor a further subnet", errFull)
 	}
 	subnet := withGateway(shoal.Subnet{Subnet: further})
 	grown.IPAM = append(slices.Clone(grown.IPAM), subnet)
