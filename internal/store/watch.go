@@ -19,7 +19,7 @@ type Batch struct {
 	Changes []Change
 }
 
-// Subscription receives every change from the moment it was made. It must be closed.
+// Subscription receives every change since Subscribe. It must be closed. Its queue is not bounded: take from it.
 type Subscription struct {
 	store *Store
 	wake  chan struct{} // capacity 1
@@ -44,7 +44,7 @@ func (sub *Subscription) Close() {
 	delete(sub.store.subs, sub)
 }
 
-// Wake receives when Take may have something to return.
+// Wake is a channel that receives a value when Take may have something to return.
 func (sub *Subscription) Wake() <-chan struct{} { return sub.wake }
 
 // Take returns the batches since the last call, oldest first, without waiting.
@@ -100,7 +100,7 @@ func (s *Store) apply(rev uint64, records []Record) {
 		if r.Value != nil {
 			o, err := s.codec.decode(r)
 			if err != nil {
-				s.cfg.Log.Error("stored object is unreadable", "err", err)
+				s.cfg.Log.Error("stored object cannot be read; its former state stays in use", "err", err)
 				continue
 			}
 			change.New = o
