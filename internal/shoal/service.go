@@ -79,9 +79,11 @@ func (s *ServiceSpec) AttachedNetworks() []NetworkAttachmentSpec {
 	return s.Networks
 }
 
-// NetworkAttachmentSpec asks for an endpoint on a network. Target is a network ID once the API has resolved it.
+// NetworkAttachmentSpec asks for an endpoint on a network.
 type NetworkAttachmentSpec struct {
-	Target     NetworkID
+	// Target is the network's ID in every stored spec, but for networks that each node has of its own: "host", "bridge" and "none".
+	// In a spec that a client has sent it may be a name too, until the API has resolved it.
+	Target     string
 	Aliases    []string
 	DriverOpts map[string]string
 }
