@@ -106,7 +106,7 @@ func (n *Networks) Status(id string) *network.Status {
 	return out
 }
 
-// validateOverlay refuses a network of the cluster that could not work, whatever else there is.
+// validateOverlay refuses an overlay network that could work in no cluster, whatever other networks there are.
 func validateOverlay(spec shoal.NetworkSpec) error {
 	if !dnsName.MatchString(spec.Name) {
 		return shoal.InvalidArgument("name must be valid as a DNS name component")
@@ -181,7 +181,7 @@ func validateUnused(v store.View, net *shoal.Network) error {
 	return nil
 }
 
-// toAPINetwork is a network as it stands within a task.
+// toAPINetwork is the form in which a task shows a network that it is attached to.
 func toAPINetwork(n *shoal.Network) swarm.Network {
 	out := swarm.Network{
 		ID: string(n.ID), Meta: toAPIMeta(n.Meta),
