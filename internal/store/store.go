@@ -71,7 +71,7 @@ func (s *Store) Run(ctx context.Context) error {
 			err = s.load(ctx)
 		}
 		if err != nil {
-			s.cfg.Log.Warn("watch on the cluster's state has ended; it is started again", "err", err)
+			s.cfg.Log.Warn("changes of the cluster's state do not arrive; it is tried again, and this manager shows what it knew last", "err", err)
 		}
 		select {
 		case <-ctx.Done():
