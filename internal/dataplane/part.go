@@ -22,6 +22,7 @@ type PartError struct {
 	Err  error
 }
 
+// Error is the part's name and the cause.
 func (e *PartError) Error() string { return e.Part + ": " + e.Err.Error() }
 
 // Unwrap returns the cause.

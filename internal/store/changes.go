@@ -65,16 +65,8 @@ var ErrFenced = fmt.Errorf("another leader has begun: %w", errdefs.ErrFailedPrec
 
 // ErrNoLeader says, in Docker's words, that a majority of the managers cannot be reached. What was to be written may still be written
 // later.
-var ErrNoLeader error = leaderlessError{}
-
-type leaderlessError struct{}
-
-func (leaderlessError) Error() string {
-	return "rpc error: code = Unknown desc = The swarm does not have a leader. It's possible that too few managers are online. " +
-		"Make sure more than half of the managers are online."
-}
-
-func (leaderlessError) Unwrap() error { return errdefs.ErrUnavailable }
+var ErrNoLeader = errdefs.ErrUnavailable.WithMessage("rpc error: code = Unknown desc = The swarm does not have a leader. It's possible that too few " +
+	"managers are online. Make sure more than half of the managers are online.")
 
 // ConflictError says that an object has changed since it was read, or that its name is taken. Nothing was written.
 type ConflictError struct {
