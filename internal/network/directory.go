@@ -1,6 +1,7 @@
 package network
 
 import (
+	"cmp"
 	"log/slog"
 	"maps"
 	"net/netip"
@@ -198,8 +199,8 @@ func (d *directory) deriveEndpoint(key shoal.EndpointKey, services map[shoal.Ser
 	}
 	peer := d.table.Peers[e.NodeID]
 	o, vtep := d.overlay(e.NetworkID), d.vtep(e.NetworkID, peer)
-	mac, err := macOf(e)
-	if err != nil {
+	mac, err := cmp.Or(e.MAC, shoal.MACFor(e.Addr.Addr())), e.MAC.Err()
+	if err != nil { // the others on its network are reached
 		d.log.Warn("endpoint in the table has no valid MAC, this node sends it nothing", "network", e.NetworkID, "node", e.NodeID, "address", e.Addr, "err", err)
 	}
 	remote := e.NodeID != d.table.NodeID && vtep.IsValid() && err == nil
@@ -225,15 +226,6 @@ func (d *directory) deriveEndpoint(key shoal.EndpointKey, services map[shoal.Ser
 		d.tasks[e.ServiceID][key] = e
 	}
 	d.records.set("endpoint "+string(key), d.endpointRecords(e, d.table.Services[e.ServiceID]))
-}
-
-// macOf is the endpoint's MAC: the one in the table, or else the one that follows from its address. An endpoint whose MAC cannot be read is not
-// reached from this node; the others on its network are.
-func macOf(e shoal.Endpoint) (dataplane.MAC, error) {
-	if e.MAC != "" {
-		return dataplane.ParseMAC(e.MAC)
-	}
-	return dataplane.MACFor(e.Addr.Addr()), nil
 }
 
 // retractService removes the virtual addresses and ports that a service no longer has.

@@ -113,12 +113,12 @@ func (n *Networks) planSandbox(sb *containerSandbox, c *dataplane.Config) *datap
 }
 
 // macOf is the endpoint's MAC. The zero MAC, for which the data plane derives one, stands for a record on disk that cannot be read.
-func (n *Networks) macOf(e *endpoint) dataplane.MAC {
-	mac, err := dataplane.ParseMAC(e.Info.MAC)
-	if err != nil && e.Info.MAC != "" {
+func (n *Networks) macOf(e *endpoint) shoal.MAC {
+	if err := e.Info.MAC.Err(); err != nil {
 		n.log.Warn("endpoint has no valid MAC, one is derived from its address", "interface", e.Info.Interface, "address", e.Info.Addr, "err", err)
+		return shoal.MAC{}
 	}
-	return mac
+	return e.Info.MAC
 }
 
 // hostPrefix is the address as a /32 or /128.

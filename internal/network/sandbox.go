@@ -1,6 +1,7 @@
 package network
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,7 +15,6 @@ import (
 
 	"github.com/containerd/errdefs"
 
-	"github.com/shoal-dev/shoal/internal/dataplane"
 	"github.com/shoal-dev/shoal/internal/dns"
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
@@ -154,10 +154,8 @@ func requestedEndpoints(spec shoal.SandboxSpec) []shoal.EndpointRequest {
 
 // addEndpoint adds an endpoint to the sandbox; the kernel gets it with the next converge.
 func (n *Networks) addEndpoint(ctx context.Context, sb *containerSandbox, req shoal.EndpointRequest) error {
-	if req.MAC != "" {
-		if _, err := dataplane.ParseMAC(req.MAC); err != nil {
-			return err
-		}
+	if err := req.MAC.Err(); err != nil {
+		return err
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -265,12 +263,8 @@ func (n *Networks) waitForNetworkLocked(ctx context.Context, name string) (shoal
 }
 
 func (n *Networks) newEndpoint(sb *containerSandbox, net shoal.Network, addr, addr6 netip.Prefix, req shoal.EndpointRequest) *endpoint {
-	mac := req.MAC
-	if mac == "" {
-		mac = dataplane.MACFor(addr.Addr()).String()
-	}
 	e := &endpoint{Aliases: req.Aliases, Info: shoal.EndpointInfo{Network: net.Spec.Name, NetworkID: net.ID, EndpointID: newLocalID(),
-		Interface: sb.freeInterface(), Addr: addr, Addr6: addr6, MAC: mac, Aliases: req.Aliases, DriverOpts: req.DriverOpts}}
+		Interface: sb.freeInterface(), Addr: addr, Addr6: addr6, MAC: cmp.Or(req.MAC, shoal.MACFor(addr.Addr())), Aliases: req.Aliases, DriverOpts: req.DriverOpts}}
 	if net.Spec.Name != defaultBridge {
 		e.Info.DNSNames = dnsNames(sb.Spec, req.Aliases)
 	}

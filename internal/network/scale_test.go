@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/shoal-dev/shoal/internal/dataplane"
 	"github.com/shoal-dev/shoal/internal/dataplane/netnstest"
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
@@ -24,7 +23,7 @@ func largeNetworkEndpoint(service, task int) shoal.Endpoint {
 	i := 4096 + 4*service + task
 	addr := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), 16)
 	return shoal.Endpoint{TaskID: shoal.TaskID(fmt.Sprint("t", i)), NetworkID: "netid", NodeID: "far", ServiceID: shoal.ServiceID(fmt.Sprint("s", service)), Name: fmt.Sprint("s", service, ".", task),
-		Addr: addr, MAC: dataplane.MACFor(addr.Addr()).String(), State: shoal.EndpointReady}
+		Addr: addr, MAC: shoal.MACFor(addr.Addr()), State: shoal.EndpointReady}
 }
 
 func largeNetworkVIP(service int) netip.Prefix {

@@ -31,7 +31,7 @@ type EndpointRequest struct {
 	// Addr is valid when the address is given: by the user, or by the allocator for tasks.
 	Addr       netip.Addr
 	Addr6      netip.Addr
-	MAC        string
+	MAC        MAC // the zero MAC leaves the choice to the node
 	Aliases    []string
 	DriverOpts map[string]string
 }
@@ -68,7 +68,7 @@ type EndpointInfo struct {
 	Gateway    netip.Addr
 	Addr6      netip.Prefix
 	Gateway6   netip.Addr
-	MAC        string
+	MAC        MAC
 	Aliases    []string
 	DNSNames   []string
 	DriverOpts map[string]string
