@@ -104,7 +104,7 @@ func (n *node) start(t *testing.T) {
 
 func (n *node) clear(t *testing.T) {
 	ctx := context.WithoutCancel(t.Context())
-	for id := range n.sandboxes {
+	for id := range n.sandboxes.All() {
 		if err := n.Down(ctx, id); err != nil {
 			t.Error(err)
 		}

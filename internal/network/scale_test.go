@@ -81,11 +81,11 @@ func newLargeNetwork(t *testing.T, endpoints, containers int) *largeNetwork {
 func (c *largeNetwork) timeOneMoreEndpoint(t *testing.T) time.Duration {
 	t.Helper()
 	e := largeNetworkEndpoint(7, 2)
-	less := shoal.TableDelta{Version: c.table.Version + 1, NodeID: "self", RemovedEndpoints: []shoal.EndpointKey{e.Key()}}
+	less := shoal.TableDelta{Version: c.directory.Table().Version + 1, NodeID: "self", RemovedEndpoints: []shoal.EndpointKey{e.Key()}}
 	if err := c.Update(t.Context(), &less); err != nil {
 		t.Fatal(err)
 	}
-	more := shoal.TableDelta{Version: c.table.Version + 1, NodeID: "self", Endpoints: map[shoal.EndpointKey]shoal.Endpoint{e.Key(): e}}
+	more := shoal.TableDelta{Version: c.directory.Table().Version + 1, NodeID: "self", Endpoints: map[shoal.EndpointKey]shoal.Endpoint{e.Key(): e}}
 	began := time.Now()
 	if err := c.Update(t.Context(), &more); err != nil {
 		t.Fatal(err)

@@ -18,6 +18,8 @@ const (
 )
 
 const (
+	// DefaultBridgeName is the bridge that containers are on which name no network.
+	DefaultBridgeName = "bridge"
 	// IngressName is the routing mesh's network.
 	IngressName = "ingress"
 	// GwbridgeName is the bridge by which tasks reach the outside.
