@@ -37,6 +37,7 @@ func runShoal(t *testing.T, name string, n *lab.Node, args ...string) (string, i
 }
 
 func TestTheBinaryIsTheDockerCommandLineToo(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, "cli")
 	c.ok(c.n1, "service", "create", "-q", "--name", "web", "busybox", "sleep", "1d")
 	for _, args := range [][]string{
@@ -104,6 +105,7 @@ func certificate(t *testing.T, dir, name string, parent *x509.Certificate, paren
 }
 
 func TestTheAPIOverTLSWantsACertificate(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	ca, caKey := certificate(t, dir, "ca", nil, nil)
 	certificate(t, dir, "server", ca, caKey)

@@ -6,6 +6,7 @@ import (
 )
 
 func TestContainersAreConnectedAndLinked(t *testing.T) {
+	t.Parallel()
 	c := newLab(t, "connect")
 	c.loadImages(c.n1)
 	n := c.n1

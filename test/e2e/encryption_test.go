@@ -188,6 +188,7 @@ func (c *cluster) killEncryption(n *lab.Node) {
 
 // The routing mesh is encrypted if it is asked to be.
 func TestAnEncryptedRoutingMesh(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, "encmesh")
 	c.n1.Shell(t.Context(), "echo y | docker network rm ingress")
 	c.eventually(20*time.Second, "there is another mesh", func() error {

@@ -30,6 +30,7 @@ func (c *cluster) shoal(n *lab.Node, stdin string, args ...string) lab.Result {
 
 // Commands run in tasks wherever they are, asked of whichever manager.
 func TestExecReachesTasksOnOtherNodes(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, "exec")
 	c.ok(c.n1, "node", "promote", "n2")
 	c.eventually(30*time.Second, "n2 is a manager", func() error {

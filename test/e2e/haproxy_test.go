@@ -72,6 +72,7 @@ func (c *cluster) haproxyServers(addr string) (map[string]server, error) {
 // Debian's HAProxy with a plain configuration in front of the mesh finds every node up and spreads evenly; a node that dies is taken
 // out, and comes back.
 func TestHAProxyInFrontOfTheMesh(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, "haproxy")
 	balancer, err := c.AddNode("lb", 20) // a machine with an engine, and no part of the cluster
 	if err != nil {

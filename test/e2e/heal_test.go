@@ -147,6 +147,7 @@ func (c *cluster) healthy() {
 
 // Debian's nft aborted when it was asked for the tables of a node or of a container.
 func TestOperatorsCanListTheRules(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, "rules")
 	c.ok(c.n1, "network", "create", "-d", "overlay", "net")
 	c.ok(c.n1, "service", "create", "-q", "--no-resolve-image", "--name", "web", "--network", "net", "--mode", "global", "-p", "8080:80", "srv:1")

@@ -14,6 +14,7 @@ import (
 )
 
 func TestHostModePortsAnswerOnlyWhereTheTaskIs(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, "hostport")
 	c.ok(c.n1, "service", "create", "-q", "--name", "web", "--publish", "mode=host,target=80,published=8090", "--constraint", "node.hostname==n2", "nginx")
 	if _, err := c.get("http://" + c.n2.Addr + ":8090/"); err != nil {
@@ -71,6 +72,7 @@ func asked(from *lab.Host, network, addr string) (string, error) {
 
 // A task sees the address of whom it talks to, through every node, whether it runs there or not.
 func TestTasksSeeTheClientsAddress(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, "address")
 	c.ok(c.n1, "service", "create", "-q", "--no-resolve-image", "--name", "web", "--replicas", "2", "--constraint", "node.role==worker", "--replicas-max-per-node", "1",
 		"-p", "8080:80", "-p", "8080:80/udp", "srv:1")

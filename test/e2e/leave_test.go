@@ -42,6 +42,7 @@ func (c *cluster) networkState(n *lab.Node) []string {
 }
 
 func TestLeavingLeavesNothingOfTheClusterBehind(t *testing.T) {
+	t.Parallel()
 	c := newLab(t, "leave")
 	c.loadImages(c.n1, c.n2)
 	c.ok(c.n1, "swarm", "init", "--advertise-addr", c.n1.Addr)

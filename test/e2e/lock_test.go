@@ -50,6 +50,7 @@ func (c *cluster) restart(n *lab.Node) {
 }
 
 func TestAutolock(t *testing.T) {
+	t.Parallel()
 	c := newManagers(t, "lock")
 	c.ok(c.n1, "service", "create", "-q", "--name", "web", "--replicas", "3", "busybox", "sleep", "1d")
 	c.refused(c.n1, 1, "no unlock key is set", "swarm", "unlock-key")

@@ -64,6 +64,7 @@ func (c *cluster) leader(seenFrom *lab.Node) *lab.Node {
 }
 
 func TestEveryManagerServesTheCluster(t *testing.T) {
+	t.Parallel()
 	c := newManagers(t, "mgrs")
 	for _, n := range c.Nodes() {
 		c.managerStatus(n, "Leader", "Reachable", "Reachable")
@@ -80,6 +81,7 @@ func TestEveryManagerServesTheCluster(t *testing.T) {
 }
 
 func TestPromoteAndDemote(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, "roles")
 	c.refused(c.n1, 1, "attempting to demote the last manager of the swarm", "node", "demote", "n1")
 	for range 2 { // demoting and promoting again works
@@ -182,6 +184,7 @@ func TestTheLeaderIsKilled(t *testing.T) {
 }
 
 func TestAllManagersRestart(t *testing.T) {
+	t.Parallel()
 	c := newManagers(t, "restart")
 	c.ok(c.n1, "service", "create", "-q", "--name", "web", "--replicas", "3", "busybox", "sleep", "1d")
 	before := map[string][]string{}
@@ -220,6 +223,7 @@ func TestAllManagersRestart(t *testing.T) {
 }
 
 func TestRootRotation(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, "ca")
 	c.ok(c.n1, "node", "promote", "n2")
 	c.managerStatus(c.n2, "Leader", "Reachable", "")

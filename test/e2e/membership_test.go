@@ -39,7 +39,8 @@ func TestThreeMachinesBecomeACluster(t *testing.T) {
 }
 
 func TestDrainLeaveAndRemove(t *testing.T) {
-	c := newCluster(t, "leave")
+	t.Parallel()
+	c := newCluster(t, "drain")
 	c.ok(c.n1, "service", "create", "-q", "--name", "web", "--replicas", "3", "busybox", "sleep", "1d")
 	on := func(node string) int {
 		return len(c.rows(c.n1, "node", "ps", node, "--filter", "desired-state=running", "-q"))

@@ -115,6 +115,7 @@ func (c *cluster) taskAddresses(service string) map[string]string {
 }
 
 func TestServicesFindEachOtherOnAnOverlay(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, "overlay")
 	c.ok(c.n1, "network", "create", "-d", "overlay", "--subnet", "20.20.20.0/24", "testoverlay")
 	c.ok(c.n1, "service", "create", "-q", "--name", "web", "--network", "testoverlay", "-p", "8002:80", "--replicas", "3", "nginx")
@@ -149,6 +150,7 @@ func TestServicesFindEachOtherOnAnOverlay(t *testing.T) {
 }
 
 func TestPlainContainersOnOverlays(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, "attach")
 	c.ok(c.n1, "network", "create", "-d", "overlay", "closed")
 	c.ok(c.n1, "network", "create", "-d", "overlay", "--attachable", "--subnet", "10.55.0.0/24", "open")

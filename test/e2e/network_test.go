@@ -12,6 +12,7 @@ import (
 )
 
 func TestNetworksOfManyKinds(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, "kinds")
 	n1 := c.n1
 

@@ -36,6 +36,7 @@ func (c *cluster) spreads(service, want string) {
 }
 
 func TestFailedUpdates(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, "failures")
 	c.ok(c.n1, "service", "create", "-q", "--name", "web", "--replicas", "3", "--update-monitor", "1s", "--rollback-monitor", "1s",
 		"--restart-delay", "100ms", "--stop-grace-period", "100ms", "busybox", "sleep", "1d")
@@ -114,6 +115,7 @@ func TestReplacementIsPrompt(t *testing.T) {
 }
 
 func TestJobs(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, "jobs")
 	c.ok(c.n1, "service", "create", "-q", "--name", "job", "--mode", "replicated-job", "--replicas", "4", "--max-concurrent", "2", "busybox", "true")
 	completed := func(service, want string) {

@@ -30,6 +30,7 @@ func steps(t *testing.T, text, of string) []int {
 // The stock command line shows each step of an update of ten tasks by two, of its rollback, and of a job; a failing image pauses
 // or not as asked.
 func TestProgressIsShown(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, "progress")
 	c.ok(c.n1, "service", "create", "-q", "--name", "web", "--replicas", "10", "--update-parallelism", "2", "--update-delay", "300ms",
 		"--update-monitor", "200ms", "--rollback-monitor", "200ms", "--rollback-parallelism", "0", "--restart-delay", "100ms",

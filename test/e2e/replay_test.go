@@ -132,6 +132,7 @@ func (c *cluster) compare(n *lab.Node, e entry, images *strings.Replacer) (diff 
 
 // replayed is what is not compared of each transcript, and why. Everything else must end and complain as it does with Docker.
 func TestCommandsEndAsDockersDo(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		transcript string
 		skip       []string

@@ -46,6 +46,7 @@ func holds(t *testing.T, dir, text string) []string {
 
 // A secret is in the task's memory and nowhere else in clear; replaced, it reaches the services that follow it.
 func TestSecrets(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, "secrets")
 	c.ok(c.n1, "node", "promote", "n2")
 	const first, second = "hush-hush-2749-first", "hush-hush-2749-second"

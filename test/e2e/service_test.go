@@ -9,6 +9,7 @@ import (
 )
 
 func TestPlacement(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, "placement")
 	nodesOf := func(service string) string {
 		rows := c.rows(c.n1, "service", "ps", service, "--filter", "desired-state=running", "--format", "{{.Node}}")
@@ -42,6 +43,7 @@ func TestPlacement(t *testing.T) {
 }
 
 func TestLookingAtAService(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, "look")
 	c.ok(c.n1, "service", "create", "-q", "--name", "talk", "--replicas", "3", "--label", "tier=back", "busybox",
 		"sh", "-c", `echo "hello from $(hostname)"; echo problem >&2; exec sleep 1d`)
@@ -117,6 +119,7 @@ func TestLookingAtAService(t *testing.T) {
 }
 
 func TestBadInputIsRefusedAsDockerDoes(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, "refuse")
 	c.ok(c.n1, "network", "create", "-d", "overlay", "--subnet", "10.55.0.0/24", "o1")
 	c.ok(c.n1, "service", "create", "-q", "--name", "p1", "-p", "8080:80", "nginx")

@@ -35,6 +35,7 @@ func stackOf(services int, args string) string {
 
 // A stack of thirty services is deployed, pruned and removed, twenty times in a row without a pause, and leaves nothing.
 func TestStacksComeAndGo(t *testing.T) {
+	t.Parallel()
 	const services, kept, rounds = 30, 20, 20
 	c := newCluster(t, "stack")
 	dir := t.TempDir()

@@ -11,6 +11,7 @@ import (
 
 // What tasks store outlives them where it should, is filled from the image as Docker fills it, and is refused in Docker's words.
 func TestStorage(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, "storage")
 	create := func(name string, args ...string) {
 		t.Helper()
