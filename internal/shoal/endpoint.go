@@ -7,7 +7,7 @@ type EndpointState string
 
 const (
 	EndpointStarting EndpointState = "starting" // reachable, not balanced to
-	EndpointReady    EndpointState = "ready"
+	EndpointReady    EndpointState = "ready"    // new connections go there
 	EndpointDraining EndpointState = "draining" // connections live on, no new ones
 )
 

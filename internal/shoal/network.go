@@ -4,17 +4,17 @@ import "net/netip"
 
 // Network drivers.
 const (
-	DriverBridge  = "bridge"
-	DriverOverlay = "overlay"
-	DriverHost    = "host"
-	DriverNull    = "null"
-	DriverMacvlan = "macvlan"
+	DriverBridge  = "bridge"  // a Linux bridge of one node
+	DriverOverlay = "overlay" // spans the nodes of the cluster
+	DriverHost    = "host"    // the node's own namespace
+	DriverNull    = "null"    // none, and configuration-only networks
+	DriverMacvlan = "macvlan" // containers on the link of an interface of the node
 )
 
 // Scopes of a network.
 const (
-	ScopeLocal = "local"
-	ScopeSwarm = "swarm"
+	ScopeLocal = "local" // one node
+	ScopeSwarm = "swarm" // the cluster
 )
 
 const (
@@ -70,7 +70,7 @@ type Subnet struct {
 	Aux map[string]netip.Addr
 }
 
-// MTU option of bridge and overlay networks.
+// OptionMTU is the MTU in bytes of bridge and overlay networks.
 const OptionMTU = "com.docker.network.driver.mtu"
 
 // OptionEncrypted asks for an encrypted overlay, whatever its value.

@@ -10,8 +10,8 @@ import (
 // Suspects is the peers that are suspected. The map must not be changed.
 func (d *Directory) Suspects() map[shoal.NodeID]bool { return d.suspects }
 
-// SetSuspects replaces the set of suspected peers, which must not be changed afterwards, and derives anew the services with tasks on peers
-// that changed.
+// SetSuspects replaces the set of suspected peers, which must not be changed afterwards, and updates the services with tasks on peers that
+// changed.
 func (d *Directory) SetSuspects(suspects map[shoal.NodeID]bool) {
 	before := d.suspects
 	d.suspects = suspects
