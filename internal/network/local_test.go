@@ -79,6 +79,10 @@ func TestLocalNetworks(t *testing.T) {
 	if err := n.Remove(ctx, "br1"); err == nil || !strings.Contains(err.Error(), "has active endpoints") {
 		t.Errorf("remove a network in use: %v", err)
 	}
+	_, err = n.Connect(ctx, strings.Repeat("b", 64), shoal.EndpointRequest{Network: "bridge", MAC: shoal.DecodeMAC("02:42:ac:1e:00:02:00:01")})
+	if err == nil || err.Error() != "read hardware address 02:42:ac:1e:00:02:00:01: it has 8 bytes, not 6" {
+		t.Errorf("connect with a MAC that is none: %v", err)
+	}
 	e, err := n.Connect(ctx, strings.Repeat("b", 64), shoal.EndpointRequest{Network: "bridge"})
 	if err != nil || e.Interface != "eth1" {
 		t.Errorf("connect: %+v, %v", e, err)
