@@ -76,7 +76,7 @@ func (d *Daemon) construct(ctx context.Context) error {
 		return fmt.Errorf("start containerd: %w", err)
 	}
 	d.images = image.New(image.Config{
-		Log: d.log, Client: d.runtime.Client, Transfer: d.runtime.Transfer, Events: d.events,
+		Log: d.log, Client: d.runtime.Client, Events: d.events,
 		InsecureRegistries: d.cfg.InsecureRegistries,
 		InUse:              func(id string) []string { return d.containers.Using(id) },
 	})

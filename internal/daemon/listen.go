@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/shoal-dev/shoal/internal/atomicfile"
 )
 
 // listen opens the API's sockets. The unix socket belongs to the docker group where there is one.
@@ -116,7 +118,7 @@ func (d *Daemon) machineID() string {
 	var b [16]byte
 	_, _ = rand.Read(b[:]) // never fails
 	id := hex.EncodeToString(b[:])
-	if err := os.WriteFile(path, []byte(id+"\n"), 0o600); err != nil {
+	if err := atomicfile.Write(path, []byte(id+"\n"), 0o600); err != nil {
 		d.log.Warn("keep the engine's ID", "err", err)
 	}
 	return id

@@ -1,4 +1,4 @@
-package container
+package layers
 
 import (
 	"context"
@@ -13,40 +13,22 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/shoal-dev/shoal/internal/runtime"
 )
 
-// ChangeKind is how a file of a container differs from the image's; the numbers are Docker's.
+// ChangeKind is how a file of a container differs from the image's. The numbers are those of Docker's API.
 type ChangeKind uint8
 
+// The kinds of changes.
 const (
-	Modified ChangeKind = iota // 0: content or metadata differ
-	Added                      // 1
-	Deleted                    // 2
+	Modified ChangeKind = 0 // the content or the metadata differ
+	Added    ChangeKind = 1
+	Deleted  ChangeKind = 2
 )
 
-// Change is one difference between a container's file system and its image's. Path is absolute within the container.
+// Change is one difference between a container's file system and its image's.
 type Change struct {
 	Kind ChangeKind
-	Path string
-}
-
-// Diff lists the files that differ between a container and its image, sorted by path; nil if none do.
-func (e *Engine) Diff(ctx context.Context, ref string) ([]Change, error) {
-	info, err := e.Inspect(ref)
-	if err != nil {
-		return nil, err
-	}
-	mounts, err := e.snapshotter().Mounts(runtime.WithNamespace(ctx), info.ID)
-	if err != nil {
-		return nil, fmt.Errorf("mount snapshot: %w", err)
-	}
-	dirs := layerDirs(mounts)
-	if len(dirs) == 0 {
-		return nil, fmt.Errorf("find layers of container %s: none", info.ID)
-	}
-	return diffLayers(ctx, dirs[0], dirs[1:])
+	Path string // absolute, within the container
 }
 
 // runtimeMountpoints are the files and directories that the OCI runtime creates in the container's layer as mount points. Docker
@@ -58,39 +40,49 @@ func runtimeMountpoints() []string {
 	}
 }
 
-// diffLayers compares the top directory of an overlay with those below, the highest first. A running container can change the
-// links in the top directory at any moment, so that directory is only read through an os.Root, which cannot be left by a link.
-func diffLayers(ctx context.Context, top string, below []string) ([]Change, error) {
-	root, err := os.OpenRoot(top)
+// Diff lists the files in which the topmost layer, the container's own, differs from those below, sorted by path; nil if there are
+// none. Without a layer, it is an error.
+//
+// A running container can change the links in its layer at any moment, so that directory is only read through an os.Root, which no
+// link leads out of.
+func (d Dirs) Diff(ctx context.Context) ([]Change, error) {
+	if len(d) == 0 {
+		return nil, errors.New("the container has no layers")
+	}
+	root, err := os.OpenRoot(d[0])
 	if err != nil {
 		return nil, fmt.Errorf("open layer: %w", err)
 	}
 	defer func() { _ = root.Close() }()
-	d := &differ{root: root, hidden: runtimeMountpoints()}
-	if _, _, err := d.compare(ctx, "/", below); err != nil {
+	c := &comparison{top: root, ignored: runtimeMountpoints()}
+	if _, _, err := c.compareDir(ctx, "/", d[1:]); err != nil {
 		return nil, fmt.Errorf("compare layers: %w", err)
 	}
-	slices.SortFunc(d.found, func(a, b Change) int { return strings.Compare(a.Path, b.Path) })
-	return d.found, nil
+	slices.SortFunc(c.changes, func(a, b Change) int { return strings.Compare(a.Path, b.Path) })
+	return c.changes, nil
 }
 
-type differ struct {
-	root   *os.Root
-	hidden []string
-	found  []Change
+// comparison is a comparison of the top layer with those below it.
+type comparison struct {
+	top     *os.Root
+	ignored []string // paths that are left out where they are new and empty: nobody but the OCI runtime made them
+	changes []Change // found so far
 }
 
-func (d *differ) add(kind ChangeKind, name string) { d.found = append(d.found, Change{kind, name}) }
+// add notes a change.
+func (c *comparison) add(kind ChangeKind, name string) {
+	c.changes = append(c.changes, Change{kind, name})
+}
 
-// compare compares a directory of the top layer with the lower directories that it is merged with. changed is true if anything in
-// it differs, skipped if it holds a mount point of the runtime.
-func (d *differ) compare(ctx context.Context, dir string, below []string) (changed, skipped bool, err error) {
+// compareDir compares a directory of the top layer with the directories of lower layers that overlayfs merges it with. changed is true
+// if anything in it differs, skipped if it directly holds a mount point that was left out.
+func (c *comparison) compareDir(ctx context.Context, dir string, below []string) (changed, skipped bool, err error) {
 	if err := ctx.Err(); err != nil {
 		return false, false, err
 	}
-	before := len(d.found)
-	handle, err := d.root.Open(relative(dir))
-	if errors.Is(err, fs.ErrNotExist) { // removed while we look
+	before := len(c.changes)
+	handle, err := c.top.Open(relative(dir))
+	if errors.Is(err, fs.ErrNotExist) { // removed since its parent was read
 		return false, false, nil
 	}
 	if err != nil {
@@ -104,7 +96,7 @@ func (d *differ) compare(ctx context.Context, dir string, below []string) (chang
 	present := map[string]bool{}
 	for _, entry := range entries {
 		present[entry.Name()] = true
-		entrySkipped, err := d.entry(ctx, path.Join(dir, entry.Name()), below)
+		entrySkipped, err := c.compareEntry(ctx, path.Join(dir, entry.Name()), below)
 		if err != nil {
 			return false, false, err
 		}
@@ -113,16 +105,16 @@ func (d *differ) compare(ctx context.Context, dir string, below []string) (chang
 	if isOpaque(handle) {
 		for _, name := range entryNames(below) {
 			if lower, _ := lookupLower(below, name); lower != nil && !present[name] {
-				d.add(Deleted, path.Join(dir, name))
+				c.add(Deleted, path.Join(dir, name))
 			}
 		}
 	}
-	return len(d.found) > before, skipped, nil
+	return len(c.changes) > before, skipped, nil
 }
 
-// entry compares one file of the top layer, and returns whether it was skipped as a mount point of the runtime.
-func (d *differ) entry(ctx context.Context, name string, below []string) (skipped bool, err error) {
-	info, err := d.root.Lstat(relative(name))
+// compareEntry compares one file of the top layer, and returns whether it was skipped as a mount point of the OCI runtime.
+func (c *comparison) compareEntry(ctx context.Context, name string, below []string) (skipped bool, err error) {
+	info, err := c.top.Lstat(relative(name))
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
@@ -133,26 +125,27 @@ func (d *differ) entry(ctx context.Context, name string, below []string) (skippe
 	switch {
 	case isWhiteout(info):
 		if lower != nil {
-			d.add(Deleted, name)
+			c.add(Deleted, name)
 		}
 		return false, nil
-	case lower == nil && slices.Contains(d.hidden, name) && (info.IsDir() || info.Size() == 0):
+	case lower == nil && slices.Contains(c.ignored, name) && (info.IsDir() || info.Size() == 0):
 		return true, nil
 	case !info.IsDir():
-		d.add(kindOf(lower), name)
+		c.add(kindOf(lower), name)
 		return false, nil
 	}
-	changed, skipped, err := d.compare(ctx, name, merged)
+	changed, skipped, err := c.compareDir(ctx, name, merged)
 	if err != nil {
 		return skipped, err
 	}
 	// Making a mount point changed the directory's modification time, which is no change by the container.
 	if lower == nil || !lower.IsDir() || changed || !sameDirectory(info, lower) || !skipped && !info.ModTime().Equal(lower.ModTime()) {
-		d.add(kindOf(lower), name)
+		c.add(kindOf(lower), name)
 	}
 	return false, nil
 }
 
+// kindOf is the kind of change of a file of the top layer, given the file that lower layers have at its place, nil for none.
 func kindOf(lower fs.FileInfo) ChangeKind {
 	if lower == nil {
 		return Added
@@ -160,6 +153,7 @@ func kindOf(lower fs.FileInfo) ChangeKind {
 	return Modified
 }
 
+// sameDirectory reports whether two directories have the same owner and permissions.
 func sameDirectory(a, b fs.FileInfo) bool {
 	x, okX := a.Sys().(*syscall.Stat_t)
 	y, okY := b.Sys().(*syscall.Stat_t)
@@ -196,6 +190,7 @@ func lookupLower(dirs []string, name string) (found fs.FileInfo, merged []string
 	return found, merged
 }
 
+// entryNames lists what is in any of the directories, sorted.
 func entryNames(dirs []string) []string {
 	var names []string
 	for _, dir := range dirs {
@@ -225,6 +220,7 @@ func isOpaque(dir *os.File) bool {
 	return err == nil && n == 1 && value[0] == 'y'
 }
 
+// relative is an absolute path of the container in the form that an os.Root takes.
 func relative(name string) string {
 	if name == "/" {
 		return "."

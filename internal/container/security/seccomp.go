@@ -1,4 +1,4 @@
-package container
+package security
 
 import (
 	"bufio"
@@ -16,10 +16,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// addSeccomp sets the profile that the options ask for, or Docker's default.
-func addSeccomp(spec *specs.Spec, opts []string) error {
-	for _, o := range opts {
-		if value, ok := strings.CutPrefix(strings.Replace(o, ":", "=", 1), "seccomp="); ok {
+// setSeccomp sets the filter of system calls that the options ask for, Docker's default if they ask for none.
+func setSeccomp(spec *specs.Spec, options []string) error {
+	for _, o := range options {
+		if value, ok := strings.CutPrefix(withEqualSign(o), "seccomp="); ok {
 			if value == "unconfined" {
 				return nil
 			}
@@ -42,8 +42,9 @@ func addSeccomp(spec *specs.Spec, opts []string) error {
 	return nil
 }
 
-// kernelHasX32 reports whether the kernel may have the x32 system calls. If it certainly has none, the default profile leaves them
-// out: compiling rules that can never match takes a fifth of the OCI runtime's time to start a container.
+// kernelHasX32 reports whether the kernel may have the system calls of x32 (64-bit programs with 32-bit pointers). It is false only if
+// the kernel's configuration says so. The default profile then leaves them out: to compile rules that can never match takes a fifth of
+// the time that the OCI runtime needs to start a container.
 var kernelHasX32 = sync.OnceValue(func() bool { //nolint:gochecknoglobals // asked once
 	var name unix.Utsname
 	if err := unix.Uname(&name); err != nil {
@@ -65,7 +66,7 @@ var kernelHasX32 = sync.OnceValue(func() bool { //nolint:gochecknoglobals // ask
 	return true
 })
 
-// configuredX32 reads a kernel's configuration, and is false only if that says that x32 is off.
+// configuredX32 reports whether a kernel with this configuration may have x32: false only if the configuration turns it off.
 func configuredX32(config io.Reader) bool {
 	lines := bufio.NewScanner(config)
 	for lines.Scan() {
