@@ -46,6 +46,7 @@ func TestOnlyAnEncryptedOverlayKeepsItsSecrets(t *testing.T) {
 			}
 			sniffer := netnstest.Sniff(t, f.underlay.Do, testMarker)
 			f.everyPairTalks()
+			sniffer.Stop()
 			if sniffer.Total() == 0 {
 				t.Fatal("the sniffer has seen nothing")
 			}
