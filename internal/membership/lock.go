@@ -135,7 +135,7 @@ func (m *Membership) followLock(ctx context.Context, manager Manager, identity *
 	for {
 		if cluster := view.Cluster(); cluster != nil {
 			if err := m.relock(manager, identity, cluster.UnlockKey, key); err != nil {
-				m.cfg.Log.Error("lock the manager's files", "err", err)
+				m.cfg.Log.Error("this manager's keys cannot be encrypted as autolock asks; it is tried again at the cluster's next change", "err", err)
 			}
 		}
 		if _, err := sub.Next(ctx); err != nil {

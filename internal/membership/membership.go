@@ -309,7 +309,7 @@ func (m *Membership) resume(ctx context.Context, identity *ca.Identity) {
 		if err == nil {
 			return
 		}
-		m.cfg.Log.Error("start the node's manager", "err", err)
+		m.cfg.Log.Error("the node's manager cannot be started; it is tried again every second, and the node works as a worker until then", "err", err)
 		m.reconcileSoon() //nolint:contextcheck // it may have been demoted while it was away
 		select {
 		case <-ctx.Done():

@@ -33,7 +33,7 @@ func declaredWriters(t *testing.T) map[string][]string {
 	_, table, _ := strings.Cut(string(text), "**Who writes which field**")
 	table, _, _ = strings.Cut(table, "\n**")
 	quoted, writers := regexp.MustCompile("`([^`]+)`"), map[string][]string{}
-	for _, row := range regexp.MustCompile("(?m)^\\| ([^|]+) \\| ([^|]+) \\|$").FindAllStringSubmatch(table, -1) {
+	for _, row := range regexp.MustCompile(`(?m)^\| ([^|]+) \| ([^|]+) \|$`).FindAllStringSubmatch(table, -1) {
 		for _, field := range quoted.FindAllStringSubmatch(row[1], -1) {
 			for _, room := range quoted.FindAllStringSubmatch(row[2], -1) {
 				writers[field[1]] = append(writers[field[1]], room[1])
