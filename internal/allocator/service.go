@@ -167,7 +167,7 @@ func networksOf(v store.View, attached []shoal.NetworkAttachmentSpec, spec *shoa
 		all = append(all, ingress)
 	}
 	for _, a := range attached {
-		n := v.Network(a.Target)
+		n := v.Network(shoal.NetworkID(a.Target))
 		if n == nil {
 			// host, bridge and the like belong to each node.
 			continue
@@ -327,7 +327,7 @@ func (a *allocation) attach(networks []*shoal.Network, asked []shoal.NetworkAtta
 		}
 		at := shoal.TaskNetwork{NetworkID: n.ID, VNI: n.VNI, Addresses: given}
 		for _, a := range asked {
-			if a.Target == n.ID {
+			if a.Target == string(n.ID) {
 				at.Aliases = a.Aliases
 			}
 		}

@@ -20,8 +20,8 @@ const (
 	KeyFile  = "swarm-node.key"
 )
 
-// Identity is a node's certificate, its key and the root it trusts. It is kept in a folder and can be renewed in place:
-// TLS configurations made from it use the newest certificate for each handshake.
+// Identity is a node's certificate, its key and the root it trusts. It is stored in a folder and can be renewed while in use: TLS
+// configurations made from it use the newest certificate in each handshake.
 type Identity struct {
 	dir string
 
@@ -30,7 +30,7 @@ type Identity struct {
 	cert   *tls.Certificate
 	keyPEM []byte
 	lock   LockKey
-	memory *os.File // the key in the clear, for those who read it by name; never on a disk
+	memory *os.File // the key unencrypted, for code that wants a file name (etcd); never on a disk
 }
 
 // LoadIdentity reads the identity kept in dir. The error is os.ErrNotExist when there is none, and ErrLocked or ErrWrongKey
@@ -55,7 +55,7 @@ func LoadIdentity(dir string, lock LockKey) (*Identity, error) {
 	return id, id.set(rootPEM, certPEM, keyPEM)
 }
 
-// SaveIdentity keeps a new identity in dir.
+// SaveIdentity stores a new identity in dir, unlocked.
 func SaveIdentity(dir string, rootPEM, certPEM, keyPEM []byte) (*Identity, error) {
 	id := &Identity{dir: dir}
 	if err := id.Renew(rootPEM, certPEM, keyPEM); err != nil {
@@ -64,7 +64,7 @@ func SaveIdentity(dir string, rootPEM, certPEM, keyPEM []byte) (*Identity, error
 	return id, nil
 }
 
-// Renew replaces certificate, key and root, on disk first.
+// Renew replaces certificate, key and root, first on disk, then in use.
 func (id *Identity) Renew(rootPEM, certPEM, keyPEM []byte) error {
 	if err := os.MkdirAll(id.dir, 0o700); err != nil {
 		return fmt.Errorf("keep identity: %w", err)
@@ -110,7 +110,7 @@ func (id *Identity) set(rootPEM, certPEM, keyPEM []byte) error {
 	return id.memory.Truncate(int64(len(keyPEM)))
 }
 
-// Trust replaces the root that the node trusts, on disk first.
+// Trust replaces the root that the node trusts, first on disk, then in use.
 func (id *Identity) Trust(rootPEM []byte) error {
 	root, err := ParseRoot(rootPEM, nil)
 	if err != nil {
@@ -125,7 +125,7 @@ func (id *Identity) Trust(rootPEM []byte) error {
 	return nil
 }
 
-// Info is whom the node trusts and who issued its certificate.
+// Info is the root that the node trusts and the issuer of its certificate.
 func (id *Identity) Info() shoal.TLSInfo {
 	id.mu.RLock()
 	defer id.mu.RUnlock()
@@ -134,7 +134,7 @@ func (id *Identity) Info() shoal.TLSInfo {
 	}
 }
 
-// Lock keeps the node's key under another lock from now on; nil opens it.
+// Lock stores the node's key encrypted with another lock key from now on; nil stores it unencrypted.
 func (id *Identity) Lock(lock LockKey) error {
 	id.mu.Lock()
 	defer id.mu.Unlock()
@@ -149,14 +149,14 @@ func (id *Identity) Lock(lock LockKey) error {
 	return nil
 }
 
-// OpenKeyFile names a file, in memory, that holds the node's present key in the clear for as long as the identity lives.
+// OpenKeyFile is the name of a file in memory that holds the node's present key unencrypted, for as long as the identity lives.
 func (id *Identity) OpenKeyFile() string {
 	id.mu.RLock()
 	defer id.mu.RUnlock()
 	return id.memory.Name()
 }
 
-// Dir is the folder that the identity is kept in.
+// Dir is the folder that the identity is stored in.
 func (id *Identity) Dir() string { return id.dir }
 
 // Root is the root that the node trusts.
@@ -210,7 +210,8 @@ func orEmpty(values []string) string {
 	return values[0]
 }
 
-// ServerTLS is for a manager's node protocol. A client may come without a certificate (to join); one that it shows must be ours.
+// ServerTLS is the TLS configuration of a manager's node protocol. A client may have no certificate (to join); one that it has must
+// be of this cluster.
 func (id *Identity) ServerTLS() *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS13,
@@ -227,7 +228,7 @@ func (id *Identity) ServerTLS() *tls.Config {
 	}
 }
 
-// ClientTLS is for talking to a manager.
+// ClientTLS is the TLS configuration for connections to managers.
 func (id *Identity) ClientTLS() *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS13,
@@ -240,8 +241,9 @@ func (id *Identity) ClientTLS() *tls.Config {
 	}
 }
 
-// JoinTLS is for asking a manager for a certificate, when all that is known is the digest of the root to trust. The manager
-// sends its root along over RPC; until it has been checked, nothing secret is sent.
+// JoinTLS is the TLS configuration of a node that joins. With a nil root nothing is verified: it is for fetching the root certificate,
+// which the caller must compare with the digest in the join token before it sends anything secret. With a root, the server must be a
+// manager of that root.
 func JoinTLS(root *Root) *tls.Config {
 	if root == nil {
 		return &tls.Config{

@@ -14,8 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// LockKey locks what a manager keeps on its disk: 256 random bits, of which Docker's users know the text "SWMKEY-1-…". A nil
-// one leaves everything open.
+// LockKey encrypts a manager's keys on its disk (autolock): 256 random bits, printed as "SWMKEY-1-…". A nil key encrypts nothing.
 type LockKey []byte
 
 const (
@@ -24,20 +23,20 @@ const (
 )
 
 var (
-	// ErrLocked says that the key to a locked file is missing.
+	// ErrLocked says that a file is encrypted and no key was given.
 	ErrLocked = errors.New("it is locked")
-	// ErrWrongKey says that a key does not open a locked file, or is none.
+	// ErrWrongKey says that a key does not decrypt a file, or that a text is not a key.
 	ErrWrongKey = errors.New("invalid key provided")
 )
 
-// NewLockKey makes a key.
+// NewLockKey makes a random key.
 func NewLockKey() LockKey {
 	key := make(LockKey, lockKeySize)
 	_, _ = rand.Read(key) // crypto/rand.Read never fails
 	return key
 }
 
-// ParseLockKey reads a key's text; an empty one is no key.
+// ParseLockKey reads a printed key. Empty text is the nil key; any other text that is not a key is ErrWrongKey.
 func ParseLockKey(text string) (LockKey, error) {
 	if text == "" {
 		return nil, nil
@@ -50,11 +49,12 @@ func ParseLockKey(text string) (LockKey, error) {
 	return key, nil
 }
 
+// String is the key as Docker's users know it. It must not be called on a nil key.
 func (k LockKey) String() string { return lockKeyPrefix + base64.RawStdEncoding.EncodeToString(k) }
 
 const lockedType = "SWARM LOCKED DATA"
 
-// Lock encrypts data with AES-256-GCM. Without a key it is left as it is.
+// Lock encrypts data with AES-256-GCM into a PEM block. A nil key returns the data as it is.
 func (k LockKey) Lock(data []byte) ([]byte, error) {
 	if k == nil {
 		return data, nil
@@ -67,7 +67,8 @@ func (k LockKey) Lock(data []byte) ([]byte, error) {
 	return pem.EncodeToMemory(&pem.Block{Type: lockedType, Bytes: sealed}), nil
 }
 
-// Open decrypts what Lock made. Data that is not locked is given back as it is.
+// Open decrypts what Lock has made; data that is not encrypted is returned as it is. The error is ErrLocked if k is nil, ErrWrongKey
+// if it is another key.
 func (k LockKey) Open(data []byte) ([]byte, error) {
 	block, _ := pem.Decode(data)
 	if block == nil || block.Type != lockedType {
@@ -99,7 +100,7 @@ func (k LockKey) aead() (cipher.AEAD, error) {
 	return aead, nil
 }
 
-// memoryFile keeps data in a file that is on no disk; others in the process open it by its name.
+// memoryFile makes a file in memory (memfd_create(2)) that code of this process can open by name.
 func memoryFile(data []byte) (*os.File, error) {
 	fd, err := unix.MemfdCreate("node-key", unix.MFD_CLOEXEC)
 	if err != nil {

@@ -19,8 +19,8 @@ import (
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
-// Organizational units of node certificates; the role that a peer may act in. They double as DNS names, so that a client
-// checks that it talks to a manager by naming the server so.
+// Organizational units of node certificates, which say the node's role. They are DNS names of the certificate too: a client that
+// asks for the server name "swarm-manager" talks to managers only.
 const (
 	ManagerUnit = "swarm-manager"
 	WorkerUnit  = "swarm-worker"
@@ -28,13 +28,13 @@ const (
 
 const (
 	rootExpiry = 20 * 365 * 24 * time.Hour
-	// backdate forgives clocks that are a little behind.
+	// backdate is how long before their making certificates are valid, for nodes whose clocks are slow.
 	backdate = time.Hour
 )
 
-// Root is the cluster's certificate authority. Key is nil on nodes that only check certificates.
+// Root is the cluster's certificate authority. KeyPEM is nil on nodes that only verify certificates.
 type Root struct {
-	// CertPEM is the root's certificate; others that are trusted as well may follow it.
+	// CertPEM is the root's certificate. During a rotation, the other root's certificate, which is trusted as well, follows it.
 	CertPEM []byte
 	KeyPEM  []byte
 	cert    *x509.Certificate
@@ -42,7 +42,7 @@ type Root struct {
 	key     *ecdsa.PrivateKey
 }
 
-// NewRoot makes a self-signed root.
+// NewRoot makes a self-signed root with a new key; it is valid for 20 years.
 func NewRoot() (*Root, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -100,10 +100,10 @@ func ParseRoot(certPEM, keyPEM []byte) (*Root, error) {
 	return root, nil
 }
 
-// Digest is the SHA-256 of the root certificate, which join tokens carry.
+// Digest is the SHA-256 of the root certificate, which join tokens contain.
 func (r *Root) Digest() [sha256.Size]byte { return sha256.Sum256(r.cert.Raw) }
 
-// Info is what `docker node inspect` tells of a node's trust.
+// Info is what `docker info` shows of the cluster's root.
 func (r *Root) Info() shoal.TLSInfo {
 	return shoal.TLSInfo{
 		TrustRoot:           string(r.CertPEM),
@@ -112,7 +112,7 @@ func (r *Root) Info() shoal.TLSInfo {
 	}
 }
 
-// Pool is all that is trusted.
+// Pool is all certificates of CertPEM, for verification.
 func (r *Root) Pool() *x509.CertPool {
 	pool := x509.NewCertPool()
 	for _, cert := range r.all {
@@ -121,7 +121,7 @@ func (r *Root) Pool() *x509.CertPool {
 	return pool
 }
 
-// issuerKey is the public key that a certificate was signed with, nil if it is none of those trusted.
+// issuerKey is the public key (DER) of the root that has signed a certificate, nil if none of those trusted has.
 func (r *Root) issuerKey(cert *x509.Certificate) []byte {
 	for _, root := range r.all {
 		if cert.CheckSignatureFrom(root) == nil {
@@ -131,7 +131,8 @@ func (r *Root) issuerKey(cert *x509.Certificate) []byte {
 	return nil
 }
 
-// Endorse gives another root's certificate signed by this one, so that who trusts only this one trusts the other too.
+// Endorse signs another root's certificate with this root (cross-signing), so that nodes which trust only this root can verify
+// certificates of the other. It fails if this root has no key.
 func (r *Root) Endorse(other *Root) ([]byte, error) {
 	if r.key == nil {
 		return nil, errors.New("endorse root: this root has no key")
@@ -150,7 +151,8 @@ func (r *Root) Endorse(other *Root) ([]byte, error) {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), nil
 }
 
-// Sign turns a node's request into a certificate for that node in that role. What the request says of names is ignored.
+// Sign makes a certificate (PEM) for a node in a role from the public key of its request. Names in the request are ignored. A request
+// that cannot be read is refused as an invalid argument.
 func (r *Root) Sign(csrPEM []byte, node shoal.NodeID, cluster shoal.ClusterID, role shoal.NodeRole, expiry time.Duration) ([]byte, error) {
 	if r.key == nil {
 		return nil, errors.New("sign node certificate: this root has no key")

@@ -16,10 +16,10 @@ const (
 	secretLength = 25 // base-36 digits of 128 bits
 )
 
-// ErrBadToken is Docker's answer to a token that is none.
+// ErrBadToken says, in Docker's words, that a text is not a join token.
 var ErrBadToken = errors.New("invalid join token")
 
-// Token admits a node: Digest says which root certificate to trust, Secret which role is granted.
+// Token is a join token. Digest is the SHA-256 of the root certificate to trust; the secret part decides which role is granted.
 type Token struct {
 	Digest [sha256.Size]byte
 	secret string
@@ -35,7 +35,7 @@ func NewToken(root *Root) (string, error) {
 	return strings.Join([]string{tokenPrefix, tokenVersion, base36(digest[:], digestLength), base36(secret[:], secretLength)}, "-"), nil
 }
 
-// ParseToken reads a printed token.
+// ParseToken reads a printed token; the error is ErrBadToken.
 func ParseToken(text string) (Token, error) {
 	parts := strings.Split(text, "-")
 	if len(parts) != 4 || parts[0] != tokenPrefix || parts[1] != tokenVersion ||

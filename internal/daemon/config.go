@@ -1,5 +1,5 @@
-// Package daemon is the composition root: it reads the configuration, constructs every room, wires them to one another, runs
-// them and shuts them down. It writes the pid file and the API sockets.
+// Package daemon is the composition root: it reads the configuration, constructs every room, connects them, runs them and shuts
+// them down. It writes the PID file, the engine's ID and the API's sockets.
 package daemon
 
 import (
@@ -18,18 +18,18 @@ import (
 
 // Config is the daemon's settings, from dockerd's flags and configuration file.
 type Config struct {
-	DataRoot           string
-	ExecRoot           string
+	DataRoot           string // what outlives a reboot
+	ExecRoot           string // what does not
 	PidFile            string
-	Hosts              []string
+	Hosts              []string // where the API is served: "unix:///path", "tcp://IP:port"
 	Debug              bool
 	LogLevel           string
-	Labels             []string
+	Labels             []string // "key=value"
 	InsecureRegistries []string
-	AddressPools       []string
+	AddressPools       []string // "base=CIDR,size=N"
 	CgroupParent       string
 	Group              string
-	MTU                int
+	MTU                int // bytes; 0: the host's
 	TLS                bool
 	TLSVerify          bool
 	TLSCACert          string
@@ -37,10 +37,10 @@ type Config struct {
 	TLSKey             string
 	ConfigFile         string
 	Version            string
-	ProbePort          uint16
+	ProbePort          uint16 // UDP, for liveness probes between nodes
 }
 
-// DefaultHost is where the API is served and looked for unless said otherwise.
+// DefaultHost is where the API is served if no other host is configured. Docker's CLI connects to it by default.
 const DefaultHost = "unix:///var/run/docker.sock"
 
 // flags binds the configuration to dockerd's flags.
@@ -66,7 +66,7 @@ func (c *Config) flags(f *pflag.FlagSet) {
 	f.Uint16Var(&c.ProbePort, "probe-port", 7946, "UDP port of the liveness probes between nodes")
 }
 
-// Command is `shoal daemon`.
+// Command is the command `shoal daemon`; version is what it reports as its version.
 func Command(version string) *cobra.Command {
 	c := Config{Version: version}
 	cmd := &cobra.Command{
@@ -177,7 +177,7 @@ func setFlag(f *pflag.FlagSet, name string, raw json.RawMessage) error {
 	if json.Unmarshal(raw, &text) == nil {
 		return f.Set(name, text)
 	}
-	return f.Set(name, string(raw)) // numbers and booleans read as they are written
+	return f.Set(name, string(raw)) // the text of a number or boolean in JSON is what the flag takes
 }
 
 // complete makes paths absolute and checks values.

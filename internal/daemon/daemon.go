@@ -27,7 +27,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/volume"
 )
 
-// Daemon is a node: all its rooms, wired.
+// Daemon is a node: all its rooms, connected to one another.
 type Daemon struct {
 	cfg        Config
 	log        *slog.Logger
@@ -38,10 +38,10 @@ type Daemon struct {
 	containers *container.Engine
 	networks   *network.Networks
 	members    *membership.Membership
-	inner      *inner
+	tunnels    *tunnelListener
 }
 
-// New constructs every room. Run starts them.
+// New constructs every room and starts containerd. Run does the rest; after an error there is nothing to close.
 func New(ctx context.Context, cfg Config) (*Daemon, error) {
 	level, err := cfg.level()
 	if err != nil {
@@ -53,7 +53,7 @@ func New(ctx context.Context, cfg Config) (*Daemon, error) {
 			return nil, fmt.Errorf("make root directory: %w", err)
 		}
 	}
-	d := &Daemon{cfg: cfg, log: log, events: &events.Bus{}, inner: newInner()}
+	d := &Daemon{cfg: cfg, log: log, events: &events.Bus{}, tunnels: newTunnelListener()}
 	if err := d.construct(ctx); err != nil {
 		return nil, errors.Join(err, d.close())
 	}
@@ -70,7 +70,7 @@ func (d *Daemon) construct(ctx context.Context) error {
 		return fmt.Errorf("read host name: %w", err)
 	}
 	d.runtime, err = containerd.Start(ctx, containerd.Config{
-		Log: d.log, Root: filepath.Join(d.cfg.DataRoot, "containerd"), State: filepath.Join(d.cfg.ExecRoot, "ctd"), // short: socket addresses below it have 108 bytes at most
+		Log: d.log, Root: filepath.Join(d.cfg.DataRoot, "containerd"), State: filepath.Join(d.cfg.ExecRoot, "ctd"), // a short name: the addresses of sockets below it are limited to 108 bytes
 	})
 	if err != nil {
 		return fmt.Errorf("start containerd: %w", err)
@@ -110,7 +110,7 @@ func (d *Daemon) construct(ctx context.Context) error {
 	return nil
 }
 
-// close lets go of what construct has made; containers run on.
+// close closes what construct has made; containers run on.
 func (d *Daemon) close() error {
 	var errs []error
 	if d.containers != nil {
@@ -125,21 +125,21 @@ func (d *Daemon) close() error {
 	return errors.Join(errs...)
 }
 
-// shutdownLimit bounds the wait for API requests that are under way when the daemon ends.
+// shutdownLimit bounds the wait for API requests that are being served when the daemon ends.
 const shutdownLimit = 2 * time.Second
 
-// Run serves until ctx ends. Containers, and the traffic to them, go on without the daemon.
+// Run serves until ctx ends, which is no error, or a room fails. Containers, and the traffic to them, go on without the daemon.
 func (d *Daemon) Run(ctx context.Context) error {
 	defer func() {
 		if err := d.close(); err != nil {
-			d.log.Error("shut down", "err", err)
+			d.log.Error("shutting down failed in part; containers run on", "err", err)
 		}
 	}()
 	listeners, err := d.listen()
 	if err != nil {
 		return err
 	}
-	listeners = append(listeners, d.inner)
+	listeners = append(listeners, d.tunnels)
 	if err := d.writePidFile(); err != nil {
 		return err
 	}
@@ -151,7 +151,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 		return fmt.Errorf("restore containers: %w", err)
 	}
 	if err := d.members.Start(ctx); err != nil {
-		d.log.Error("resume the node's place in its cluster", "err", err)
+		d.log.Error("the node could not resume its place in the cluster: it serves its own containers only", "err", err)
 	}
 	group.Go(func() error { return d.members.RenewCertificates(ctx) })
 	server := &http.Server{Handler: d.handler(), ReadHeaderTimeout: time.Minute}
@@ -171,7 +171,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 		limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownLimit)
 		defer cancel()
 		if server.Shutdown(limit) != nil {
-			return server.Close() // streams that nobody ends
+			return server.Close() // streams that go on, such as events
 		}
 		return nil
 	})
@@ -182,7 +182,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 }
 
 func (d *Daemon) handler() http.Handler {
-	hostname, _ := os.Hostname() // known to work: construct has asked
+	hostname, _ := os.Hostname() // construct has checked that there is one
 	return api.New(api.Config{
 		Log: d.log, Containers: d.containers, Images: d.images, Volumes: d.volumes, Networks: d.networks, Members: d.members,
 		Events: d.events, Logs: d.taskLogs, Dial: d.dialNode, CheckPorts: allocator.CheckPorts, Exhausted: allocator.Exhausted, Outdated: orchestrator.Stale,

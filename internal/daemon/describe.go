@@ -11,9 +11,9 @@ import (
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
-// describe tells of the machine that the node is.
+// describe is the node's machine as the cluster sees it, without its networks.
 func describe(c Config) shoal.NodeDescription {
-	hostname, _ := os.Hostname() // an unnamed machine is described without a name
+	hostname, _ := os.Hostname() // without a host name, the description has none
 	d := shoal.NodeDescription{
 		Hostname:      hostname,
 		Platform:      shoal.Platform{OS: runtime.GOOS, Architecture: machine()},
@@ -29,7 +29,7 @@ func describe(c Config) shoal.NodeDescription {
 	return d
 }
 
-// plugins is what the node can do, by Docker's kinds.
+// plugins is the drivers that the node has, by Docker's kinds.
 func plugins() map[string][]string {
 	return map[string][]string{
 		"Volume":  {"local"},
@@ -38,7 +38,7 @@ func plugins() map[string][]string {
 	}
 }
 
-// machine is the kernel's name of the architecture, which Docker shows ("x86_64").
+// machine is the kernel's name of the processor architecture ("x86_64"), which Docker shows.
 func machine() string {
 	var u unix.Utsname
 	if err := unix.Uname(&u); err != nil {

@@ -9,7 +9,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/store"
 )
 
-// publishChanges tells of changes of cluster objects on the event bus, with Docker's attributes, until ctx ends.
+// publishChanges publishes changes of the cluster's objects as Docker's events, until ctx ends.
 func publishChanges(ctx context.Context, s *store.Store, bus *events.Bus) error {
 	_, sub := s.Subscribe()
 	defer sub.Close()
@@ -29,7 +29,7 @@ func publishChanges(ctx context.Context, s *store.Store, bus *events.Bus) error 
 	}
 }
 
-// eventOf is what a change looks like from outside; ok is false for those that nobody is told of.
+// eventOf is the event of a change; ok is false for changes of which Docker has no event.
 func eventOf(c store.Change) (e events.Event, ok bool) {
 	e = events.Event{ID: c.ID, Attributes: map[string]string{}}
 	switch {
@@ -67,8 +67,9 @@ func eventOf(c store.Change) (e events.Event, ok bool) {
 	}
 }
 
-// differ notes a value before and after, in the form that Docker's listeners know ("replicas.old", "replicas.new").
-func differ(attributes map[string]string, name, old, now string) bool {
+// addDifference adds the old and the new value as attributes ("replicas.old", "replicas.new"), unless they are the same; it tells
+// whether it did.
+func addDifference(attributes map[string]string, name, old, now string) bool {
 	if old == now {
 		return false
 	}
@@ -77,12 +78,12 @@ func differ(attributes map[string]string, name, old, now string) bool {
 }
 
 func serviceDifference(old, now *shoal.Service, attributes map[string]string) bool {
-	changed := differ(attributes, "updatestate", updateState(old), updateState(now))
+	changed := addDifference(attributes, "updatestate", updateState(old), updateState(now))
 	if now.Spec.Mode.Replicated != nil && old.Spec.Mode.Replicated != nil {
-		changed = differ(attributes, "replicas", strconv.FormatUint(old.Spec.Replicas(), 10), strconv.FormatUint(now.Spec.Replicas(), 10)) || changed
+		changed = addDifference(attributes, "replicas", strconv.FormatUint(old.Spec.Replicas(), 10), strconv.FormatUint(now.Spec.Replicas(), 10)) || changed
 	}
 	if old.Spec.Task.Container != nil && now.Spec.Task.Container != nil {
-		changed = differ(attributes, "image", old.Spec.Task.Container.Image, now.Spec.Task.Container.Image) || changed
+		changed = addDifference(attributes, "image", old.Spec.Task.Container.Image, now.Spec.Task.Container.Image) || changed
 	}
 	return changed || old.SpecVersion != now.SpecVersion
 }
@@ -95,7 +96,7 @@ func updateState(s *shoal.Service) string {
 }
 
 func nodeDifference(old, now *shoal.Node, attributes map[string]string) bool {
-	changed := differ(attributes, "state", string(old.Status.State), string(now.Status.State))
-	changed = differ(attributes, "availability", string(old.Spec.Availability), string(now.Spec.Availability)) || changed
-	return differ(attributes, "role", string(old.Spec.Role), string(now.Spec.Role)) || changed
+	changed := addDifference(attributes, "state", string(old.Status.State), string(now.Status.State))
+	changed = addDifference(attributes, "availability", string(old.Spec.Availability), string(now.Spec.Availability)) || changed
+	return addDifference(attributes, "role", string(old.Spec.Role), string(now.Spec.Role)) || changed
 }

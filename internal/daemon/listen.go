@@ -109,7 +109,7 @@ func (d *Daemon) tlsConfig() (*tls.Config, error) {
 	return config, nil
 }
 
-// machineID is a random name of this engine, made at its first start.
+// machineID is the engine's ID: random, made at its first start and stored.
 func (d *Daemon) machineID() string {
 	path := filepath.Join(d.cfg.DataRoot, "engine-id")
 	if text, err := os.ReadFile(path); err == nil {
@@ -119,7 +119,7 @@ func (d *Daemon) machineID() string {
 	_, _ = rand.Read(b[:]) // never fails
 	id := hex.EncodeToString(b[:])
 	if err := atomicfile.Write(path, []byte(id+"\n"), 0o600); err != nil {
-		d.log.Warn("keep the engine's ID", "err", err)
+		d.log.Warn("the engine's ID could not be stored: it will have another after the next start", "err", err)
 	}
 	return id
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/store/etcd"
 )
 
-// storeMember is an etcd member as the manager part of the node wants it.
+// storeMember makes an etcd member a swarm.Member.
 type storeMember struct{ *etcd.Member }
 
 // Members implements swarm.Member.

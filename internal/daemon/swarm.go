@@ -14,7 +14,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/store"
 )
 
-// newSwarmHost makes what runs the node's part in a cluster: on etcd, TCP, and the node's containers and networks.
+// newSwarmHost makes the host of the node's part in a cluster, on etcd, TCP and the node's containers and networks.
 func (d *Daemon) newSwarmHost() *swarm.Host {
 	return swarm.New(swarm.Config{
 		Log: d.log,
@@ -30,27 +30,27 @@ func (d *Daemon) newSwarmHost() *swarm.Host {
 				Node: agent.NodeFacts{ID: node, Hostname: facts.Hostname, Platform: facts.Platform},
 			}
 		},
-		Describe: d.describe, ProbePort: d.cfg.ProbePort, ApplyTable: d.networks.Update, DialAPI: d.inner.Dial,
+		Describe: d.describe, ProbePort: d.cfg.ProbePort, ApplyTable: d.networks.Update, DialAPI: d.tunnels.Dial,
 		ClearNetworks: func(ctx context.Context) error { return d.networks.Apply(ctx, shoal.Table{}) },
 	})
 }
 
-// describe tells of the machine and its networks.
+// describe is the node's machine and its networks as the cluster sees them.
 func (d *Daemon) describe() shoal.NodeDescription {
 	description := describe(d.cfg)
 	description.TunnelKey = d.networks.TunnelKey()
 	routes, err := d.networks.HostRoutes()
 	if err != nil {
-		d.log.Warn("list the host's routes", "err", err)
+		d.log.Warn("the host's routes are not known: subnets of new networks may overlap them", "err", err)
 	}
 	description.Routes = routes
 	if description.Addrs6, err = d.networks.HostAddrs6(); err != nil {
-		d.log.Warn("list the host's addresses", "err", err)
+		d.log.Warn("the host's IPv6 addresses are not known", "err", err)
 	}
 	return description
 }
 
-// attacher asks a manager for addresses of plain containers on cluster networks.
+// attacher asks a manager for addresses on cluster networks, for containers that belong to no service.
 type attacher struct{ d *Daemon }
 
 // Attach implements network.Attacher.
@@ -79,12 +79,12 @@ func (a attacher) Detach(ctx context.Context, task shoal.TaskID) error {
 	return client.Detach(ctx, &rpc.DetachRequest{TaskID: task})
 }
 
-// taskLogs finds the logs of tasks on whatever node they are.
+// taskLogs calls each for the log lines of tasks on any node.
 func (d *Daemon) taskLogs(ctx context.Context, query shoal.LogQuery, each func(shoal.LogLine) error) error {
 	return swarm.Logs(ctx, d.members, query, each)
 }
 
-// dialNode connects to the API of a node, through the leader.
+// dialNode connects to the API of another node through the leader.
 func (d *Daemon) dialNode(ctx context.Context, node shoal.NodeID) (api.Tunnel, error) {
 	return swarm.Reach(ctx, d.members, node)
 }

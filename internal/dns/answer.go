@@ -11,7 +11,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
-// answer is nil for what only others can know.
+// answer answers a query from the scope's zones; nil means that the query is to be forwarded to upstream resolvers.
 func (s *Scope) answer(query *dns.Msg) *dns.Msg {
 	q := query.Question[0]
 	name := strings.ToLower(strings.TrimSuffix(q.Name, "."))
@@ -52,7 +52,7 @@ func head(name string, kind uint16) dns.RR_Header {
 	return dns.RR_Header{Name: name, Rrtype: kind, Class: dns.ClassINET, Ttl: ttl}
 }
 
-// addrsOf is the addresses of all entries, each once, in an order that is another every time.
+// addrsOf is the addresses of all entries without duplicates, in random order: clients that use the first one are spread.
 func addrsOf(found []*Entry, want4, want6 bool) []netip.Addr {
 	var addrs []netip.Addr
 	for _, e := range found {
@@ -90,7 +90,7 @@ type service struct {
 	protocol shoal.Protocol
 }
 
-// splitService takes "_http._tcp.web" apart. The service is nil in a name that is none of that kind.
+// splitService splits "_http._tcp.web" into the service and the host name. The service is nil if the name does not begin with "_".
 func splitService(name string) (*service, string) {
 	first, rest, _ := strings.Cut(name, ".")
 	if !strings.HasPrefix(first, "_") {
@@ -106,7 +106,7 @@ func (s *service) is(p shoal.Port) bool {
 	return p.Protocol == s.protocol && (s.port == "" || s.port == strings.ToLower(p.Name) || s.port == decimal(p.Target) || s.port == decimal(p.Published))
 }
 
-// answer tells where the ports of the entries are, and adds the addresses.
+// answer adds an SRV record for each matching port of the entries, and the addresses that they point to.
 func (s *service) answer(reply *dns.Msg, name string, found []*Entry) {
 	for _, e := range found {
 		target, had := dns.Fqdn(e.Names[0]), len(reply.Answer)

@@ -8,16 +8,17 @@ import (
 	"github.com/miekg/dns"
 )
 
-// cache keeps replies of upstream resolvers for as long as these allow. It is bounded: what was not asked for longest goes first.
+// cache keeps replies of upstream resolvers for as long as their TTLs allow. It holds a bounded number of replies; the least recently
+// used is dropped first.
 type cache struct {
 	size int
 
 	mu    sync.Mutex // guards what follows
 	items map[question]*list.Element
-	used  *list.List // of *cached, the one used last in front
+	used  *list.List // of *cached, most recently used first
 }
 
-// question is what replies are kept by: all that may make a difference to them.
+// question is the key of a cached reply: everything in a query that the reply may depend on.
 type question struct {
 	upstreams       string
 	name            string
@@ -36,7 +37,7 @@ func newCache(size int) *cache {
 	return &cache{size: size, items: map[question]*list.Element{}, used: list.New()}
 }
 
-// get returns a copy of a reply, with its records as much older as it is.
+// get returns a copy of a reply, its TTLs reduced by the time since it arrived; nil if there is none.
 func (c *cache) get(q question, now time.Time) *dns.Msg {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -83,26 +84,26 @@ func (c *cache) removeLocked(at *list.Element) {
 	c.used.Remove(at)
 }
 
-// longest is the longest that anything is kept for.
-const longest = time.Hour
+// maxLifetime bounds the time that a reply is kept.
+const maxLifetime = time.Hour
 
-// lifetime is how long a reply may be kept: as long as each of its records or, if it says that there are none, as the SOA record
-// says (RFC 2308); 0 for not at all.
+// lifetime is how long a reply may be kept: for the shortest TTL of its records or, for a negative answer, as the SOA record says
+// (RFC 2308). 0 means that it must not be kept.
 func lifetime(reply *dns.Msg) time.Duration {
 	if reply.Truncated || reply.Rcode != dns.RcodeSuccess && reply.Rcode != dns.RcodeNameError {
 		return 0
 	}
-	life := longest
-	denies := reply.Rcode == dns.RcodeNameError || len(reply.Answer) == 0
+	life := maxLifetime
+	negative := reply.Rcode == dns.RcodeNameError || len(reply.Answer) == 0
 	for _, rr := range reply.Answer {
 		life = min(life, time.Duration(rr.Header().Ttl)*time.Second)
 	}
 	for _, rr := range reply.Ns {
-		if soa, ok := rr.(*dns.SOA); ok && denies {
+		if soa, ok := rr.(*dns.SOA); ok && negative {
 			return min(life, time.Duration(min(soa.Hdr.Ttl, soa.Minttl))*time.Second)
 		}
 	}
-	if denies {
+	if negative {
 		return 0
 	}
 	return life

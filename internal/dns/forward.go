@@ -14,24 +14,25 @@ import (
 )
 
 const (
-	// patience is how long one upstream resolver is waited for.
-	patience = 2 * time.Second
-	// atOnce bounds the sockets to upstream resolvers. Queries beyond it wait for their turn.
-	atOnce = 2048
-	// kept bounds the cache, in replies.
-	kept = 10000
-	// udpSize is the largest packet that is sure not to be fragmented anywhere.
+	// upstreamTimeout is how long one upstream resolver is waited for.
+	upstreamTimeout = 2 * time.Second
+	// maxConcurrent bounds the queries, and so the sockets, to upstream resolvers at a time. Further queries wait.
+	maxConcurrent = 2048
+	// cacheSize bounds the cache, in replies.
+	cacheSize = 10000
+	// udpSize is the largest packet, in bytes, that no network in use fragments (DNS Flag Day 2020).
 	udpSize = 1232
 )
 
-// ForwarderConfig is what a Forwarder needs.
+// ForwarderConfig is what a Forwarder needs; every field is required.
 type ForwarderConfig struct {
 	Log *slog.Logger
-	// Dial connects to an upstream resolver from where that is reachable.
+	// Dial connects to an upstream resolver ("IP:port"), in the network namespace from which it is reachable.
 	Dial func(network, addr string) (net.Conn, error)
 }
 
-// Forwarder asks others, once for all who ask the same at a time, and remembers what they say. All sandboxes of a node share one.
+// Forwarder forwards queries to upstream resolvers and caches the replies; identical queries at the same time are sent once. All
+// sandboxes of a node share one.
 type Forwarder struct {
 	log    *slog.Logger
 	dial   func(network, addr string) (net.Conn, error)
@@ -40,12 +41,12 @@ type Forwarder struct {
 	slots  chan struct{}
 }
 
-// NewForwarder makes one.
+// NewForwarder makes a Forwarder with an empty cache.
 func NewForwarder(c ForwarderConfig) *Forwarder {
-	return &Forwarder{log: c.Log, dial: c.Dial, cache: newCache(kept), slots: make(chan struct{}, atOnce)}
+	return &Forwarder{log: c.Log, dial: c.Dial, cache: newCache(cacheSize), slots: make(chan struct{}, maxConcurrent)}
 }
 
-// forward answers a query by what the first of the upstream resolvers says that says something.
+// forward answers a query with the reply of the first upstream resolver that knows the name or denies it, or from the cache.
 func (f *Forwarder) forward(query *dns.Msg, upstreams []netip.AddrPort) *dns.Msg {
 	q := question{upstreams: fmt.Sprint(upstreams), name: strings.ToLower(query.Question[0].Name), kind: query.Question[0].Qtype, checked: query.CheckingDisabled}
 	if opt := query.IsEdns0(); opt != nil {
@@ -55,7 +56,7 @@ func (f *Forwarder) forward(query *dns.Msg, upstreams []netip.AddrPort) *dns.Msg
 	if reply == nil {
 		shared, err, _ := f.flight.Do(fmt.Sprint(q), func() (any, error) {
 			if reply := f.cache.get(q, time.Now()); reply != nil {
-				return reply, nil // asked for in between
+				return reply, nil // another query for it has just ended
 			}
 			return f.ask(q, upstreams)
 		})
@@ -69,8 +70,8 @@ func (f *Forwarder) forward(query *dns.Msg, upstreams []netip.AddrPort) *dns.Msg
 	return reply
 }
 
-// ask takes a server's failure for an answer only when no other has a better one. The reply has no OPT record: what it says is
-// between two parties.
+// ask queries the upstream resolvers in order, twice if a packet may have been lost. An error reply (SERVFAIL and the like) is passed
+// on only if no other resolver has a better one. The OPT record is taken out of the reply: it is valid for one hop only (RFC 6891).
 func (f *Forwarder) ask(q question, upstreams []netip.AddrPort) (*dns.Msg, error) {
 	f.slots <- struct{}{}
 	defer func() { <-f.slots }()
@@ -82,10 +83,10 @@ func (f *Forwarder) ask(q question, upstreams []netip.AddrPort) (*dns.Msg, error
 	err := fmt.Errorf("no upstream resolver")
 	for i, up := range slices.Concat(upstreams, upstreams) { // a packet may get lost
 		if i == len(upstreams) && last != nil {
-			break // none was lost that matters
+			break // a resolver has replied, if only with an error: no second round
 		}
 		reply, failed := f.exchange("udp", up.String(), query)
-		if failed == nil && reply.Rcode == dns.RcodeFormatError { // by one that knows no EDNS
+		if failed == nil && reply.Rcode == dns.RcodeFormatError { // the resolver does not know EDNS
 			reply, failed = f.exchange("udp", up.String(), plain)
 		}
 		if failed == nil && reply.Truncated {
@@ -120,15 +121,15 @@ func (f *Forwarder) exchange(network, addr string, query *dns.Msg) (*dns.Msg, er
 	}
 	defer conn.Close()
 	query.Id = dns.Id()
-	client := &dns.Client{Net: network, Timeout: patience, UDPSize: udpSize}
+	client := &dns.Client{Net: network, Timeout: upstreamTimeout, UDPSize: udpSize}
 	reply, _, err := client.ExchangeWithConn(query, &dns.Conn{Conn: conn, UDPSize: udpSize})
 	if err == nil && !answers(reply, query) {
-		return nil, fmt.Errorf("what came back is no answer to the question")
+		return nil, fmt.Errorf("the reply does not belong to the query")
 	}
 	return reply, err
 }
 
-// answers tells whether a reply is one, and to this query. Some servers leave the question out when they refuse it.
+// answers tells whether a message is a reply to this query. Some servers leave the question out of error replies.
 func answers(reply, query *dns.Msg) bool {
 	if !reply.Response || reply.Opcode != query.Opcode {
 		return false

@@ -10,8 +10,9 @@ import (
 	"github.com/miekg/dns"
 )
 
-// A packet is answered where it is read if it asks plainly for addresses that a zone has: that is nearly all that containers ask for
-// within the cluster, and making messages of it would cost several times as much. Everything else takes the long way.
+// The fast path: a query for nothing but A or AAAA records of a name in a zone is answered from the bytes of its packet, without
+// decoding it into a dns.Msg. Nearly all queries within a cluster are of that kind, and decoding costs several times as much. All
+// others take the slow path through dns.Msg; FuzzPackets compares the two.
 
 const (
 	headerSize = 12
@@ -19,14 +20,14 @@ const (
 	plainFlags  = 0x0130
 	answerFlags = 0x8080 // a response, and recursion is available
 	recursion   = 0x0100
-	toQuestion  = 0xc00c // a name that is the question's
-	headSize    = 12     // of a record whose name is that
-	// largestQuery is more than any query needs; a longer one is no message when it is cut off.
+	toQuestion  = 0xc00c // compressed name: a pointer to the question's name
+	headSize    = 12     // bytes of a record with such a name, without its data
+	// largestQuery is more bytes than any query needs; a longer packet is cut off and then refused as malformed.
 	largestQuery = 4096
 )
 
-// plainQuestion reads the name, in lower case, and the type from a packet that asks for addresses and for nothing else; end is
-// where the question ends.
+// plainQuestion reads the name, in lower case, and the type from a query for nothing but A or AAAA records; end is the offset at
+// which the question ends. ok is false for all other packets.
 func plainQuestion(packet []byte) (name string, kind uint16, end int, ok bool) {
 	if len(packet) < headerSize || binary.BigEndian.Uint16(packet[2:])&^plainFlags != 0 ||
 		binary.BigEndian.Uint64(packet[4:]) != 1<<48 { // one question and no records
@@ -55,7 +56,7 @@ func plainQuestion(packet []byte) (name string, kind uint16, end int, ok bool) {
 				c += 'a' - 'A'
 			case 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '-', c == '_':
 			default:
-				return "", 0, 0, false // needs care
+				return "", 0, 0, false // may need escaping
 			}
 			text.WriteByte(c)
 		}
@@ -68,7 +69,7 @@ func plainQuestion(packet []byte) (name string, kind uint16, end int, ok bool) {
 	return text.String(), kind, at + 4, kind == dns.TypeA || kind == dns.TypeAAAA
 }
 
-// plainAnswer appends the answer to a plain question to out; false if the packet must take the long way.
+// plainAnswer appends the answer to a plain question to out; false if the packet must take the slow path.
 func (s *Scope) plainAnswer(packet, out []byte) ([]byte, bool) {
 	name, kind, end, ok := plainQuestion(packet)
 	if !ok || strings.HasPrefix(name, "_") || strings.HasSuffix(name, ".arpa") {
@@ -117,13 +118,13 @@ func (r *Resolver) servePackets(conn *net.UDPConn) {
 	}
 }
 
-// servePacket takes the long way.
+// servePacket answers one packet on the slow path.
 func (r *Resolver) servePacket(conn *net.UDPConn, packet []byte, from netip.AddrPort) {
 	query := new(dns.Msg)
 	var reply *dns.Msg
 	switch err := query.Unpack(packet); {
 	case len(packet) < headerSize || query.Response:
-		return // not to be answered, lest two servers talk for ever
+		return // answering a response could go on between two servers for ever
 	case err != nil:
 		reply = new(dns.Msg).SetRcodeFormatError(query)
 	default:

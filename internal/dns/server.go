@@ -1,5 +1,5 @@
-// Package dns answers the containers' name queries: names of services, tasks and containers from the zones it is given, the
-// rest by asking the host's own resolvers. It reads what others tell it and writes nothing but answers.
+// Package dns answers the containers' DNS queries: names of services, tasks and containers from the zones it is given, all others
+// by forwarding them to upstream resolvers. It reads its zones and the network, and writes nothing but answers.
 package dns
 
 import (
@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 
@@ -15,14 +14,14 @@ import (
 )
 
 const (
-	// ttl of the cluster's own names. The resolver is on the container's loopback, where asking again costs next to nothing, while
-	// a client that keeps the address of a task for longer than that one drains would meet nobody there.
+	// ttl, in seconds, of the cluster's own names. The resolver is in the container's own network namespace, so asking again costs
+	// little, while a client that keeps a task's address for longer than the task drains connects to nobody.
 	ttl = 1
-	// ResolverAddr is where containers find their resolver.
+	// ResolverAddr is the IP address in each sandbox at which containers find their resolver, as with Docker.
 	ResolverAddr = "127.0.0.11"
 )
 
-// Config is what a Resolver needs.
+// Config is what a Resolver needs; every field is required.
 type Config struct {
 	Log *slog.Logger
 	// Enter runs a function inside the sandbox's namespace.
@@ -47,7 +46,7 @@ func Open(c Config) (*Resolver, error) {
 	r.scope.Store(&Scope{})
 	var listener net.Listener
 	err := c.Enter(func() (err error) {
-		if r.udp, err = net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(ResolverAddr), 0))); err != nil {
+		if r.udp, err = net.ListenUDP("udp4", &net.UDPAddr{IP: net.ParseIP(ResolverAddr)}); err != nil {
 			return err
 		}
 		if listener, err = net.Listen("tcp4", ResolverAddr+":0"); err != nil {
@@ -75,10 +74,10 @@ func (r *Resolver) Ports() (udp, tcp uint16) {
 	return r.udp.LocalAddr().(*net.UDPAddr).AddrPort().Port(), r.tcp.Listener.Addr().(*net.TCPAddr).AddrPort().Port()
 }
 
-// Set replaces what the sandbox may know.
+// Set replaces the zones and upstream resolvers that the sandbox's queries are answered from.
 func (r *Resolver) Set(scope *Scope) { r.scope.Store(scope) }
 
-// Close stops answering and lets go of the sandbox.
+// Close stops answering and closes the sockets in the sandbox.
 func (r *Resolver) Close() error {
 	err := errors.Join(r.udp.Close(), r.tcp.Shutdown())
 	r.done.Wait()
@@ -90,7 +89,7 @@ func (r *Resolver) ServeDNS(w dns.ResponseWriter, query *dns.Msg) {
 	_ = w.WriteMsg(r.respond(query, false)) // the container is free not to wait for it
 }
 
-// respond answers a query with what fits the protocol.
+// respond answers a query, truncated to what the client can receive by UDP.
 func (r *Resolver) respond(query *dns.Msg, udp bool) *dns.Msg {
 	reply, size := r.reply(query), dns.MaxMsgSize
 	if udp {

@@ -9,43 +9,44 @@ import (
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
-// Entry is a service, task or container on one network: each of its names stands for all of its addresses.
+// Entry is a service, task or container on one network: each of its names resolves to all of its addresses.
 type Entry struct {
-	// Names are in any case, without a final dot. The first is what SRV and PTR records call it.
+	// Names are in upper or lower case, without a final dot. SRV and PTR records use the first.
 	Names []string
 	Addrs []netip.Addr
-	// Reverse tells that the addresses are its own, so that they lead back to its first name.
+	// Reverse says that the addresses belong to this entry alone, so that PTR queries for them are answered with its first name.
 	Reverse bool
-	// Stack is what it belongs to; who is of the same stack finds it before others of the same name.
+	// Stack is the stack it belongs to, empty for none. Containers of the same stack find it before others of the same name.
 	Stack string
-	// Ports are those it has SRV records for.
+	// Ports is the ports that it has SRV records for.
 	Ports []shoal.Port
 }
 
-// Zone is the names of one network. Any number of resolvers read it while it changes. A lookup costs the same however many
-// names there are, and so does the change of an entry.
+// Zone is the names of one network. Any number of resolvers may read it while it changes. The cost of a lookup, and of changing an
+// entry, does not depend on the number of names.
 type Zone struct {
 	mu      sync.RWMutex // guards what follows
 	network string
 	subnets []netip.Prefix
 	entries map[string]*Entry
 	names   map[string][]*Entry
-	owners  map[netip.Addr][]*Entry // of addresses that lead back
+	owners  map[netip.Addr][]*Entry // entries with Reverse
 }
 
-// NewZone makes an empty one.
+// NewZone makes an empty zone.
 func NewZone() *Zone {
 	return &Zone{entries: map[string]*Entry{}, names: map[string][]*Entry{}, owners: map[netip.Addr][]*Entry{}}
 }
 
-// Describe tells of the network: NAME.NETWORK is answered here or nowhere, and so are the addresses of its subnets.
+// Describe sets the network's name and subnets. Queries for NAME.NETWORK, and PTR queries for addresses of the subnets, are then
+// answered from this zone and never forwarded.
 func (z *Zone) Describe(network string, subnets []netip.Prefix) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	z.network, z.subnets = strings.ToLower(network), subnets
 }
 
-// Update enters or replaces some entries, by any key, and takes others away.
+// Update deletes entries and then adds or replaces others. Keys are the caller's choice.
 func (z *Zone) Update(put map[string]Entry, del []string) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
@@ -96,14 +97,14 @@ func (z *Zone) deleteLocked(key string) {
 	}
 }
 
-// without takes the entry out of the list, and the list out of the map when it was the last.
+// without removes the entry from the list at a key, and the key when the list is empty.
 func without[K comparable](m map[K][]*Entry, at K, e *Entry) {
 	if m[at] = slices.DeleteFunc(m[at], func(other *Entry) bool { return other == e }); len(m[at]) == 0 {
 		delete(m, at)
 	}
 }
 
-// find is the entries of a name, of one stack only unless stack is empty. Entries are not changed once they are in a zone.
+// find is the entries with a name; if stack is not empty, only those of that stack. Entries in a zone are immutable.
 func (z *Zone) find(name, stack string) []*Entry {
 	z.mu.RLock()
 	defer z.mu.RUnlock()
@@ -120,7 +121,7 @@ func (z *Zone) find(name, stack string) []*Entry {
 	return own
 }
 
-// within is the part of a name before the network's own, if it ends in that.
+// within is NAME of NAME.NETWORK; false if the name does not end in the network's.
 func (z *Zone) within(name string) (string, bool) {
 	z.mu.RLock()
 	defer z.mu.RUnlock()
@@ -131,7 +132,7 @@ func (z *Zone) within(name string) (string, bool) {
 	return strings.CutSuffix(rest, ".")
 }
 
-// owner is the full name of who has an address, and whether the address is the network's at all.
+// owner is the full name of the entry that has an address, empty if there is none, and whether the address is within the network.
 func (z *Zone) owner(a netip.Addr) (host string, ours bool) {
 	z.mu.RLock()
 	defer z.mu.RUnlock()
@@ -141,17 +142,18 @@ func (z *Zone) owner(a netip.Addr) (host string, ours bool) {
 	return "", slices.ContainsFunc(z.subnets, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
-// Scope is what one sandbox may know. It is not changed once it is in use.
+// Scope is what the queries of one sandbox are answered from. It must not be changed once it is in use.
 type Scope struct {
-	// Zones are of the networks that the container is on, the one attached first first: its names win.
+	// Zones is those of the networks that the container is on. When several have a name, the first zone wins.
 	Zones []*Zone
-	// Stack is the one that the container belongs to, if any.
+	// Stack is the stack that the container belongs to; empty for none.
 	Stack string
-	// Upstreams is asked, in order, for what is in no zone.
+	// Upstreams is the resolvers to which other queries are forwarded, in order.
 	Upstreams []netip.AddrPort
 }
 
-// find returns who a name stands for, and whether anyone outside the cluster could know better.
+// find returns the entries with a name. ours is false if the name may exist outside of the cluster, so that the query must be
+// forwarded.
 func (s *Scope) find(name string) (found []*Entry, ours bool) {
 	if found = s.look(s.Zones, name); len(found) > 0 {
 		return found, true
@@ -165,11 +167,11 @@ func (s *Scope) find(name string) (found []*Entry, ours bool) {
 	if rest == "" || strings.Contains(rest, ".") {
 		return nil, false
 	}
-	// No service's name has a dot: tasks.NAME and SLOT.NAME are of services here, if NAME is.
+	// Names of services have no dots, so tasks.NAME and, if NAME is a service here, SLOT.NAME are not names of the internet.
 	return nil, first == "tasks" || isNumber(first) && len(s.look(s.Zones, rest)) > 0
 }
 
-// look prefers the container's own stack on any network to others on the first.
+// look finds a name of the container's own stack on any network before one of other stacks on the first network.
 func (s *Scope) look(zones []*Zone, name string) []*Entry {
 	if s.Stack != "" {
 		for _, z := range zones {
@@ -190,7 +192,7 @@ func isNumber(text string) bool {
 	return text != "" && strings.Trim(text, "0123456789") == ""
 }
 
-// reverse returns the name of who has an address, and whether anyone outside could know better.
+// reverse returns the name of the entry that has an address. ours is false if the query must be forwarded.
 func (s *Scope) reverse(a netip.Addr) (host string, ours bool) {
 	for _, z := range s.Zones {
 		name, here := z.owner(a)

@@ -64,39 +64,44 @@ func call[Reply any](ctx context.Context, c *Client, method string, req any) (*R
 	return reply, nil
 }
 
-// The calls of Handler, from the other side.
-
+// RootCA calls Handler.RootCA.
 func (c *Client) RootCA(ctx context.Context) (*RootCAReply, error) {
 	return call[RootCAReply](ctx, c, "RootCA", &RootCARequest{})
 }
 
+// Join calls Handler.Join.
 func (c *Client) Join(ctx context.Context, req *JoinRequest) (*CertificateReply, error) {
 	return call[CertificateReply](ctx, c, "Join", req)
 }
 
+// Renew calls Handler.Renew.
 func (c *Client) Renew(ctx context.Context, req *RenewRequest) (*CertificateReply, error) {
 	return call[CertificateReply](ctx, c, "Renew", req)
 }
 
+// JoinMember calls Handler.JoinMember.
 func (c *Client) JoinMember(ctx context.Context, req *MemberRequest) (*MemberReply, error) {
 	return call[MemberReply](ctx, c, "JoinMember", req)
 }
 
+// Leave calls Handler.Leave.
 func (c *Client) Leave(ctx context.Context) error {
 	_, err := call[LeaveReply](ctx, c, "Leave", &LeaveRequest{})
 	return err
 }
 
+// Attach calls Handler.Attach.
 func (c *Client) Attach(ctx context.Context, req *AttachRequest) (*AttachReply, error) {
 	return call[AttachReply](ctx, c, "Attach", req)
 }
 
+// Detach calls Handler.Detach.
 func (c *Client) Detach(ctx context.Context, req *DetachRequest) error {
 	_, err := call[DetachReply](ctx, c, "Detach", req)
 	return err
 }
 
-// Session opens the agent's standing connection.
+// Session opens an agent's session: a stream in both directions that lasts as long as the agent has this manager.
 func (c *Client) Session(ctx context.Context) (SessionClient, error) {
 	s, err := c.conn.NewStream(ctx, &grpc.StreamDesc{StreamName: "Session", ServerStreams: true, ClientStreams: true}, "/"+serviceName+"/Session")
 	if err != nil {
@@ -114,7 +119,7 @@ func (c *Client) PublishLogs(ctx context.Context) (LogClient, error) {
 	return &grpc.GenericClientStream[LogMessage, LogReply]{ClientStream: s}, nil
 }
 
-// ReadLogs calls each for every line that the leader finds, until they end.
+// ReadLogs asks the leader for log lines and calls each for every one, until they end, ctx ends or each fails.
 func (c *Client) ReadLogs(ctx context.Context, query shoal.LogQuery, each func(shoal.LogLine) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -143,7 +148,7 @@ func (c *Client) ReadLogs(ctx context.Context, query shoal.LogQuery, each func(s
 	}
 }
 
-// hostOf is the IP address of one end of a connection.
+// hostOf is the IP address of one end of a connection; not valid if the connection is not of IP.
 func hostOf(addr net.Addr) netip.Addr {
 	addrPort, err := netip.ParseAddrPort(addr.String())
 	if err != nil {

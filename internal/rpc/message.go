@@ -13,40 +13,40 @@ type (
 	// RootCAReply answers RootCARequest.
 	RootCAReply struct{ Cert []byte }
 
-	// JoinRequest asks for a certificate with a join token. The node says where it wants to be reached.
+	// JoinRequest asks for a certificate on the strength of a join token.
 	JoinRequest struct {
 		Token        string
-		CSR          []byte
+		CSR          []byte // PEM
 		Availability shoal.Availability
 		// AdvertiseAddr and DataAddr are where the node wants to be reached; those that are not valid are taken from the connection.
 		AdvertiseAddr netip.Addr
 		DataAddr      netip.Addr
 		Hostname      string
 	}
-	// RenewRequest asks for another certificate on the strength of the one shown.
+	// RenewRequest asks for a new certificate on the strength of the one that the connection was made with. CSR is PEM.
 	RenewRequest struct{ CSR []byte }
-	// CertificateReply admits a node.
+	// CertificateReply has a node's certificate and what it needs to know of the cluster.
 	CertificateReply struct {
 		NodeID    shoal.NodeID
 		ClusterID shoal.ClusterID
 		Role      shoal.NodeRole
-		Cert      []byte
-		Root      []byte
+		Cert      []byte   // PEM
+		Root      []byte   // PEM
 		Managers  []string // "host:2377"
-		// Addr is the address that the manager knows the node by.
+		// Addr is the node's address as the manager sees it.
 		Addr netip.Addr
 	}
 
-	// MemberRequest asks to take part in the store.
+	// MemberRequest asks to become a member of the replicated store.
 	MemberRequest struct {
 		Addr    string // where the node protocol will be served
 		PeerURL string
 	}
-	// MemberReply says whom to start with.
+	// MemberReply has what a new member of the store starts with.
 	MemberReply struct {
-		// PeerURLs is those of all members, the new one included, by node.
+		// PeerURLs is the URLs of all members, the new one included, by node.
 		PeerURLs map[shoal.NodeID]string
-		// Key seals secrets in the store.
+		// Key is the key with which secrets in the store are sealed.
 		Key []byte
 	}
 
@@ -60,35 +60,35 @@ type (
 		Network     string
 		ContainerID string
 		Name        string
-		Address     netip.Addr // not valid: any
+		Address     netip.Addr // wanted; not valid: any
 		Aliases     []string
 	}
-	// AttachReply grants it.
+	// AttachReply has the address. TaskID names the attachment for DetachRequest.
 	AttachReply struct {
 		TaskID  shoal.TaskID
 		Network shoal.TaskNetwork
 		Name    string
 	}
-	// DetachRequest takes an attachment back.
+	// DetachRequest ends an attachment.
 	DetachRequest struct{ TaskID shoal.TaskID }
 	// DetachReply answers DetachRequest.
 	DetachReply struct{}
 )
 
-// AgentMessage is what an agent says on its session. The first one has Hello set; one with nothing set is a heartbeat.
+// AgentMessage is a message of an agent on its session. The first has Hello set; one with nothing set is a heartbeat.
 type AgentMessage struct {
 	Hello    *Hello         `json:",omitempty"`
 	Statuses []StatusReport `json:",omitempty"`
-	// Applied is the table version that the node's kernel now has.
+	// Applied is the version of the last table that the node has applied to its kernel; 0 if there is nothing new.
 	Applied uint64 `json:",omitempty"`
 }
 
-// Hello opens a session.
+// Hello opens a session: it describes the node.
 type Hello struct {
 	Description shoal.NodeDescription
-	// DataAddr is where the node's VXLAN packets go; not valid for the address it calls from.
+	// DataAddr is where VXLAN packets for the node are sent; not valid: the address that it calls from.
 	DataAddr netip.Addr
-	// ProbePort is where the node answers liveness probes.
+	// ProbePort is the UDP port at which the node answers liveness probes.
 	ProbePort uint16
 }
 
@@ -98,9 +98,9 @@ type StatusReport struct {
 	Status shoal.TaskStatus
 }
 
-// ManagerMessage is what a manager says on a session. Fields that are nil say nothing.
+// ManagerMessage is a message of a manager on a session. Empty fields mean that nothing has changed.
 type ManagerMessage struct {
-	// Redirect is the only message of a manager that does not lead.
+	// Redirect is set in the only message that a manager which does not lead sends.
 	Redirect *Redirect `json:",omitempty"`
 	Welcome  *Welcome  `json:",omitempty"`
 	Tasks    *Tasks    `json:",omitempty"`
@@ -108,28 +108,30 @@ type ManagerMessage struct {
 	Table *shoal.TableDelta `json:",omitempty"`
 	// Drained lists tasks of this node that no node's balancers use any more: they may be stopped.
 	Drained []shoal.TaskID `json:",omitempty"`
-	Logs    *LogRequest    `json:",omitempty"`
-	// StopLogs ends a subscription.
+	// Logs asks for logs of the node's tasks.
+	Logs *LogRequest `json:",omitempty"`
+	// StopLogs is the LogRequest.ID of a request that has ended: the agent stops sending lines.
 	StopLogs string `json:",omitempty"`
-	// Open asks for a tunnel to the node's API, under this name.
+	// Open asks for a tunnel to the node's API and gives it a name: the agent calls Handler.Tunnel with it.
 	Open string `json:",omitempty"`
 }
 
 // Redirect sends an agent to the leader.
 type Redirect struct {
-	// Leader is where it is; empty while there is none.
+	// Leader is the leader's address, "host:2377"; empty while there is none.
 	Leader string
 }
 
-// Welcome answers Hello and is repeated when what it says changes.
+// Welcome answers Hello. It is sent again whenever a field of it changes.
 type Welcome struct {
-	// Heartbeat is the longest silence that either side bears from the other.
+	// Heartbeat is how long either side may be silent before the other ends the session.
 	Heartbeat time.Duration
-	// Managers is where they all are, the leader first.
+	// Managers is the addresses of all managers, "host:2377", the leader's first.
 	Managers []string
-	// Role is what the node is meant to be.
+	// Role is the role that the node should have; the agent asks for another certificate if its own says otherwise.
 	Role shoal.NodeRole
-	// Trust is what it is to trust, and Issuer the public key that its certificate is to be signed with.
+	// Trust is the root certificates that the node should trust (PEM). Issuer is the public key (DER) of the root that should have
+	// signed the node's certificate; the agent asks for another if it was signed by a different one.
 	Trust  []byte
 	Issuer []byte
 }
@@ -146,11 +148,11 @@ type Tasks struct {
 
 // LogRequest asks an agent for the logs of its tasks.
 type LogRequest struct {
-	ID    string
+	ID    string // names the request in LogMessage.Subscription and ManagerMessage.StopLogs
 	Query shoal.LogQuery
 }
 
-// LogMessage is one line, or (the first message of a stream) just the subscription it belongs to.
+// LogMessage is one log line. The first message of a stream has no line and names the LogRequest that the stream answers.
 type LogMessage struct {
 	Subscription string
 	Line         *shoal.LogLine `json:",omitempty"`

@@ -1,5 +1,5 @@
-// Package rpc is the protocol between nodes: its messages, and gRPC over mutual TLS on port 2377 to carry them. Messages are
-// JSON, so that there is one form of a task everywhere. It reads and writes nothing but connections.
+// Package rpc is the protocol between nodes: its messages, and their transport by gRPC over mutual TLS on port 2377. Messages are
+// JSON, so that a task has the same form in the store and on the wire (adr/001). It reads and writes nothing but connections.
 package rpc
 
 import (
@@ -19,7 +19,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
-// DefaultPort is where managers serve the node protocol.
+// DefaultPort is the TCP port at which managers serve the node protocol.
 const DefaultPort = 2377
 
 const serviceName = "shoal.Node"
@@ -31,7 +31,8 @@ func (jsonCodec) Name() string                       { return "shoal+json" }
 func (jsonCodec) Marshal(v any) ([]byte, error)      { return json.Marshal(v) }
 func (jsonCodec) Unmarshal(data []byte, v any) error { return json.Unmarshal(data, v) }
 
-// Caller is who is at the other end of a call. NodeID is empty for a node that has yet to join.
+// Caller is the other end of a call, as its certificate names it. NodeID and Role are empty for a caller without a certificate: a
+// node that has yet to join.
 type Caller struct {
 	NodeID shoal.NodeID
 	Role   shoal.NodeRole
@@ -39,7 +40,7 @@ type Caller struct {
 	Addr netip.Addr
 }
 
-// CallerOf reads the caller from a handler's context.
+// CallerOf reads the caller from a handler's context; it is empty in any other context.
 func CallerOf(ctx context.Context) Caller {
 	p, ok := peer.FromContext(ctx)
 	if !ok {
@@ -89,20 +90,21 @@ type Handler interface {
 	Renew(context.Context, *RenewRequest) (*CertificateReply, error)
 	// JoinMember makes a manager a member of the store.
 	JoinMember(context.Context, *MemberRequest) (*MemberReply, error)
-	// Leave says that a node has left of its own will.
+	// Leave says that the calling node leaves the cluster.
 	Leave(context.Context, *LeaveRequest) (*LeaveReply, error)
-	// Attach gives a plain container an address on an attachable network; Detach takes it back.
+	// Attach gives a container that belongs to no service an address on an attachable network.
 	Attach(context.Context, *AttachRequest) (*AttachReply, error)
+	// Detach takes the address back.
 	Detach(context.Context, *DetachRequest) (*DetachReply, error)
-	// Session is an agent's standing connection.
+	// Session serves an agent for as long as it is connected: reports in, assignments and tables out.
 	Session(SessionServer) error
 	// PublishLogs carries the lines that a manager asked an agent for.
 	PublishLogs(LogServer) error
-	// ReadLogs gives another manager the lines of tasks, which only the leader can ask for.
+	// ReadLogs gives another manager the log lines of tasks; only the leader, which has the agents' sessions, can ask for them.
 	ReadLogs(*LogRequest, LineServer) error
 	// Tunnel carries a connection to a node's API that a manager asked its agent for.
 	Tunnel(FrameServer) error
-	// ReachFor gives another manager such a connection, which only the leader can ask for.
+	// ReachFor gives another manager a connection to a node's API; only the leader, which has the agents' sessions, can open one.
 	ReachFor(FrameServer) error
 }
 
@@ -141,6 +143,7 @@ func unary[Req, Reply any](name string, joined bool, call func(Handler, context.
 	}}
 }
 
+// stream describes a call in which the client sends many messages and, if serverSends is set, the server too.
 func stream[Out, In any](name string, serverSends bool, call func(Handler, *grpc.GenericServerStream[Out, In]) error) grpc.StreamDesc {
 	return grpc.StreamDesc{StreamName: name, ServerStreams: serverSends, ClientStreams: true, Handler: func(srv any, s grpc.ServerStream) error {
 		if err := admit(s.Context(), true); err != nil {
@@ -154,7 +157,7 @@ func stream[Out, In any](name string, serverSends bool, call func(Handler, *grpc
 	}}
 }
 
-// serverStream describes a call that one request answers with many messages.
+// serverStream describes a call in which one request is answered with many messages.
 func serverStream[Req, Out any](name string, call func(Handler, *Req, *grpc.GenericServerStream[Req, Out]) error) grpc.StreamDesc {
 	return grpc.StreamDesc{StreamName: name, ServerStreams: true, Handler: func(srv any, s grpc.ServerStream) error {
 		if err := admit(s.Context(), true); err != nil {
@@ -172,6 +175,7 @@ func serverStream[Req, Out any](name string, call func(Handler, *Req, *grpc.Gene
 	}}
 }
 
+// admit refuses callers without a certificate of the cluster if joined is set.
 func admit(ctx context.Context, joined bool) error {
 	if joined && CallerOf(ctx).NodeID == "" {
 		return status.Error(codes.PermissionDenied, "a certificate of this cluster is needed")
@@ -211,5 +215,5 @@ func NewServer(id *ca.Identity, h Handler) *grpc.Server {
 	return s
 }
 
-// maxMessage bounds a message; a full assignment of a node with thousands of endpoints is a few MiB.
+// maxMessage bounds a message, in bytes; a full assignment of a node with thousands of endpoints is a few MiB.
 const maxMessage = 64 << 20

@@ -10,13 +10,13 @@ import (
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
-// Frame is a piece of a connection to a node's API that is carried over the node protocol. The first one says which: an agent
-// names the tunnel that it was asked for, a manager the node that the leader is to reach for it.
+// Frame is a piece of a connection to a node's API that is carried over the node protocol. The first frame of a stream names the
+// connection: an agent sets Tunnel to the name in ManagerMessage.Open, a manager that asks the leader sets Node.
 type Frame struct {
 	Tunnel string       `json:",omitempty"`
 	Node   shoal.NodeID `json:",omitempty"`
 	Data   []byte       `json:",omitempty"`
-	// End says that nothing more comes in this direction.
+	// End says that this end will send nothing more.
 	End bool `json:",omitempty"`
 }
 
@@ -27,7 +27,7 @@ type (
 	FrameClient = grpc.BidiStreamingClient[Frame, Frame]
 )
 
-// frames is what both have in common.
+// frames is what FrameServer and FrameClient have in common.
 type frames interface {
 	Send(*Frame) error
 	Recv() (*Frame, error)
@@ -36,16 +36,18 @@ type frames interface {
 // Tunnel is one end of such a connection. Its reader and its writer may be two goroutines.
 type Tunnel struct {
 	frames frames
-	end    func() // once or more often: ends the stream
+	end    func() // ends the stream; may be called more than once
 
 	rest []byte // read, not yet handed out
 
 	mu sync.Mutex // guards sending on frames
 }
 
-// NewTunnel makes a stream a tunnel, once its first frame has been sent or received. end makes the stream end.
+// NewTunnel makes a tunnel of a stream whose first frame has been sent or received. end must end the stream; it may be called more
+// than once.
 func NewTunnel(f frames, end func()) *Tunnel { return &Tunnel{frames: f, end: end} }
 
+// Read implements io.Reader; io.EOF means that the other end has called CloseWrite.
 func (t *Tunnel) Read(p []byte) (int, error) {
 	for len(t.rest) == 0 {
 		f, err := t.frames.Recv()
@@ -62,6 +64,7 @@ func (t *Tunnel) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// Write implements io.Writer: it sends p as one frame.
 func (t *Tunnel) Write(p []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -71,7 +74,7 @@ func (t *Tunnel) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// CloseWrite tells the other end that nothing more comes; reading goes on.
+// CloseWrite tells the other end that nothing more will be written; reading goes on.
 func (t *Tunnel) CloseWrite() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -84,14 +87,14 @@ func (t *Tunnel) Close() error {
 	return nil
 }
 
-// Relay joins a client to the tunnel, at whose far end the server is.
+// Relay copies between a client and the server at the far end of the tunnel: see the function Relay.
 func (t *Tunnel) Relay(client io.ReadWriteCloser) error { return Relay(client, t) }
 
-// Relay joins a client and a server until the server has nothing more to say, and closes both. That a client has nothing more to
-// say is told to the server.
+// Relay copies between a client and a server until the server closes its direction, then closes both. When the client closes its
+// direction first, that is passed on to the server.
 func Relay(client, server io.ReadWriteCloser) error {
 	defer func() {
-		_ = client.Close() // what was to be said has been said
+		_ = client.Close() // everything has been copied
 		_ = server.Close()
 	}()
 	go func() {
@@ -106,7 +109,7 @@ func Relay(client, server io.ReadWriteCloser) error {
 	return err
 }
 
-// closeWrite tells the other end that nothing more comes; it may have gone already.
+// closeWrite closes one direction of a connection that can do so. An error means that the other end has gone already.
 func closeWrite(c io.ReadWriteCloser) {
 	if half, ok := c.(interface{ CloseWrite() error }); ok {
 		_ = half.CloseWrite()

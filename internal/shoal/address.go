@@ -2,7 +2,7 @@ package shoal
 
 import "encoding"
 
-// TextOf is the text of an address, prefix or port as it is in JSON. Unlike String, it is empty for a value that is not valid.
+// TextOf is the text of an address or prefix as it is in JSON: empty for one that is not valid, of which String makes "invalid IP".
 func TextOf(a encoding.TextMarshaler) string {
 	text, err := a.MarshalText()
 	if err != nil {

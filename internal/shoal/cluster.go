@@ -8,29 +8,30 @@ import (
 // ClusterName is the one cluster object's name.
 const ClusterName = "default"
 
-// Cluster is the settings and the trust of the whole. Spec is written by the API, the rest by membership.
+// Cluster is the settings, keys and certificates of the whole cluster. Spec is written by the API, the rest by membership.
 type Cluster struct {
 	ID ClusterID
 	Meta
 	Spec ClusterSpec
-	// RootCA is certificates (PEM); RootKey signs them and is sealed before it is stored.
+	// RootCA is the root certificates that nodes trust (PEM), more than one while the root is being rotated. RootKey (PEM) signs the
+	// nodes' certificates; it is sealed before it is stored.
 	RootCA  []byte
 	RootKey []byte
 	Tokens  JoinTokens
-	// Intermediates is every root after the first, each signed by the one before it (PEM): who still trusts an old root
-	// trusts certificates of the present one that carry these along.
+	// Intermediates is every root after the first, each signed by the one before it (PEM). They are sent along with certificates of
+	// the present root, so that a node which was off during rotations and trusts only an old root can verify them.
 	Intermediates []byte
-	// Rotation is set while the nodes are on their way to another root.
+	// Rotation is set while the nodes get certificates of another root; nil otherwise.
 	Rotation *RootRotation
-	// DefaultAddrPool and SubnetSize are what overlay subnets are cut from.
+	// DefaultAddrPool is the ranges that overlay networks get their subnets from, SubnetSize the prefix length of such a subnet.
 	DefaultAddrPool []netip.Prefix
 	SubnetSize      uint32
-	DataPathPort    uint32
-	// TunnelSecret goes into every key that two nodes agree on to encrypt overlay traffic. It is made anew from time to time and
-	// sealed before it is stored.
+	DataPathPort    uint32 // UDP port of VXLAN
+	// TunnelSecret is mixed into every key that two nodes agree on to encrypt overlay traffic (WireGuard's preshared key). Membership
+	// replaces it from time to time; TunnelSecretAt is when it did last. It is sealed before it is stored.
 	TunnelSecret   []byte
 	TunnelSecretAt time.Time
-	// UnlockKey is set under autolock.
+	// UnlockKey is the key that managers' files are locked with ("SWMKEY-1-…"), sealed before it is stored; empty without autolock.
 	UnlockKey string
 }
 
@@ -51,13 +52,14 @@ type ClusterSpec struct {
 	Raft             RaftConfig
 	HeartbeatPeriod  time.Duration
 	CertExpiry       time.Duration
+	// ExternalCAs is always empty: the API refuses external certificate authorities. It stays part of the stored form.
 	ExternalCAs      []ExternalCA
 	ForceRotateCA    uint64
 	AutoLock         bool
 	DefaultLogDriver *Driver
 }
 
-// RaftConfig is kept for the API's sake: etcd has its own settings.
+// RaftConfig is stored and shown as Docker's API wants it, but has no effect: etcd has its own settings.
 type RaftConfig struct {
 	SnapshotInterval           uint64
 	KeepOldSnapshots           *uint64
@@ -66,7 +68,7 @@ type RaftConfig struct {
 	ElectionTick               int
 }
 
-// ExternalCA is a signing service outside the cluster.
+// ExternalCA is a signing service outside the cluster: see ClusterSpec.ExternalCAs.
 type ExternalCA struct {
 	Protocol string
 	URL      string
@@ -75,12 +77,12 @@ type ExternalCA struct {
 }
 
 const (
-	// DefaultHeartbeatPeriod is Docker's; a node is declared down after half of it without a word.
+	// DefaultHeartbeatPeriod is Docker's. A node without a session is declared down after half of it.
 	DefaultHeartbeatPeriod = 5 * time.Second
-	// DefaultCertExpiry is Docker's.
+	// DefaultCertExpiry is how long a node's certificate is valid, as with Docker.
 	DefaultCertExpiry = 90 * 24 * time.Hour
-	// DefaultTaskHistoryLimit is how many ended tasks a slot keeps.
+	// DefaultTaskHistoryLimit is how many ended tasks of a slot are kept.
 	DefaultTaskHistoryLimit = 5
-	// DefaultDataPathPort is VXLAN's.
+	// DefaultDataPathPort is VXLAN's UDP port (RFC 7348).
 	DefaultDataPathPort = 4789
 )

@@ -6,9 +6,9 @@ import "time"
 type Diagnosis struct {
 	NodeID   NodeID
 	Hostname string
-	// Problems are in words; there are none on a healthy node.
+	// Problems is what is wrong, in sentences for the user; empty on a healthy node.
 	Problems []string
-	// Checked counts what was looked at, by kind.
+	// Checked counts what was checked, by kind ("parts", "resolvers").
 	Checked map[string]int
 	Peers   []PeerDiagnosis
 	// Encryption says what encrypts traffic, in words; empty if the node is on no encrypted network.
@@ -23,21 +23,21 @@ type PeerDiagnosis struct {
 	NodeID   NodeID
 	Hostname string
 	Addr     string // of the data path
-	// RoundTrip is of one probe; 0 if there was no answer.
+	// RoundTrip is the time between one probe and its answer; 0 if there was none.
 	RoundTrip time.Duration
-	// MTU is the size of the largest packet that was tried and got there; 0 if none did.
+	// MTU is the size in bytes of the largest packet that was tried and arrived; 0 if none did.
 	MTU int
-	// Tunnel tells whether the node's ingress address was reached through the VXLAN tunnel. It is true if there is none to try.
+	// Tunnel tells whether the node's ingress address was reached through the VXLAN tunnel; also true if it has no such address.
 	Tunnel bool
 	// Encrypted tells that the two nodes are on a common encrypted network, and Handshake is when they last agreed on a key for it.
 	Encrypted bool
 	Handshake time.Time
 }
 
-// Repair is kernel state that others had changed and that was made anew.
+// Repair is kernel state that other programs had changed and that shoal has restored.
 type Repair struct {
 	At   time.Time
-	What string // in words
-	// Err says why it could not be made anew, if it could not.
+	What string // a sentence for the user
+	// Err says why it could not be restored; empty if it was.
 	Err string
 }

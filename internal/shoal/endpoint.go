@@ -7,8 +7,8 @@ type EndpointState string
 
 const (
 	EndpointStarting EndpointState = "starting" // reachable, not balanced to
-	EndpointReady    EndpointState = "ready"    // new connections go there
-	EndpointDraining EndpointState = "draining" // connections live on, no new ones
+	EndpointReady    EndpointState = "ready"    // reachable, gets new connections
+	EndpointDraining EndpointState = "draining" // keeps its connections, gets no new ones
 )
 
 // Table is all that a node must know of the cluster's networks, as pushed by the dispatcher: the networks it takes part in,
@@ -36,10 +36,11 @@ type Peer struct {
 	// IngressAddr and IngressAddr6 are the node's own addresses on the ingress network.
 	IngressAddr  netip.Addr
 	IngressAddr6 netip.Addr
-	// TunnelAddr and TunnelKey are what encrypted traffic is sent to: the node's address in TunnelRange, and its public key.
+	// TunnelAddr is the node's address on the WireGuard interface, from TunnelRange; TunnelKey is its WireGuard public key in base64,
+	// empty as long as the node has reported none.
 	TunnelAddr netip.Addr
 	TunnelKey  string
-	// HostAddrs6 are the addresses that the node itself has: a client with one of them is the node.
+	// HostAddrs6 is the IPv6 addresses of the node's host. A connection from one of them comes from the node itself.
 	HostAddrs6 []netip.Addr
 	// ProbeAddr is where the node answers liveness probes (UDP 7946 unless said otherwise).
 	ProbeAddr netip.AddrPort
@@ -50,7 +51,8 @@ type ServiceEntry struct {
 	ID   ServiceID
 	Name string
 	Mode ResolutionMode
-	// Stack is the stack that the service belongs to, if any: its names win among services of the same stack.
+	// Stack is the stack that the service belongs to, empty for none. Where services of several stacks have the same alias, a task
+	// finds the one of its own stack.
 	Stack string
 	// VIPs and VIPs6 are by network. A dnsrr service has none.
 	VIPs  map[NetworkID]netip.Prefix
@@ -73,7 +75,8 @@ type PublishRule struct {
 	HostIPs []netip.Addr
 	// Allow are the sources that may connect; none: all.
 	Allow []netip.Prefix
-	// SNAT hides clients behind the entry node's ingress address, for tasks that cannot answer through it.
+	// SNAT replaces the client's address by the entry node's ingress address, for tasks whose answers would not return through the
+	// entry node otherwise.
 	SNAT bool
 }
 

@@ -14,11 +14,13 @@ type Refusal struct {
 	kind error
 }
 
+// Error is the text that Docker's users see, with its code.
 func (r *Refusal) Error() string { return "rpc error: code = " + r.code + " desc = " + r.desc }
 
 // Desc is the text without the code.
 func (r *Refusal) Desc() string { return r.desc }
 
+// Unwrap is the error of errdefs that says the kind of the refusal.
 func (r *Refusal) Unwrap() error { return r.kind }
 
 // InvalidArgument refuses a request that can never succeed as it is (HTTP 400).
@@ -59,7 +61,7 @@ func Unknown(format string, args ...any) error {
 // ErrOutOfSequence is Docker's answer to an update against a version that is no longer the current one.
 var ErrOutOfSequence = Unknown("update out of sequence")
 
-// RefusalWithCode rebuilds a refusal that came over the wire.
+// RefusalWithCode rebuilds a refusal that another node has sent. An unknown code is kept; its kind is errdefs.ErrUnknown.
 func RefusalWithCode(code, desc string) error {
 	kinds := map[string]error{
 		"InvalidArgument":    errdefs.ErrInvalidArgument,
@@ -76,5 +78,5 @@ func RefusalWithCode(code, desc string) error {
 	return &Refusal{code, desc, kind}
 }
 
-// Code is the refusal's code in words.
+// Code is the refusal's gRPC code, such as "NotFound".
 func (r *Refusal) Code() string { return r.code }

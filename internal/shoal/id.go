@@ -47,7 +47,7 @@ type Meta struct {
 	UpdatedAt time.Time
 }
 
-// Head gives access to the Meta of any kind of object.
+// Head is the object's Meta, for code that handles objects of all kinds alike.
 func (m *Meta) Head() *Meta { return m }
 
 // ObjectID is the ID of the cluster as text, for code that handles objects of all kinds alike.

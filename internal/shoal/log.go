@@ -12,7 +12,7 @@ type LogQuery struct {
 	Stderr  bool
 }
 
-// LogLine is a piece of a task's output, as a rule one line with its newline.
+// LogLine is one line of a task's output with its newline, or a piece of a very long line.
 type LogLine struct {
 	TaskID TaskID
 	NodeID NodeID
@@ -20,6 +20,6 @@ type LogLine struct {
 	Stderr bool              `json:",omitempty"`
 	Data   []byte            `json:",omitempty"`
 	Attrs  map[string]string `json:",omitempty"`
-	// Err says why there are no lines.
+	// Err says why there are no lines; the other fields but TaskID and NodeID are then empty.
 	Err string `json:",omitempty"`
 }

@@ -31,14 +31,14 @@ const (
 // Network is a network, of the cluster (overlay) or of one node (the rest). Spec is written by the API; VNI and IPAM of
 // cluster networks by the allocator, which may add subnets while the network is in use.
 type Network struct {
-	ID   NetworkID
-	Meta // ID is 25 characters for cluster networks, 64 hex digits for local ones
+	ID NetworkID
+	Meta
 	Spec NetworkSpec
-	// VNI tells overlay networks apart on the wire; 0 until allocated.
+	// VNI is the VXLAN network identifier of an overlay network; 0 until allocated.
 	VNI uint32
-	// IPAM is what Spec.IPAM asked for, completed.
+	// IPAM is the subnets in use: those of Spec.IPAM with the allocator's choice filled in.
 	IPAM []Subnet
-	// Err says why the network could not be allocated.
+	// Err says why the network could not be allocated; empty if it could, or has not been tried.
 	Err string
 }
 
@@ -49,7 +49,7 @@ type NetworkSpec struct {
 	Driver      string
 	Scope       string
 	Options     map[string]string
-	EnableIPv4  *bool
+	EnableIPv4  *bool // nil: yes
 	EnableIPv6  bool
 	Internal    bool
 	Attachable  bool
@@ -70,14 +70,14 @@ type Subnet struct {
 	Aux map[string]netip.Addr
 }
 
-// OptionMTU is the MTU in bytes of bridge and overlay networks.
+// OptionMTU is the driver option that sets the MTU of bridge and overlay networks, in bytes.
 const OptionMTU = "com.docker.network.driver.mtu"
 
 // OptionEncrypted asks for an encrypted overlay, whatever its value.
 const OptionEncrypted = "encrypted"
 
-// TunnelRange is what nodes' addresses for encrypted traffic are taken from: a range for use between the machines of one operator
-// (RFC 2544), which no host on the internet has. Only nodes see them, never containers.
+// TunnelRange is where nodes' addresses on the WireGuard interface are taken from: 198.18.0.0/15, reserved for tests within one
+// network (RFC 2544), so that no host on the internet has them. Only nodes use them, never containers.
 func TunnelRange() netip.Prefix { return netip.PrefixFrom(netip.AddrFrom4([4]byte{198, 18}), 15) }
 
 // Encrypted tells whether the network's traffic between nodes must be encrypted.

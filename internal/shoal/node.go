@@ -5,6 +5,7 @@ import "net/netip"
 // NodeRole is what a node is in the cluster.
 type NodeRole string
 
+// Roles of nodes. A manager runs tasks as a worker does, unless it is drained.
 const (
 	RoleWorker  NodeRole = "worker"
 	RoleManager NodeRole = "manager"
@@ -23,10 +24,10 @@ const (
 type NodeState string
 
 const (
-	NodeUnknown      NodeState = "unknown"
-	NodeDown         NodeState = "down"
-	NodeReady        NodeState = "ready"
-	NodeDisconnected NodeState = "disconnected"
+	NodeUnknown      NodeState = "unknown"      // has joined and had no session yet
+	NodeDown         NodeState = "down"         // has had no session for the heartbeat timeout
+	NodeReady        NodeState = "ready"        // has a session
+	NodeDisconnected NodeState = "disconnected" // part of Docker's API; never set
 )
 
 // Node is a machine of the cluster. Spec is written by the API; Role, Status, Manager and certificates by membership;
@@ -35,7 +36,8 @@ type Node struct {
 	ID NodeID
 	Meta
 	Spec NodeSpec
-	// SpecOver is the Version that the last change of Spec was made to: who has read a later one has read that Spec.
+	// SpecOver is the Version of the node that the last change of Spec replaced. A client that has read a later Version has seen the
+	// present Spec and may update it, although Version has grown since by changes of other fields.
 	SpecOver    uint64
 	Role        NodeRole // as its certificate says; Spec.Role is what the user wants
 	Description NodeDescription
@@ -62,7 +64,7 @@ type NodeSpec struct {
 	Availability Availability
 }
 
-// NodeDescription is what an agent tells of its node.
+// NodeDescription is what an agent reports of its node.
 type NodeDescription struct {
 	Hostname      string
 	Platform      Platform
@@ -75,14 +77,14 @@ type NodeDescription struct {
 	TLS       TLSInfo
 	// Routes is the subnets that the node's host reaches outside of shoal; networks must not overlap them.
 	Routes []netip.Prefix
-	// Addrs6 are the IPv6 addresses of the node's host that reach beyond its own links.
+	// Addrs6 is the IPv6 addresses of the node's host, without link-local ones.
 	Addrs6 []netip.Addr
 }
 
 // Plugin is something a node can do: {Network, overlay}, {Log, json-file}, {Volume, local}.
 type Plugin struct{ Type, Name string }
 
-// TLSInfo is the trust a node has, for `docker node inspect`.
+// TLSInfo is the root certificate that a node trusts (PEM) and who issued its own certificate (DER), for `docker node inspect`.
 type TLSInfo struct {
 	TrustRoot           string
 	CertIssuerSubject   []byte
@@ -96,15 +98,15 @@ type NodeStatus struct {
 	Addr    netip.Addr
 }
 
-// ManagerStatus is the part of a node that is a manager.
+// ManagerStatus is what only managers have; Node.Manager is nil for a worker.
 type ManagerStatus struct {
 	// MemberID is the node's etcd member, in hex.
 	MemberID string
 	// Addr is where the node protocol is served, "10.0.0.1:2377".
 	Addr string
-	// PeerURL is where the member is reached by the others.
+	// PeerURL is where the other managers' etcd members reach this one, "https://10.0.0.1:2378".
 	PeerURL string
 }
 
-// Ready tells whether tasks run on the node as far as the managers know.
+// Ready tells whether the node has a session with the leader.
 func (n *Node) Ready() bool { return n.Status.State == NodeReady }

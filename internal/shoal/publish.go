@@ -9,12 +9,12 @@ import (
 	"strings"
 )
 
-// PublishLabel begins the labels of a service that narrow its published ports down: "shoal.publish.8080.allow",
+// PublishLabel is the prefix of the labels of a service that restrict its published ports: "shoal.publish.8080.allow",
 // "shoal.publish.53/udp.host-ip".
 const PublishLabel = "shoal.publish."
 
 // PublishRules reads the rules of the ports that a service publishes, by port as EndpointSpec has it, from the service's labels.
-// A label that makes no sense, or is of a port that the service does not publish by that number, is an error.
+// A label that cannot be read, or that names a port which the service does not publish by that number, is an error.
 func PublishRules(labels map[string]string, ports []Port) (map[Port]PublishRule, error) {
 	rules := map[Port]PublishRule{}
 	for _, label := range slices.Sorted(maps.Keys(labels)) {
@@ -44,7 +44,7 @@ func PublishRules(labels map[string]string, ports []Port) (map[Port]PublishRule,
 	return rules, nil
 }
 
-// set takes one label's value in.
+// set sets the part of the rule that one label is about.
 func (r *PublishRule) set(field, value string, mode PublishMode) error {
 	if mode == PublishHost && field != "host-ip" {
 		return fmt.Errorf("a port in host mode takes host-ip only")
@@ -78,7 +78,7 @@ func (r *PublishRule) set(field, value string, mode PublishMode) error {
 	return nil
 }
 
-// parsePrefix reads a prefix, or an address as the prefix that holds it alone.
+// parsePrefix reads a prefix, or an address as the prefix of its full length.
 func parsePrefix(text string) (netip.Prefix, error) {
 	if p, err := netip.ParsePrefix(text); err == nil {
 		return p.Masked(), nil

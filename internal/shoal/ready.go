@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// ReadyLabel begins the labels of a service that say how to tell whether a task of it can serve: "shoal.ready.http" (docs/health.md).
+// ReadyLabel is the prefix of the labels of a service that define the readiness check of its tasks: "shoal.ready.http" (docs/health.md).
 const ReadyLabel = "shoal.ready."
 
-// ReadyCheck tells whether a running task can serve. Exactly one of HTTP, TCP and Command is set.
+// ReadyCheck is a service's readiness check: how to find out whether a running task can serve. Exactly one of HTTP, TCP and Command is set.
 type ReadyCheck struct {
 	// HTTP and TCP are an address in the task's network namespace; Path is what to ask of HTTP.
 	HTTP, TCP netip.AddrPort
@@ -19,11 +19,11 @@ type ReadyCheck struct {
 	Command   string
 	Interval  time.Duration
 	Timeout   time.Duration
-	// Failures is how many in a row make a task that was ready unready.
+	// Failures is how many failed checks in a row make a ready task unready.
 	Failures int
 }
 
-// ReadyCheckOf reads the check from a service's labels; nil if there is none.
+// ReadyCheckOf reads the check from a service's labels: nil if there is none, an error for a label that cannot be read.
 func ReadyCheckOf(labels map[string]string) (*ReadyCheck, error) {
 	c := &ReadyCheck{Interval: 5 * time.Second, Timeout: time.Second, Failures: 3}
 	kinds, settings := 0, 0
@@ -86,7 +86,7 @@ func readyAddr(text string) (netip.AddrPort, error) {
 	return addr, nil
 }
 
-// readyPeriod reads a time that is long enough for a check.
+// readyPeriod reads a duration of at least 10 ms.
 func readyPeriod(text string) (time.Duration, error) {
 	const shortest = 10 * time.Millisecond
 	d, err := time.ParseDuration(text)

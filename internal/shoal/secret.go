@@ -14,14 +14,15 @@ type FileObject[ID SecretID | ConfigID] struct {
 	Name   string
 	Labels map[string]string
 	Data   []byte
-	// Generation is how often Data has been replaced, and Previous what it replaced last: tasks refer to a generation.
-	Generation uint64 `json:",omitempty"`
-	Previous   []byte `json:",omitempty"`
-	Driver     *Driver
-	Templating *Driver
+	// Generation counts how often Data has been replaced; Previous is the data before the last time, nil if there was none. Tasks
+	// refer to a generation, so that those which run keep their data while the service rolls.
+	Generation uint64  `json:",omitempty"`
+	Previous   []byte  `json:",omitempty"`
+	Driver     *Driver // of an external store of secrets; nil: the cluster's
+	Templating *Driver // nil: the data is used as it is
 }
 
-// DataOf is the data of a generation. Only the newest two are kept: for any earlier one it is that of the newest.
+// DataOf is the data of a generation. Only the newest two generations are kept; for an older one, the newest is returned.
 func (o *FileObject[ID]) DataOf(generation uint64) []byte {
 	if o.Previous != nil && generation+1 == o.Generation {
 		return o.Previous
@@ -29,7 +30,7 @@ func (o *FileObject[ID]) DataOf(generation uint64) []byte {
 	return o.Data
 }
 
-// Replace begins another generation.
+// Replace sets the data and begins another generation.
 func (o *FileObject[ID]) Replace(data []byte) {
 	o.Data, o.Previous = data, o.Data
 	o.Generation++

@@ -13,10 +13,10 @@ type Service struct {
 	Spec ServiceSpec
 	// SpecVersion grows by one whenever the spec changes; tasks carry the one they were made from.
 	SpecVersion  uint64
-	PreviousSpec *ServiceSpec
+	PreviousSpec *ServiceSpec // what a rollback returns to; nil: never updated
 	Endpoint     ServiceEndpoint
-	UpdateStatus *UpdateStatus
-	JobStatus    *JobStatus
+	UpdateStatus *UpdateStatus // nil: never updated
+	JobStatus    *JobStatus    // nil: not a job
 }
 
 // ServiceSpec is what the user asked for, as asked: defaults are filled in where they are read, not here, so that a spec
@@ -29,7 +29,8 @@ type ServiceSpec struct {
 	Update   *UpdateConfig
 	Rollback *UpdateConfig
 	Endpoint *EndpointSpec
-	// Networks is the old place for what Task.Networks says; it is used when that is empty.
+	// Networks is where earlier versions of shoal kept Task.Networks. Nothing writes it any more; services that they stored are
+	// still read: see AttachedNetworks.
 	Networks []NetworkAttachmentSpec
 }
 
@@ -69,7 +70,8 @@ func (s *ServiceSpec) Replicas() uint64 {
 	return *s.Mode.Replicated.Replicas
 }
 
-// AttachedNetworks is the networks that tasks of the service join, from whichever place the spec names them in.
+// AttachedNetworks is the networks that tasks of the service join: Task.Networks or, in a service that an earlier version has
+// stored, Networks.
 func (s *ServiceSpec) AttachedNetworks() []NetworkAttachmentSpec {
 	if len(s.Task.Networks) > 0 {
 		return s.Task.Networks
@@ -77,9 +79,11 @@ func (s *ServiceSpec) AttachedNetworks() []NetworkAttachmentSpec {
 	return s.Networks
 }
 
-// NetworkAttachmentSpec asks for an endpoint on a network. Target is a network ID once the API has resolved it.
+// NetworkAttachmentSpec asks for an endpoint on a network.
 type NetworkAttachmentSpec struct {
-	Target     NetworkID
+	// Target is the network's ID in every stored spec, but for networks that each node has of its own: "host", "bridge" and "none".
+	// In a spec that a client has sent it may be a name too, until the API has resolved it.
+	Target     string
 	Aliases    []string
 	DriverOpts map[string]string
 }
@@ -87,6 +91,7 @@ type NetworkAttachmentSpec struct {
 // UpdateOrder says whether a replacement starts before or after the task it replaces.
 type UpdateOrder string
 
+// Orders of an update; empty means StopFirst.
 const (
 	StopFirst  UpdateOrder = "stop-first"
 	StartFirst UpdateOrder = "start-first"
@@ -95,6 +100,7 @@ const (
 // FailureAction says what an update does when too many of its tasks fail.
 type FailureAction string
 
+// Actions after too many failures; empty means PauseOnFailure.
 const (
 	PauseOnFailure    FailureAction = "pause"
 	ContinueOnFailure FailureAction = "continue"
@@ -103,17 +109,18 @@ const (
 
 // UpdateConfig is the pace of a rolling update or rollback.
 type UpdateConfig struct {
-	Parallelism     uint64 // 0: all at once
-	Delay           time.Duration
+	Parallelism     uint64        // tasks replaced at a time; 0: all at once
+	Delay           time.Duration // between replacements
 	FailureAction   FailureAction
-	Monitor         time.Duration
-	MaxFailureRatio float32
+	Monitor         time.Duration // how long a new task is watched for failure; 0: the default
+	MaxFailureRatio float32       // of the tasks, from 0 to 1; above it FailureAction is taken
 	Order           UpdateOrder
 }
 
 // UpdateState is where a rolling update stands, in Docker's words.
 type UpdateState string
 
+// States of an update. A rollback has states of its own, whether a user or a failed update has begun it.
 const (
 	UpdateUpdating          UpdateState = "updating"
 	UpdatePaused            UpdateState = "paused"
@@ -140,6 +147,7 @@ type JobStatus struct {
 // ResolutionMode says what a service's name resolves to.
 type ResolutionMode string
 
+// Resolution modes: a virtual IP address that is balanced, or the addresses of all ready tasks. Empty means ResolveVIP.
 const (
 	ResolveVIP   ResolutionMode = "vip"
 	ResolveDNSRR ResolutionMode = "dnsrr"
@@ -154,6 +162,7 @@ type EndpointSpec struct {
 // Protocol is a transport protocol: "tcp", "udp" or "sctp".
 type Protocol string
 
+// Protocols that ports can be published for.
 const (
 	TCP  Protocol = "tcp"
 	UDP  Protocol = "udp"
@@ -163,6 +172,7 @@ const (
 // PublishMode says where a published port answers: on every node, or only where a task runs.
 type PublishMode string
 
+// Publish modes: every node forwards the port to a task (routing mesh), or only the task's own node does.
 const (
 	PublishIngress PublishMode = "ingress"
 	PublishHost    PublishMode = "host"

@@ -5,7 +5,7 @@ import (
 	"reflect"
 )
 
-// TableDelta is what changes of a Table: from nothing, if it is Full, or from the one before.
+// TableDelta is the difference of a Table from the one sent before it or, if Full is set, from an empty one.
 type TableDelta struct {
 	Full             bool
 	Version          uint64
@@ -22,7 +22,7 @@ type TableDelta struct {
 	RemovedEndpoints []EndpointKey              `json:",omitempty"`
 }
 
-// Difference is what turns old into now.
+// Difference is the delta that turns old into now.
 func Difference(old, now Table) TableDelta {
 	d := TableDelta{Version: now.Version, NodeID: now.NodeID, DataPathPort: now.DataPathPort, TunnelSecret: now.TunnelSecret}
 	d.Networks, d.RemovedNetworks = difference(old.Networks, now.Networks)
@@ -49,13 +49,13 @@ func difference[K comparable, V any](old, now map[K]V) (put map[K]V, removed []K
 	return put, removed
 }
 
-// Empty tells that the delta brings nothing but a version and what every delta brings.
+// Empty tells whether the delta changes no network, peer, service or endpoint.
 func (d *TableDelta) Empty() bool {
 	return !d.Full && len(d.Networks)+len(d.Peers)+len(d.Services)+len(d.Endpoints)+
 		len(d.RemovedNetworks)+len(d.RemovedPeers)+len(d.RemovedServices)+len(d.RemovedEndpoints) == 0
 }
 
-// ApplyTo brings the table to what it is after the delta. Unlike other tables, this one must be the caller's alone.
+// ApplyTo changes the table by the delta. Nobody else may use the table or its maps meanwhile.
 func (d *TableDelta) ApplyTo(t *Table) {
 	if d.Full || t.Endpoints == nil {
 		*t = Table{Networks: map[NetworkID]Network{}, Peers: map[NodeID]Peer{}, Services: map[ServiceID]ServiceEntry{}, Endpoints: map[EndpointKey]Endpoint{}}
@@ -74,32 +74,33 @@ func change[K comparable, V any](m, put map[K]V, removed []K) {
 	maps.Copy(m, put)
 }
 
-// Then is the delta that does the work of both, one after the other. Either may be used up by it.
+// Then joins two deltas into one that has the effect of d followed by next. It may change and return either; use neither again.
 func (d *TableDelta) Then(next *TableDelta) *TableDelta {
 	if next.Full {
 		return next
 	}
 	d.Version, d.NodeID, d.DataPathPort, d.TunnelSecret = next.Version, next.NodeID, next.DataPathPort, next.TunnelSecret
-	d.Networks, d.RemovedNetworks = follow(d.Networks, d.RemovedNetworks, next.Networks, next.RemovedNetworks)
-	d.Peers, d.RemovedPeers = follow(d.Peers, d.RemovedPeers, next.Peers, next.RemovedPeers)
-	d.Services, d.RemovedServices = follow(d.Services, d.RemovedServices, next.Services, next.RemovedServices)
-	d.Endpoints, d.RemovedEndpoints = follow(d.Endpoints, d.RemovedEndpoints, next.Endpoints, next.RemovedEndpoints)
+	d.Networks, d.RemovedNetworks = joined(d.Networks, d.RemovedNetworks, next.Networks, next.RemovedNetworks)
+	d.Peers, d.RemovedPeers = joined(d.Peers, d.RemovedPeers, next.Peers, next.RemovedPeers)
+	d.Services, d.RemovedServices = joined(d.Services, d.RemovedServices, next.Services, next.RemovedServices)
+	d.Endpoints, d.RemovedEndpoints = joined(d.Endpoints, d.RemovedEndpoints, next.Endpoints, next.RemovedEndpoints)
 	return d
 }
 
-// follow joins two changes. What was removed and put again is in both lists: removal comes first.
-func follow[K comparable, V any](put map[K]V, removed []K, then map[K]V, gone []K) (map[K]V, []K) {
-	for _, key := range gone {
+// joined joins two changes of a map, the later ones last. A key that was removed and put again is in both results; ApplyTo
+// removes first.
+func joined[K comparable, V any](put map[K]V, removed []K, laterPut map[K]V, laterRemoved []K) (map[K]V, []K) {
+	for _, key := range laterRemoved {
 		delete(put, key)
 	}
 	if put == nil {
 		put = map[K]V{}
 	}
-	maps.Copy(put, then)
-	return put, append(removed, gone...)
+	maps.Copy(put, laterPut)
+	return put, append(removed, laterRemoved...)
 }
 
-// Clone is a copy that is nobody else's.
+// Clone is a copy with maps of its own.
 func (t *Table) Clone() Table {
 	out := *t
 	out.Networks, out.Peers = maps.Clone(t.Networks), maps.Clone(t.Peers)

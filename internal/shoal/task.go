@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// TaskState is a station on a task's way. States only grow; desired states are Ready, Running, Complete, Shutdown and Remove.
+// TaskState is how far a task has come. A task never returns to a lower state. Desired states are Ready, Running, Complete,
+// Shutdown and Remove only.
 type TaskState int
 
 const (
@@ -17,7 +18,7 @@ const (
 	TaskPreparing TaskState = 320 // image, volumes, networks
 	TaskReady     TaskState = 384 // could start
 	TaskStarting  TaskState = 448 // started, not yet healthy
-	TaskRunning   TaskState = 512
+	TaskRunning   TaskState = 512 // runs, and is healthy if it has a health check
 	TaskComplete  TaskState = 576 // ended with exit code 0
 	TaskShutdown  TaskState = 640 // ended because it was told to
 	TaskFailed    TaskState = 704 // ended with an error
@@ -35,6 +36,7 @@ func taskStates() map[TaskState]string {
 	}
 }
 
+// String is the state's name in Docker's API.
 func (s TaskState) String() string {
 	if name, ok := taskStates()[s]; ok {
 		return name
@@ -63,26 +65,26 @@ type Task struct {
 	Meta
 	ServiceID   ServiceID // empty for a plain container attached to an overlay network
 	ServiceName string
-	Labels      map[string]string // the service's
+	Labels      map[string]string // of the service
 	Slot        uint64            // 0 for global tasks
 	NodeID      NodeID
 	Spec        TaskSpec
 	SpecVersion uint64
-	// EndpointSpec is the service's at the time the task was made.
+	// EndpointSpec is a copy of the service's, from when the task was made; nil if that had none.
 	EndpointSpec *EndpointSpec
 	DesiredState TaskState
 	Status       TaskStatus
-	// RunningSince is when the task came to run, zero if it has not or ended too soon to be seen. See Observe.
+	// RunningSince is when the task was first reported running; zero if it never was. See Observe.
 	RunningSince time.Time
 	Networks     []TaskNetwork
-	// Ports is the host-mode ports.
+	// Ports is the ports published in host mode, as the allocator has chosen them.
 	Ports        []Port
-	JobIteration *uint64
+	JobIteration *uint64 // the run of the job that the task belongs to; nil: not a job
 	// NotBefore holds a restarted task back; the orchestrator moves DesiredState to Running when it has passed.
 	NotBefore time.Time
 }
 
-// Observe takes over a status reported of the task.
+// Observe sets the status that was reported for the task.
 func (t *Task) Observe(s TaskStatus) {
 	if s.State == TaskRunning && t.RunningSince.IsZero() {
 		t.RunningSince = s.Timestamp
@@ -97,9 +99,9 @@ type TaskStatus struct {
 	Message   string
 	Err       string
 	Container *ContainerStatus
-	// Leaving says of a running task that somebody is about to end it by hand on its node: no balancer may use it.
+	// Leaving is true while a user is ending the running container on its node (docker stop): balancers do not use the task.
 	Leaving bool
-	// Unready says of a running task that it fails its readiness check: no balancer may use it until it passes again.
+	// Unready is true while a running task fails its readiness check: balancers do not use it until it passes again.
 	Unready bool `json:",omitempty"`
 	// Ports is the host-mode ports as bound on the node.
 	Ports []Port
@@ -115,7 +117,8 @@ type ContainerStatus struct {
 // TaskNetwork is a task's endpoint on one network: its addresses with the subnets' prefix lengths, IPv4 first.
 type TaskNetwork struct {
 	NetworkID NetworkID
-	// VNI is the network's: a task may outlive the network while it shuts down, and none may get its number meanwhile.
+	// VNI is the network's. It is repeated here because a task that is shutting down may outlive its network; no other network may
+	// get that number before the task has ended.
 	VNI       uint32
 	Addresses []netip.Prefix
 	Aliases   []string
@@ -133,7 +136,7 @@ func (n TaskNetwork) Prefixes() (ip4, ip6 netip.Prefix) {
 	return ip4, ip6
 }
 
-// Wanted tells whether the task is meant to run, be it for ever or, a job's, to its end.
+// Wanted tells whether the task is meant to run, for good or, as part of a job, until it completes.
 func (t *Task) Wanted() bool { return t.DesiredState <= TaskComplete }
 
 // Name is what a container of this task is called: "web.1.<task id>", for a global task "web.<node id>.<task id>".
@@ -163,11 +166,11 @@ type TaskSpec struct {
 	RegistryAuth string
 }
 
-// AttachmentSpec ties an overlay endpoint to a container that is no task.
+// AttachmentSpec attaches a container that is not part of a service to an overlay network.
 type AttachmentSpec struct {
 	ContainerID   string
 	ContainerName string
-	// Address is one that the user asked for; not valid for any.
+	// Address is the address that the user asked for; not valid: any.
 	Address netip.Addr
 }
 
@@ -180,6 +183,7 @@ type Driver struct {
 // RestartCondition says after which ends a task is replaced.
 type RestartCondition string
 
+// Restart conditions; empty means RestartAny.
 const (
 	RestartNone      RestartCondition = "none"
 	RestartOnFailure RestartCondition = "on-failure"
@@ -211,9 +215,9 @@ type PlacementPreference struct{ SpreadOver string }
 // Platform is an operating system and a processor architecture.
 type Platform struct{ OS, Architecture string }
 
-// Resources is amounts of what a node has or a task reserves.
+// Resources is what a node has or a task reserves.
 type Resources struct {
-	NanoCPUs    int64
+	NanoCPUs    int64 // 1e9 is one processor
 	MemoryBytes int64
 	Generic     []GenericResource
 }
@@ -225,15 +229,15 @@ type GenericResource struct {
 	Count int64
 }
 
-// Limits is what a task may use at most; 0 means no limit.
+// Limits is what a task may use at most: billionths of a processor, bytes, processes; 0 means no limit.
 type Limits struct{ NanoCPUs, MemoryBytes, Pids int64 }
 
 // ResourceRequirements is a task's limits and reservations.
 type ResourceRequirements struct {
 	Limits           *Limits
 	Reservations     *Resources
-	SwapBytes        *int64
-	MemorySwappiness *int64
+	SwapBytes        *int64 // beyond the memory limit; negative: no limit; nil: the engine's default
+	MemorySwappiness *int64 // shown as it was sent; has no effect
 }
 
 // ContainerSpec is the container that a task runs.
@@ -353,9 +357,9 @@ type FileReference[ID SecretID | ConfigID] struct {
 	Name     string // of the secret or config
 	Target   string // file name; empty for a config that is used by the runtime only
 	UID, GID string
-	Mode     uint32
+	Mode     uint32 // permissions, as in chmod(2)
 	// Runtime marks a config that is no file in the container.
 	Runtime bool
-	// Generation is the one of the data that was current when the reference was made.
+	// Generation is which of the data's generations the file has: see FileObject.Generation.
 	Generation uint64 `json:",omitempty"`
 }

@@ -6,7 +6,7 @@ import (
 	"text/template"
 )
 
-// TemplateFacts is what a template in a spec may ask: {{.Service.Name}}, {{.Task.Slot}}, {{.Node.Hostname}} …
+// TemplateFacts is what a template in a spec may refer to: {{.Service.Name}}, {{.Task.Slot}}, {{.Node.Hostname}} …
 type TemplateFacts struct {
 	Service struct {
 		ID, Name string
@@ -19,7 +19,7 @@ type TemplateFacts struct {
 	Task struct{ ID, Name, Slot string }
 }
 
-// Expand fills in Docker's templates.
+// Expand expands Docker's templates in a text. An unknown field is an error.
 func (f TemplateFacts) Expand(text string) (string, error) {
 	if !strings.Contains(text, "{{") {
 		return text, nil

@@ -5,13 +5,13 @@ import (
 	"errors"
 )
 
-// Prefix begins every key of the store; EpochKey is the one whose revision is the leader's epoch.
+// Prefix is that of all keys of the store. EpochKey is written by a manager that becomes leader; its revision is the leader's epoch.
 const (
 	Prefix   = "/shoal/"
 	EpochKey = Prefix + "leader"
 )
 
-// Record is a key as it is after some revision. A nil Value says that it is gone.
+// Record is a key and its value at some revision. A nil Value means that the key was deleted.
 type Record struct {
 	Key   string
 	Value []byte
@@ -31,9 +31,10 @@ type Op struct {
 // KeyConflict says that a key's revision is not the one that an Op expected.
 type KeyConflict struct{ Key string }
 
+// Error names the key.
 func (e *KeyConflict) Error() string { return "key " + e.Key + " has changed" }
 
-// ErrCompacted says that a watch asks for revisions which the backend has forgotten: load again.
+// ErrCompacted says that the backend no longer has the revisions that a watch asks for; the caller must load again.
 var ErrCompacted = errors.New("revision has been compacted")
 
 // Backend is a replicated, ordered map of keys to values in which every write has a revision.
@@ -43,6 +44,7 @@ type Backend interface {
 	// Txn performs all ops at one revision, which it returns, or none and a *KeyConflict; ErrFenced when fence is not 0 and
 	// not EpochKey's revision.
 	Txn(ctx context.Context, fence uint64, ops []Op) (uint64, error)
-	// Watch calls each with the records of every revision after the given one, in order, until ctx ends or it fails.
+	// Watch calls each with the records of every revision after the given one, in order. It returns when ctx ends or the backend
+	// fails, and ErrCompacted if the backend no longer has those revisions.
 	Watch(ctx context.Context, after uint64, each func(rev uint64, records []Record)) error
 }

@@ -15,29 +15,29 @@ type Changes struct {
 	Puts []Object
 	// Deletes is objects to delete, if they still have the Version given.
 	Deletes []Object
-	// Fence, when not 0, is the leader's epoch: nothing is written if another leader has begun since.
+	// Fence, when not 0, is the epoch of the leader that made the changes: nothing is written if there has been another leader since.
 	Fence uint64
 	// RequeueAt, when not zero, asks the reconcile loop to look at the same key again at that time. The store ignores it.
 	RequeueAt time.Time
 }
 
-// Put adds objects to create or replace.
+// Put adds an object to create or replace.
 func (c *Changes) Put(o Object) { c.Puts = append(c.Puts, o) }
 
-// Delete adds objects to delete.
+// Delete adds an object to delete.
 func (c *Changes) Delete(o Object) { c.Deletes = append(c.Deletes, o) }
 
 // Empty tells whether there is nothing to write.
 func (c *Changes) Empty() bool { return len(c.Puts) == 0 && len(c.Deletes) == 0 }
 
-// Requeue asks for another look at time t, unless an earlier one has been asked for.
+// Requeue sets RequeueAt to t, unless it is set to an earlier time.
 func (c *Changes) Requeue(t time.Time) {
 	if c.RequeueAt.IsZero() || t.Before(c.RequeueAt) {
 		c.RequeueAt = t
 	}
 }
 
-// Merge adds what other writes. A later put or delete of the same object replaces an earlier put.
+// Merge adds the changes of other. They replace puts of the same objects.
 func (c *Changes) Merge(other Changes) {
 	type ref struct {
 		kind Kind
@@ -60,10 +60,11 @@ func (c *Changes) Merge(other Changes) {
 	c.Deletes = append(c.Deletes, other.Deletes...)
 }
 
-// ErrFenced says that a commit came from a leader that no longer is one.
+// ErrFenced says that a commit was made by a former leader. Nothing was written.
 var ErrFenced = fmt.Errorf("another leader has begun: %w", errdefs.ErrFailedPrecondition)
 
-// ErrNoLeader says, in Docker's words, that too few managers are there to agree on anything. What was to be written may yet be.
+// ErrNoLeader says, in Docker's words, that a majority of the managers cannot be reached. What was to be written may still be written
+// later.
 var ErrNoLeader error = leaderlessError{}
 
 type leaderlessError struct{}
@@ -83,6 +84,7 @@ type ConflictError struct {
 	Name string
 }
 
+// Error names the object or the name.
 func (e *ConflictError) Error() string {
 	if e.Name != "" {
 		return fmt.Sprintf("%s name %s is taken", e.Kind, e.Name)
@@ -90,6 +92,7 @@ func (e *ConflictError) Error() string {
 	return fmt.Sprintf("%s %s has changed", e.Kind, e.ID)
 }
 
+// Unwrap is errdefs.ErrConflict.
 func (e *ConflictError) Unwrap() error { return errdefs.ErrConflict }
 
 // IsConflict tells whether err is a ConflictError: read again and retry.

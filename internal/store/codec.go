@@ -55,7 +55,7 @@ func secretsOf(o Object) []*[]byte {
 		if o.Rotation == nil {
 			return []*[]byte{&o.RootKey, &o.TunnelSecret}
 		}
-		rotation := *o.Rotation // what the copy points to is not the codec's own
+		rotation := *o.Rotation // the copy shares it with the original
 		o.Rotation = &rotation
 		return []*[]byte{&o.RootKey, &o.TunnelSecret, &rotation.Key}
 	}
@@ -72,7 +72,7 @@ func secretTextsOf(o Object) []*string {
 	case *shoal.Service:
 		texts := []*string{&o.Spec.Task.RegistryAuth}
 		if o.PreviousSpec != nil {
-			previous := *o.PreviousSpec // what the copy points to is not the codec's own
+			previous := *o.PreviousSpec // the copy shares it with the original
 			o.PreviousSpec = &previous
 			texts = append(texts, &previous.Task.RegistryAuth)
 		}
@@ -81,7 +81,7 @@ func secretTextsOf(o Object) []*string {
 	return nil
 }
 
-// encode may overwrite fields of o, which must be the codec's own copy.
+// encode seals the secret fields of o in place, so o must be a copy, and returns its JSON.
 func (c *codec) encode(o Object) ([]byte, error) {
 	if c.aead != nil {
 		associatedData := []byte(keyOf(KindOf(o), o.ObjectID()))
@@ -99,7 +99,7 @@ func (c *codec) encode(o Object) ([]byte, error) {
 	return json.Marshal(o)
 }
 
-// unseal opens what encode has sealed.
+// unseal decrypts the fields that encode has sealed.
 func (c *codec) unseal(o Object, key string) error {
 	if c.aead == nil {
 		return nil

@@ -17,7 +17,7 @@ const maxHistory = 1 << 14
 // history records which objects the latest revisions changed, so that View.ChangedSince need not compare everything.
 type history struct {
 	mu      sync.Mutex     // guards the rest
-	after   uint64         // the revision before the first that is remembered
+	after   uint64         // the revision before the first in entries
 	entries []historyEntry // by revision
 }
 
@@ -38,7 +38,7 @@ func (h *history) add(rev uint64, changes []Change) {
 	}
 }
 
-// indexLocked is where the touches after a revision begin.
+// indexLocked is the index of the first entry after a revision.
 func (h *history) indexLocked(rev uint64) int {
 	at, _ := slices.BinarySearchFunc(h.entries, rev+1, func(t historyEntry, rev uint64) int {
 		if t.rev < rev {
@@ -49,7 +49,7 @@ func (h *history) indexLocked(rev uint64) int {
 	return at
 }
 
-// between is what the revisions after one and up to another changed; false if they are forgotten.
+// between is the objects that the revisions above after, up to upTo, have changed; false if they are no longer remembered.
 func (h *history) between(after, upTo uint64) ([]Ref, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -64,7 +64,7 @@ func (h *history) between(after, upTo uint64) ([]Ref, bool) {
 	return refs, true
 }
 
-// uncommitted is the objects that a call of View.With changed, and a link to those of the view it was called on.
+// uncommitted is the objects that a call of View.With has changed, chained to those of the view that it was called on.
 type uncommitted struct {
 	parent *uncommitted
 	refs   []Ref
@@ -80,7 +80,8 @@ func (d *uncommitted) with(c Changes) *uncommitted {
 	return next
 }
 
-// since is what was drafted after an earlier draft; false, and everything, if that is no ancestor. All descend from nil.
+// since is the objects changed after an earlier link of the chain. If that is not in the chain, it is all objects and false; nil is
+// in every chain.
 func (d *uncommitted) since(earlier *uncommitted) (refs []Ref, descends bool) {
 	for ; d != nil; d = d.parent {
 		if d == earlier {
@@ -91,7 +92,7 @@ func (d *uncommitted) since(earlier *uncommitted) (refs []Ref, descends bool) {
 	return refs, earlier == nil
 }
 
-// Mark remembers which state a view shows without keeping the state.
+// Mark names the state that a view shows, without keeping the state in memory.
 type Mark struct {
 	history     *history
 	rev         uint64
@@ -101,8 +102,8 @@ type Mark struct {
 // Mark is the mark of the view's state.
 func (v View) Mark() Mark { return Mark{v.history, v.rev, v.uncommitted} }
 
-// ChangedSince is the objects in which the view may differ from a marked one of the same store, earlier or later, changed by
-// With or not; some of them more than once. It is false when that is not known (any more).
+// ChangedSince is the objects in which the view may differ from a marked view of the same store, which may be older or newer, and
+// changed by With. An object may be listed twice. It is false when the difference is not known: compare everything then.
 func (v View) ChangedSince(m Mark) ([]Ref, bool) {
 	if m.history == nil || m.history != v.history {
 		return nil, false
@@ -114,8 +115,8 @@ func (v View) ChangedSince(m Mark) ([]Ref, bool) {
 	}
 	refs, ok := v.history.between(min(m.rev, v.rev), max(m.rev, v.rev))
 	for _, d := range []*uncommitted{v.uncommitted, m.uncommitted} {
-		drafted, _ := d.since(nil)
-		refs = append(refs, drafted...)
+		changed, _ := d.since(nil)
+		refs = append(refs, changed...)
 	}
 	return refs, ok
 }

@@ -12,7 +12,7 @@ type Memory struct {
 	rev               uint64
 	records           map[string]Record
 	history           []revision
-	compacted         uint64 // history begins after this revision
+	compacted         uint64 // the revision before the first in history
 	advanced          chan struct{}
 	leading           bool
 	leadershipChanged chan struct{}
@@ -30,6 +30,7 @@ func NewMemory() *Memory {
 	return m
 }
 
+// Load implements Backend.
 func (m *Memory) Load(context.Context) ([]Record, uint64, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -40,6 +41,7 @@ func (m *Memory) Load(context.Context) ([]Record, uint64, error) {
 	return all, m.rev, nil
 }
 
+// Txn implements Backend.
 func (m *Memory) Txn(_ context.Context, fence uint64, ops []Op) (uint64, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -72,6 +74,7 @@ func (m *Memory) writeLocked(ops []Op) uint64 {
 	return m.rev
 }
 
+// Watch implements Backend.
 func (m *Memory) Watch(ctx context.Context, after uint64, each func(uint64, []Record)) error {
 	for {
 		m.mu.Lock()
@@ -97,7 +100,7 @@ func (m *Memory) Watch(ctx context.Context, after uint64, each func(uint64, []Re
 	}
 }
 
-// Compact forgets the history so far, so that a Watch that has not seen it must load again.
+// Compact drops the history so far; a Watch that has not seen all of it ends with ErrCompacted.
 func (m *Memory) Compact() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -125,7 +128,7 @@ func (m *Memory) setLeadingLocked(leading bool) {
 	m.leadershipChanged = make(chan struct{})
 }
 
-// Leader tells whether this backend leads, in which epoch, and when that may change.
+// Leader tells whether this backend leads and in which epoch; the channel is closed when that changes.
 func (m *Memory) Leader() (epoch uint64, leading bool, leadershipChanged <-chan struct{}) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -9,6 +9,7 @@ import (
 // Kind names a kind of stored object, as it is written in its key.
 type Kind string
 
+// Kinds of stored objects.
 const (
 	KindCluster Kind = "cluster"
 	KindConfig  Kind = "config"

@@ -11,23 +11,24 @@ import (
 	"github.com/hashicorp/go-memdb"
 )
 
-// Config is what a Store is made of.
+// Config is what a Store needs. Backend is required.
 type Config struct {
 	Backend Backend
 	// Key seals secrets; empty leaves them in the clear (tests only).
 	Key []byte
+	// Log gets what goes wrong; nothing is logged if nil.
 	Log *slog.Logger
 	// Now is the clock; time.Now if nil.
 	Now func() time.Time
 }
 
-// Store is the cluster's state. It is current while Run runs.
+// Store is the cluster's state. Its views are current only while Run runs.
 type Store struct {
 	cfg     Config
 	codec   *codec
 	history *history
 
-	mu       sync.Mutex // guards db, rev, leader, moved, subs
+	mu       sync.Mutex // guards the rest
 	db       *memdb.MemDB
 	rev      uint64
 	leader   string
@@ -81,7 +82,7 @@ func (s *Store) Run(ctx context.Context) error {
 	}
 }
 
-// View is the state as known now.
+// View is the newest state that this node knows.
 func (s *Store) View() View {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -98,7 +99,7 @@ func (s *Store) revision() uint64 {
 	return s.rev
 }
 
-// Wait blocks until the views show a revision.
+// Wait blocks until views show a revision, or ctx ends.
 func (s *Store) Wait(ctx context.Context, rev uint64) error {
 	for {
 		s.mu.Lock()
@@ -156,7 +157,8 @@ func conflictOf(key string) error {
 	return &ConflictError{Kind: kind, Name: name}
 }
 
-// ops writes an object's name beside it, so that two managers cannot create two objects of one name.
+// ops is the backend's operations for the changes. A key for the object's name is written with the object, so that two managers cannot
+// create two objects of one name at the same time.
 func (s *Store) ops(c Changes) ([]Op, error) {
 	view := s.View()
 	ops := make([]Op, 0, len(c.Puts)+len(c.Deletes))

@@ -2,8 +2,8 @@ package store
 
 import "context"
 
-// Update commits what change makes of the newest view, again for as long as what it read has changed in between. A taken
-// name is not retried.
+// Update commits the changes that change makes from the newest view. When an object has been changed by somebody else meanwhile, it
+// calls change again with a newer view. A name that is taken is an error and not retried.
 func (s *Store) Update(ctx context.Context, change func(View) (Changes, error)) error {
 	for {
 		view := s.View()

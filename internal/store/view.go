@@ -9,7 +9,7 @@ import (
 )
 
 // View is the cluster's state at one revision. It is a value that any number of goroutines may read; what it returns must
-// not be changed. Lists come in no promised order unless said otherwise.
+// not be changed. Lists have no particular order. The zero View is empty.
 type View struct {
 	db  *memdb.MemDB // never written to
 	rev uint64
@@ -24,10 +24,10 @@ type View struct {
 // Revision is the store revision that the view shows.
 func (v View) Revision() uint64 { return v.rev }
 
-// Now is the time at which the view was taken: the only clock of controllers.
+// Now is the time at which the view was taken. It is the only clock that controllers have.
 func (v View) Now() time.Time { return v.now }
 
-// Leader is the store member, as shoal.ManagerStatus.MemberID names it, that leads or led last.
+// Leader is the member ID (shoal.ManagerStatus.MemberID) of the manager that leads or led last.
 func (v View) Leader() string { return v.leader }
 
 // At returns the same view at another time.
@@ -62,16 +62,20 @@ func (v View) Cluster() *shoal.Cluster {
 	return nil
 }
 
+// Service is the service with an ID, nil if there is none.
 func (v View) Service(id shoal.ServiceID) *shoal.Service {
 	return first[*shoal.Service](v, KindService, indexID, string(id))
 }
 
+// ServiceByName is the service with a name, nil if there is none.
 func (v View) ServiceByName(name string) *shoal.Service {
 	return first[*shoal.Service](v, KindService, indexName, name)
 }
 
+// Services is all services.
 func (v View) Services() []*shoal.Service { return list[*shoal.Service](v, KindService, indexID) }
 
+// ServicesByPrefix is the services whose IDs begin with id.
 func (v View) ServicesByPrefix(id string) []*shoal.Service {
 	return list[*shoal.Service](v, KindService, indexIDPrefix, id)
 }
@@ -81,20 +85,25 @@ func (v View) DependentServices() []*shoal.Service {
 	return list[*shoal.Service](v, KindService, indexDependent, true)
 }
 
+// Task is the task with an ID, nil if there is none.
 func (v View) Task(id shoal.TaskID) *shoal.Task {
 	return first[*shoal.Task](v, KindTask, indexID, string(id))
 }
 
+// Tasks is all tasks.
 func (v View) Tasks() []*shoal.Task { return list[*shoal.Task](v, KindTask, indexID) }
 
+// TasksByPrefix is the tasks whose IDs begin with id.
 func (v View) TasksByPrefix(id string) []*shoal.Task {
 	return list[*shoal.Task](v, KindTask, indexIDPrefix, id)
 }
 
+// TasksOfService is the tasks of a service, those that have ended included.
 func (v View) TasksOfService(id shoal.ServiceID) []*shoal.Task {
 	return list[*shoal.Task](v, KindTask, indexService, string(id))
 }
 
+// TasksOnNode is the tasks assigned to a node, those that have ended included.
 func (v View) TasksOnNode(id shoal.NodeID) []*shoal.Task {
 	return list[*shoal.Task](v, KindTask, indexNode, string(id))
 }
@@ -109,12 +118,15 @@ func (v View) TasksOfSlot(service shoal.ServiceID, slot uint64) []*shoal.Task {
 	return list[*shoal.Task](v, KindTask, indexSlot, string(service), slot)
 }
 
+// Node is the node with an ID, nil if there is none.
 func (v View) Node(id shoal.NodeID) *shoal.Node {
 	return first[*shoal.Node](v, KindNode, indexID, string(id))
 }
 
+// Nodes is all nodes.
 func (v View) Nodes() []*shoal.Node { return list[*shoal.Node](v, KindNode, indexID) }
 
+// NodesByPrefix is the nodes whose IDs begin with id.
 func (v View) NodesByPrefix(id string) []*shoal.Node {
 	return list[*shoal.Node](v, KindNode, indexIDPrefix, id)
 }
@@ -124,16 +136,20 @@ func (v View) NodesByName(name string) []*shoal.Node {
 	return list[*shoal.Node](v, KindNode, indexName, name)
 }
 
+// Network is the cluster's network with an ID, nil if there is none.
 func (v View) Network(id shoal.NetworkID) *shoal.Network {
 	return first[*shoal.Network](v, KindNetwork, indexID, string(id))
 }
 
+// NetworkByName is the cluster's network with a name, nil if there is none.
 func (v View) NetworkByName(name string) *shoal.Network {
 	return first[*shoal.Network](v, KindNetwork, indexName, name)
 }
 
+// Networks is all networks of the cluster.
 func (v View) Networks() []*shoal.Network { return list[*shoal.Network](v, KindNetwork, indexID) }
 
+// NetworksByPrefix is the networks whose IDs begin with id.
 func (v View) NetworksByPrefix(id string) []*shoal.Network {
 	return list[*shoal.Network](v, KindNetwork, indexIDPrefix, id)
 }
@@ -148,30 +164,38 @@ func (v View) IngressNetwork() *shoal.Network {
 	return nil
 }
 
+// Secret is the secret with an ID, nil if there is none.
 func (v View) Secret(id shoal.SecretID) *shoal.Secret {
 	return first[*shoal.Secret](v, KindSecret, indexID, string(id))
 }
 
+// SecretByName is the secret with a name, nil if there is none.
 func (v View) SecretByName(name string) *shoal.Secret {
 	return first[*shoal.Secret](v, KindSecret, indexName, name)
 }
 
+// Secrets is all secrets.
 func (v View) Secrets() []*shoal.Secret { return list[*shoal.Secret](v, KindSecret, indexID) }
 
+// SecretsByPrefix is the secrets whose IDs begin with id.
 func (v View) SecretsByPrefix(id string) []*shoal.Secret {
 	return list[*shoal.Secret](v, KindSecret, indexIDPrefix, id)
 }
 
+// Config is the config with an ID, nil if there is none.
 func (v View) Config(id shoal.ConfigID) *shoal.Config {
 	return first[*shoal.Config](v, KindConfig, indexID, string(id))
 }
 
+// ConfigByName is the config with a name, nil if there is none.
 func (v View) ConfigByName(name string) *shoal.Config {
 	return first[*shoal.Config](v, KindConfig, indexName, name)
 }
 
+// Configs is all configs.
 func (v View) Configs() []*shoal.Config { return list[*shoal.Config](v, KindConfig, indexID) }
 
+// ConfigsByPrefix is the configs whose IDs begin with id.
 func (v View) ConfigsByPrefix(id string) []*shoal.Config {
 	return list[*shoal.Config](v, KindConfig, indexIDPrefix, id)
 }
@@ -189,7 +213,7 @@ func first[T any](v View, k Kind, index string, args ...any) T {
 	}
 	o, err := v.db.Txn(false).First(string(k), index, args...)
 	if err != nil {
-		panic("store: read " + string(k) + " by " + index + ": " + err.Error()) // a wrong schema, not a wrong input
+		panic("store: read " + string(k) + " by " + index + ": " + err.Error()) // the schema in newDB is wrong; no input can cause it
 	}
 	if o == nil {
 		return none

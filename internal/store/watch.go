@@ -19,7 +19,7 @@ type Batch struct {
 	Changes []Change
 }
 
-// Subscription receives every change from the moment it was made. It must be closed.
+// Subscription receives every change since Subscribe. It must be closed. Its queue is not bounded: take from it.
 type Subscription struct {
 	store *Store
 	wake  chan struct{} // capacity 1
@@ -44,7 +44,7 @@ func (sub *Subscription) Close() {
 	delete(sub.store.subs, sub)
 }
 
-// Wake receives when Take may have something to return.
+// Wake is a channel that receives a value when Take may have something to return.
 func (sub *Subscription) Wake() <-chan struct{} { return sub.wake }
 
 // Take returns the batches since the last call, oldest first, without waiting.

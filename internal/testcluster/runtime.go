@@ -42,7 +42,7 @@ type Container struct {
 	lines []shoal.LogLine
 }
 
-// Stop is one time that an agent ended a running container.
+// Stop records that an agent has ended a running container.
 type Stop struct {
 	Machine string
 	TaskID  shoal.TaskID
@@ -59,7 +59,7 @@ type containers struct {
 	all map[string]*Container
 }
 
-// runtime is one daemon's hand on the machine's containers. It does nothing any more once that daemon has been killed.
+// runtime is the agent.Runtime of one daemon over the machine's containers. Its calls have no effect once that daemon was killed.
 type runtime struct {
 	*containers
 	dead <-chan struct{}
@@ -70,7 +70,7 @@ const (
 	exitTerminated = 143
 )
 
-// take waits until d has passed; the error is why it has not.
+// take waits for d; it fails if ctx ends or the daemon is killed first.
 func (r *runtime) take(ctx context.Context, d time.Duration) error {
 	select { // what is dead does nothing, however short
 	case <-r.dead:

@@ -22,14 +22,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Lab is the machines and the wire between them.
+// Lab is the machines and the bridge between them.
 type Lab struct {
-	// Dir keeps everything; it is on a real file system, because overlayfs needs one.
+	// Dir is where everything is stored; it is on a disk, because overlayfs does not work on every file system.
 	Dir string
-	// Binary is the shoal to run.
+	// Binary is the path of the shoal program to run.
 	Binary string
 	name   string
-	sw     netns.NsHandle // the namespace of the bridge
+	bridge netns.NsHandle // the namespace of the bridge
 	nodes  []*Node
 	hosts  []*Host
 }
@@ -52,22 +52,22 @@ func New(name, dir, binary string) (*Lab, error) {
 		return nil, fmt.Errorf("prepare named namespaces: %w", err)
 	}
 	var err error
-	if l.sw, err = newNamespace("shoal-" + name + "-wire"); err != nil {
-		return nil, fmt.Errorf("make the wire's namespace: %w", err)
+	if l.bridge, err = newNamespace("shoal-" + name + "-wire"); err != nil {
+		return nil, fmt.Errorf("make the bridge's namespace: %w", err)
 	}
-	h, err := netlink.NewHandleAt(l.sw)
+	h, err := netlink.NewHandleAt(l.bridge)
 	if err != nil {
 		return nil, err
 	}
 	defer h.Close()
 	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: bridgeName}}
 	if err := h.LinkAdd(bridge); err != nil {
-		return nil, fmt.Errorf("make the wire: %w", err)
+		return nil, fmt.Errorf("make the bridge: %w", err)
 	}
 	return l, h.LinkSetUp(bridge)
 }
 
-// Host is a machine on the wire without a daemon: a client.
+// Host is a machine of the lab. Without a daemon it is a client: see Node.
 type Host struct {
 	Name  string
 	Addr  string
@@ -82,10 +82,10 @@ func (h *Host) Namespace() string { return namespacePath(h.lab.namespace(h.Name)
 func (l *Lab) namespace(host string) string { return "shoal-" + l.name + "-" + host }
 func namespacePath(name string) string      { return filepath.Join("/run/netns", name) }
 
-// Prefix length of the wire.
+// prefixLength is that of the lab's IPv4 subnet.
 const prefixLength = 24
 
-// AddHost puts a machine on the wire, at 10.77.0.last and fd77::last.
+// AddHost adds a machine with the addresses 10.77.0.last and fd77::last.
 func (l *Lab) AddHost(name string, last int) (*Host, error) {
 	ns, err := newNamespace(l.namespace(name))
 	if err != nil {
@@ -99,9 +99,9 @@ func (l *Lab) AddHost(name string, last int) (*Host, error) {
 	return h, nil
 }
 
-// plug lays the cable: eth0 in the host, a port of the wire's bridge at the other end.
+// plug connects the host to the bridge: eth0 in the host, a port of the bridge at the other end of the veth pair.
 func (h *Host) plug() error {
-	sw, err := netlink.NewHandleAt(h.lab.sw)
+	sw, err := netlink.NewHandleAt(h.lab.bridge)
 	if err != nil {
 		return err
 	}
@@ -151,12 +151,14 @@ func (h *Host) plug() error {
 	return errors.Join(in.LinkSetUp(eth0), in.LinkSetUp(lo))
 }
 
-// Cut unplugs the host (its port of the wire goes down), Mend plugs it in again.
-func (h *Host) Cut() error  { return h.port(false) }
+// Cut disconnects the host from all others: its port of the bridge goes down.
+func (h *Host) Cut() error { return h.port(false) }
+
+// Mend connects the host again.
 func (h *Host) Mend() error { return h.port(true) }
 
 func (h *Host) port(up bool) error {
-	sw, err := netlink.NewHandleAt(h.lab.sw)
+	sw, err := netlink.NewHandleAt(h.lab.bridge)
 	if err != nil {
 		return err
 	}
@@ -256,7 +258,7 @@ func (l *Lab) Close() error {
 	for _, h := range l.hosts {
 		errs = append(errs, h.ns.Close(), netns.DeleteNamed(l.namespace(h.Name)))
 	}
-	errs = append(errs, l.sw.Close(), netns.DeleteNamed("shoal-"+l.name+"-wire"))
+	errs = append(errs, l.bridge.Close(), netns.DeleteNamed("shoal-"+l.name+"-wire"))
 	if os.Getenv("SHOAL_LAB_KEEP") == "" {
 		errs = append(errs, os.RemoveAll(l.Dir))
 	}

@@ -27,7 +27,7 @@ type Node struct {
 	flags  []string
 }
 
-// AddNode puts a machine with a daemon on the wire and starts it. flags are added to the daemon's.
+// AddNode adds a machine with a daemon and starts the daemon, with further flags.
 func (l *Lab) AddNode(name string, last int, flags ...string) (*Node, error) {
 	host, err := l.AddHost(name, last)
 	if err != nil {

@@ -14,16 +14,16 @@ import (
 	"time"
 )
 
-// Config says what to send where.
+// Config is where to send requests, and how.
 type Config struct {
 	URLs []string
-	// Dial makes connections; nil for those of this machine.
+	// Dial makes connections; nil: from this machine.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
-	// Kept connections are used for one request after the other; otherwise each request has its own.
+	// Kept says that a worker sends one request after the other on one connection; otherwise each request has its own.
 	Kept bool
-	// Workers is how many requests are under way at once for each URL; 0 for one.
+	// Workers is how many requests are sent at a time to each URL; 0: one.
 	Workers int
-	// Failed is told of each request that failed.
+	// Failed is called for each request that failed, by several goroutines at once; may be nil.
 	Failed func(Failure)
 }
 
@@ -35,11 +35,12 @@ type Failure struct {
 	Err   error
 }
 
+// String is the failure in one line.
 func (f Failure) String() string {
 	return fmt.Sprintf("%s %s, after %v: %v", f.Began.Format("15:04:05.000"), f.URL, f.Took.Round(time.Millisecond), f.Err)
 }
 
-// Load is requests under way.
+// Load sends requests until Stop.
 type Load struct {
 	cfg          Config
 	stop         context.CancelFunc
@@ -47,7 +48,7 @@ type Load struct {
 	sent, failed atomic.Int64
 }
 
-// Start begins.
+// Start starts to send requests; it goes on until Stop, or ctx ends.
 func Start(ctx context.Context, cfg Config) *Load {
 	ctx, stop := context.WithCancel(ctx)
 	l := &Load{cfg: cfg, stop: stop}
@@ -59,19 +60,20 @@ func Start(ctx context.Context, cfg Config) *Load {
 	return l
 }
 
-// Sent is how many requests have ended.
+// Sent counts the requests that have ended, failed ones included.
 func (l *Load) Sent() int64 { return l.sent.Load() }
 
-// Failed is how many of them failed.
+// Failed counts the requests that failed.
 func (l *Load) Failed() int64 { return l.failed.Load() }
 
-// Stop waits for the requests under way and ends.
+// Stop sends no further requests and returns when the last one has ended.
 func (l *Load) Stop() {
 	l.stop()
 	l.done.Wait()
 }
 
-// work has a transport of its own, so that a kept connection is never idle for long: its server may ask it to close.
+// work sends requests to one URL. It has a transport of its own, so that a kept connection is never idle: a server may close one that
+// is, which would look like a failure.
 func (l *Load) work(ctx context.Context, url string) {
 	transport := &http.Transport{DialContext: l.cfg.Dial, DisableKeepAlives: !l.cfg.Kept}
 	defer transport.CloseIdleConnections()
@@ -90,7 +92,8 @@ func (l *Load) work(ctx context.Context, url string) {
 	}
 }
 
-// request posts on a kept connection, because the client would silently repeat a GET that finds it closed.
+// request sends one request. On a kept connection it is a POST, because Go's client silently repeats a GET when it finds the
+// connection closed, and the failure would not be counted.
 func (l *Load) request(client *http.Client, url string) (err error) {
 	var resp *http.Response
 	if l.cfg.Kept {

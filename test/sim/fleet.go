@@ -11,17 +11,17 @@ import (
 )
 
 const (
-	tick    = 100 * time.Millisecond // how often agents report and faults strike
-	verdict = 2500 * time.Millisecond
+	tick        = 100 * time.Millisecond  // how often agents report and faults strike
+	nodeTimeout = 2500 * time.Millisecond // after which a dead node is set to Down
 )
 
-// fleet plays the agents of all nodes of a store, and what befalls them.
+// fleet simulates the agents of all nodes of a store, and their faults.
 type fleet struct {
 	store *store.Store
 	rng   *rand.Rand
 	sub   *store.Subscription
-	due   map[time.Time][]shoal.TaskID // tasks whose agents act then
-	dead  map[shoal.NodeID]time.Time   // nodes, and since when
+	due   map[time.Time][]shoal.TaskID // tasks whose agents report at that time
+	dead  map[shoal.NodeID]time.Time   // nodes that are dead, and since when
 	bad   map[string]bool              // images that fail
 	check func([]store.Change) error
 
@@ -37,8 +37,8 @@ func newFleet(s *store.Store, seed uint64, check func([]store.Change) error) *fl
 	}
 }
 
-// beat does what falls to the present tick: it takes notice of changes, has agents act, and gives verdicts on silent nodes.
-func (f *fleet) beat(ctx context.Context) error {
+// act does what is due now: it checks the changes since the last tick, reports for agents, and sets dead nodes to Down.
+func (f *fleet) act(ctx context.Context) error {
 	now := time.Now().Truncate(tick)
 	for _, batch := range f.sub.Take() {
 		if err := f.check(batch.Changes); err != nil {
@@ -46,19 +46,19 @@ func (f *fleet) beat(ctx context.Context) error {
 		}
 		for _, c := range batch.Changes {
 			if t, ok := c.New.(*shoal.Task); ok && step(t) != t.Status.State {
-				f.soon(now, t.ID)
+				f.schedule(now, t.ID)
 			}
 		}
 	}
-	acting := f.due[now]
+	reporting := f.due[now]
 	delete(f.due, now)
-	if err := f.write(ctx, func(v store.View) store.Changes { return f.reports(v, acting) }); err != nil {
+	if err := f.write(ctx, func(v store.View) store.Changes { return f.reports(v, reporting) }); err != nil {
 		return err
 	}
 	return f.write(ctx, func(v store.View) store.Changes {
 		var c store.Changes
 		for id, since := range f.dead {
-			if n := v.Node(id); n.Status.State == shoal.NodeReady && now.Sub(since) >= verdict {
+			if n := v.Node(id); n.Status.State == shoal.NodeReady && now.Sub(since) >= nodeTimeout {
 				c.Put(withState(n, shoal.NodeDown))
 			}
 		}
@@ -66,8 +66,8 @@ func (f *fleet) beat(ctx context.Context) error {
 	})
 }
 
-// soon has a task's agent act within two seconds.
-func (f *fleet) soon(now time.Time, id shoal.TaskID) {
+// schedule has a task's agent report within two seconds.
+func (f *fleet) schedule(now time.Time, id shoal.TaskID) {
 	at := now.Add(tick * time.Duration(1+f.rng.IntN(20)))
 	f.due[at] = append(f.due[at], id)
 }
@@ -100,12 +100,12 @@ func (f *fleet) gone(node shoal.NodeID) bool {
 	return dead
 }
 
-// write commits what change makes of the newest view, however often others are faster.
+// write commits the changes that change makes from the newest view; after a conflict it tries again.
 func (f *fleet) write(ctx context.Context, change func(store.View) store.Changes) error {
 	return f.store.Update(ctx, func(v store.View) (store.Changes, error) { return change(v), nil })
 }
 
-// revive brings a node back, without the containers that it had.
+// revive makes a dead node Ready again; the containers that it had are gone.
 func (f *fleet) revive(ctx context.Context, id shoal.NodeID) error {
 	delete(f.dead, id)
 	return f.write(ctx, func(v store.View) store.Changes {

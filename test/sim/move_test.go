@@ -16,7 +16,7 @@ import (
 func (w *world) settle(t *rapid.T, look func()) {
 	for range 600 {
 		before := w.view.Mark()
-		if !w.think() {
+		if !w.reconcile() {
 			t.Fatal("the controllers do not come to rest")
 		}
 		look()

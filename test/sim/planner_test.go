@@ -14,7 +14,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/store/storetest"
 )
 
-// play draws the moves of a world and judges what the controllers make of them.
+// play makes random events happen in a world and checks what the controllers do.
 type play struct {
 	*rapid.T
 	*world
@@ -71,7 +71,7 @@ func (p *play) image() {
 	})
 }
 
-// move draws one thing that happens.
+// move makes one random event happen.
 func (p *play) move() {
 	tasks := p.tasks()
 	kinds := 8
@@ -138,11 +138,11 @@ func (p *play) fault(what int, tasks []*shoal.Task) {
 	}
 }
 
-// judged lets the controllers think, and judges the result.
+// judged runs the controllers and checks the result.
 func (p *play) judged() {
 	before := p.view
 	p.land()
-	if !p.think() {
+	if !p.reconcile() {
 		p.Fatal("the controllers do not come to rest")
 	}
 	p.checkSlots()
@@ -216,7 +216,7 @@ func fitFor(n *shoal.Node, t *shoal.Task) bool {
 	return fit(n, &shoal.Service{Spec: shoal.ServiceSpec{Task: t.Spec}})
 }
 
-// converge ends all faults, asks for a good spec and lets time pass.
+// converge ends all faults, gives the service a good spec and lets time pass.
 func (p *play) converge() {
 	for i := range 4 {
 		n := *p.view.Node(shoal.NodeID(fmt.Sprint("n", i+1)))

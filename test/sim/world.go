@@ -14,7 +14,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/store"
 )
 
-// world is a cluster in which nothing happens unless it is told to.
+// world is a cluster in which things happen only when the test makes them happen.
 type world struct {
 	view        store.View
 	now         time.Time
@@ -49,8 +49,8 @@ func newNode(i int) *shoal.Node {
 
 func (w *world) put(o store.Object) { w.view = w.view.With(store.Changes{Puts: []store.Object{o}}) }
 
-// think lets the controllers do all there is to do now; it tells whether they came to an end.
-func (w *world) think() bool {
+// reconcile runs the controllers until none has changes; it is false if they do not come to an end.
+func (w *world) reconcile() bool {
 	w.due = time.Time{}
 	for range 20 {
 		calm := true
@@ -74,7 +74,7 @@ func (w *world) think() bool {
 	return false
 }
 
-// step is the next state of a task whose agent does what it is told; the same if there is nothing to do.
+// step is the next state of a task whose agent works; the same state if there is nothing to do.
 func step(t *shoal.Task) shoal.TaskState {
 	state := t.Status.State
 	switch {

@@ -1,8 +1,10 @@
 package cluster
 
 import (
+	"cmp"
 	"math"
 	"net/netip"
+	"slices"
 
 	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/api/types/swarm"
@@ -134,21 +136,19 @@ func fromAPIUpdateConfig(u *swarm.UpdateConfig) (*shoal.UpdateConfig, error) {
 		Parallelism: u.Parallelism, Delay: u.Delay, FailureAction: shoal.FailureAction(u.FailureAction), Monitor: u.Monitor,
 		MaxFailureRatio: u.MaxFailureRatio, Order: shoal.UpdateOrder(u.Order),
 	}
-	switch out.FailureAction {
-	case "":
-		out.FailureAction = shoal.PauseOnFailure
-	case shoal.PauseOnFailure, shoal.ContinueOnFailure, shoal.RollbackOnFailure:
-	default:
+	if !setDefault(&out.FailureAction, shoal.PauseOnFailure, shoal.ContinueOnFailure, shoal.RollbackOnFailure) {
 		return nil, server.BadRequest("unrecognized update failure action %s", u.FailureAction)
 	}
-	switch out.Order {
-	case "":
-		out.Order = shoal.StopFirst
-	case shoal.StopFirst, shoal.StartFirst:
-	default:
+	if !setDefault(&out.Order, shoal.StopFirst, shoal.StartFirst) {
 		return nil, server.BadRequest("unrecognized update order %s", u.Order)
 	}
 	return out, nil
+}
+
+// setDefault replaces an empty value by the default. It tells whether the value then is the default or one of the others.
+func setDefault[T ~string](value *T, fallback T, others ...T) bool {
+	*value = cmp.Or(*value, fallback)
+	return *value == fallback || slices.Contains(others, *value)
 }
 
 func toAPIEndpointSpec(e *shoal.EndpointSpec) *swarm.EndpointSpec {
@@ -163,11 +163,7 @@ func fromAPIEndpointSpec(e *swarm.EndpointSpec) (*shoal.EndpointSpec, error) {
 		return nil, nil
 	}
 	out := &shoal.EndpointSpec{Mode: shoal.ResolutionMode(e.Mode)}
-	switch out.Mode {
-	case "":
-		out.Mode = shoal.ResolveVIP
-	case shoal.ResolveVIP, shoal.ResolveDNSRR:
-	default:
+	if !setDefault(&out.Mode, shoal.ResolveVIP, shoal.ResolveDNSRR) {
 		return nil, server.BadRequest("invalid resolution mode: %q", e.Mode)
 	}
 	for _, p := range e.Ports {
@@ -176,18 +172,10 @@ func fromAPIEndpointSpec(e *swarm.EndpointSpec) (*shoal.EndpointSpec, error) {
 			return nil, server.BadRequest("invalid port: target %d, published %d", p.TargetPort, p.PublishedPort)
 		}
 		port.Target, port.Published = uint16(p.TargetPort), uint16(p.PublishedPort)
-		switch port.Protocol {
-		case "":
-			port.Protocol = shoal.TCP
-		case shoal.TCP, shoal.UDP, shoal.SCTP:
-		default:
+		if !setDefault(&port.Protocol, shoal.TCP, shoal.UDP, shoal.SCTP) {
 			return nil, server.BadRequest("invalid protocol value: %q", p.Protocol)
 		}
-		switch port.Mode {
-		case "":
-			port.Mode = shoal.PublishIngress
-		case shoal.PublishIngress, shoal.PublishHost:
-		default:
+		if !setDefault(&port.Mode, shoal.PublishIngress, shoal.PublishHost) {
 			return nil, server.BadRequest("invalid publish mode: %q", p.PublishMode)
 		}
 		out.Ports = append(out.Ports, port)

@@ -65,14 +65,23 @@ func (c *Swarm) leave(_ http.ResponseWriter, r *http.Request) error {
 	return c.members.Leave(r.Context(), server.BoolParam(r, "force"))
 }
 
-func (c *Swarm) inspect(w http.ResponseWriter, _ *http.Request) error {
+// cluster is the cluster object. The error is Docker's for a node that is not a manager, or 503 as long as the store is not filled.
+func (c *Swarm) cluster() (*shoal.Cluster, error) {
 	s, err := c.members.Store()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	cluster := s.View().Cluster()
 	if cluster == nil {
-		return server.Errorf(http.StatusServiceUnavailable, "the cluster is not ready")
+		return nil, server.Errorf(http.StatusServiceUnavailable, "the cluster is not ready")
+	}
+	return cluster, nil
+}
+
+func (c *Swarm) inspect(w http.ResponseWriter, _ *http.Request) error {
+	cluster, err := c.cluster()
+	if err != nil {
+		return err
 	}
 	return server.WriteJSON(w, http.StatusOK, swarm.Swarm{
 		ClusterInfo: toAPIClusterInfo(cluster),
@@ -123,13 +132,9 @@ func (c *Swarm) update(_ http.ResponseWriter, r *http.Request) error {
 }
 
 func (c *Swarm) unlockKey(w http.ResponseWriter, _ *http.Request) error {
-	s, err := c.members.Store()
+	cluster, err := c.cluster()
 	if err != nil {
 		return err
-	}
-	cluster := s.View().Cluster()
-	if cluster == nil {
-		return server.Errorf(http.StatusServiceUnavailable, "the cluster is not ready")
 	}
 	return server.WriteJSON(w, http.StatusOK, swarm.UnlockKeyResponse{UnlockKey: cluster.UnlockKey})
 }

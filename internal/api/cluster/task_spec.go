@@ -55,11 +55,11 @@ func fromAPITaskSpec(t swarm.TaskSpec) (shoal.TaskSpec, error) {
 }
 
 func toAPIAttachment(a shoal.NetworkAttachmentSpec) swarm.NetworkAttachmentConfig {
-	return swarm.NetworkAttachmentConfig{Target: string(a.Target), Aliases: a.Aliases, DriverOpts: a.DriverOpts}
+	return swarm.NetworkAttachmentConfig{Target: a.Target, Aliases: a.Aliases, DriverOpts: a.DriverOpts}
 }
 
 func fromAPIAttachment(a swarm.NetworkAttachmentConfig) shoal.NetworkAttachmentSpec {
-	return shoal.NetworkAttachmentSpec{Target: shoal.NetworkID(a.Target), Aliases: a.Aliases, DriverOpts: a.DriverOpts}
+	return shoal.NetworkAttachmentSpec{Target: a.Target, Aliases: a.Aliases, DriverOpts: a.DriverOpts}
 }
 
 func toAPIResourceRequirements(r *shoal.ResourceRequirements) *swarm.ResourceRequirements {

@@ -89,7 +89,7 @@ func (c *containers) export(w http.ResponseWriter, r *http.Request) error {
 func kernelFiles() []string { return []string{"proc/*", "sys/*", "dev/*"} }
 
 // sendTar answers with the tar archive that pack makes of a container's files. An error after the first byte, as when the container
-// ends meanwhile, can no longer become a status: the connection is cut, so that the client does not take a part for the whole.
+// ends meanwhile, cannot change the status any more: the connection is cut, so that the client does not take an incomplete archive for a complete one.
 func (c *containers) sendTar(w http.ResponseWriter, r *http.Request, pack func(root string) (io.ReadCloser, error)) error {
 	sending := false
 	err := c.engine.WithRoot(r.Context(), r.PathValue("id"), func(root string) error {

@@ -18,26 +18,27 @@ import (
 	"github.com/shoal-dev/shoal/internal/store"
 )
 
-// Config is what a node's part in a cluster works on. Every field is required unless it says otherwise.
+// Config is what a node's part in a cluster needs. Every field is required unless it says otherwise.
 type Config struct {
 	Log *slog.Logger
 
-	// StartMember starts the node's member of the replicated store and returns when it takes part, or ctx ends.
+	// StartMember starts the node's member of the replicated store and returns when it is connected to the others, or ctx ends.
 	StartMember func(ctx context.Context, cfg membership.ManagerConfig) (Member, error)
 	// Listen opens the address ("IP:port") at which the node protocol is served.
 	Listen func(addr string) (net.Listener, error)
-	// Follow, optional, runs beside the manager until ctx ends.
+	// Follow runs as long as the manager does, until ctx ends; an error stops the manager. Nil if there is nothing to run.
 	Follow func(ctx context.Context, s *store.Store) error
 
-	// Runtime runs the tasks' containers. Node is empty when they are only to be found and removed.
+	// Runtime runs the containers of tasks. Node is empty if containers are only to be listed and removed.
 	Runtime func(node shoal.NodeID) agent.Runtime
-	// Describe tells of the machine; what the identity says is added to it.
+	// Describe is the machine as the cluster sees it. The caller fills in NodeDescription.TLS.
 	Describe func() shoal.NodeDescription
 	// ProbePort is the UDP port of liveness probes.
 	ProbePort uint16
-	// ApplyTable and DialAPI are those of agent.Config.
+	// ApplyTable is that of agent.Config.
 	ApplyTable func(context.Context, *shoal.TableDelta) error
-	DialAPI    func(context.Context) (net.Conn, error)
+	// DialAPI is that of agent.Config.
+	DialAPI func(context.Context) (net.Conn, error)
 	// ClearNetworks removes the cluster's networks from the node.
 	ClearNetworks func(context.Context) error
 }
@@ -45,7 +46,7 @@ type Config struct {
 // Host runs the parts of the node that belong to a cluster; it implements membership.Host.
 type Host struct{ cfg Config }
 
-// New makes a Host.
+// New makes a Host. It starts nothing.
 func New(cfg Config) *Host { return &Host{cfg} }
 
 // runningAgent is an agent and the means to stop it.
@@ -72,7 +73,7 @@ func (h *Host) StartAgent(cfg membership.AgentConfig) (membership.Agent, error) 
 	})}
 	a.done.Go(func() {
 		if err := a.Run(ctx); err != nil && !errors.Is(err, context.Canceled) {
-			h.cfg.Log.Error("agent has stopped", "err", err)
+			h.cfg.Log.Error("agent has stopped: the node gets no more tasks from the cluster until the daemon is restarted", "err", err)
 		}
 	})
 	return a, nil
@@ -84,7 +85,7 @@ func (h *Host) describe(identity *ca.Identity) shoal.NodeDescription {
 	return description
 }
 
-// dataAddr is where the node's tunnels end: what the user said, else the address that it advertises.
+// dataAddr is where VXLAN packets for the node are sent: the user's --data-path-addr, else the advertised address.
 func dataAddr(state membership.State) netip.Addr {
 	if state.DataPathAddr.IsValid() {
 		return state.DataPathAddr

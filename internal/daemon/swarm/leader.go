@@ -9,7 +9,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
-// managerOf is the node's manager part; the error is what Docker tells the user of a node that has none.
+// managerOf is the node's manager part; if it has none, the error is Docker's for a node that is not a manager.
 func managerOf(members *membership.Membership) (*Manager, error) {
 	m, err := members.Manager()
 	if err != nil {
@@ -22,7 +22,7 @@ func managerOf(members *membership.Membership) (*Manager, error) {
 	return running, nil
 }
 
-// Logs finds the logs of tasks on whatever node they are: itself on the leader, through the leader on other managers.
+// Logs calls each for the log lines of tasks on any node. The leader asks the nodes' agents; other managers ask the leader.
 func Logs(ctx context.Context, members *membership.Membership, query shoal.LogQuery, each func(shoal.LogLine) error) error {
 	m, err := managerOf(members)
 	if err != nil {
@@ -38,7 +38,7 @@ func Logs(ctx context.Context, members *membership.Membership, query shoal.LogQu
 	return leader.ReadLogs(ctx, query, each)
 }
 
-// Reach connects to the API of a node: itself on the leader, through the leader on other managers.
+// Reach connects to the API of a node. The leader asks the node's agent for a tunnel; other managers ask the leader.
 func Reach(ctx context.Context, members *membership.Membership, node shoal.NodeID) (*rpc.Tunnel, error) {
 	m, err := managerOf(members)
 	if err != nil {

@@ -47,7 +47,7 @@ func (h *Host) StartManager(ctx context.Context, cfg membership.ManagerConfig) (
 	return m, nil
 }
 
-// startLimit bounds the wait for a store member to take part in the cluster.
+// startLimit bounds the wait for a store member to connect to the others.
 const startLimit = time.Minute
 
 func (h *Host) startManager(ctx context.Context, cfg membership.ManagerConfig) (*Manager, error) {
@@ -78,13 +78,13 @@ func (h *Host) startManager(ctx context.Context, cfg membership.ManagerConfig) (
 	return m, nil
 }
 
-// protocol answers the node protocol: admission for nodes that come and go, the dispatcher for those that are there.
+// protocol implements rpc.Handler: Admission lets nodes join and leave, Dispatcher serves their sessions.
 type protocol struct {
 	*membership.Admission
 	*dispatcher.Dispatcher
 }
 
-// run starts everything that belongs to the manager. follow is optional.
+// run starts everything that belongs to the manager. follow may be nil.
 func (m *Manager) run(identity *ca.Identity, listener net.Listener, follow func(context.Context, *store.Store) error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	m.cancel = cancel
@@ -127,7 +127,7 @@ func (m *Manager) run(identity *ca.Identity, listener net.Listener, follow func(
 		err := group.Wait()
 		select {
 		case <-m.member.Done():
-			m.log.Info("manager has stopped: the others have taken it out")
+			m.log.Info("manager has stopped: the other managers have removed it from the store")
 		default:
 			if err != nil && !errors.Is(err, context.Canceled) {
 				m.log.Error("manager has stopped", "err", err)
@@ -136,12 +136,12 @@ func (m *Manager) run(identity *ca.Identity, listener net.Listener, follow func(
 	}()
 }
 
-// awaitVote waits until a new manager knows the cluster and has its vote.
+// awaitVote waits until a new manager has the cluster's state and a vote in the store.
 func (m *Manager) awaitVote(ctx context.Context) error {
-	const limit, look = 30 * time.Second, 20 * time.Millisecond
+	const limit, interval = 30 * time.Second, 20 * time.Millisecond
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	ticker := time.NewTicker(look)
+	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	for {
 		if node := m.store.View().Node(m.node); node != nil && node.Manager != nil && !m.member.Learner() {
@@ -157,7 +157,7 @@ func (m *Manager) awaitVote(ctx context.Context) error {
 	}
 }
 
-// recordMember writes which store member this node is, as soon as the node is a manager in the store.
+// recordMember writes the ID of this node's store member to its Node object, once that says that the node is a manager.
 func (m *Manager) recordMember(ctx context.Context) error {
 	view, sub := m.store.Subscribe()
 	defer sub.Close()
@@ -191,7 +191,7 @@ func (m *Manager) Leads() bool {
 // Store is the cluster's state.
 func (m *Manager) Store() *store.Store { return m.store }
 
-// Stop ends the manager; its data stays.
+// Stop stops the manager; its data stays. It may be called more than once.
 func (m *Manager) Stop() {
 	m.stopping.Do(func() {
 		m.cancel()

@@ -12,26 +12,27 @@ import (
 // Member is this manager's member of the replicated store: etcd's on a node, one of a log in memory in testcluster.
 type Member interface {
 	store.Backend
-	// ID names the member among the others; LeaderID is the one that leads as far as this one knows, in the same form.
+	// ID is the member's ID in the store.
 	ID() string
+	// LeaderID is the ID of the member that leads as far as this one knows.
 	LeaderID() string
-	// Leader tells whether this member leads, in which epoch; the channel is closed when that may have changed.
-	Leader() (epoch uint64, leads bool, turned <-chan struct{})
+	// Leader tells whether this member leads and in which epoch; the channel is closed when that may have changed.
+	Leader() (epoch uint64, leads bool, leadershipChanged <-chan struct{})
 	// Resign hands leadership to another member, if this one leads and there is another.
 	Resign() error
 	// Learner tells whether the member has no vote.
 	Learner() bool
 	// Members lists all members, this one included.
 	Members(ctx context.Context) ([]MemberInfo, error)
-	// Add admits a member without a vote and gives the peer URLs of all members by name. Adding one that is there is no error.
+	// Add adds a member without a vote and returns the peer URLs of all members by name. Adding a member again is no error.
 	Add(ctx context.Context, name, peerURL string) (map[string]string, error)
-	// Promote gives a member its vote as soon as it has caught up.
+	// Promote gives a member its vote as soon as it has the whole state.
 	Promote(ctx context.Context, id string) error
-	// Remove takes a member out. Removing one that is not there is no error.
+	// Remove removes a member. Removing one that is not there is no error.
 	Remove(ctx context.Context, id string) error
 	// Run follows the leadership until ctx ends or the member stops.
 	Run(ctx context.Context) error
-	// Done is closed when the member has stopped, be it by Close or because it was removed.
+	// Done is closed when the member has stopped, because of Close or because it was removed.
 	Done() <-chan struct{}
 	// Close stops the member, once; its data stays.
 	Close()
@@ -54,7 +55,7 @@ func (s members) Add(ctx context.Context, node shoal.NodeID, peerURL string) (ma
 	if err != nil {
 		return nil, err
 	}
-	go s.promote(peerURL) //nolint:gosec // it goes on after the request
+	go s.promote(peerURL) //nolint:gosec // it outlives the request
 	peers := make(map[shoal.NodeID]string, len(initial))
 	for name, url := range initial {
 		peers[shoal.NodeID(name)] = url // members are named after their nodes
@@ -68,13 +69,13 @@ func (s members) promote(peerURL string) {
 	defer cancel()
 	all, err := s.m.member.Members(ctx)
 	if err != nil {
-		s.m.log.Error("promote a new store member", "err", err)
+		s.m.log.Error("a new store member has no vote yet; the leader will try again", "err", err)
 		return
 	}
 	for _, member := range all {
 		if member.PeerURL == peerURL && member.Learner {
 			if err := s.m.member.Promote(ctx, member.ID); err != nil {
-				s.m.log.Error("promote a new store member", "member", member.ID, "err", err)
+				s.m.log.Error("a new store member has no vote yet; the leader will try again", "member", member.ID, "err", err)
 			}
 		}
 	}

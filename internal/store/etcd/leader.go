@@ -30,14 +30,14 @@ func (m *Member) Run(ctx context.Context) error {
 		isLeader := m.server.Server.Leader() == m.server.Server.MemberID()
 		_, leading, _ := m.Leader()
 		var look <-chan time.Time
-		if isLeader { // raft does not tell of a leader that has lost its majority, and writing the epoch may fail
+		if isLeader { // raft does not notify a leader that has lost its majority, and writing the epoch may have failed
 			look = time.After(retryPause)
 		}
 		switch {
 		case isLeader && !leading:
 			epoch, err := m.begin(ctx)
 			if err != nil {
-				m.log.Warn("leader could not write its epoch", "err", err)
+				m.log.Warn("leader could not write its epoch; it tries again", "err", err)
 			} else {
 				m.setLeadership(epoch, true)
 			}

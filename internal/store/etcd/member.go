@@ -21,9 +21,9 @@ import (
 const (
 	heartbeatMs     = 100
 	electionMs      = 700
-	maxTxnOps       = 16384
-	maxRequestBytes = 64 << 20
-	keptRevisions   = "20000"
+	maxTxnOps       = 16384    // operations, and comparisons, of a transaction
+	maxRequestBytes = 64 << 20 // of a transaction
+	keptRevisions   = "20000"  // older ones are compacted
 )
 
 // TLS is the files by which members trust one another. They are read again at every handshake, so that they may be renewed.
@@ -51,7 +51,7 @@ type Config struct {
 	Initial map[string]string
 	// ForceNew makes a cluster of one out of this member's data: the way out when a majority is lost.
 	ForceNew bool
-	// HeartbeatMs and ElectionMs are 100 and 700 when 0.
+	// HeartbeatMs and ElectionMs are raft's heartbeat interval and election timeout in milliseconds; 0: 100 and 700.
 	HeartbeatMs, ElectionMs uint
 	Log                     *slog.Logger
 }
@@ -62,7 +62,7 @@ type Member struct {
 	server *embed.Etcd
 	client *clientv3.Client
 
-	mu                sync.Mutex // guards epoch, leads, turned
+	mu                sync.Mutex // guards the rest
 	epoch             uint64
 	leading           bool
 	leadershipChanged chan struct{} // closed when leadership changes
@@ -97,7 +97,7 @@ func Start(ctx context.Context, cfg Config) (*Member, error) {
 	return &Member{log: cfg.Log, server: server, client: v3client.New(server.Server), leadershipChanged: make(chan struct{})}, nil
 }
 
-// learning is closed when the member is a learner that knows a leader.
+// learning returns a channel that is closed when the member is a learner that knows the leader.
 func learning(ctx context.Context, server *embed.Etcd) <-chan struct{} {
 	known := make(chan struct{})
 	go func() {

@@ -16,8 +16,7 @@ type MemberInfo struct {
 	ID      string // hex
 	Name    string // empty until the member has started
 	PeerURL string
-	Learner bool
-	Leader  bool
+	Learner bool // has no vote yet
 }
 
 // Members lists the members, this one included.
@@ -32,7 +31,6 @@ func (m *Member) Members(ctx context.Context) ([]MemberInfo, error) {
 		if len(member.PeerURLs) > 0 {
 			info.PeerURL = member.PeerURLs[0]
 		}
-		info.Leader = info.ID == m.LeaderID()
 		all = append(all, info)
 	}
 	return all, nil

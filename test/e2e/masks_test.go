@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// mask is what is different in every cluster, and what stands for it.
+// mask replaces something that differs from cluster to cluster by a fixed word.
 type mask struct {
 	what *regexp.Regexp
 	with string
@@ -23,8 +23,8 @@ func masks(pairs ...string) []mask {
 	return all
 }
 
-// mine masks identities; passing masks also what depends on the moment, on the machine, and on where tasks happen to run.
-func mine() []mask {
+// identityMasks masks IDs, tokens and addresses; volatileMasks also what depends on the moment, on the machine, and on where tasks run.
+func identityMasks() []mask {
 	return masks(
 		`SWMTKN-1-\S+`, "TOKEN",
 		`\b[0-9a-f]{64}\b`, "HASH",
@@ -35,8 +35,8 @@ func mine() []mask {
 	)
 }
 
-func passing() []mask {
-	return slices.Concat(mine(), masks(
+func volatileMasks() []mask {
+	return slices.Concat(identityMasks(), masks(
 		`28\.5\.2\+dfsg4|\b0\.\d+\.\d+(-dev)?\b`, "VERSION",
 		`(CPUs|Memory|Log|Network|Issuer Public Key):.*`, "$1:",
 		`(?m)^ *[A-Za-z0-9+/=]{20,}$`, "", // of a certificate
@@ -78,18 +78,18 @@ func masked(text string, all []mask) []string {
 	return lines
 }
 
-// shape is a text without what is different in every cluster.
-func shape(text string) string { return strings.Join(masked(text, mine()), "\n") }
+// shape is a text with IDs, tokens and addresses masked.
+func shape(text string) string { return strings.Join(masked(text, identityMasks()), "\n") }
 
-// outline is what two clusters agree on in what a command prints: of JSON the fields and the kinds of their values, of a table or
-// any other text the lines, in whatever order they come, without what passes.
+// outline is the part of a command's output that is the same in every cluster: of JSON the fields and the types of their values, of a table or
+// any other text the lines, masked and sorted.
 func outline(text string) []string {
 	if value, ok := decode(text); ok {
 		fields := map[string]bool{}
 		describe(value, "", fields)
 		return slices.Sorted(maps.Keys(fields))
 	}
-	lines := masked(text, passing())
+	lines := masked(text, volatileMasks())
 	slices.Sort(lines)
 	return slices.Compact(lines)
 }

@@ -10,21 +10,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// inner is a listener for connections that come from the daemon itself: those that managers open through its agent.
-type inner struct {
+// tunnelListener is a net.Listener for the API's connections that managers open through the node's agent (docs/tunnel.md).
+type tunnelListener struct {
 	conns  chan net.Conn
 	closed chan struct{}
 	close  func()
 }
 
-func newInner() *inner {
-	l := &inner{conns: make(chan net.Conn), closed: make(chan struct{})}
+func newTunnelListener() *tunnelListener {
+	l := &tunnelListener{conns: make(chan net.Conn), closed: make(chan struct{})}
 	l.close = sync.OnceFunc(func() { close(l.closed) })
 	return l
 }
 
 // Accept implements net.Listener.
-func (l *inner) Accept() (net.Conn, error) {
+func (l *tunnelListener) Accept() (net.Conn, error) {
 	select {
 	case c := <-l.conns:
 		return c, nil
@@ -34,16 +34,18 @@ func (l *inner) Accept() (net.Conn, error) {
 }
 
 // Close implements net.Listener.
-func (l *inner) Close() error {
+func (l *tunnelListener) Close() error {
 	l.close()
 	return nil
 }
 
 // Addr implements net.Listener.
-func (l *inner) Addr() net.Addr { return &net.UnixAddr{Name: "tunnels of managers", Net: "unix"} }
+func (l *tunnelListener) Addr() net.Addr {
+	return &net.UnixAddr{Name: "tunnels of managers", Net: "unix"}
+}
 
-// Dial connects to whoever accepts.
-func (l *inner) Dial(ctx context.Context) (net.Conn, error) {
+// Dial makes a connection and hands its other end to Accept. The error is net.ErrClosed after Close.
+func (l *tunnelListener) Dial(ctx context.Context) (net.Conn, error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("make socket pair: %w", err)
