@@ -19,7 +19,6 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	"github.com/shoal-dev/shoal/internal/dataplane"
 	"github.com/shoal-dev/shoal/internal/dataplane/netnstest"
 	"github.com/shoal-dev/shoal/internal/events"
 	"github.com/shoal-dev/shoal/internal/shoal"
@@ -105,7 +104,7 @@ func (n *node) start(t *testing.T) {
 
 func (n *node) clear(t *testing.T) {
 	ctx := context.WithoutCancel(t.Context())
-	for id := range n.sandboxes {
+	for id := range n.sandboxes.All() {
 		if err := n.Down(ctx, id); err != nil {
 			t.Error(err)
 		}
@@ -149,7 +148,7 @@ func (c *testCluster) task(t *testing.T, service string, on int, slot int) (ente
 	for network, addrs := range map[string][2]netip.Prefix{"netid": {inNet, inNet6}, "ingressid": {onMesh, onMesh6}} {
 		addr := addrs[0]
 		e := shoal.Endpoint{TaskID: shoal.TaskID(id), NetworkID: shoal.NetworkID(network), NodeID: shoal.NodeID(n.id), ServiceID: shoal.ServiceID(service), Name: name, Slot: uint64(slot), Addr: addr, Addr6: addrs[1],
-			MAC: dataplane.MACFor(addr.Addr()).String(), State: shoal.EndpointReady}
+			MAC: shoal.MACFor(addr.Addr()), State: shoal.EndpointReady}
 		c.table.Endpoints[e.Key()] = e
 	}
 	sandbox, err := n.Up(t.Context(), shoal.SandboxSpec{ContainerID: containerID(name), Name: name, Hostname: "h", Mode: "networks", TaskID: shoal.TaskID(id), ServiceID: shoal.ServiceID(service),

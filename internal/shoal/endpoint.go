@@ -91,7 +91,7 @@ type Endpoint struct {
 	Slot        uint64
 	Addr        netip.Prefix
 	Addr6       netip.Prefix // invalid on a network without IPv6
-	MAC         string       // derived from the address: 02:42 and its four bytes
+	MAC         MAC          // the zero MAC for the one that follows from Addr: see MACFor
 	State       EndpointState
 	Aliases     []string
 }

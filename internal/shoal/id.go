@@ -2,6 +2,7 @@ package shoal
 
 import (
 	"crypto/rand"
+	"encoding/hex"
 	"math/big"
 	"time"
 )
@@ -66,3 +67,10 @@ func (s *Service) ObjectID() string { return string(s.ID) }
 
 // ObjectID is the ID of the task as text.
 func (t *Task) ObjectID() string { return string(t.ID) }
+
+// NewLocalID makes the ID of something that only one node has, such as an endpoint: 64 random hex digits, as Docker does.
+func NewLocalID() string {
+	var b [32]byte
+	_, _ = rand.Read(b[:]) // crypto/rand.Read never fails
+	return hex.EncodeToString(b[:])
+}

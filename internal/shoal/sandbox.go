@@ -31,7 +31,7 @@ type EndpointRequest struct {
 	// Addr is valid when the address is given: by the user, or by the allocator for tasks.
 	Addr       netip.Addr
 	Addr6      netip.Addr
-	MAC        string
+	MAC        MAC // the zero MAC for the one that follows from the address: see MACFor
 	Aliases    []string
 	DriverOpts map[string]string
 }
@@ -65,10 +65,10 @@ type EndpointInfo struct {
 	EndpointID string // 64 hex digits
 	Interface  string // in the container
 	Addr       netip.Prefix
-	Gateway    netip.Addr
-	Addr6      netip.Prefix
-	Gateway6   netip.Addr
-	MAC        string
+	Gateway    netip.Addr   // invalid if the network is internal or an overlay
+	Addr6      netip.Prefix // invalid on a network without IPv6
+	Gateway6   netip.Addr   // as Gateway
+	MAC        MAC
 	Aliases    []string
 	DNSNames   []string
 	DriverOpts map[string]string
