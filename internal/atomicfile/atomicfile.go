@@ -1,10 +1,10 @@
 // Package atomicfile replaces files as a whole. It writes the new content to a second file in the same directory and renames that
 // over the first, so that whoever reads the file, also after the daemon was killed, finds the old content or the new and never a part.
-// It reads nothing.
 package atomicfile
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 )
 
@@ -29,4 +29,17 @@ func WriteJSON(path string, value any, mode os.FileMode) error {
 		return err
 	}
 	return Write(path, data, mode)
+}
+
+// ReadJSON decodes the file at path into value. The error wraps fs.ErrNotExist if there is no such file, and names the file if its content is
+// not the JSON encoding of such a value.
+func ReadJSON(path string, value any) error {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(data, value); err != nil {
+		return fmt.Errorf("read %s: %w", path, err)
+	}
+	return nil
 }

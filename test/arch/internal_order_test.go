@@ -10,7 +10,8 @@ import (
 
 // ordered is the rooms whose packages have an order, and the pages with the tables of it: package, one line, what it may import of the room.
 var ordered = map[string]string{
-	"network": "../../docs/network.md",
+	"dataplane": "../../docs/dataplane.md",
+	"network":   "../../docs/network.md",
 }
 
 // rootPackage is what the tables call a room's own package.

@@ -7,8 +7,8 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/shoal-dev/shoal/internal/atomicfile"
 	"github.com/shoal-dev/shoal/internal/network/ipam"
-	"github.com/shoal-dev/shoal/internal/network/jsonfile"
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
@@ -81,7 +81,7 @@ func (n *Networks) create(spec shoal.NetworkSpec, taken []netip.Prefix) (*Networ
 			return nil, err
 		}
 	}
-	if err := jsonfile.Write(n.recordFile(net.ID), net); err != nil {
+	if err := atomicfile.WriteJSON(n.recordFile(net.ID), net, 0o600); err != nil {
 		return nil, fmt.Errorf("save network: %w", err)
 	}
 	n.byID[net.ID] = newNetwork(net)

@@ -14,8 +14,8 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/shoal-dev/shoal/internal/atomicfile"
 	"github.com/shoal-dev/shoal/internal/network/ipam"
-	"github.com/shoal-dev/shoal/internal/network/jsonfile"
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
@@ -58,7 +58,7 @@ func Open(c Config) (*Networks, error) {
 	}
 	for _, f := range files {
 		var net shoal.Network
-		if err := jsonfile.Read(f, &net); err != nil {
+		if err := atomicfile.ReadJSON(f, &net); err != nil {
 			return nil, err
 		}
 		n.byID[net.ID] = newNetwork(net)

@@ -5,7 +5,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/shoal-dev/shoal/internal/network/jsonfile"
+	"github.com/shoal-dev/shoal/internal/atomicfile"
 )
 
 // Records is the folder in which every container has a folder of its own, with the record of its sandbox and the files that it finds in /etc.
@@ -16,7 +16,7 @@ func (r Records) Dir(containerID string) string { return filepath.Join(string(r)
 
 // Save writes the sandbox's record. The container's folder must exist.
 func (r Records) Save(sb *Sandbox) error {
-	if err := jsonfile.Write(filepath.Join(r.Dir(sb.Spec.ContainerID), "sandbox.json"), sb); err != nil {
+	if err := atomicfile.WriteJSON(filepath.Join(r.Dir(sb.Spec.ContainerID), "sandbox.json"), sb, 0o600); err != nil {
 		return fmt.Errorf("write record of sandbox: %w", err)
 	}
 	return nil
@@ -31,7 +31,7 @@ func (r Records) Load(namespaceExists func(name string) bool) ([]*Sandbox, error
 	var out []*Sandbox
 	for _, f := range files {
 		sb := &Sandbox{Active: true}
-		if err := jsonfile.Read(f, sb); err != nil {
+		if err := atomicfile.ReadJSON(f, sb); err != nil {
 			return nil, err
 		}
 		if !namespaceExists(sb.Namespace()) {
