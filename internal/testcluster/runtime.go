@@ -72,7 +72,7 @@ const (
 
 // take waits for d; it fails if ctx ends or the daemon is killed first.
 func (r *runtime) take(ctx context.Context, d time.Duration) error {
-	select { // what is dead does nothing, however short
+	select { // a killed daemon does nothing, even if d is 0
 	case <-r.dead:
 		return errors.New("the daemon has been killed")
 	default:
@@ -163,7 +163,7 @@ func (r *runtime) Start(ctx context.Context, id string) (int, error) {
 	return 1, nil
 }
 
-// end notes that a container has ended.
+// end records that a container has ended.
 func (cs *containers) end(c *Container, code int) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()

@@ -7,7 +7,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/store"
 )
 
-// Descriptions of what a cluster should be like, for Eventually: the text is what is amiss.
+// Conditions for Eventually. Each returns what is wrong, as text; an empty text means that the condition holds.
 
 // TasksOf is all tasks of a service, by its name.
 func (c *Cluster) TasksOf(v store.View, service string) []*shoal.Task {
@@ -29,7 +29,7 @@ func (c *Cluster) RunningOf(v store.View, service string) []*shoal.Task {
 	return all
 }
 
-// Runs says that so many tasks of a service run, and that no others are meant to.
+// Runs holds when exactly n tasks of a service run, and no others are meant to.
 func (c *Cluster) Runs(service string, n int) func(store.View) string {
 	return func(v store.View) string {
 		wanted := 0
@@ -45,7 +45,7 @@ func (c *Cluster) Runs(service string, n int) func(store.View) string {
 	}
 }
 
-// RunsAt says how many tasks of a service run on which machines, and that their containers do.
+// RunsAt holds when as many tasks of a service as wanted run on each machine, and their containers do.
 func (c *Cluster) RunsAt(service string, want map[string]int) func(store.View) string {
 	return func(v store.View) string {
 		got := map[string]int{}
@@ -73,7 +73,7 @@ func (m *Machine) Runs(task shoal.TaskID) bool {
 	return false
 }
 
-// Managers says which machines are managers, with a vote, that serve.
+// Managers holds when these machines, and no others, are managers that vote and serve.
 func (c *Cluster) Managers(want ...string) func(store.View) string {
 	return func(v store.View) string {
 		var got []string
@@ -91,7 +91,7 @@ func (c *Cluster) Managers(want ...string) func(store.View) string {
 	}
 }
 
-// IsNode says which state a machine's node is in.
+// IsNode holds when a machine's node is in the state.
 func (c *Cluster) IsNode(name string, want shoal.NodeState) func(store.View) string {
 	return func(v store.View) string {
 		n := v.Node(c.Machine(name).nodeID)
@@ -105,11 +105,11 @@ func (c *Cluster) IsNode(name string, want shoal.NodeState) func(store.View) str
 	}
 }
 
-// All says several things.
-func All(reasons ...func(store.View) string) func(store.View) string {
+// All holds when all of the conditions do.
+func All(conditions ...func(store.View) string) func(store.View) string {
 	return func(v store.View) string {
-		for _, reason := range reasons {
-			if why := reason(v); why != "" {
+		for _, condition := range conditions {
+			if why := condition(v); why != "" {
 				return why
 			}
 		}
