@@ -39,6 +39,8 @@ lint: build ## linters and known vulnerabilities
 	@mkdir -p .cache/bin
 	$(GO) build -C hack/tools -o ../../.cache/bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 	.cache/bin/golangci-lint run ./...
+	$(GO) build -C hack/tools -o ../../.cache/bin/deadcode golang.org/x/tools/cmd/deadcode
+	@echo deadcode -test ./...; dead=$$(.cache/bin/deadcode -test ./...) && [ -z "$$dead" ] || { echo "$$dead"; exit 1; } # no function that nothing calls
 	$(GO) build -C hack/vuln -o ../../.cache/bin/govulncheck golang.org/x/vuln/cmd/govulncheck
 	hack/vulncheck.sh
 

@@ -1,6 +1,6 @@
-// Command shoal-shim is containerd's task service for runc: it keeps one container running and supervised while the daemon restarts.
-// It is not part of the shoal binary because every container needs a process of it: the whole binary takes twice the memory and five
-// times as long to start.
+// Command shoal-shim is the shim of one container: a process that serves containerd's task API for it and is the parent of its processes,
+// so that the container runs on while the daemon is restarted. It is not part of the shoal binary because each container needs a process
+// of it: the whole binary takes twice the memory and five times as long to start.
 //
 // Run as /sbin/docker-init it is instead the first process of a container with an init (`docker run --init`).
 //
@@ -45,14 +45,16 @@ func main() {
 	shim.RunShim(context.Background(), staticInfo{manager.NewShimManager("io.containerd.runc.v2")})
 }
 
-// staticInfo answers -info without asking runc for its features: runc need not be on PATH, and containerd repeats a question
-// that failed for every container it makes.
+// staticInfo answers `shoal-shim -info` without running runc, which the original does to list runc's features. runc need not be on PATH; and
+// after a failure containerd asks again for every container it makes.
 type staticInfo struct{ shim.Shim }
 
+// Info implements shim.Shim.
 func (t staticInfo) Info(context.Context, io.Reader) (*types.RuntimeInfo, error) {
 	return &types.RuntimeInfo{Name: t.Name()}, nil
 }
 
+// newTaskService makes the task service of a shim that containerd has started.
 func newTaskService(ic *plugin.InitContext) (any, error) {
 	publisher, err := ic.GetByID(plugins.EventPlugin, "publisher")
 	if err != nil {

@@ -14,12 +14,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// monitor runs the OCI runtime's commands, except for `start`. All that `runc start` does is to open the FIFO at which the container's
-// first process waits, and running a program for that takes a quarter of the time of a start.
-type monitor struct{ *reaper.Monitor }
+// releasingMonitor runs the OCI runtime's commands, but does the work of `runc start` itself where it can: that command only opens the FIFO at
+// which the container's first process waits, and to run a program for that takes a quarter of the time of a start.
+type releasingMonitor struct{ *reaper.Monitor }
 
 // Start implements runc.ProcessMonitor.
-func (m monitor) Start(c *exec.Cmd) (chan runc.Exit, error) {
+func (m releasingMonitor) Start(c *exec.Cmd) (chan runc.Exit, error) {
 	if state, ok := stateOf(c.Args); ok && releaseInit(state) == nil {
 		return nil, nil
 	}
@@ -27,8 +27,8 @@ func (m monitor) Start(c *exec.Cmd) (chan runc.Exit, error) {
 }
 
 // Wait implements runc.ProcessMonitor.
-func (m monitor) Wait(c *exec.Cmd, exits chan runc.Exit) (int, error) {
-	if exits == nil { // done without a process
+func (m releasingMonitor) Wait(c *exec.Cmd, exits chan runc.Exit) (int, error) {
+	if exits == nil { // Start has done the work without a process
 		return 0, nil
 	}
 	return m.Monitor.Wait(c, exits)
@@ -45,10 +45,12 @@ func stateOf(args []string) (dir string, ok bool) {
 	return filepath.Join(args[root+1], args[n-1]), true
 }
 
-var errNotWaiting = errors.New("the container's first process does not wait")
+// errNotWaiting is why a container's first process cannot be released: it has ended, or it was made by another runtime than runc.
+var errNotWaiting = errors.New("the container's first process does not wait to be released")
 
-// releaseInit lets a created container's first process continue: that process waits until someone opens the FIFO and then writes a
-// byte. After an error nothing has changed, or the process is gone; the caller then runs `runc start`, which reports the cause.
+// releaseInit lets a created container's first process run the container's command. As runc has made it, that process waits until someone
+// opens a FIFO for reading, and then writes a byte to it. After an error nothing has changed, or the process has ended; the caller then
+// runs `runc start`, which reports the cause.
 func releaseInit(state string) error {
 	var record struct {
 		PID int `json:"init_process_pid"`
@@ -84,5 +86,5 @@ func releaseInit(state string) error {
 	if n, err := unix.Read(fifo, token[:]); err != nil || n == 0 {
 		return errNotWaiting
 	}
-	return os.Remove(path) // its absence is what tells a running container from a created one
+	return os.Remove(path) // runc takes a container without the FIFO for a running one
 }

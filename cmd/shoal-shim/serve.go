@@ -25,32 +25,33 @@ import (
 // listenerFD is the file descriptor of the listening socket that the daemon passes.
 const listenerFD = 3
 
-// idleTimeout is how long a shim waits for its container to be created, which includes the set-up of the network. If the daemon is
-// killed meanwhile, nobody uses the shim, and it ends by itself.
-const idleTimeout = 10 * time.Minute
+// createTimeout is how long a shim waits for its container to be created; the daemon sets up the container's network meanwhile. If the
+// daemon is killed before, nobody will ever use the shim, and it ends by itself.
+const createTimeout = 10 * time.Minute
 
-// firstUse stops the idle timer when the container is created.
-type firstUse struct {
+// boundedService is a task service that ends the shim unless a container is created before the timer fires.
+type boundedService struct {
 	taskapi.TTRPCTaskService
 	timer *time.Timer
 }
 
-func (u *firstUse) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (*taskapi.CreateTaskResponse, error) {
-	u.timer.Stop()
-	return u.TTRPCTaskService.Create(ctx, r)
+// Create stops the timer and creates the container.
+func (s *boundedService) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (*taskapi.CreateTaskResponse, error) {
+	s.timer.Stop()
+	return s.TTRPCTaskService.Create(ctx, r)
 }
 
-// serve serves one container's task until it is told to shut down.
+// serve serves one container's task until containerd or a signal ends it.
 func serve(args []string) error {
 	flags := flag.NewFlagSet("serve", flag.ContinueOnError)
 	namespace := flags.String("namespace", "", "containerd's namespace")
 	socket := flags.String("socket", "", "path of the inherited socket, removed at the end")
-	flags.String("id", "", "the container, shown in lists of processes")
+	flags.String("id", "", "the container's ID, so that lists of processes show it")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	go tuneGC()
-	// Processes of the container whose parents are gone become the shim's children, which it reaps.
+	// Processes of the container whose parents have ended become children of the shim, which reaps them.
 	if err := reaper.SetSubreaper(1); err != nil {
 		return fmt.Errorf("become the reaper of the container: %w", err)
 	}
@@ -63,13 +64,12 @@ func serve(args []string) error {
 	if err != nil {
 		return fmt.Errorf("make task service: %w", err)
 	}
-	runc.Monitor = monitor{reaper.Default}
+	runc.Monitor = releasingMonitor{reaper.Default}
 	server, err := ttrpc.NewServer(ttrpc.WithServerHandshaker(ttrpc.UnixSocketRequireSameUser()))
 	if err != nil {
 		return fmt.Errorf("make server: %w", err)
 	}
-	idle := time.AfterFunc(idleTimeout, stop.Shutdown)
-	taskapi.RegisterTTRPCTaskService(server, &firstUse{service, idle})
+	taskapi.RegisterTTRPCTaskService(server, &boundedService{service, time.AfterFunc(createTimeout, stop.Shutdown)})
 	listener, err := net.FileListener(os.NewFile(listenerFD, "socket"))
 	if err != nil {
 		return fmt.Errorf("take over socket: %w", err)
@@ -101,16 +101,22 @@ func serve(args []string) error {
 // tuneGC turns garbage collection off while the container starts, and then gives the memory back to the kernel: a shim is idle
 // nearly all the time, and there is one for each container.
 func tuneGC() {
-	const start, spare = 15 * time.Second, 40 // percent
-	debug.SetGCPercent(-1)
-	time.Sleep(start)
-	debug.SetGCPercent(spare)
+	const (
+		off       = -1
+		startTime = 15 * time.Second
+		percent   = 40 // garbage that may pile up, as a share of the memory in use; Go's default is 100
+	)
+	debug.SetGCPercent(off)
+	time.Sleep(startTime)
+	debug.SetGCPercent(percent)
 	debug.FreeOSMemory()
 }
 
-// noopPublisher publishes no events. The daemon needs none: it waits for the container's exit, and causes all other events itself.
+// noopPublisher drops containerd's events. The daemon needs none: it waits for the container's exit, and causes everything else itself.
 type noopPublisher struct{}
 
+// Publish implements shim.Publisher.
 func (noopPublisher) Publish(context.Context, string, events.Event) error { return nil }
 
+// Close implements shim.Publisher.
 func (noopPublisher) Close() error { return nil }

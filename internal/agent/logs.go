@@ -17,7 +17,7 @@ func (a *Agent) startLogs(ctx context.Context, client *rpc.Client, req rpc.LogRe
 	a.tasks.Go(func() {
 		defer a.stopLogs(req.ID)
 		if err := a.publishLogs(ctx, client, req); err != nil && ctx.Err() == nil {
-			a.cfg.Log.Warn("publish logs", "err", err)
+			a.cfg.Log.Warn("log lines cannot be sent to a manager; docker service logs shows them incomplete", "err", err)
 		}
 	})
 }

@@ -20,7 +20,7 @@ const firstReadyInterval = 200 * time.Millisecond
 func (r *runner) readyCheck() *shoal.ReadyCheck {
 	check, err := shoal.ReadyCheckOf(r.current().Labels)
 	if err != nil {
-		r.agent.cfg.Log.Warn("readiness is not checked", "task", r.current().ID, "err", err)
+		r.agent.cfg.Log.Warn("label of the readiness check cannot be read; the task counts as ready as soon as it runs", "task", r.current().ID, "err", err)
 	}
 	return check
 }

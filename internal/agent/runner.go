@@ -339,7 +339,7 @@ func (r *runner) supervise(ctx context.Context, container string) {
 			}
 			if o.exit.Unhealthy {
 				if err := r.agent.cfg.Runtime.Stop(ctx, container, r.current()); err != nil {
-					r.agent.cfg.Log.Error("stop unhealthy container", "container", container, "err", err)
+					r.agent.cfg.Log.Error("unhealthy container cannot be stopped; its replacement starts all the same", "container", container, "err", err)
 				}
 			}
 			r.reportExit(o.exit, nil)
@@ -357,7 +357,7 @@ func (r *runner) supervise(ctx context.Context, container string) {
 
 func (r *runner) stop(ctx context.Context, container string) {
 	if err := r.agent.cfg.Runtime.Stop(ctx, container, r.current()); err != nil && ctx.Err() == nil {
-		r.agent.cfg.Log.Error("stop container", "container", container, "err", err)
+		r.agent.cfg.Log.Error("container of a task cannot be stopped; it may go on running", "container", container, "err", err)
 	}
 	if ctx.Err() == nil {
 		r.setStatus(shoal.TaskShutdown, "shutdown", nil, nil)
@@ -419,7 +419,7 @@ func (a *Agent) remove(ctx context.Context, container string) {
 		if err == nil || ctx.Err() != nil {
 			return
 		}
-		a.cfg.Log.Error("remove container of a task", "container", container, "again in", pause, "err", err)
+		a.cfg.Log.Error("container of a task cannot be removed; it is tried again", "container", container, "again in", pause, "err", err)
 		if !sleep(ctx, pause) {
 			return
 		}

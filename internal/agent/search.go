@@ -9,7 +9,7 @@ import (
 // the other.
 type search struct {
 	nextIndex        int
-	leader           string // where the last manager has sent us
+	leader           string // where the last manager redirected to; empty if it did not
 	pause            time.Duration
 	unreachable      string // the manager that could not be reached last
 	unreachableSince time.Time
@@ -24,18 +24,18 @@ const (
 // redirectError says that a manager refused a session because it does not lead.
 type redirectError struct{ leader string }
 
-func (r *redirectError) Error() string {
-	if r.leader == "" {
+func (e *redirectError) Error() string {
+	if e.leader == "" {
 		return "the manager does not lead and knows of no leader"
 	}
-	return "the manager says that " + r.leader + " leads"
+	return "the manager says that " + e.leader + " leads"
 }
 
 // endedError wraps the error with which an open session ended.
 type endedError struct{ err error }
 
-func (b *endedError) Error() string { return b.err.Error() }
-func (b *endedError) Unwrap() error { return b.err }
+func (e *endedError) Error() string { return e.err.Error() }
+func (e *endedError) Unwrap() error { return e.err }
 
 // next is the manager to try.
 func (s *search) next(managers []string) string {

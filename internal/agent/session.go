@@ -19,8 +19,8 @@ const heartbeatsPerPeriod = 5
 // handshakeTimeout bounds the wait for a manager's first message.
 const handshakeTimeout = 2 * time.Second
 
-// runSession holds one session from hello to its end. The error is a *redirected when the manager does not lead, and a
-// *brokenError when the session had begun.
+// runSession holds one session from hello to its end. The error is a *redirectError when the manager does not lead, and an
+// *endedError when the session had begun.
 func (a *Agent) runSession(ctx context.Context, manager string) error {
 	client, err := a.cfg.Dial(manager)
 	if err != nil {

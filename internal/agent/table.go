@@ -66,7 +66,7 @@ func (a *Agent) applyTables(ctx context.Context) {
 			if ctx.Err() != nil {
 				return
 			}
-			a.cfg.Log.Error("apply endpoint table", "version", delta.Version, "err", err)
+			a.cfg.Log.Error("networks cannot be brought up to date with the managers' table; it is tried again, and connections follow the last table until then", "version", delta.Version, "err", err)
 			a.mu.Lock()
 			a.table = merged(delta, a.table)
 			a.mu.Unlock()

@@ -11,13 +11,13 @@ func (a *Agent) openTunnel(ctx context.Context, client *rpc.Client, id string) {
 	a.tasks.Go(func() {
 		tunnel, err := client.Tunnel(ctx, id)
 		if err != nil {
-			a.cfg.Log.Warn("open tunnel", "err", err)
+			a.cfg.Log.Warn("tunnel to a manager cannot be opened; its command for this node fails", "err", err)
 			return
 		}
 		local, err := a.cfg.DialAPI(ctx)
 		if err != nil {
 			_ = tunnel.Close()
-			a.cfg.Log.Error("connect a manager to the API", "err", err)
+			a.cfg.Log.Error("a manager cannot be connected to this node's API; its command for this node fails", "err", err)
 			return
 		}
 		if err := rpc.Relay(tunnel, local); err != nil && ctx.Err() == nil {

@@ -154,34 +154,34 @@ func lacksAddress(n *shoal.Node) bool { return !n.IngressAddr.IsValid() || !n.Tu
 
 // node gives a node its addresses on the ingress network and for encrypted traffic. It keeps none of an ingress network that is gone.
 func node(v store.View, id shoal.NodeID) store.Changes {
-	g, n, ingress := newAllocation(v), v.Node(id), v.IngressNetwork()
+	a, n, ingress := newAllocation(v), v.Node(id), v.IngressNetwork()
 	if n == nil {
-		return g.changes
+		return a.changes
 	}
 	if ingress == nil {
 		ingress = &shoal.Network{}
 	}
 	next := *n
-	next.IngressAddr = g.ingressAddr(ingress, n.IngressAddr, true)
-	next.IngressAddr6 = g.ingressAddr(ingress, n.IngressAddr6, false)
+	next.IngressAddr = a.ingressAddr(ingress, n.IngressAddr, true)
+	next.IngressAddr6 = a.ingressAddr(ingress, n.IngressAddr6, false)
 	if !next.TunnelAddr.IsValid() {
 		next.TunnelAddr = freeTunnelAddr(v)
 	}
 	if next.IngressAddr != n.IngressAddr || next.IngressAddr6 != n.IngressAddr6 || next.TunnelAddr != n.TunnelAddr {
-		g.changes.Put(&next)
+		a.changes.Put(&next)
 	}
-	return g.changes
+	return a.changes
 }
 
 // ingressAddr is the address that a node has, or else a new one; not valid if there is none.
-func (g *allocation) ingressAddr(ingress *shoal.Network, has netip.Prefix, is4 bool) netip.Prefix {
+func (a *allocation) ingressAddr(ingress *shoal.Network, has netip.Prefix, is4 bool) netip.Prefix {
 	if contains(ingress, has) {
 		return has
 	}
 	if len(ingress.IPAM) == 0 {
 		return netip.Prefix{}
 	}
-	given, err := g.allocate(ingress, is4)
+	given, err := a.allocate(ingress, is4)
 	if err != nil {
 		return netip.Prefix{} // it takes no part in the mesh until there is room
 	}

@@ -220,7 +220,7 @@ func (m *machine) removeNetwork() {
 		return
 	}
 	for _, s := range m.v.Services() {
-		if slices.ContainsFunc(s.Spec.AttachedNetworks(), func(a shoal.NetworkAttachmentSpec) bool { return a.Target == n.ID }) {
+		if slices.ContainsFunc(s.Spec.AttachedNetworks(), func(a shoal.NetworkAttachmentSpec) bool { return a.Target == string(n.ID) }) {
 			return // the API refuses that
 		}
 	}
@@ -242,8 +242,8 @@ func (m *machine) wishes() []shoal.NetworkAttachmentSpec {
 	var out []shoal.NetworkAttachmentSpec
 	for range 2 {
 		n, ok := anyOf(m, m.v.Networks())
-		if ok && !n.Spec.Ingress && !slices.ContainsFunc(out, func(a shoal.NetworkAttachmentSpec) bool { return a.Target == n.ID }) {
-			out = append(out, shoal.NetworkAttachmentSpec{Target: n.ID})
+		if ok && !n.Spec.Ingress && !slices.ContainsFunc(out, func(a shoal.NetworkAttachmentSpec) bool { return a.Target == string(n.ID) }) {
+			out = append(out, shoal.NetworkAttachmentSpec{Target: string(n.ID)})
 		}
 	}
 	return out
@@ -288,7 +288,7 @@ func (m *machine) attach() {
 	}
 	asked := rapid.SampledFrom([]netip.Addr{{}, netip.MustParseAddr("10.8.0.131"), netip.MustParseAddr("10.9.0.3"), netip.MustParseAddr("fd00:7::2")}).Draw(m.T, "address")
 	m.change(&shoal.Task{ID: shoal.TaskID(m.name("attached")), DesiredState: shoal.TaskRunning, NodeID: "somewhere",
-		Spec: shoal.TaskSpec{Attachment: &shoal.AttachmentSpec{Address: asked}, Networks: []shoal.NetworkAttachmentSpec{{Target: n.ID}}}})
+		Spec: shoal.TaskSpec{Attachment: &shoal.AttachmentSpec{Address: asked}, Networks: []shoal.NetworkAttachmentSpec{{Target: string(n.ID)}}}})
 }
 
 func (m *machine) endTask() {

@@ -23,7 +23,7 @@ func published(id string, tasks int, networks ...string) []store.Object {
 	endpoint := &shoal.EndpointSpec{Ports: []shoal.Port{{Protocol: shoal.TCP, Target: 80, Mode: shoal.PublishIngress}}}
 	var attached []shoal.NetworkAttachmentSpec
 	for _, n := range networks {
-		attached = append(attached, shoal.NetworkAttachmentSpec{Target: shoal.NetworkID(n)})
+		attached = append(attached, shoal.NetworkAttachmentSpec{Target: n})
 	}
 	out := []store.Object{&shoal.Service{ID: shoal.ServiceID(id), Spec: shoal.ServiceSpec{Name: id, Endpoint: endpoint, Task: shoal.TaskSpec{Networks: attached}}}}
 	for i := range tasks {

@@ -29,48 +29,48 @@ func newAllocation(v store.View) *allocation {
 	return &allocation{view: v, addresses: map[shoal.NetworkID]*addresses{}}
 }
 
-func (g *allocation) of(n *shoal.Network) *addresses {
-	if g.addresses[n.ID] == nil {
-		g.addresses[n.ID] = newAddresses(g.view, n)
+func (a *allocation) of(n *shoal.Network) *addresses {
+	if a.addresses[n.ID] == nil {
+		a.addresses[n.ID] = newAddresses(a.view, n)
 	}
-	return g.addresses[n.ID]
+	return a.addresses[n.ID]
 }
 
 // allocate gives out an IPv4 or IPv6 address of a network. A network without a free IPv4 address gets a further subnet, unless the
 // user has chosen its subnets.
-func (g *allocation) allocate(n *shoal.Network, is4 bool) (netip.Prefix, error) {
-	a := g.of(n)
-	given, err := a.allocate(is4)
+func (a *allocation) allocate(n *shoal.Network, is4 bool) (netip.Prefix, error) {
+	free := a.of(n)
+	given, err := free.allocate(is4)
 	if err == nil || !is4 || len(n.IPAM) == 0 || !mayGrow(n) {
 		return given, err
 	}
-	grown := *g.view.Network(n.ID)
-	further, err := freeSubnet(g.view, grown.IPAM)
+	grown := *a.view.Network(n.ID)
+	further, err := freeSubnet(a.view, grown.IPAM)
 	if err != nil {
 		return netip.Prefix{}, fmt.Errorf("%w, nor a further subnet", errFull)
 	}
 	subnet := withGateway(shoal.Subnet{Subnet: further})
 	grown.IPAM = append(slices.Clone(grown.IPAM), subnet)
 	more := store.Changes{Puts: []store.Object{&grown}}
-	g.view = g.view.With(more)
-	g.changes.Merge(more)
-	a.pools = append(a.pools, poolOf(subnet))
-	a.markUsed(subnet.Gateway, time.Time{})
-	return a.allocate(is4)
+	a.view = a.view.With(more)
+	a.changes.Merge(more)
+	free.pools = append(free.pools, poolOf(subnet))
+	free.markUsed(subnet.Gateway, time.Time{})
+	return free.allocate(is4)
 }
 
 // allocateBoth gives out an address of each family that the network has, IPv4 first. If asked is valid, the address of its family
 // is that one, or there is an error.
-func (g *allocation) allocateBoth(n *shoal.Network, asked netip.Addr) ([]netip.Prefix, error) {
+func (a *allocation) allocateBoth(n *shoal.Network, asked netip.Addr) ([]netip.Prefix, error) {
 	var given []netip.Prefix
 	for _, is4 := range []bool{true, false} {
 		var addr netip.Prefix
 		var err error
 		switch {
 		case asked.IsValid() && asked.Is4() == is4:
-			addr, err = g.of(n).allocateRequested(asked)
+			addr, err = a.of(n).allocateRequested(asked)
 		case is4 || hasIPv6(n.IPAM):
-			addr, err = g.allocate(n, is4)
+			addr, err = a.allocate(n, is4)
 		default:
 			continue
 		}
@@ -85,23 +85,23 @@ func (g *allocation) allocateBoth(n *shoal.Network, asked netip.Addr) ([]netip.P
 // service gives a service its ports and virtual addresses and, when it has them, its new tasks theirs.
 func service(v store.View, id shoal.ServiceID) store.Changes {
 	s := v.Service(id)
-	g := newAllocation(v)
+	a := newAllocation(v)
 	if s == nil {
-		return g.changes
+		return a.changes
 	}
-	endpoint, err := g.endpoint(s)
+	endpoint, err := a.endpoint(s)
 	if err == nil && !reflect.DeepEqual(withoutEmpty(endpoint), withoutEmpty(s.Endpoint)) {
 		next := *s
 		next.Endpoint = endpoint
-		g.changes.Put(&next)
+		a.changes.Put(&next)
 		s = &next
 	}
 	for _, t := range v.TasksOfService(id) {
 		if t.Status.State == shoal.TaskNew && t.Wanted() {
-			g.task(t, s, err)
+			a.task(t, s, err)
 		}
 	}
-	return g.changes
+	return a.changes
 }
 
 // withoutEmpty replaces empty lists by nil, so that an endpoint that was decoded from JSON equals one that was not.
@@ -116,9 +116,9 @@ func withoutEmpty(e shoal.ServiceEndpoint) shoal.ServiceEndpoint {
 }
 
 // endpoint is what the service's endpoint should be. Ports and addresses that the service already has are kept where possible.
-func (g *allocation) endpoint(s *shoal.Service) (shoal.ServiceEndpoint, error) {
+func (a *allocation) endpoint(s *shoal.Service) (shoal.ServiceEndpoint, error) {
 	e := shoal.ServiceEndpoint{Spec: s.Spec.Endpoint}
-	ports, err := g.ports(s)
+	ports, err := a.ports(s)
 	if err != nil {
 		return e, err
 	}
@@ -126,7 +126,7 @@ func (g *allocation) endpoint(s *shoal.Service) (shoal.ServiceEndpoint, error) {
 	if s.Spec.Endpoint != nil && s.Spec.Endpoint.Mode == shoal.ResolveDNSRR {
 		return e, nil
 	}
-	networks, err := networksOf(g.view, s.Spec.AttachedNetworks(), s.Spec.Endpoint)
+	networks, err := networksOf(a.view, s.Spec.AttachedNetworks(), s.Spec.Endpoint)
 	if err != nil {
 		return e, err
 	}
@@ -135,7 +135,7 @@ func (g *allocation) endpoint(s *shoal.Service) (shoal.ServiceEndpoint, error) {
 		if at := slices.IndexFunc(s.Endpoint.VIPs, func(vip shoal.VIP) bool { return vip.NetworkID == n.ID }); at >= 0 {
 			vip = s.Endpoint.VIPs[at]
 		}
-		if vip, err = g.vip(n, vip); err != nil {
+		if vip, err = a.vip(n, vip); err != nil {
 			return e, fmt.Errorf("%w while allocating VIP on network %s", err, n.Spec.Name)
 		}
 		e.VIPs = append(e.VIPs, vip)
@@ -144,13 +144,13 @@ func (g *allocation) endpoint(s *shoal.Service) (shoal.ServiceEndpoint, error) {
 }
 
 // vip completes a service's addresses on a network, with those kept that are still the network's.
-func (g *allocation) vip(n *shoal.Network, vip shoal.VIP) (shoal.VIP, error) {
+func (a *allocation) vip(n *shoal.Network, vip shoal.VIP) (shoal.VIP, error) {
 	var err error
 	if !contains(n, vip.Addr) {
-		vip.Addr, err = g.allocate(n, true)
+		vip.Addr, err = a.allocate(n, true)
 	}
 	if err == nil && hasIPv6(n.IPAM) && !contains(n, vip.Addr6) {
-		vip.Addr6, err = g.allocate(n, false)
+		vip.Addr6, err = a.allocate(n, false)
 	}
 	return vip, err
 }
@@ -167,7 +167,7 @@ func networksOf(v store.View, attached []shoal.NetworkAttachmentSpec, spec *shoa
 		all = append(all, ingress)
 	}
 	for _, a := range attached {
-		n := v.Network(a.Target)
+		n := v.Network(shoal.NetworkID(a.Target))
 		if n == nil {
 			// host, bridge and the like belong to each node.
 			continue
@@ -185,15 +185,15 @@ func networksOf(v store.View, attached []shoal.NetworkAttachmentSpec, spec *shoa
 }
 
 // ports completes the published ports: those without a number keep the one they have, or get a free one.
-func (g *allocation) ports(s *shoal.Service) ([]shoal.Port, error) {
+func (a *allocation) ports(s *shoal.Service) ([]shoal.Port, error) {
 	if s.Spec.Endpoint == nil {
 		return nil, nil
 	}
-	if err := CheckPorts(g.view, s.ID, s.Spec.Endpoint); err != nil {
+	if err := CheckPorts(a.view, s.ID, s.Spec.Endpoint); err != nil {
 		return nil, err
 	}
 	used := map[portKey]bool{}
-	for _, other := range g.view.Services() {
+	for _, other := range a.view.Services() {
 		for _, p := range append(slices.Clone(other.Endpoint.Ports), specPorts(other)...) {
 			if other.ID != s.ID && p.Mode == shoal.PublishIngress {
 				used[portKey{p.Protocol, p.Published}] = true
@@ -290,14 +290,14 @@ func modeName(m shoal.PublishMode) string {
 }
 
 // task gives a new task its addresses and hands it on to the scheduler; a reason why not is shown to the user.
-func (g *allocation) task(t *shoal.Task, s *shoal.Service, err error) {
+func (a *allocation) task(t *shoal.Task, s *shoal.Service, err error) {
 	next := *t
 	var networks []*shoal.Network
 	if err == nil {
-		networks, err = networksOf(g.view, t.Spec.Networks, t.EndpointSpec)
+		networks, err = networksOf(a.view, t.Spec.Networks, t.EndpointSpec)
 	}
 	if err == nil {
-		next.Networks, err = g.attach(networks, t.Spec.Networks, netip.Addr{})
+		next.Networks, err = a.attach(networks, t.Spec.Networks, netip.Addr{})
 	}
 	if err != nil {
 		if t.Status.Err == err.Error() {
@@ -305,7 +305,7 @@ func (g *allocation) task(t *shoal.Task, s *shoal.Service, err error) {
 		}
 		next.Networks = nil
 		next.Status.Err = err.Error()
-		g.changes.Put(&next)
+		a.changes.Put(&next)
 		return
 	}
 	for _, p := range specPorts(s) {
@@ -313,21 +313,21 @@ func (g *allocation) task(t *shoal.Task, s *shoal.Service, err error) {
 			next.Ports = append(next.Ports, p)
 		}
 	}
-	next.Status = shoal.TaskStatus{State: shoal.TaskPending, Timestamp: g.view.Now().UTC(), Message: "pending task scheduling"}
-	g.changes.Put(&next)
+	next.Status = shoal.TaskStatus{State: shoal.TaskPending, Timestamp: a.view.Now().UTC(), Message: "pending task scheduling"}
+	a.changes.Put(&next)
 }
 
 // attach gives an endpoint on each network. An address can be asked for where there is one network only.
-func (g *allocation) attach(networks []*shoal.Network, asked []shoal.NetworkAttachmentSpec, address netip.Addr) ([]shoal.TaskNetwork, error) {
+func (a *allocation) attach(networks []*shoal.Network, asked []shoal.NetworkAttachmentSpec, address netip.Addr) ([]shoal.TaskNetwork, error) {
 	var all []shoal.TaskNetwork
 	for _, n := range networks {
-		given, err := g.allocateBoth(n, address)
+		given, err := a.allocateBoth(n, address)
 		if err != nil {
 			return nil, err
 		}
 		at := shoal.TaskNetwork{NetworkID: n.ID, VNI: n.VNI, Addresses: given}
 		for _, a := range asked {
-			if a.Target == n.ID {
+			if a.Target == string(n.ID) {
 				at.Aliases = a.Aliases
 			}
 		}
@@ -340,23 +340,23 @@ func (g *allocation) attach(networks []*shoal.Network, asked []shoal.NetworkAtta
 // goes straight to Assigned.
 func attachment(v store.View, id shoal.TaskID) store.Changes {
 	t := v.Task(id)
-	g := newAllocation(v)
+	a := newAllocation(v)
 	if t == nil || t.Spec.Attachment == nil || t.Status.State != shoal.TaskNew {
-		return g.changes
+		return a.changes
 	}
 	next := *t
 	networks, err := networksOf(v, t.Spec.Networks, nil)
 	if err == nil {
-		next.Networks, err = g.attach(networks, t.Spec.Networks, t.Spec.Attachment.Address)
+		next.Networks, err = a.attach(networks, t.Spec.Networks, t.Spec.Attachment.Address)
 	}
 	if err != nil {
 		if t.Status.Err == err.Error() {
-			return g.changes
+			return a.changes
 		}
 		next.Networks, next.Status.Err = nil, err.Error()
 	} else {
 		next.Status = shoal.TaskStatus{State: shoal.TaskAssigned, Timestamp: v.Now().UTC(), Message: "network attachment allocated"}
 	}
-	g.changes.Put(&next)
-	return g.changes
+	a.changes.Put(&next)
+	return a.changes
 }

@@ -34,7 +34,7 @@ func network(v store.View, id shoal.NetworkID) store.Changes {
 		}
 		subnet, err := freeIPv6Subnet(v)
 		if err != nil {
-			return store.Changes{} // it goes on without
+			return store.Changes{} // the network works without IPv6
 		}
 		next.IPAM = append(slices.Clone(n.IPAM), subnet)
 		return store.Changes{Puts: []store.Object{&next}}

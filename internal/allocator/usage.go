@@ -9,7 +9,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/store"
 )
 
-// UsageOf tells of every subnet of a network.
+// UsageOf is how the addresses of each subnet of a network are used, in the order of its subnets.
 func UsageOf(v store.View, n *shoal.Network) []shoal.SubnetUsage {
 	a := newAddresses(v, n)
 	var all []shoal.SubnetUsage

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/shoal-dev/shoal/internal/atomicfile"
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
@@ -80,19 +81,11 @@ func (id *Identity) Renew(rootPEM, certPEM, keyPEM []byte) error {
 		data []byte
 		mode os.FileMode
 	}{{RootFile, rootPEM, 0o644}, {KeyFile, keptKey, 0o600}, {CertFile, certPEM, 0o644}} {
-		if err := replaceFile(filepath.Join(id.dir, file.name), file.data, file.mode); err != nil {
+		if err := atomicfile.Write(filepath.Join(id.dir, file.name), file.data, file.mode); err != nil {
 			return fmt.Errorf("keep identity: %w", err)
 		}
 	}
 	return id.set(rootPEM, certPEM, keyPEM)
-}
-
-// replaceFile writes a file so that readers find either the old content or the new.
-func replaceFile(path string, data []byte, mode os.FileMode) error {
-	if err := os.WriteFile(path+".new", data, mode); err != nil {
-		return err
-	}
-	return os.Rename(path+".new", path)
 }
 
 func (id *Identity) set(rootPEM, certPEM, keyPEM []byte) error {
@@ -125,7 +118,7 @@ func (id *Identity) Trust(rootPEM []byte) error {
 	}
 	id.mu.Lock()
 	defer id.mu.Unlock()
-	if err := replaceFile(filepath.Join(id.dir, RootFile), rootPEM, 0o644); err != nil {
+	if err := atomicfile.Write(filepath.Join(id.dir, RootFile), rootPEM, 0o644); err != nil {
 		return fmt.Errorf("keep identity: %w", err)
 	}
 	id.root = root
@@ -149,7 +142,7 @@ func (id *Identity) Lock(lock LockKey) error {
 	if err != nil {
 		return err
 	}
-	if err := replaceFile(filepath.Join(id.dir, KeyFile), kept, 0o600); err != nil {
+	if err := atomicfile.Write(filepath.Join(id.dir, KeyFile), kept, 0o600); err != nil {
 		return fmt.Errorf("keep identity: %w", err)
 	}
 	id.lock = lock

@@ -19,12 +19,12 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// Config is what the command line needs; Commands may be nil.
+// Config is what the command line needs.
 type Config struct {
 	// Name is what the user typed: "shoal" or "docker".
 	Name    string
 	Version string
-	// Commands are added to docker's own.
+	// Commands are added to docker's own; may be nil.
 	Commands []*cobra.Command
 }
 

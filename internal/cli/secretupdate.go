@@ -12,8 +12,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// addSecretUpdate adds `secret update` and `config update`, which docker lacks: they replace the data, and the services that
-// follow it roll.
+// addSecretUpdate adds `secret update` and `config update`, which docker does not have: they replace the data, and services with the
+// label shoal.follow=true are updated to it.
 func addSecretUpdate(root *cobra.Command, docker command.Cli) {
 	for kind, update := range map[string]func(context.Context, client.APIClient, string, []byte) error{"secret": updateSecret, "config": updateConfig} {
 		parent, _, err := root.Find([]string{kind})

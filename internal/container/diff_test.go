@@ -3,6 +3,8 @@ package container
 import (
 	"slices"
 	"testing"
+
+	"github.com/shoal-dev/shoal/internal/container/layers"
 )
 
 func TestDiffSeesWhatTheContainerChanged(t *testing.T) {
@@ -20,9 +22,10 @@ mkdir /gone; rmdir /gone; rm -r /tmp && mkdir /tmp && chmod 1777 /tmp && echo z 
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []Change{
-		{Modified, "/etc"}, {Deleted, "/etc/group"}, {Modified, "/etc/passwd"}, {Added, "/new"}, {Added, "/new/link"},
-		{Added, "/new/sub"}, {Added, "/new/sub/f"}, {Modified, "/tmp"}, {Added, "/tmp/t"},
+	change := func(kind layers.ChangeKind, path string) layers.Change { return layers.Change{Kind: kind, Path: path} }
+	want := []layers.Change{
+		change(layers.Modified, "/etc"), change(layers.Deleted, "/etc/group"), change(layers.Modified, "/etc/passwd"), change(layers.Added, "/new"), change(layers.Added, "/new/link"),
+		change(layers.Added, "/new/sub"), change(layers.Added, "/new/sub/f"), change(layers.Modified, "/tmp"), change(layers.Added, "/tmp/t"),
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got  %v\nwant %v", got, want)

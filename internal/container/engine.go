@@ -1,21 +1,17 @@
 // Package container runs containers on the node: one path for `docker run` and for tasks. It reads images, volumes and the
 // network's sandboxes; it writes containers' records and logs under the data root, containerd's tasks, and events.
+//
+// A container's life is told in this order: create.go (from the image's defaults to a record on disk), start.go and task.go, exit.go,
+// restart.go (the restart policy), stop.go and signal.go, remove.go; restore.go is the daemon's restart. What the container is made of
+// is in oci.go and its neighbours: mounts.go, devices.go, systemmounts.go, secretfiles.go.
 package container
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io/fs"
 	"log/slog"
 	"maps"
-	"os"
-	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -23,9 +19,9 @@ import (
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/errdefs"
 
+	"github.com/shoal-dev/shoal/internal/container/cgroup"
 	"github.com/shoal-dev/shoal/internal/events"
 	"github.com/shoal-dev/shoal/internal/image"
-	"github.com/shoal-dev/shoal/internal/logs"
 	"github.com/shoal-dev/shoal/internal/runtime"
 	"github.com/shoal-dev/shoal/internal/shoal"
 	"github.com/shoal-dev/shoal/internal/volume"
@@ -42,14 +38,14 @@ type Network interface {
 // Config is what an Engine needs. All fields but CgroupParent are required.
 type Config struct {
 	Log     *slog.Logger
-	Root    string // data-root/containers
-	State   string // exec-root/containers, for what does not outlive a reboot
+	Root    string // the directory of the containers' records and logs, data-root/containers
+	State   string // the directory of what does not outlive a reboot, exec-root/containers
 	Runtime *runtime.Runtime
 	Images  *image.Store
 	Volumes *volume.Store
 	Network Network
 	Events  *events.Bus
-	// CgroupParent is the node's cgroup; derived from State when empty.
+	// CgroupParent is the cgroup that the containers' cgroups are made in; "" means CgroupOf(State).
 	CgroupParent string
 }
 
@@ -57,34 +53,14 @@ type Config struct {
 // accepts an ID, a name or a unique prefix of an ID, and fails with a not found error when no container has it.
 type Engine struct {
 	Config
-	// ctx ends at Close and bounds the goroutines that watch containers. It is kept here because they outlive the request that
-	// starts them.
-	ctx   context.Context
-	stop  context.CancelFunc
-	tasks sync.WaitGroup
-	mu    sync.Mutex // guards byID, names, execs
-	byID  map[string]*container
-	names map[string]string
-	execs map[string]*Exec
-}
+	closing    chan struct{}  // closed by Close; ends what waits for a container
+	close      func()         // closes closing, once
+	background sync.WaitGroup // the goroutines that Close waits for
 
-// container is one container: its record, and its task while it runs.
-type container struct {
-	op sync.Mutex // serializes start, stop, pause, update and remove; taken before mu
-
-	mu      sync.Mutex // guards the fields below
-	info    Info
-	changed chan struct{} // closed and replaced at every change
-	task    client.Task
-	ended   chan struct{}      // closed when the running task has been cleaned up
-	retry   context.CancelFunc // ends the wait before a restart
-	removed bool
-	// stdinEnded is set when the input of the task that runs, or is about to, has ended.
-	stdinEnded bool
-
-	log   *logs.Log
-	stdio *stdio
-	image *image.Image
+	mu    sync.Mutex            // guards the fields below
+	byID  map[string]*container // by their full IDs
+	names map[string]string     // name to ID
+	execs map[string]*Exec      // by their IDs; those of health checks go when they have ended, others with their container
 }
 
 // CgroupOf returns the parent cgroup of a node that has none configured. It is derived from the state directory, so that nodes
@@ -99,23 +75,31 @@ func New(c Config) *Engine {
 	if c.CgroupParent == "" {
 		c.CgroupParent = CgroupOf(c.State)
 	}
-	ctx, stop := context.WithCancel(runtime.WithNamespace(context.Background()))
-	return &Engine{Config: c, ctx: ctx, stop: stop, byID: map[string]*container{}, names: map[string]string{}, execs: map[string]*Exec{}}
+	closing := make(chan struct{})
+	return &Engine{Config: c, closing: closing, close: sync.OnceFunc(func() { close(closing) }), byID: map[string]*container{}, names: map[string]string{}, execs: map[string]*Exec{}}
 }
 
-// Close stops watching the containers, which keep running, and waits until nothing of the Engine runs any more.
+// Close stops watching the containers, which keep running, and returns when the Engine's goroutines have ended. What waits in Wait or
+// Attach returns. Calling it again does nothing.
 func (e *Engine) Close() {
-	e.stop()
-	e.tasks.Wait()
-	e.removeCgroup(e.CgroupParent) // the kernel refuses while containers run in it
+	e.close()
+	e.background.Wait()
+	cgroup.Remove(e.CgroupParent) // stays while containers run in it
 }
 
-var nameRule = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]+$`)
-
-func newID() string {
-	var b [32]byte
-	_, _ = rand.Read(b[:]) // never fails
-	return hex.EncodeToString(b[:])
+// untilClosed returns a context for work that outlives the request that starts it. It ends at Close, or when the returned function is
+// called, which the caller must do. It is not made from the caller's context: the goroutine that watched a container's last run
+// begins its next, so that a chain of contexts would grow with every restart.
+func (e *Engine) untilClosed() (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(runtime.WithNamespace(context.Background()))
+	go func() {
+		select {
+		case <-e.closing:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
 }
 
 // find returns the container with an ID, a name or a unique prefix of an ID.
@@ -126,8 +110,8 @@ func (e *Engine) find(ref string) (*container, error) {
 	if c, ok := e.byID[ref]; ok {
 		return c, nil
 	}
-	if id, ok := e.names[ref]; ok {
-		return e.byID[id], nil
+	if c, ok := e.byID[e.names[ref]]; ok { // a name is reserved before there is a container
+		return c, nil
 	}
 	var found *container
 	for id, c := range e.byID {
@@ -144,55 +128,23 @@ func (e *Engine) find(ref string) (*container, error) {
 	return found, nil
 }
 
+// findRunning is find for what can only be done to a container that runs. It returns the container's record and task too. A container that
+// does not run is a conflict.
+func (e *Engine) findRunning(ref string) (*container, Info, client.Task, error) {
+	c, err := e.find(ref)
+	if err != nil {
+		return nil, Info{}, nil, err
+	}
+	info, task, _ := c.currentTask()
+	if task == nil {
+		return nil, Info{}, nil, notRunning(info)
+	}
+	return c, info, task, nil
+}
+
 // noSuchContainer is Docker's error for a container that the node does not have.
 func noSuchContainer(ref string) error {
 	return errdefs.ErrNotFound.WithMessage("No such container: " + ref)
-}
-
-// Inspect returns a copy of a container's record.
-func (e *Engine) Inspect(ref string) (Info, error) {
-	info, _, err := e.Watch(ref)
-	return info, err
-}
-
-// Watch returns a copy of a container's record, and a channel that is closed at the next change of that record. After a change,
-// call Watch again.
-func (e *Engine) Watch(ref string) (Info, <-chan struct{}, error) {
-	c, err := e.find(ref)
-	if err != nil {
-		return Info{}, nil, err
-	}
-	info, changed := c.snapshot()
-	return info, changed, nil
-}
-
-func (c *container) snapshot() (Info, <-chan struct{}) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	info := c.info
-	info.ExecIDs = slices.Clone(info.ExecIDs)
-	if info.State.Health != nil {
-		h := *info.State.Health
-		h.Log = slices.Clone(h.Log)
-		info.State.Health = &h
-	}
-	return info, c.changed
-}
-
-// update changes a container's record, writes it to disk and wakes the watchers. A failed write is logged: the record in memory
-// stays changed.
-func (e *Engine) update(c *container, change func(*Info)) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	change(&c.info)
-	close(c.changed)
-	c.changed = make(chan struct{})
-	if c.removed {
-		return
-	}
-	if err := save(c.info); err != nil {
-		e.Log.Error("container record cannot be written; after a restart of the daemon the container has its previous state", "container", c.info.ID, "err", err)
-	}
 }
 
 // List returns the containers that have all the given labels (an empty value matches any), newest first.
@@ -227,51 +179,6 @@ func (e *Engine) Using(imageID string) []string {
 	return ids
 }
 
-// reserveName takes a name for a container, and invents one if name is empty.
-func (e *Engine) reserveName(name, id string) (string, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	name = strings.TrimPrefix(name, "/")
-	if name == "" {
-		name = shoal.InventName(func(name string) bool { _, taken := e.names[name]; return taken })
-	}
-	if !nameRule.MatchString(name) {
-		return "", errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("Invalid container name (%s), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed", name))
-	}
-	if holder, taken := e.names[name]; taken {
-		return "", errdefs.ErrConflict.WithMessage(fmt.Sprintf("Conflict. The container name %q is already in use by container %q. You have to remove (or rename) that container to be able to reuse that name.",
-			"/"+name, holder))
-	}
-	e.names[name] = id
-	return name, nil
-}
-
-func (e *Engine) releaseName(name string) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	delete(e.names, name)
-}
-
-// Rename gives a container another name. An empty or malformed name is an invalid argument, one in use a conflict.
-func (e *Engine) Rename(ref, name string) error {
-	c, err := e.find(ref)
-	if err != nil {
-		return err
-	}
-	info, _ := c.snapshot()
-	if name == "" {
-		return errdefs.ErrInvalidArgument.WithMessage("Neither old nor new names may be empty")
-	}
-	if name, err = e.reserveName(name, info.ID); err != nil {
-		return err
-	}
-	old := info.Name
-	e.update(c, func(i *Info) { i.Name = name })
-	e.releaseName(old)
-	e.publish("rename", c, map[string]string{"oldName": "/" + old})
-	return nil
-}
-
 // publish publishes an event about a container with the attributes that Docker gives it.
 func (e *Engine) publish(action string, c *container, more map[string]string) {
 	info, _ := c.snapshot()
@@ -283,74 +190,3 @@ func (e *Engine) publish(action string, c *container, more map[string]string) {
 	maps.Copy(attrs, more)
 	e.Events.Publish(events.Event{Type: "container", Action: action, ID: info.ID, Attributes: attrs})
 }
-
-const recordFile = "container.json"
-
-func save(info Info) error {
-	data, err := json.Marshal(info)
-	if err != nil {
-		return err
-	}
-	path := filepath.Join(info.Dir, recordFile)
-	// No fsync: after a power loss no container runs, and Restore drops a truncated record.
-	if err := os.WriteFile(path+".tmp", data, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(path+".tmp", path)
-}
-
-// Restore reads the records of earlier runs, attaches to the containers that still run and records the exit of those that do
-// not. A container whose record cannot be read is removed. An error means that the directory of the records cannot be used.
-func (e *Engine) Restore(ctx context.Context) error {
-	if err := os.MkdirAll(e.Root, 0o710); err != nil {
-		return fmt.Errorf("make containers directory: %w", err)
-	}
-	dirs, err := os.ReadDir(e.Root)
-	if err != nil {
-		return fmt.Errorf("read containers: %w", err)
-	}
-	var wg sync.WaitGroup
-	for _, d := range dirs {
-		dir := filepath.Join(e.Root, d.Name())
-		data, err := os.ReadFile(filepath.Join(dir, recordFile))
-		info := Info{}
-		if err == nil {
-			err = json.Unmarshal(data, &info)
-		}
-		if err != nil {
-			if !errors.Is(err, fs.ErrNotExist) {
-				e.Log.Error("container record cannot be read; the container is dropped", "dir", dir, "err", err)
-			}
-			_ = os.RemoveAll(dir)
-			continue
-		}
-		info.Dir = dir
-		info.ExecIDs = nil
-		c := e.register(info)
-		wg.Go(func() { e.restoreContainer(ctx, c) })
-	}
-	wg.Wait()
-	return nil
-}
-
-// register adds a container to the engine by its record.
-func (e *Engine) register(info Info) *container {
-	opts, err := logs.ParseOptions(info.Spec.Log.Name, info.Spec.Log.Options)
-	if err != nil {
-		opts = logs.Options{Driver: "json-file", MaxFile: 1}
-	}
-	c := &container{info: info, changed: make(chan struct{}), stdio: newStdio()}
-	c.log = logs.Open(filepath.Join(info.Dir, info.ID+"-json.log"), opts)
-	c.info.LogPath = c.log.Path()
-	for _, m := range info.Mounts {
-		if m.Type == "volume" {
-			_ = e.Volumes.AddReference(m.Name, info.ID)
-		}
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.byID[info.ID], e.names[info.Name] = c, info.ID
-	return c
-}
-
-func running(s Status) bool { return s == Running || s == Paused }

@@ -109,7 +109,7 @@ func (n *node) up() {
 	n.rt, n.events = rt, bus
 	n.engine = New(Config{
 		Log: log, Root: filepath.Join(n.dir, "containers"), State: filepath.Join(n.dir, "state", "c"), Runtime: rt,
-		Images:  image.New(image.Config{Log: log, Client: rt.Client, Transfer: rt.Transfer, Events: bus}),
+		Images:  image.New(image.Config{Log: log, Client: rt.Client, Events: bus}),
 		Volumes: volumes, Network: plainNetwork{"shoalt-"}, Events: bus,
 	})
 	if err := n.engine.Restore(ctx); err != nil {

@@ -7,12 +7,10 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
+	"syscall"
 
 	"github.com/containerd/containerd/v2/client"
-	"github.com/containerd/containerd/v2/pkg/cio"
 	"github.com/containerd/errdefs"
-	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/shoal-dev/shoal/internal/runtime"
 )
@@ -20,15 +18,15 @@ import (
 // ExecSpec is a command to run in a running container.
 type ExecSpec struct {
 	Cmd        []string
-	Env        []string
-	WorkingDir string
-	User       string
+	Env        []string // "NAME=value", added to the container's
+	WorkingDir string   // "" for the container's
+	User       string   // "" for the container's
 	TTY        bool
-	Stdin      bool
-	Stdout     bool
-	Stderr     bool
-	Privileged bool
-	DetachKeys string
+	// Stdin, Stdout and Stderr are the streams that a client asked for, to be shown by inspect. Which streams are connected is up to
+	// ExecStart.
+	Stdin, Stdout, Stderr bool
+	Privileged            bool   // with all capabilities
+	DetachKeys            string // as the client gave them, to be shown by inspect
 }
 
 // Exec is a command in a container.
@@ -37,20 +35,20 @@ type Exec struct {
 	ContainerID string
 	Spec        ExecSpec
 
-	mu       sync.Mutex // guards the fields below
-	process  client.Process
+	mu       sync.Mutex     // guards the fields below
+	process  client.Process // nil before it runs
 	running  bool
-	started  bool
+	started  bool // somebody has called ExecStart, whether it succeeded or not
 	pid      int
-	exitCode *int
+	exitCode *int // nil until it has ended or could not be started
 }
 
-// ExecState is the state of an Exec. PID is 0 before it runs, ExitCode is nil until it has ended.
+// ExecState is the state of an Exec at one moment.
 type ExecState struct {
 	Running  bool
-	Started  bool
-	PID      int
-	ExitCode *int
+	Started  bool // ExecStart was called, whether the command could be run or not
+	PID      int  // in the host's PID namespace; 0 before the command runs
+	ExitCode *int // nil until the command has ended; 126 or 127 if it could not be run
 }
 
 // State returns the command's state now.
@@ -63,13 +61,9 @@ func (x *Exec) State() ExecState {
 // ExecCreate registers a command to be run in a running container. A container that is paused or does not run is a conflict; an
 // empty command is an invalid argument.
 func (e *Engine) ExecCreate(ref string, spec ExecSpec) (*Exec, error) {
-	c, err := e.find(ref)
+	c, info, _, err := e.findRunning(ref)
 	if err != nil {
 		return nil, err
-	}
-	info, task, _ := c.currentTask()
-	if task == nil {
-		return nil, notRunning(info)
 	}
 	if info.State.Status == Paused {
 		return nil, errdefs.ErrConflict.WithMessage(fmt.Sprintf("container %s is paused, unpause the container before exec", ref))
@@ -99,23 +93,19 @@ func (e *Engine) ExecInspect(id string) (*Exec, error) {
 	return x, nil
 }
 
-// ExecStart runs a command that ExecCreate registered and waits for its end. A nil stdin is empty, output to a nil writer is
-// discarded. ready, unless nil, is called once the command runs. The exit code of the command is in its State and is no error; a
-// command that was started before is a conflict.
+// ExecStart runs a command that ExecCreate registered and waits for its end, also when ctx ends first: ctx bounds the start only. A nil
+// stdin is empty, output to a nil writer is discarded. ready, unless nil, is called once the command runs. The exit code of the command
+// is in its State and is no error; a command that was started before is a conflict.
 func (e *Engine) ExecStart(ctx context.Context, id string, stdin io.Reader, stdout, stderr io.Writer, ready func()) error {
 	x, err := e.ExecInspect(id)
 	if err != nil {
 		return err
 	}
-	c, err := e.find(x.ContainerID)
+	c, info, task, err := e.findRunning(x.ContainerID)
 	if err != nil {
 		return err
 	}
 	ctx = runtime.WithNamespace(ctx)
-	info, task, _ := c.currentTask()
-	if task == nil {
-		return notRunning(info)
-	}
 	x.mu.Lock()
 	if x.started {
 		x.mu.Unlock()
@@ -124,11 +114,13 @@ func (e *Engine) ExecStart(ctx context.Context, id string, stdin io.Reader, stdo
 	x.started = true
 	x.mu.Unlock()
 	defer c.removeExecID(x.ID)
-	process, exit, err := e.execLaunch(ctx, info, task, x, stdin, stdout, stderr)
+	lifetime, endLifetime := e.untilClosed()
+	defer endLifetime()
+	process, exit, err := e.startExec(ctx, lifetime, info, task, x, stdin, stdout, stderr)
 	if err != nil {
-		code := 126
+		code := exitNotExecutable
 		if strings.Contains(err.Error(), "no such file") || strings.Contains(err.Error(), "not found") {
-			code = 127
+			code = exitNotFound
 		}
 		x.finish(code)
 		return err
@@ -138,168 +130,43 @@ func (e *Engine) ExecStart(ctx context.Context, id string, stdin io.Reader, stdo
 		ready()
 	}
 	status := <-exit
-	if e.ctx.Err() != nil {
-		return e.ctx.Err()
+	if lifetime.Err() != nil { // the daemon stops, not the command
+		return lifetime.Err()
 	}
 	awaitOutput(process.IO())
-	_, _ = process.Delete(e.uncancelled())
+	_, _ = process.Delete(context.WithoutCancel(ctx)) // what is left goes with the container
 	x.finish(int(status.ExitCode()))
 	e.publish("exec_die", c, map[string]string{"execID": x.ID, "exitCode": fmt.Sprint(status.ExitCode())})
 	return nil
 }
 
-// outputDrainTimeout bounds the wait for the output of a process that has ended, because a child of it may keep the streams open.
-const outputDrainTimeout = 2 * time.Second
-
-// awaitOutput returns when all output of an ended process has been read. It must come before the process is deleted: deleting
-// cancels streams that are not open yet, which happens on a busy machine, and their output would be lost.
-func awaitOutput(streams cio.IO) {
-	if streams == nil {
-		return
-	}
-	done := make(chan struct{})
-	go func() {
-		streams.Wait()
-		close(done)
-	}()
-	select {
-	case <-done:
-	case <-time.After(outputDrainTimeout):
-	}
-}
-
-func (e *Engine) execLaunch(ctx context.Context, info Info, task client.Task, x *Exec, stdin io.Reader, stdout, stderr io.Writer) (client.Process, <-chan client.ExitStatus, error) {
-	spec, err := e.execProcess(ctx, info, x.Spec)
-	if err != nil {
-		return nil, nil, err
-	}
-	if stdout == nil {
-		stdout = io.Discard
-	}
-	if stderr == nil {
-		stderr = io.Discard
-	}
-	var process client.Process
-	opts := []cio.Opt{cio.WithFIFODir(e.Runtime.FIFODir)}
-	if stdin != nil {
-		in := &stdinEnd{r: stdin, onEOF: func() {
-			if process != nil {
-				_ = process.CloseIO(e.uncancelled(), client.WithStdinCloser)
-			}
-		}, ready: make(chan struct{})}
-		defer close(in.ready)
-		opts = append(opts, cio.WithStreams(in, stdout, stderr))
-	} else {
-		opts = append(opts, cio.WithStreams(nil, stdout, stderr))
-	}
-	if x.Spec.TTY {
-		opts = append(opts, cio.WithTerminal)
-	}
-	process, err = task.Exec(ctx, x.ID, spec, cio.NewCreator(opts...))
-	if err != nil {
-		return nil, nil, fmt.Errorf("failed to exec: %w", err)
-	}
-	exit, err := process.Wait(e.ctx)
-	if err == nil {
-		err = process.Start(ctx)
-	}
-	if err != nil {
-		_, _ = process.Delete(e.uncancelled())
-		return nil, nil, execError(err)
-	}
-	x.mu.Lock()
-	x.process, x.running, x.pid = process, true, int(process.Pid())
-	x.mu.Unlock()
-	return process, exit, nil
-}
-
-// execError puts the failure to run a command into Docker's words.
-func execError(err error) error {
-	return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("OCI runtime exec failed: exec failed: %s", strings.TrimPrefix(err.Error(), "OCI runtime exec failed: exec failed: ")))
-}
-
-// stdinEnd closes a process's standard input when the client's ends, once there is a process.
-type stdinEnd struct {
-	r     io.Reader
-	onEOF func()
-	ready chan struct{}
-}
-
-func (s *stdinEnd) Read(b []byte) (int, error) {
-	n, err := s.r.Read(b)
-	if err != nil {
-		go func() { <-s.ready; s.onEOF() }()
-	}
-	return n, err
-}
-
+// finish records that a command has ended or could not be run.
 func (x *Exec) finish(code int) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.running, x.exitCode = false, &code
 }
 
+// kill ends a command that takes too long.
+func (x *Exec) kill(ctx context.Context) {
+	x.mu.Lock()
+	process := x.process
+	x.mu.Unlock()
+	if process != nil {
+		_ = process.Kill(ctx, syscall.SIGKILL) // it may have ended
+	}
+}
+
+// unregisterExec makes the Engine forget a command.
+func (e *Engine) unregisterExec(id string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.execs, id)
+}
+
+// removeExecID removes a command that has ended from those that the container's record lists.
 func (c *container) removeExecID(id string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.info.ExecIDs = slices.DeleteFunc(slices.Clone(c.info.ExecIDs), func(have string) bool { return have == id })
-}
-
-// ExecResize sets the size of a command's terminal, in characters. A command that does not run is a conflict.
-func (e *Engine) ExecResize(ctx context.Context, id string, width, height uint32) error {
-	x, err := e.ExecInspect(id)
-	if err != nil {
-		return err
-	}
-	x.mu.Lock()
-	process := x.process
-	x.mu.Unlock()
-	if process == nil {
-		return fmt.Errorf("cannot resize a stopped exec: %w", errdefs.ErrConflict)
-	}
-	return process.Resize(runtime.WithNamespace(ctx), width, height)
-}
-
-// Resize sets the size of a container's terminal, in characters. A container that does not run is a conflict.
-func (e *Engine) Resize(ctx context.Context, ref string, width, height uint32) error {
-	c, err := e.find(ref)
-	if err != nil {
-		return err
-	}
-	info, task, _ := c.currentTask()
-	if task == nil {
-		return notRunning(info)
-	}
-	return task.Resize(runtime.WithNamespace(ctx), width, height)
-}
-
-// execProcess builds the OCI process of a command from the one of its container.
-func (e *Engine) execProcess(ctx context.Context, info Info, x ExecSpec) (*specs.Process, error) {
-	root, err := e.snapshotter().Mounts(ctx, info.ID)
-	if err != nil {
-		return nil, fmt.Errorf("mount snapshot: %w", err)
-	}
-	spec, err := e.ociSpec(&info, root)
-	if err != nil {
-		return nil, err
-	}
-	p := spec.Process
-	p.Args, p.Terminal = x.Cmd, x.TTY
-	p.Env = mergeEnv(p.Env, x.Env)
-	if x.TTY && !info.Spec.TTY {
-		p.Env = mergeEnv([]string{"TERM=xterm"}, p.Env)
-	}
-	if x.WorkingDir != "" {
-		p.Cwd = x.WorkingDir
-	}
-	if x.User != "" {
-		if p.User, err = findUser(layerDirs(root), x.User, info.Spec.GroupAdd); err != nil {
-			return nil, err
-		}
-	}
-	if x.Privileged {
-		setCapabilities(p, allCapabilities())
-		p.ApparmorProfile = ""
-	}
-	return p, nil
 }

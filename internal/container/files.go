@@ -9,40 +9,36 @@ import (
 	"path"
 	"path/filepath"
 
-	"github.com/containerd/containerd/v2/core/mount"
 	continuity "github.com/containerd/continuity/fs"
 	"github.com/containerd/errdefs"
 
+	"github.com/shoal-dev/shoal/internal/container/layers"
 	"github.com/shoal-dev/shoal/internal/runtime"
 )
 
-// WithRoot calls do with the host directory at which a container's file system is visible, and returns the error of do. A running
-// container's includes its mounts; that of any other does not. The container cannot be started, stopped or removed meanwhile.
-func (e *Engine) WithRoot(ctx context.Context, ref string, do func(root string) error) error {
-	c, err := e.find(ref)
+// Diff lists the files that differ between a container and its image, sorted by path; nil if none do.
+func (e *Engine) Diff(ctx context.Context, ref string) ([]layers.Change, error) {
+	info, err := e.Inspect(ref)
 	if err != nil {
-		return err
-	}
-	c.op.Lock()
-	defer c.op.Unlock()
-	info, _ := c.snapshot()
-	if info.State.PID != 0 {
-		return do(fmt.Sprintf("/proc/%d/root", info.State.PID))
+		return nil, err
 	}
 	mounts, err := e.snapshotter().Mounts(runtime.WithNamespace(ctx), info.ID)
 	if err != nil {
-		return fmt.Errorf("mount snapshot: %w", err)
+		return nil, fmt.Errorf("mount snapshot: %w", err)
 	}
-	return mount.WithTempMount(ctx, mounts, do)
+	changes, err := layers.Of(mounts).Diff(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("compare container %s with its image: %w", info.ID, err)
+	}
+	return changes, nil
 }
 
 // FileStat is a file of a container.
 type FileStat struct {
-	Name string
 	fs.FileInfo
-	LinkTarget string
-	// At is its path on the host. The parent directories are resolved within the container; the file itself may be a link.
-	At string
+	Name       string // the last element of the path that was asked for
+	LinkTarget string // of a symbolic link, as it is written in the container; else ""
+	At         string // the path on the host, good until WithRoot returns; no directory in it is a link, but the file itself may be one
 }
 
 // Stat finds a file below a root that WithRoot gave. It does not follow a link at the end of name. A file that is not there is a
@@ -54,6 +50,9 @@ func Stat(root, name string) (FileStat, error) {
 		return FileStat{}, fmt.Errorf("find %s: %w", name, err)
 	}
 	at := filepath.Join(parent, path.Base(clean))
+	if clean == "/" {
+		at = root + "/." // a running container's root is a link of /proc
+	}
 	info, err := os.Lstat(at)
 	if errors.Is(err, fs.ErrNotExist) {
 		return FileStat{}, errdefs.ErrNotFound.WithMessage(fmt.Sprintf("Could not find the file %s in container", name))

@@ -1,31 +1,75 @@
 package container
 
 import (
-	"bufio"
 	"cmp"
-	"os"
+	"context"
+	"fmt"
 	"path/filepath"
-	"strconv"
-	"strings"
-	"sync"
 
+	"github.com/containerd/containerd/v2/client"
 	"github.com/opencontainers/runtime-spec/specs-go"
-	"golang.org/x/sys/unix"
+
+	"github.com/shoal-dev/shoal/internal/container/cgroup"
+	"github.com/shoal-dev/shoal/internal/runtime"
 )
 
-const cgroupRoot = "/sys/fs/cgroup"
+// Update changes a container's resource limits, and its restart policy unless restart is nil. For a running container the limits
+// apply at once.
+func (e *Engine) Update(ctx context.Context, ref string, r Resources, restart *Restart) error {
+	c, err := e.find(ref)
+	if err != nil {
+		return err
+	}
+	c.op.Lock()
+	defer c.op.Unlock()
+	_, task, _ := c.currentTask()
+	if task != nil {
+		if err := task.Update(runtime.WithNamespace(ctx), client.WithResources(linuxResources(r))); err != nil {
+			return fmt.Errorf("Cannot update container %s: %w", ref, err) //nolint:staticcheck // Docker's wording
+		}
+	}
+	e.update(c, func(i *Info) {
+		i.Spec.Resources = r
+		if restart != nil {
+			i.Spec.Restart = *restart
+		}
+	})
+	e.publish("update", c, nil)
+	return nil
+}
 
-// cgroupV2 reports whether the host has the unified hierarchy only.
-var cgroupV2 = sync.OnceValue(func() bool { //nolint:gochecknoglobals // asked once
-	var st unix.Statfs_t
-	return unix.Statfs(cgroupRoot, &st) == nil && st.Type == unix.CGROUP2_SUPER_MAGIC
-})
+// Usage reads a running container's counters from its cgroup. Those of a container that does not run are 0.
+func (e *Engine) Usage(ref string) (cgroup.Usage, error) {
+	info, err := e.Inspect(ref)
+	if err != nil {
+		return cgroup.Usage{}, err
+	}
+	return cgroup.ReadUsage(e.cgroupPath(info)), nil
+}
+
+// Pids returns the IDs of a running container's processes in the host's PID namespace. A container that does not run is a conflict.
+func (e *Engine) Pids(ctx context.Context, ref string) ([]int, error) {
+	_, info, task, err := e.findRunning(ref)
+	if err != nil {
+		return nil, err
+	}
+	list, err := task.Pids(runtime.WithNamespace(ctx))
+	if err != nil {
+		return nil, fmt.Errorf("list processes of %s: %w", info.ID, err)
+	}
+	pids := make([]int, 0, len(list))
+	for _, p := range list {
+		pids = append(pids, int(p.Pid))
+	}
+	return pids, nil
+}
 
 // cgroupPath is a container's cgroup, by default under the node's own parent, so that nodes on one machine do not share cgroups.
 func (e *Engine) cgroupPath(info Info) string {
 	return filepath.Join("/", cmp.Or(info.Spec.CgroupParent, e.CgroupParent), info.ID)
 }
 
+// linuxResources converts limits to the form of the OCI configuration.
 func linuxResources(r Resources) *specs.LinuxResources {
 	out := &specs.LinuxResources{Memory: &specs.LinuxMemory{}, CPU: &specs.LinuxCPU{Cpus: r.CpusetCpus, Mems: r.CpusetMems}}
 	setLimit := func(to **int64, n int64) {
@@ -35,12 +79,10 @@ func linuxResources(r Resources) *specs.LinuxResources {
 	}
 	setLimit(&out.Memory.Limit, r.Memory)
 	setLimit(&out.Memory.Reservation, r.MemoryReservation)
-	if swap := r.MemorySwap; swap != 0 {
-		out.Memory.Swap = &swap
-	} else if r.Memory > 0 {
-		swap = 2 * r.Memory
-		out.Memory.Swap = &swap
+	if r.Memory > 0 {
+		setLimit(&out.Memory.Swap, 2*r.Memory) // the default is Docker's; the number is that of memory and swap together
 	}
+	setLimit(&out.Memory.Swap, r.MemorySwap)
 	if r.OomKillDisable {
 		out.Memory.DisableOOMKiller = &r.OomKillDisable
 	}
@@ -50,8 +92,8 @@ func linuxResources(r Resources) *specs.LinuxResources {
 	}
 	quota, period := r.CPUQuota, uint64(r.CPUPeriod)
 	if r.NanoCPUs > 0 {
-		period = 100_000
-		quota = r.NanoCPUs * int64(period) / 1_000_000_000
+		const micros, nanosPerCPU = 100_000, 1_000_000_000
+		quota, period = r.NanoCPUs*micros/nanosPerCPU, micros
 	}
 	setLimit(&out.CPU.Quota, quota)
 	if period > 0 {
@@ -64,59 +106,4 @@ func linuxResources(r Resources) *specs.LinuxResources {
 		out.BlockIO = &specs.LinuxBlockIO{Weight: &r.BlkioWeight}
 	}
 	return out
-}
-
-// cgroupFile is the path of a cgroup's file, given its controller and its name on cgroup v1 and on v2.
-func cgroupFile(cgroup, controller, v1, v2 string) string {
-	if cgroupV2() {
-		return filepath.Join(cgroupRoot, cgroup, v2)
-	}
-	return filepath.Join(cgroupRoot, controller, cgroup, v1)
-}
-
-// oomKilled reports whether the kernel killed a process of a container because memory ran out. It must be called before the
-// container's cgroup is removed.
-func (e *Engine) oomKilled(id string) bool {
-	info, err := e.Inspect(id)
-	if err != nil {
-		return false
-	}
-	return readCounter(cgroupFile(e.cgroupPath(info), "memory", "memory.oom_control", "memory.events"), "oom_kill") > 0
-}
-
-// readCounter reads a number from a file of "name number" lines; 0 if there is none.
-func readCounter(path, name string) uint64 {
-	f, err := os.Open(path)
-	if err != nil {
-		return 0
-	}
-	defer f.Close()
-	lines := bufio.NewScanner(f)
-	for lines.Scan() {
-		if key, value, ok := strings.Cut(lines.Text(), " "); ok && key == name {
-			n, _ := strconv.ParseUint(strings.TrimSpace(value), 10, 64)
-			return n
-		}
-	}
-	return 0
-}
-
-func readUint(path string) uint64 {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return 0
-	}
-	n, _ := strconv.ParseUint(strings.TrimSpace(string(data)), 10, 64) // "max" is 0
-	return n
-}
-
-// removeCgroup removes an empty cgroup from every hierarchy.
-func (e *Engine) removeCgroup(cgroup string) {
-	if cgroup == "" || cgroup == "/" {
-		return
-	}
-	found, _ := filepath.Glob(filepath.Join(cgroupRoot, "*", cgroup))
-	for _, dir := range append(found, filepath.Join(cgroupRoot, cgroup)) {
-		_ = unix.Rmdir(dir)
-	}
 }

@@ -7,157 +7,88 @@ import (
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
-// Spec is the desired container, for `docker run` and for tasks alike. Empty fields take the image's values. It is stored as JSON.
+// Spec is the desired container, for `docker run` and for tasks alike. Empty fields take the image's values, and Docker's defaults where
+// an image has none. Words and numbers mean what they mean in Docker's API. It is stored as JSON.
 type Spec struct {
-	Image        string
-	Hostname     string
+	Image        string // a name or an ID
+	Hostname     string // "" for the first 12 digits of the container's ID
 	Domainname   string
-	User         string
-	Env          []string
+	User         string   // "user", "user:group", "uid" or "uid:gid"
+	Env          []string // "NAME=value"; "NAME" removes the image's variable
 	Entrypoint   []string // nil: the image's; empty but not nil: none
 	Cmd          []string
 	WorkingDir   string
 	Labels       map[string]string
-	StopSignal   string
+	StopSignal   string        // by name or number
 	StopTimeout  time.Duration // 0: Docker's ten seconds
-	TTY          bool
-	OpenStdin    bool
-	StdinOnce    bool // standard input ends when the first attached client goes
+	TTY          bool          // the standard streams are a terminal
+	OpenStdin    bool          // clients can attach to standard input; else it is empty
+	StdinOnce    bool          // standard input ends when the first attached client goes
 	Healthcheck  *shoal.Healthcheck
 	ExposedPorts []string // "80/tcp"
 	Volumes      []string // targets of anonymous volumes
 	Mounts       []shoal.Mount
-	Files        []File
+	Files        []File // secrets and configs
 	// Network is the sandbox to ask the network for; ContainerID, Name, Hostname and Domainname are filled in at each start.
 	Network      shoal.SandboxSpec
 	Restart      Restart
-	AutoRemove   bool
+	AutoRemove   bool // removed when it ends
 	Log          shoal.Driver
 	Resources    Resources
 	Ulimits      []shoal.Ulimit
 	CapAdd       []string
 	CapDrop      []string
-	Privileged   bool
+	Privileged   bool // all capabilities and devices, and nothing of security.Restrict
 	Devices      []Device
-	ReadOnly     bool
-	SecurityOpt  []string
+	ReadOnly     bool     // the file system; mounts have a flag of their own
+	SecurityOpt  []string // "no-new-privileges", "seccomp=<JSON or unconfined>"
 	Sysctls      map[string]string
-	GroupAdd     []string
-	ShmSize      int64 // bytes; 0: 64 MiB
-	Init         bool
-	OomScoreAdj  int
-	PidMode      string // "", "host"
-	IpcMode      string // "", "none", "private", "shareable", "host"
-	UTSMode      string // "", "host"
-	CgroupnsMode string
-	CgroupParent string
+	GroupAdd     []string // names or IDs of more groups of the user
+	ShmSize      int64    // bytes of /dev/shm; 0: 64 MiB
+	Init         bool     // the command runs as the child of an init program
+	OomScoreAdj  int      // -1000 to 1000: how much rather than others the kernel kills it when memory runs out
+	PidMode      string   // "", "host"
+	IpcMode      string   // "", "none", "private", "shareable", "host"
+	UTSMode      string   // "", "host"
+	CgroupnsMode string   // "", "private", "host"
+	CgroupParent string   // "" for Config.CgroupParent
 	// API is the request that made the container, as it came; inspect shows it again. Nil for tasks.
 	API json.RawMessage
 }
 
-// File is a secret or config that is mounted into the container. Its data is kept in memory only.
+// File is a secret or config that is mounted into the container, read-only.
 type File struct {
-	Target   string // absolute
-	Data     []byte `json:"-"`
+	Target   string // the path in the container, absolute
+	Data     []byte `json:"-"` // kept in memory only, never in the record
 	UID, GID int
-	Mode     uint32
+	Mode     uint32 // permission bits
 }
 
 // Restart is the restart policy of a container.
 type Restart struct {
-	Name       string // "", no, always, unless-stopped, on-failure
+	Name       string // "" or no, always, unless-stopped, on-failure
 	MaxRetries int    // of on-failure; 0 for no limit
 }
 
-// Resources is what a container may use; zero fields mean no limit.
+// Resources is what a container may use. A zero field means no limit, or the kernel's default.
 type Resources struct {
-	Memory, MemorySwap, MemoryReservation int64 // bytes
-	NanoCPUs, CPUShares, CPUQuota         int64
-	CPUPeriod                             int64
-	CpusetCpus, CpusetMems                string
-	Pids                                  int64
-	OomKillDisable                        bool
-	BlkioWeight                           uint16
+	Memory            int64  // bytes
+	MemorySwap        int64  // bytes of memory and swap together; 0: twice Memory; -1: no limit
+	MemoryReservation int64  // bytes that it is reduced to when the machine runs out of memory
+	NanoCPUs          int64  // billionths of a CPU; if it is set, CPUQuota and CPUPeriod do not count
+	CPUShares         int64  // relative weight; the kernel's default is 1024
+	CPUQuota          int64  // microseconds of CPU time in each period
+	CPUPeriod         int64  // microseconds
+	CpusetCpus        string // such as "0-2,7"
+	CpusetMems        string // memory nodes, such as "0-1"
+	Pids              int64  // processes and threads
+	OomKillDisable    bool   // processes wait for memory instead of being killed (cgroup version 1 only)
+	BlkioWeight       uint16 // relative weight, 10 to 1000
 }
 
-// Device is a device node of the host, where the container sees it ("" for the same path) and the access to it ("" for rwm).
-type Device struct{ Host, Container, Permissions string }
-
-// Status is the phase of a container's life, in Docker's words.
-type Status string
-
-const (
-	Created    Status = "created"
-	Running    Status = "running"
-	Paused     Status = "paused"
-	Restarting Status = "restarting"
-	Removing   Status = "removing"
-	Exited     Status = "exited"
-	Dead       Status = "dead"
-)
-
-// State is the state of a container's process. PID is 0 unless it runs; times are zero for what has not happened yet.
-type State struct {
-	Status     Status
-	PID        int
-	ExitCode   int
-	OOMKilled  bool
-	Error      string
-	StartedAt  time.Time
-	FinishedAt time.Time
-	Health     *Health // nil without a health check
-}
-
-// Values of Health.Status, in Docker's words.
-const (
-	HealthStarting = "starting"
-	Healthy        = "healthy"
-	Unhealthy      = "unhealthy"
-)
-
-// Health is the outcome of a container's health checks.
-type Health struct {
-	Status        string
-	FailingStreak int
-	Log           []Probe // the last five
-}
-
-// Probe is one run of a health check. ExitCode is -1 if it did not end by itself.
-type Probe struct {
-	Start, End time.Time
-	ExitCode   int
-	Output     string
-}
-
-// MountPoint is a mount of a container. Name and Driver are set for volumes only; Source is a path of the host.
-type MountPoint struct {
-	Type, Name, Source, Target, Driver, Mode, Propagation string
-	RW                                                    bool
-}
-
-// Info is the record of a container at one moment, stored as container.json. Callers get copies.
-type Info struct {
-	ID, Name     string
-	Spec         Spec
-	ImageID      string
-	Created      time.Time
-	State        State
-	Path         string
-	Args         []string
-	Env          []string
-	WorkingDir   string
-	User         string
-	StopSignal   string
-	Labels       map[string]string // with the image's
-	Healthcheck  *shoal.Healthcheck
-	Entrypoint   []string
-	Cmd          []string
-	Mounts       []MountPoint
-	RestartCount int
-	Sandbox      shoal.Sandbox
-	LogPath      string
-	ExecIDs      []string
-	// Stopped is set when the user stopped the container, so that no policy starts it again.
-	Stopped bool
-	Dir     string `json:"-"`
+// Device is a device node of the host that the container gets.
+type Device struct {
+	Host        string // the path on the host
+	Container   string // the path in the container; "" for the same
+	Permissions string // of r (read), w (write) and m (mknod); "" for all
 }

@@ -1,5 +1,5 @@
-// Package daemon is the composition root: it reads the configuration, constructs every room, wires them to one another, runs
-// them and shuts them down. It writes the pid file and the API sockets.
+// Package daemon is the composition root: it reads the configuration, constructs every room, connects them, runs them and shuts
+// them down. It writes the PID file, the engine's ID and the API's sockets.
 package daemon
 
 import (
@@ -18,8 +18,8 @@ import (
 
 // Config is the daemon's settings, from dockerd's flags and configuration file. The method flags says what each is for.
 type Config struct {
-	DataRoot           string
-	ExecRoot           string
+	DataRoot           string // what outlives a reboot
+	ExecRoot           string // what does not
 	PidFile            string
 	Hosts              []string // "unix:///path", "tcp://host:port"
 	Debug              bool
@@ -37,7 +37,7 @@ type Config struct {
 	TLSKey             string
 	ConfigFile         string
 	Version            string
-	ProbePort          uint16
+	ProbePort          uint16 // UDP, for liveness probes between nodes
 }
 
 // DefaultHost is where the API is served unless --host names other places.

@@ -70,13 +70,13 @@ func (d *Daemon) construct(ctx context.Context) error {
 		return fmt.Errorf("read host name: %w", err)
 	}
 	d.runtime, err = containerd.Start(ctx, containerd.Config{
-		Log: d.log, Root: filepath.Join(d.cfg.DataRoot, "containerd"), State: filepath.Join(d.cfg.ExecRoot, "ctd"), // short: socket addresses below it have 108 bytes at most
+		Log: d.log, Root: filepath.Join(d.cfg.DataRoot, "containerd"), State: filepath.Join(d.cfg.ExecRoot, "ctd"), // a short name: the addresses of sockets below it are limited to 108 bytes
 	})
 	if err != nil {
 		return fmt.Errorf("start containerd: %w", err)
 	}
 	d.images = image.New(image.Config{
-		Log: d.log, Client: d.runtime.Client, Transfer: d.runtime.Transfer, Events: d.events,
+		Log: d.log, Client: d.runtime.Client, Events: d.events,
 		InsecureRegistries: d.cfg.InsecureRegistries,
 		InUse:              func(id string) []string { return d.containers.Using(id) },
 	})
@@ -128,11 +128,11 @@ func (d *Daemon) close() error {
 // shutdownLimit is how long the daemon waits, when it ends, for API requests that are under way.
 const shutdownLimit = 2 * time.Second
 
-// Run serves until ctx ends. Containers, and the traffic to them, go on without the daemon.
+// Run serves until ctx ends, which is no error, or a room fails. Containers, and the traffic to them, go on without the daemon.
 func (d *Daemon) Run(ctx context.Context) error {
 	defer func() {
 		if err := d.close(); err != nil {
-			d.log.Error("daemon could not close all its parts; they end with its process", "err", err)
+			d.log.Error("shutting down failed in part; containers run on", "err", err)
 		}
 	}()
 	listeners, err := d.listen()
@@ -151,7 +151,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 		return fmt.Errorf("restore containers: %w", err)
 	}
 	if err := d.members.Start(ctx); err != nil {
-		d.log.Error("node could not resume its place in its cluster; see docker info for its state, and restart the daemon when the cause is removed", "err", err)
+		d.log.Error("the node could not resume its place in the cluster: it serves its own containers only", "err", err)
 	}
 	group.Go(func() error { return d.members.RenewCertificates(ctx) })
 	server := &http.Server{Handler: d.handler(), ReadHeaderTimeout: time.Minute}

@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/shoal-dev/shoal/internal/atomicfile"
 )
 
 // listen opens the sockets that the API is served on. An error closes those that are open already.
@@ -117,8 +119,8 @@ func (d *Daemon) machineID() string {
 	var b [16]byte
 	_, _ = rand.Read(b[:]) // never fails
 	id := hex.EncodeToString(b[:])
-	if err := os.WriteFile(path, []byte(id+"\n"), 0o600); err != nil {
-		d.log.Warn("engine's ID could not be written: it will be another after a restart", "err", err)
+	if err := atomicfile.Write(path, []byte(id+"\n"), 0o600); err != nil {
+		d.log.Warn("the engine's ID could not be stored: it will have another after the next start", "err", err)
 	}
 	return id
 }

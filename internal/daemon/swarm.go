@@ -41,11 +41,11 @@ func (d *Daemon) describe() shoal.NodeDescription {
 	description.TunnelKey = d.networks.TunnelKey()
 	routes, err := d.networks.HostRoutes()
 	if err != nil {
-		d.log.Warn("the host's routes are unknown: the managers may choose subnets for networks that overlap them", "err", err)
+		d.log.Warn("the host's routes are not known: subnets of new networks may overlap them", "err", err)
 	}
 	description.Routes = routes
 	if description.Addrs6, err = d.networks.HostAddrs6(); err != nil {
-		d.log.Warn("the host's IPv6 addresses are unknown: the routing mesh may treat the host as a foreign client", "err", err)
+		d.log.Warn("the host's IPv6 addresses are not known", "err", err)
 	}
 	return description
 }
@@ -84,7 +84,7 @@ func (d *Daemon) taskLogs(ctx context.Context, query shoal.LogQuery, each func(s
 	return swarm.Logs(ctx, d.members, query, each)
 }
 
-// dialNode connects to the API of a node, through the leader.
+// dialNode connects to the API of another node through the leader.
 func (d *Daemon) dialNode(ctx context.Context, node shoal.NodeID) (api.Tunnel, error) {
 	return swarm.Reach(ctx, d.members, node)
 }

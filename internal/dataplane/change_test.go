@@ -126,7 +126,7 @@ func change(t *rapid.T, c *Config) *Config {
 	case 5:
 		overlay.Remotes = overlay.Remotes.Delete(addr)
 	case 6:
-		mac := MACFor(netip.AddrFrom4([4]byte{10, 0, byte(rapid.IntRange(1, 2).Draw(t, "mac")), number}))
+		mac := shoal.MACFor(netip.AddrFrom4([4]byte{10, 0, byte(rapid.IntRange(1, 2).Draw(t, "mac")), number}))
 		overlay.Remotes = overlay.Remotes.Set(addr, Remote{MAC: mac, VTEP: netip.AddrFrom4([4]byte{127, 0, 0, byte(rapid.IntRange(2, 3).Draw(t, "node"))})})
 	case 7:
 		sandbox.Seed = uint32(number)

@@ -1,8 +1,6 @@
 package dataplane
 
 import (
-	"net/netip"
-
 	"github.com/shoal-dev/shoal/internal/dataplane/config"
 	"github.com/shoal-dev/shoal/internal/dataplane/encryption"
 	"github.com/shoal-dev/shoal/internal/dataplane/netns"
@@ -27,8 +25,6 @@ type (
 	Sandbox = config.Sandbox
 	// Endpoint is an interface in a sandbox.
 	Endpoint = config.Endpoint
-	// MAC is an Ethernet hardware address, the zero MAC for none.
-	MAC = config.MAC
 	// VIP is a service's virtual address on one network.
 	VIP = config.VIP
 	// Services are virtual addresses.
@@ -53,12 +49,6 @@ type (
 
 // WireGuardProcess says how WireGuard is run where the kernel has none.
 type WireGuardProcess = encryption.Process
-
-// ParseMAC reads a MAC: see config.ParseMAC.
-func ParseMAC(text string) (MAC, error) { return config.ParseMAC(text) }
-
-// MACFor derives a MAC from an IPv4 address as Docker does: see config.MACFor.
-func MACFor(addr netip.Addr) MAC { return config.MACFor(addr) }
 
 // OverlayNamespace is the name of an overlay network's namespace among those of the Plane's directory.
 func OverlayNamespace(id string) string { return overlay.Namespace(id) }

@@ -46,6 +46,7 @@ func TestOnlyAnEncryptedOverlayKeepsItsSecrets(t *testing.T) {
 			}
 			sniffer := netnstest.Sniff(t, f.underlay.Do, testMarker)
 			f.everyPairTalks()
+			sniffer.Stop()
 			if sniffer.Total() == 0 {
 				t.Fatal("the sniffer has seen nothing")
 			}
@@ -292,8 +293,8 @@ func TestClearPacketsAreNotLetIn(t *testing.T) {
 				t.Fatal(err)
 			}
 			c := &Config{Overlays: map[string]*Overlay{"net": {ID: "net", VNI: testVNI, Port: 4789, Local: netip.MustParseAddr("10.77.0.66"),
-				Remotes: Remotes{}.Set(task(1), Remote{MAC: MACFor(task(1)), VTEP: node(1)})}}, Sandboxes: map[string]*Sandbox{"task": {Endpoints: []Endpoint{
-				{Name: "eth0", Overlay: "net", Addr: netip.PrefixFrom(task(9), 24), MAC: MACFor(task(9))}}}}}
+				Remotes: Remotes{}.Set(task(1), Remote{MAC: shoal.MACFor(task(1)), VTEP: node(1)})}}, Sandboxes: map[string]*Sandbox{"task": {Endpoints: []Endpoint{
+				{Name: "eth0", Overlay: "net", Addr: netip.PrefixFrom(task(9), 24), MAC: shoal.MACFor(task(9))}}}}}
 			if err := p.Apply(t.Context(), c); err != nil {
 				t.Fatal(err)
 			}

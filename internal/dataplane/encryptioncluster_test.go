@@ -65,7 +65,7 @@ func (f *encryptionCluster) config(i int) *Config {
 	o := &Overlay{ID: "net", VNI: testVNI, Port: 4789, Local: node(i), Encrypted: f.encrypted}
 	vtep := node
 	c := &Config{Overlays: map[string]*Overlay{"net": o}, Sandboxes: map[string]*Sandbox{"task": {Endpoints: []Endpoint{
-		{Name: "eth0", Overlay: "net", Addr: netip.PrefixFrom(task(i), 24), MAC: MACFor(task(i))}}}}}
+		{Name: "eth0", Overlay: "net", Addr: netip.PrefixFrom(task(i), 24), MAC: shoal.MACFor(task(i))}}}}}
 	if f.encrypted {
 		vtep, o.Local = tunnelAddr, tunnelAddr(i)
 		c.WireGuard = &WireGuard{Addr: tunnelAddr(i), Range: shoal.TunnelRange(), MTU: 1440, Config: wireguard.Config{Key: f.keys[i], Port: 4790}}
@@ -74,7 +74,7 @@ func (f *encryptionCluster) config(i int) *Config {
 		if j == i {
 			continue
 		}
-		o.Remotes = o.Remotes.Set(task(j), Remote{MAC: MACFor(task(j)), VTEP: vtep(j)})
+		o.Remotes = o.Remotes.Set(task(j), Remote{MAC: shoal.MACFor(task(j)), VTEP: vtep(j)})
 		if f.encrypted {
 			c.WireGuard.Peers = append(c.WireGuard.Peers, wireguard.Peer{Key: f.keys[j].PublicKey(), Preshared: f.secret[i], Endpoint: netip.AddrPortFrom(node(j), 4790), Addr: tunnelAddr(j)})
 		}

@@ -2,14 +2,13 @@ package dataplane
 
 import "sync"
 
-// The parts of a Config of which there is one; other parts are "bridge NAME", "overlay ID" and "sandbox NAME". PartForwarding is the node's
-// forwarding of packets, and PartPrune the removal of what is no longer wanted.
+// The parts of a Config of which there is one; other parts are "bridge NAME", "overlay ID" and "sandbox NAME".
 const (
-	PartWireGuard  = "wireguard"
-	PartIngress    = "ingress"
-	PartPorts      = "ports" // the node's nftables table
-	PartForwarding = "forwarding"
-	PartPrune      = "prune"
+	PartWireGuard  = "wireguard"  // the WireGuard interface
+	PartIngress    = "ingress"    // the node's part in the routing mesh
+	PartPorts      = "ports"      // the node's nftables table
+	PartForwarding = "forwarding" // the node's forwarding of packets
+	PartPrune      = "prune"      // the removal of what is no longer wanted
 )
 
 func bridgePart(name string) string  { return "bridge " + name }
@@ -18,10 +17,11 @@ func sandboxPart(name string) string { return "sandbox " + name }
 
 // PartError says which part of a Config could not be applied; the others were.
 type PartError struct {
-	Part string
-	Err  error
+	Part string // its name
+	Err  error  // never nil
 }
 
+// Error is the part's name and the cause.
 func (e *PartError) Error() string { return e.Part + ": " + e.Err.Error() }
 
 // Unwrap returns the cause.

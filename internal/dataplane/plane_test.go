@@ -117,7 +117,7 @@ func TestBridgeVIPAndPorts(t *testing.T) {
 		for i := range 3 {
 			a := netip.AddrFrom4([4]byte{172, 30, 0, byte(2 + i)})
 			c.Sandboxes[fmt.Sprint("s", i)] = &Sandbox{Seed: uint32(i), Services: oneService(vip, backends),
-				Endpoints: []Endpoint{{Name: "eth0", Bridge: "docker0", Addr: netip.PrefixFrom(a, 16), MAC: MACFor(a), Gateway: netip.MustParseAddr("172.30.0.1")}}}
+				Endpoints: []Endpoint{{Name: "eth0", Bridge: "docker0", Addr: netip.PrefixFrom(a, 16), MAC: shoal.MACFor(a), Gateway: netip.MustParseAddr("172.30.0.1")}}}
 		}
 		c.Ports = []Port{{Protocol: shoal.TCP, Port: 8080, Backends: []Backend{{Addr: netip.MustParseAddr("172.30.0.3"), Port: 80}, {Addr: netip.MustParseAddr("172.30.0.4"), Port: 80}}},
 			{Protocol: shoal.TCP, Port: 8081}}

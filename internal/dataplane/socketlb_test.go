@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/shoal-dev/shoal/internal/dataplane/netnstest"
+	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
 func TestSocketsAreBalanced(t *testing.T) {
@@ -29,7 +30,7 @@ func TestSocketsAreBalanced(t *testing.T) {
 		c := &Config{Bridges: map[string]*Bridge{"docker0": {Name: "docker0", Gateway: netip.MustParsePrefix("172.30.0.1/16")}}, Sandboxes: map[string]*Sandbox{}}
 		for i := range 3 {
 			c.Sandboxes[fmt.Sprint("s", i)] = &Sandbox{Seed: uint32(i), Services: oneService(vip, backends),
-				Endpoints: []Endpoint{{Name: "eth0", Bridge: "docker0", Addr: netip.PrefixFrom(task(i), 16), MAC: MACFor(task(i)), Gateway: netip.MustParseAddr("172.30.0.1")}}}
+				Endpoints: []Endpoint{{Name: "eth0", Bridge: "docker0", Addr: netip.PrefixFrom(task(i), 16), MAC: shoal.MACFor(task(i)), Gateway: netip.MustParseAddr("172.30.0.1")}}}
 		}
 		if err := p.Apply(t.Context(), c); err != nil {
 			t.Fatal(err)
@@ -150,7 +151,7 @@ func TestIPv6SocketsAreBalanced(t *testing.T) {
 		if _, err := p.Namespace(name); err != nil {
 			t.Fatal(err)
 		}
-		c.Sandboxes[name] = &Sandbox{Seed: uint32(i), Endpoints: []Endpoint{{Name: "eth0", Bridge: "docker0", MAC: MACFor(a), Addr: netip.PrefixFrom(a, 16), Addr6: netip.PrefixFrom(a6, 64),
+		c.Sandboxes[name] = &Sandbox{Seed: uint32(i), Endpoints: []Endpoint{{Name: "eth0", Bridge: "docker0", MAC: shoal.MACFor(a), Addr: netip.PrefixFrom(a, 16), Addr6: netip.PrefixFrom(a6, 64),
 			Gateway: netip.MustParseAddr("172.30.0.1"), Gateway6: netip.MustParseAddr("fd30::1")}}}
 	}
 	for _, s := range c.Sandboxes {

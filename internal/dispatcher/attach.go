@@ -32,7 +32,7 @@ func (d *Dispatcher) Attach(ctx context.Context, req *rpc.AttachRequest) (*rpc.A
 		Status:       shoal.TaskStatus{State: shoal.TaskNew, Timestamp: view.Now(), Message: "created"},
 		Spec: shoal.TaskSpec{
 			Attachment: &shoal.AttachmentSpec{ContainerID: req.ContainerID, ContainerName: req.Name, Address: req.Address},
-			Networks:   []shoal.NetworkAttachmentSpec{{Target: network.ID, Aliases: req.Aliases}},
+			Networks:   []shoal.NetworkAttachmentSpec{{Target: string(network.ID), Aliases: req.Aliases}},
 		},
 	}
 	var changes store.Changes

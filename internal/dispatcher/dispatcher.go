@@ -264,7 +264,7 @@ func (d *Dispatcher) writeStatuses(ctx context.Context) error {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			d.cfg.Log.Error("write task statuses", "err", err)
+			d.cfg.Log.Error("statuses of tasks cannot be written to the store; it is tried again every second", "err", err)
 			d.requeue(reports)
 			time.AfterFunc(time.Second, func() { wake(d.wakeStatusWriter) })
 		}

@@ -155,10 +155,10 @@ func addService(t *shoal.Table, s *shoal.Service) {
 		}
 	}
 	for _, n := range s.Spec.AttachedNetworks() {
-		if _, ok := t.Networks[n.Target]; ok {
+		if _, ok := t.Networks[shoal.NetworkID(n.Target)]; ok {
 			concerned = true
 			if len(n.Aliases) > 0 {
-				entry.Aliases[n.Target] = n.Aliases
+				entry.Aliases[shoal.NetworkID(n.Target)] = n.Aliases
 			}
 		}
 	}

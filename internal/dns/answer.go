@@ -11,28 +11,28 @@ import (
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
-// answer answers a query from the zones. It is nil if the name or address is not the cluster's, so that an upstream resolver has to be asked.
+// answer answers a query from the scope's zones; nil means that the query is to be forwarded to upstream resolvers.
 func (s *Scope) answer(query *dns.Msg) *dns.Msg {
 	q := query.Question[0]
 	name := strings.ToLower(strings.TrimSuffix(q.Name, "."))
 	reply := new(dns.Msg).SetReply(query)
 	reply.RecursionAvailable = true
 	if a, ok := reverseAddr(name); ok {
-		host, authoritative := s.reverse(a)
+		host, ours := s.reverse(a)
 		switch {
-		case !authoritative:
+		case !ours:
 			return nil
 		case host == "":
 			reply.Rcode = dns.RcodeNameError
 		case asks(q, dns.TypePTR):
-			reply.Answer = []dns.RR{&dns.PTR{Hdr: header(q.Name, dns.TypePTR), Ptr: dns.Fqdn(host)}}
+			reply.Answer = []dns.RR{&dns.PTR{Hdr: head(q.Name, dns.TypePTR), Ptr: dns.Fqdn(host)}}
 		}
 		return reply
 	}
 	port, host := splitService(name)
-	found, authoritative := s.find(host)
+	found, ours := s.find(host)
 	switch {
-	case !authoritative:
+	case !ours:
 		return nil
 	case len(found) == 0:
 		reply.Rcode = dns.RcodeNameError
@@ -46,15 +46,13 @@ func (s *Scope) answer(query *dns.Msg) *dns.Msg {
 	return reply
 }
 
-// asks tells whether a question wants records of a type.
 func asks(q dns.Question, kind uint16) bool { return q.Qtype == kind || q.Qtype == dns.TypeANY }
 
-// header is the header of a record about one of the cluster's names.
-func header(name string, kind uint16) dns.RR_Header {
+func head(name string, kind uint16) dns.RR_Header {
 	return dns.RR_Header{Name: name, Rrtype: kind, Class: dns.ClassINET, Ttl: ttl}
 }
 
-// addrsOf is the addresses of all entries, without duplicates and in random order, so that clients that take the first share the load.
+// addrsOf is the addresses of all entries without duplicates, in random order: clients that use the first one are spread.
 func addrsOf(found []*Entry, want4, want6 bool) []netip.Addr {
 	var addrs []netip.Addr
 	for _, e := range found {
@@ -72,27 +70,27 @@ func addrsOf(found []*Entry, want4, want6 bool) []netip.Addr {
 	return addrs
 }
 
-// addresses is the addresses of entries as A and AAAA records.
+// addresses is the entries' addresses as records.
 func addresses(name string, found []*Entry, want4, want6 bool) []dns.RR {
 	addrs := addrsOf(found, want4, want6)
 	out := make([]dns.RR, 0, len(addrs))
 	for _, a := range addrs {
 		if a.Is4() {
-			out = append(out, &dns.A{Hdr: header(name, dns.TypeA), A: a.AsSlice()})
+			out = append(out, &dns.A{Hdr: head(name, dns.TypeA), A: a.AsSlice()})
 		} else {
-			out = append(out, &dns.AAAA{Hdr: header(name, dns.TypeAAAA), AAAA: a.AsSlice()})
+			out = append(out, &dns.AAAA{Hdr: head(name, dns.TypeAAAA), AAAA: a.AsSlice()})
 		}
 	}
 	return out
 }
 
-// service is the "_http._tcp" of a name that is asked for SRV records: a port by its name or number, or all ports of a protocol.
+// service is the "_http._tcp" of an SRV name: a port by its name or number, or all ports of a protocol.
 type service struct {
-	port     string // its name or number; empty for all ports
+	port     string // empty for all
 	protocol shoal.Protocol
 }
 
-// splitService splits "_http._tcp.web" into the service and the host "web". The service is nil in a name that does not begin so.
+// splitService splits "_http._tcp.web" into the service and the host name. The service is nil if the name does not begin with "_".
 func splitService(name string) (*service, string) {
 	first, rest, _ := strings.Cut(name, ".")
 	if !strings.HasPrefix(first, "_") {
@@ -104,21 +102,20 @@ func splitService(name string) (*service, string) {
 	return &service{"", shoal.Protocol(first[1:])}, rest
 }
 
-// matches tells whether the service means a port.
-func (s *service) matches(p shoal.Port) bool {
+func (s *service) is(p shoal.Port) bool {
 	return p.Protocol == s.protocol && (s.port == "" || s.port == strings.ToLower(p.Name) || s.port == decimal(p.Target) || s.port == decimal(p.Published))
 }
 
-// answer adds to a reply the SRV records of the ports that the service means, and the addresses that they lead to.
+// answer adds an SRV record for each matching port of the entries, and the addresses that they point to.
 func (s *service) answer(reply *dns.Msg, name string, found []*Entry) {
 	for _, e := range found {
-		target, before := dns.Fqdn(e.Names[0]), len(reply.Answer)
+		target, had := dns.Fqdn(e.Names[0]), len(reply.Answer)
 		for _, p := range e.Ports {
-			if s.matches(p) {
-				reply.Answer = append(reply.Answer, &dns.SRV{Hdr: header(name, dns.TypeSRV), Weight: 1, Port: p.Target, Target: target})
+			if s.is(p) {
+				reply.Answer = append(reply.Answer, &dns.SRV{Hdr: head(name, dns.TypeSRV), Weight: 1, Port: p.Target, Target: target})
 			}
 		}
-		if len(reply.Answer) > before {
+		if len(reply.Answer) > had {
 			reply.Extra = append(reply.Extra, addresses(target, []*Entry{e}, true, true)...)
 		}
 	}

@@ -8,14 +8,14 @@ import (
 	"github.com/miekg/dns"
 )
 
-// askTimeout is how long a resolver on this machine may take to answer.
-const askTimeout = time.Second
+// askLimit is how long a resolver on this machine may take.
+const askLimit = time.Second
 
-// Ask asks the resolver at addr ("IP:port"), by UDP, for the IPv4 addresses of a name. The error says that it did not answer within a second, or
-// with which code it refused; an answer without addresses is no error.
+// Ask queries the resolver at addr ("IP:port") for an IPv4 address of a name, by UDP. It fails if there is no answer within a second
+// or the answer is an error; the address itself is of no interest.
 func Ask(ctx context.Context, addr, name string) error {
 	query := new(dns.Msg).SetQuestion(dns.Fqdn(name), dns.TypeA)
-	client := &dns.Client{Timeout: askTimeout}
+	client := &dns.Client{Timeout: askLimit}
 	reply, _, err := client.ExchangeContext(ctx, query, addr)
 	switch {
 	case err != nil:

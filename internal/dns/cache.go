@@ -8,37 +8,36 @@ import (
 	"github.com/miekg/dns"
 )
 
-// cache keeps replies of upstream resolvers for as long as their records allow. When it is full, the reply that was not used for longest is
-// dropped.
+// cache keeps replies of upstream resolvers for as long as their TTLs allow. It holds a bounded number of replies; the least recently
+// used is dropped first.
 type cache struct {
-	size int // in replies
+	size int
 
 	mu    sync.Mutex // guards what follows
 	items map[question]*list.Element
-	used  *list.List // of *cached, the one used last in front
+	used  *list.List // of *cached, most recently used first
 }
 
-// question is the key of a cached reply: everything that the reply depends on.
+// question is the key of a cached reply: everything in a query that the reply may depend on.
 type question struct {
-	upstreams   string
-	name        string
-	kind        uint16
-	dnssec      bool // the DO bit: the reply has DNSSEC records
-	checkingOff bool // the CD bit: the upstream resolver does not validate
+	upstreams       string
+	name            string
+	kind            uint16
+	dnssec, checked bool
 }
 
 type cached struct {
 	question
-	reply   *dns.Msg // immutable
-	since   time.Time
-	expires time.Time
+	reply *dns.Msg // not changed any more
+	since time.Time
+	until time.Time
 }
 
 func newCache(size int) *cache {
 	return &cache{size: size, items: map[question]*list.Element{}, used: list.New()}
 }
 
-// get returns a copy of a cached reply, whose TTLs are reduced by the time that it was in the cache; nil if there is none.
+// get returns a copy of a reply, its TTLs reduced by the time since it arrived; nil if there is none.
 func (c *cache) get(q question, now time.Time) *dns.Msg {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -47,7 +46,7 @@ func (c *cache) get(q question, now time.Time) *dns.Msg {
 		return nil
 	}
 	kept := at.Value.(*cached)
-	if !now.Before(kept.expires) {
+	if !now.Before(kept.until) {
 		c.removeLocked(at)
 		return nil
 	}
@@ -64,7 +63,6 @@ func (c *cache) get(q question, now time.Time) *dns.Msg {
 	return reply
 }
 
-// put caches a reply, which must not be changed afterwards, if its records allow that.
 func (c *cache) put(q question, reply *dns.Msg, now time.Time) {
 	life := lifetime(reply)
 	if life == 0 {
@@ -86,26 +84,26 @@ func (c *cache) removeLocked(at *list.Element) {
 	c.used.Remove(at)
 }
 
-// maxCacheTime limits how long a reply is cached, whatever its records allow.
-const maxCacheTime = time.Hour
+// maxLifetime bounds the time that a reply is kept.
+const maxLifetime = time.Hour
 
-// lifetime is how long a reply may be cached: as long as the record with the smallest TTL or, if the reply says that there are no records, as long
-// as its SOA record allows (RFC 2308). 0 means not at all.
+// lifetime is how long a reply may be kept: for the shortest TTL of its records or, for a negative answer, as the SOA record says
+// (RFC 2308). 0 means that it must not be kept.
 func lifetime(reply *dns.Msg) time.Duration {
 	if reply.Truncated || reply.Rcode != dns.RcodeSuccess && reply.Rcode != dns.RcodeNameError {
 		return 0
 	}
-	life := maxCacheTime
-	denies := reply.Rcode == dns.RcodeNameError || len(reply.Answer) == 0
+	life := maxLifetime
+	negative := reply.Rcode == dns.RcodeNameError || len(reply.Answer) == 0
 	for _, rr := range reply.Answer {
 		life = min(life, time.Duration(rr.Header().Ttl)*time.Second)
 	}
 	for _, rr := range reply.Ns {
-		if soa, ok := rr.(*dns.SOA); ok && denies {
+		if soa, ok := rr.(*dns.SOA); ok && negative {
 			return min(life, time.Duration(min(soa.Hdr.Ttl, soa.Minttl))*time.Second)
 		}
 	}
-	if denies {
+	if negative {
 		return 0
 	}
 	return life

@@ -14,41 +14,41 @@ import (
 )
 
 const (
-	// upstreamTimeout is how long an upstream resolver may take to answer.
+	// upstreamTimeout is how long one upstream resolver is waited for.
 	upstreamTimeout = 2 * time.Second
-	// maxUpstreamSockets limits the sockets to upstream resolvers that are open at a time. Further queries wait.
-	maxUpstreamSockets = 2048
-	// maxCachedReplies limits the cache.
-	maxCachedReplies = 10000
-	// udpSize is the size, in bytes, up to which an answer by UDP is not fragmented on any common network (DNS Flag Day 2020).
+	// maxConcurrent bounds the queries, and so the sockets, to upstream resolvers at a time. Further queries wait.
+	maxConcurrent = 2048
+	// cacheSize bounds the cache, in replies.
+	cacheSize = 10000
+	// udpSize is the largest packet, in bytes, that no network in use fragments (DNS Flag Day 2020).
 	udpSize = 1232
 )
 
-// ForwarderConfig is what a Forwarder needs.
+// ForwarderConfig is what a Forwarder needs; every field is required.
 type ForwarderConfig struct {
 	Log *slog.Logger
-	// Dial connects to an upstream resolver ("udp" or "tcp", "IP:port"), from a namespace that can reach it.
+	// Dial connects to an upstream resolver ("IP:port"), in the network namespace from which it is reachable.
 	Dial func(network, addr string) (net.Conn, error)
 }
 
-// Forwarder asks upstream resolvers and caches their replies. Clients that ask the same question at the same time share one query. All
-// resolvers of a node share one Forwarder.
+// Forwarder forwards queries to upstream resolvers and caches the replies; identical queries at the same time are sent once. All
+// sandboxes of a node share one.
 type Forwarder struct {
 	log    *slog.Logger
 	dial   func(network, addr string) (net.Conn, error)
 	cache  *cache
 	flight singleflight.Group
-	slots  chan struct{} // holds an element for each socket in use
+	slots  chan struct{}
 }
 
 // NewForwarder makes a Forwarder with an empty cache.
 func NewForwarder(c ForwarderConfig) *Forwarder {
-	return &Forwarder{log: c.Log, dial: c.Dial, cache: newCache(maxCachedReplies), slots: make(chan struct{}, maxUpstreamSockets)}
+	return &Forwarder{log: c.Log, dial: c.Dial, cache: newCache(cacheSize), slots: make(chan struct{}, maxConcurrent)}
 }
 
-// forward answers a query with a reply from the cache or from the upstream resolvers. If none of them replies, the answer is SERVFAIL.
+// forward answers a query with the reply of the first upstream resolver that knows the name or denies it, or from the cache.
 func (f *Forwarder) forward(query *dns.Msg, upstreams []netip.AddrPort) *dns.Msg {
-	q := question{upstreams: fmt.Sprint(upstreams), name: strings.ToLower(query.Question[0].Name), kind: query.Question[0].Qtype, checkingOff: query.CheckingDisabled}
+	q := question{upstreams: fmt.Sprint(upstreams), name: strings.ToLower(query.Question[0].Name), kind: query.Question[0].Qtype, checked: query.CheckingDisabled}
 	if opt := query.IsEdns0(); opt != nil {
 		q.dnssec = opt.Do()
 	}
@@ -56,12 +56,12 @@ func (f *Forwarder) forward(query *dns.Msg, upstreams []netip.AddrPort) *dns.Msg
 	if reply == nil {
 		shared, err, _ := f.flight.Do(fmt.Sprint(q), func() (any, error) {
 			if reply := f.cache.get(q, time.Now()); reply != nil {
-				return reply, nil // another query has put it there meanwhile
+				return reply, nil // another query for it has just ended
 			}
 			return f.ask(q, upstreams)
 		})
 		if err != nil {
-			f.log.Debug("name could not be resolved; the client gets SERVFAIL", "name", q.name, "err", err)
+			f.log.Debug("name could not be resolved", "name", q.name, "err", err)
 			return new(dns.Msg).SetRcode(query, dns.RcodeServerFailure)
 		}
 		reply = shared.(*dns.Msg).Copy()
@@ -70,25 +70,24 @@ func (f *Forwarder) forward(query *dns.Msg, upstreams []netip.AddrPort) *dns.Msg
 	return reply
 }
 
-// ask asks the upstream resolvers in order, until one says that the name exists or does not. Otherwise the result is the last reply, such as
-// SERVFAIL, and an error only if there was no reply at all. The reply has no OPT record, which describes the connection to the upstream
-// resolver and not the answer.
+// ask queries the upstream resolvers in order, twice if a packet may have been lost. An error reply (SERVFAIL and the like) is passed
+// on only if no other resolver has a better one. The OPT record is taken out of the reply: it is valid for one hop only (RFC 6891).
 func (f *Forwarder) ask(q question, upstreams []netip.AddrPort) (*dns.Msg, error) {
 	f.slots <- struct{}{}
 	defer func() { <-f.slots }()
 	query := new(dns.Msg).SetQuestion(q.name, q.kind)
-	query.CheckingDisabled = q.checkingOff
-	withoutEDNS := query.Copy()
+	query.CheckingDisabled = q.checked
+	plain := query.Copy()
 	query.SetEdns0(udpSize, q.dnssec)
 	var last *dns.Msg
 	err := fmt.Errorf("no upstream resolver")
-	for i, up := range slices.Concat(upstreams, upstreams) { // twice, because a packet may be lost
+	for i, up := range slices.Concat(upstreams, upstreams) { // a packet may get lost
 		if i == len(upstreams) && last != nil {
-			break // at least one has replied, so asking all again would bring nothing better
+			break // a resolver has replied, if only with an error: no second round
 		}
 		reply, failed := f.exchange("udp", up.String(), query)
-		if failed == nil && reply.Rcode == dns.RcodeFormatError { // it does not know EDNS
-			reply, failed = f.exchange("udp", up.String(), withoutEDNS)
+		if failed == nil && reply.Rcode == dns.RcodeFormatError { // the resolver does not know EDNS
+			reply, failed = f.exchange("udp", up.String(), plain)
 		}
 		if failed == nil && reply.Truncated {
 			reply, failed = f.exchange("tcp", up.String(), query)
@@ -115,7 +114,6 @@ func (f *Forwarder) ask(q question, upstreams []netip.AddrPort) (*dns.Msg, error
 	return last, nil
 }
 
-// exchange sends a query to one upstream resolver and returns its reply.
 func (f *Forwarder) exchange(network, addr string, query *dns.Msg) (*dns.Msg, error) {
 	conn, err := f.dial(network, addr)
 	if err != nil {
@@ -131,7 +129,7 @@ func (f *Forwarder) exchange(network, addr string, query *dns.Msg) (*dns.Msg, er
 	return reply, err
 }
 
-// answers tells whether a message is a reply, and to this query. Some servers leave the question out when they refuse it.
+// answers tells whether a message is a reply to this query. Some servers leave the question out of error replies.
 func answers(reply, query *dns.Msg) bool {
 	if !reply.Response || reply.Opcode != query.Opcode {
 		return false
@@ -139,6 +137,6 @@ func answers(reply, query *dns.Msg) bool {
 	if len(reply.Question) == 0 {
 		return reply.Rcode != dns.RcodeSuccess && reply.Rcode != dns.RcodeNameError
 	}
-	got, want := reply.Question[0], query.Question[0]
-	return len(reply.Question) == 1 && strings.EqualFold(got.Name, want.Name) && got.Qtype == want.Qtype && got.Qclass == want.Qclass
+	is, was := reply.Question[0], query.Question[0]
+	return len(reply.Question) == 1 && strings.EqualFold(is.Name, was.Name) && is.Qtype == was.Qtype && is.Qclass == was.Qclass
 }

@@ -10,31 +10,26 @@ import (
 	"github.com/miekg/dns"
 )
 
-// Nearly all that containers ask for within the cluster is the addresses of one name. Such a query is answered here, packet to packet, because
-// making a dns.Msg of it costs several times as much (test/bench/dns). All other queries go through the DNS library: see Resolver.reply.
+// The fast path: a query for nothing but A or AAAA records of a name in a zone is answered from the bytes of its packet, without
+// decoding it into a dns.Msg. Nearly all queries within a cluster are of that kind, and decoding costs several times as much. All
+// others take the slow path through dns.Msg; FuzzPackets compares the two.
 
 const (
-	headerSize = 12 // of a message
-	// The flags of a message (RFC 1035, RFC 4035).
-	flagResponse           = 0x8000
-	flagRecursionDesired   = 0x0100
-	flagRecursionAvailable = 0x0080
-	flagAuthenticData      = 0x0020
-	flagCheckingDisabled   = 0x0010
-	// ignoredFlags is the flags of a query that make no difference to an answer from a zone.
-	ignoredFlags = flagRecursionDesired | flagAuthenticData | flagCheckingDisabled
-	// nameOfQuestion is a compressed name: a pointer to the name in the question, which begins after the header.
-	nameOfQuestion = 0xc000 | headerSize
-	// recordHeaderSize is the size of a record with such a name, without its data.
-	recordHeaderSize = 12
-	// maxQuerySize is more than any query needs. Of a longer packet only the beginning is read, which is then no valid message.
-	maxQuerySize = 4096
+	headerSize = 12
+	// plainFlags is the bits of a query's flags that make no difference to a plain answer: RD, AD and CD.
+	plainFlags  = 0x0130
+	answerFlags = 0x8080 // a response, and recursion is available
+	recursion   = 0x0100
+	toQuestion  = 0xc00c // compressed name: a pointer to the question's name
+	headSize    = 12     // bytes of a record with such a name, without its data
+	// largestQuery is more bytes than any query needs; a longer packet is cut off and then refused as malformed.
+	largestQuery = 4096
 )
 
-// parseAddressQuery reads the name, in lower case, and the record type from a packet that asks one question, for A or AAAA records; end is
-// where the question ends in the packet. It is not ok for any other packet.
-func parseAddressQuery(packet []byte) (name string, kind uint16, end int, ok bool) {
-	if len(packet) < headerSize || binary.BigEndian.Uint16(packet[2:])&^ignoredFlags != 0 ||
+// plainQuestion reads the name, in lower case, and the type from a query for nothing but A or AAAA records; end is the offset at
+// which the question ends. ok is false for all other packets.
+func plainQuestion(packet []byte) (name string, kind uint16, end int, ok bool) {
+	if len(packet) < headerSize || binary.BigEndian.Uint16(packet[2:])&^plainFlags != 0 ||
 		binary.BigEndian.Uint64(packet[4:]) != 1<<48 { // one question and no records
 		return "", 0, 0, false
 	}
@@ -61,7 +56,7 @@ func parseAddressQuery(packet []byte) (name string, kind uint16, end int, ok boo
 				c += 'a' - 'A'
 			case 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '-', c == '_':
 			default:
-				return "", 0, 0, false // an unusual character, which the DNS library has to escape
+				return "", 0, 0, false // may need escaping
 			}
 			text.WriteByte(c)
 		}
@@ -74,9 +69,9 @@ func parseAddressQuery(packet []byte) (name string, kind uint16, end int, ok boo
 	return text.String(), kind, at + 4, kind == dns.TypeA || kind == dns.TypeAAAA
 }
 
-// answerPacket appends the answer to a query for addresses to out. It is false if the query has to go through the DNS library.
-func (s *Scope) answerPacket(packet, out []byte) ([]byte, bool) {
-	name, kind, end, ok := parseAddressQuery(packet)
+// plainAnswer appends the answer to a plain question to out; false if the packet must take the slow path.
+func (s *Scope) plainAnswer(packet, out []byte) ([]byte, bool) {
+	name, kind, end, ok := plainQuestion(packet)
 	if !ok || strings.HasPrefix(name, "_") || strings.HasSuffix(name, ".arpa") {
 		return nil, false
 	}
@@ -85,15 +80,15 @@ func (s *Scope) answerPacket(packet, out []byte) ([]byte, bool) {
 		return nil, false
 	}
 	addrs := addrsOf(found, kind == dns.TypeA, kind == dns.TypeAAAA)
-	if end+len(addrs)*(recordHeaderSize+16) > dns.MinMsgSize {
-		return nil, false // the answer may have to be truncated
+	if end+len(addrs)*(headSize+16) > dns.MinMsgSize {
+		return nil, false // it may not fit
 	}
 	out = append(out, packet[:end]...)
-	flags := binary.BigEndian.Uint16(packet[2:]) & (flagRecursionDesired | flagCheckingDisabled) // a response repeats these two
-	binary.BigEndian.PutUint16(out[2:], flags|flagResponse|flagRecursionAvailable)
+	flags := binary.BigEndian.Uint16(packet[2:]) & (recursion | 0x0010) // RD and CD are given back
+	binary.BigEndian.PutUint16(out[2:], flags|answerFlags)
 	binary.BigEndian.PutUint16(out[6:], uint16(len(addrs))) // #nosec G115 -- few enough to fit a packet
 	for _, a := range addrs {
-		out = binary.BigEndian.AppendUint16(out, nameOfQuestion)
+		out = binary.BigEndian.AppendUint16(out, toQuestion)
 		out = binary.BigEndian.AppendUint16(out, kind)
 		out = binary.BigEndian.AppendUint16(out, dns.ClassINET)
 		out = binary.BigEndian.AppendUint32(out, ttl)
@@ -105,17 +100,17 @@ func (s *Scope) answerPacket(packet, out []byte) ([]byte, bool) {
 
 // servePackets answers by UDP until the socket is closed.
 func (r *Resolver) servePackets(conn *net.UDPConn) {
-	in, out := make([]byte, maxQuerySize), make([]byte, 0, dns.MinMsgSize)
+	in, out := make([]byte, largestQuery), make([]byte, 0, dns.MinMsgSize)
 	for {
 		size, from, err := conn.ReadFromUDPAddrPort(in)
 		if err != nil {
 			if !errors.Is(err, net.ErrClosed) {
-				r.log.Warn("resolver of a container has stopped: until the container is restarted it resolves no names by UDP", "err", err)
+				r.log.Warn("resolver stopped", "err", err)
 			}
 			return
 		}
-		if answer, ok := r.scope.Load().answerPacket(in[:size], out); ok {
-			_, _ = conn.WriteToUDPAddrPort(answer, from) // a client that no longer listens misses nothing
+		if answer, ok := r.scope.Load().plainAnswer(in[:size], out); ok {
+			_, _ = conn.WriteToUDPAddrPort(answer, from) // the container is free not to wait for it
 			continue
 		}
 		packet := append([]byte(nil), in[:size]...)
@@ -123,13 +118,13 @@ func (r *Resolver) servePackets(conn *net.UDPConn) {
 	}
 }
 
-// servePacket answers one packet by way of the DNS library.
+// servePacket answers one packet on the slow path.
 func (r *Resolver) servePacket(conn *net.UDPConn, packet []byte, from netip.AddrPort) {
 	query := new(dns.Msg)
 	var reply *dns.Msg
 	switch err := query.Unpack(packet); {
 	case len(packet) < headerSize || query.Response:
-		return // no query; answering a response could make two servers answer each other for ever
+		return // answering a response could go on between two servers for ever
 	case err != nil:
 		reply = new(dns.Msg).SetRcodeFormatError(query)
 	default:

@@ -8,7 +8,7 @@ import (
 
 func decimal(n uint16) string { return strconv.Itoa(int(n)) }
 
-// reverseAddr reads the address from a name that is asked for PTR records: "4.3.2.1.in-addr.arpa", or 32 hex digits before ".ip6.arpa".
+// reverseAddr reads "4.3.2.1.in-addr.arpa", and the 32 digits before ".ip6.arpa".
 func reverseAddr(name string) (netip.Addr, bool) {
 	if rest, ok := strings.CutSuffix(name, ".in-addr.arpa"); ok {
 		parts := strings.Split(rest, ".")

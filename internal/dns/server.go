@@ -1,5 +1,5 @@
-// Package dns answers the DNS queries of containers: for names of services, tasks and containers from zones that room network fills, for all others
-// by asking upstream resolvers. It reads only what it is given and writes nothing but answers.
+// Package dns answers the containers' DNS queries: names of services, tasks and containers from the zones it is given, all others
+// by forwarding them to upstream resolvers. It reads its zones and the network, and writes nothing but answers.
 package dns
 
 import (
@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 
@@ -15,23 +14,23 @@ import (
 )
 
 const (
-	// ttl is the TTL of the cluster's own names, in seconds. It is short because a task drains only for a few seconds: a client that kept
-	// its address for longer would find nobody there. Asking again costs little, for the resolver is on the container's loopback.
+	// ttl, in seconds, of the cluster's own names. The resolver is in the container's own network namespace, so asking again costs
+	// little, while a client that keeps a task's address for longer than the task drains connects to nobody.
 	ttl = 1
-	// ResolverAddr is the address where containers find their resolver, the same as Docker's.
+	// ResolverAddr is the IP address in each sandbox at which containers find their resolver, as with Docker.
 	ResolverAddr = "127.0.0.11"
 )
 
-// Config is what a Resolver needs.
+// Config is what a Resolver needs; every field is required.
 type Config struct {
 	Log *slog.Logger
-	// Enter runs a function inside the sandbox's network namespace.
+	// Enter runs a function inside the sandbox's namespace.
 	Enter func(func() error) error
 	// Forwarder is asked for what the resolver's scope does not have.
 	Forwarder *Forwarder
 }
 
-// Resolver answers the queries of one sandbox.
+// Resolver answers in one sandbox.
 type Resolver struct {
 	log     *slog.Logger
 	forward *Forwarder
@@ -41,14 +40,13 @@ type Resolver struct {
 	done    sync.WaitGroup
 }
 
-// Open starts a Resolver on random ports of ResolverAddr in the sandbox. It answers until Close; before the first Set, it has no zones and no
-// upstream resolvers.
+// Open starts a Resolver on two ports of 127.0.0.11 in the sandbox; it answers until Close.
 func Open(c Config) (*Resolver, error) {
 	r := &Resolver{log: c.Log, forward: c.Forwarder}
 	r.scope.Store(&Scope{})
 	var listener net.Listener
 	err := c.Enter(func() (err error) {
-		if r.udp, err = net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(ResolverAddr), 0))); err != nil {
+		if r.udp, err = net.ListenUDP("udp4", &net.UDPAddr{IP: net.ParseIP(ResolverAddr)}); err != nil {
 			return err
 		}
 		if listener, err = net.Listen("tcp4", ResolverAddr+":0"); err != nil {
@@ -64,22 +62,22 @@ func Open(c Config) (*Resolver, error) {
 	r.tcp = &dns.Server{Listener: listener, Handler: r, NotifyStartedFunc: func() { close(started) }}
 	r.done.Go(func() {
 		if err := r.tcp.ActivateAndServe(); err != nil && !errors.Is(err, net.ErrClosed) {
-			r.log.Warn("resolver of a container has stopped: until the container is restarted it resolves no names by TCP", "err", err)
+			r.log.Warn("resolver stopped", "err", err)
 		}
 	})
 	<-started
 	return r, nil
 }
 
-// Ports is the ports where the resolver listens by UDP and by TCP.
+// Ports is where the resolver listens, by UDP and by TCP.
 func (r *Resolver) Ports() (udp, tcp uint16) {
 	return r.udp.LocalAddr().(*net.UDPAddr).AddrPort().Port(), r.tcp.Listener.Addr().(*net.TCPAddr).AddrPort().Port()
 }
 
-// Set replaces the zones and upstream resolvers. The scope must not be changed afterwards.
+// Set replaces the zones and upstream resolvers that the sandbox's queries are answered from.
 func (r *Resolver) Set(scope *Scope) { r.scope.Store(scope) }
 
-// Close stops the resolver and waits for the queries under way.
+// Close stops answering and closes the sockets in the sandbox.
 func (r *Resolver) Close() error {
 	err := errors.Join(r.udp.Close(), r.tcp.Shutdown())
 	r.done.Wait()
@@ -88,10 +86,10 @@ func (r *Resolver) Close() error {
 
 // ServeDNS answers one query by TCP.
 func (r *Resolver) ServeDNS(w dns.ResponseWriter, query *dns.Msg) {
-	_ = w.WriteMsg(r.respond(query, false)) // a client that no longer listens misses nothing
+	_ = w.WriteMsg(r.respond(query, false)) // the container is free not to wait for it
 }
 
-// respond answers a query, with a reply that is truncated to what the protocol and the client allow.
+// respond answers a query, truncated to what the client can receive by UDP.
 func (r *Resolver) respond(query *dns.Msg, udp bool) *dns.Msg {
 	reply, size := r.reply(query), dns.MaxMsgSize
 	if udp {
@@ -107,7 +105,6 @@ func (r *Resolver) respond(query *dns.Msg, udp bool) *dns.Msg {
 	return reply
 }
 
-// reply answers a query from the zones or, if they cannot, from upstream.
 func (r *Resolver) reply(query *dns.Msg) *dns.Msg {
 	if len(query.Question) != 1 || query.Opcode != dns.OpcodeQuery {
 		return new(dns.Msg).SetRcode(query, dns.RcodeFormatError)

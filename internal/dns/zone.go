@@ -11,19 +11,18 @@ import (
 
 // Entry is a service, task or container on one network: each of its names resolves to all of its addresses.
 type Entry struct {
-	// Names are without the network's name and a final dot, in upper or lower case. SRV and PTR records have the first of them.
+	// Names are in upper or lower case, without a final dot. SRV and PTR records use the first.
 	Names []string
 	Addrs []netip.Addr
-	// Reverse means that PTR queries for the addresses are answered with the first name. It is not set for entries that share addresses with
-	// others, such as the tasks of a service.
+	// Reverse says that the addresses belong to this entry alone, so that PTR queries for them are answered with its first name.
 	Reverse bool
-	// Stack is the stack that the entry belongs to, if any: containers of the same stack find it before others of the same name.
+	// Stack is the stack it belongs to, empty for none. Containers of the same stack find it before others of the same name.
 	Stack string
-	// Ports is the ports that the entry has SRV records for.
+	// Ports is the ports that it has SRV records for.
 	Ports []shoal.Port
 }
 
-// Zone holds the names of one network. Any number of resolvers may read it while it changes. The cost of a lookup, and of the change of an
+// Zone is the names of one network. Any number of resolvers may read it while it changes. The cost of a lookup, and of changing an
 // entry, does not depend on the number of names.
 type Zone struct {
 	mu      sync.RWMutex // guards what follows
@@ -31,23 +30,23 @@ type Zone struct {
 	subnets []netip.Prefix
 	entries map[string]*Entry
 	names   map[string][]*Entry
-	owners  map[netip.Addr][]*Entry // those with Reverse, by address
+	owners  map[netip.Addr][]*Entry // entries with Reverse
 }
 
-// NewZone makes a zone without names, of a network without a name.
+// NewZone makes an empty zone.
 func NewZone() *Zone {
 	return &Zone{entries: map[string]*Entry{}, names: map[string][]*Entry{}, owners: map[netip.Addr][]*Entry{}}
 }
 
-// Describe sets the name of the network and its subnets. The zone alone answers for names of the form NAME.NETWORK and for addresses in the
-// subnets: what it does not have does not exist.
+// Describe sets the network's name and subnets. Queries for NAME.NETWORK, and PTR queries for addresses of the subnets, are then
+// answered from this zone and never forwarded.
 func (z *Zone) Describe(network string, subnets []netip.Prefix) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	z.network, z.subnets = strings.ToLower(network), subnets
 }
 
-// Update adds or replaces entries, by keys of the caller's choice, and deletes others.
+// Update deletes entries and then adds or replaces others. Keys are the caller's choice.
 func (z *Zone) Update(put map[string]Entry, del []string) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
@@ -89,17 +88,17 @@ func (z *Zone) deleteLocked(key string) {
 	}
 	delete(z.entries, key)
 	for _, name := range e.Names {
-		removeEntry(z.names, name, e)
+		without(z.names, name, e)
 	}
 	if e.Reverse {
 		for _, a := range e.Addrs {
-			removeEntry(z.owners, a, e)
+			without(z.owners, a, e)
 		}
 	}
 }
 
-// removeEntry removes an entry from a list in a map, and the list from the map when it becomes empty.
-func removeEntry[K comparable](m map[K][]*Entry, at K, e *Entry) {
+// without removes the entry from the list at a key, and the key when the list is empty.
+func without[K comparable](m map[K][]*Entry, at K, e *Entry) {
 	if m[at] = slices.DeleteFunc(m[at], func(other *Entry) bool { return other == e }); len(m[at]) == 0 {
 		delete(m, at)
 	}
@@ -122,8 +121,8 @@ func (z *Zone) find(name, stack string) []*Entry {
 	return own
 }
 
-// withoutNetwork is NAME of a name of the form NAME.NETWORK; false for other names.
-func (z *Zone) withoutNetwork(name string) (string, bool) {
+// within is NAME of NAME.NETWORK; false if the name does not end in the network's.
+func (z *Zone) within(name string) (string, bool) {
 	z.mu.RLock()
 	defer z.mu.RUnlock()
 	rest, ok := strings.CutSuffix(name, z.network)
@@ -133,8 +132,8 @@ func (z *Zone) withoutNetwork(name string) (string, bool) {
 	return strings.CutSuffix(rest, ".")
 }
 
-// owner is the full name of the entry that an address belongs to, empty if there is none, and whether the address is in the network's subnets.
-func (z *Zone) owner(a netip.Addr) (host string, inSubnet bool) {
+// owner is the full name of the entry that has an address, empty if there is none, and whether the address is within the network.
+func (z *Zone) owner(a netip.Addr) (host string, ours bool) {
 	z.mu.RLock()
 	defer z.mu.RUnlock()
 	if all := z.owners[a]; len(all) > 0 {
@@ -143,37 +142,37 @@ func (z *Zone) owner(a netip.Addr) (host string, inSubnet bool) {
 	return "", slices.ContainsFunc(z.subnets, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
-// Scope is what one resolver answers from. It is immutable once it is in use.
+// Scope is what the queries of one sandbox are answered from. It must not be changed once it is in use.
 type Scope struct {
-	// Zones is those of the networks that the container is on, in the order in which it was attached. If several have a name, the first counts.
+	// Zones is those of the networks that the container is on. When several have a name, the first zone wins.
 	Zones []*Zone
 	// Stack is the stack that the container belongs to; empty for none.
 	Stack string
-	// Upstreams is the resolvers to ask, in order, for names that are in no zone.
+	// Upstreams is the resolvers to which other queries are forwarded, in order.
 	Upstreams []netip.AddrPort
 }
 
-// find returns the entries of a name, and whether that is the whole answer. If it is not, upstream resolvers may know the name.
-func (s *Scope) find(name string) (found []*Entry, authoritative bool) {
-	if found = s.lookup(s.Zones, name); len(found) > 0 {
+// find returns the entries with a name. ours is false if the name may exist outside of the cluster, so that the query must be
+// forwarded.
+func (s *Scope) find(name string) (found []*Entry, ours bool) {
+	if found = s.look(s.Zones, name); len(found) > 0 {
 		return found, true
 	}
 	for i, z := range s.Zones {
-		if rest, ok := z.withoutNetwork(name); ok {
-			return s.lookup(s.Zones[i:i+1], rest), true
+		if rest, ok := z.within(name); ok {
+			return s.look(s.Zones[i:i+1], rest), true
 		}
 	}
 	first, rest, _ := strings.Cut(name, ".")
 	if rest == "" || strings.Contains(rest, ".") {
 		return nil, false
 	}
-	// Names of services have no dots, so tasks.NAME can only mean a service, and SLOT.NAME does if there is a service NAME.
-	return nil, first == "tasks" || isNumber(first) && len(s.lookup(s.Zones, rest)) > 0
+	// Names of services have no dots, so tasks.NAME and, if NAME is a service here, SLOT.NAME are not names of the internet.
+	return nil, first == "tasks" || isNumber(first) && len(s.look(s.Zones, rest)) > 0
 }
 
-// lookup returns the entries of a name in the first of the zones that has it. Entries of the container's own stack win, in whichever zone they
-// are.
-func (s *Scope) lookup(zones []*Zone, name string) []*Entry {
+// look finds a name of the container's own stack on any network before one of other stacks on the first network.
+func (s *Scope) look(zones []*Zone, name string) []*Entry {
 	if s.Stack != "" {
 		for _, z := range zones {
 			if own := z.find(name, s.Stack); len(own) > 0 {
@@ -193,15 +192,14 @@ func isNumber(text string) bool {
 	return text != "" && strings.Trim(text, "0123456789") == ""
 }
 
-// reverse returns the name of the entry that an address belongs to, and whether that is the whole answer. If it is not, upstream resolvers may
-// know the address.
-func (s *Scope) reverse(a netip.Addr) (host string, authoritative bool) {
+// reverse returns the name of the entry that has an address. ours is false if the query must be forwarded.
+func (s *Scope) reverse(a netip.Addr) (host string, ours bool) {
 	for _, z := range s.Zones {
-		name, inSubnet := z.owner(a)
+		name, here := z.owner(a)
 		if name != "" {
 			return name, true
 		}
-		authoritative = authoritative || inSubnet
+		ours = ours || here
 	}
-	return "", authoritative
+	return "", ours
 }

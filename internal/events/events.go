@@ -1,5 +1,5 @@
-// Package events carries what happened on this node and in the cluster to whoever follows `docker events`. It reads what
-// other rooms publish and keeps the last 256 events for those who ask for the past; it writes nothing.
+// Package events carries what happened on this node and in the cluster to those who follow `docker events`. It takes what other rooms
+// publish and keeps the last 256 events for those who ask for the past; it writes nothing to disk.
 package events
 
 import (
@@ -10,29 +10,30 @@ import (
 
 // Event is one thing that happened, in the terms of Docker's /events.
 type Event struct {
-	Type       string // container, image, network, volume, service, node, task, secret, config, daemon
-	Action     string
-	ID         string
-	Attributes map[string]string
-	Scope      string // local, swarm
+	Type       string            // container, image, network, volume, service, node, task, secret, config or daemon
+	Action     string            // in Docker's words, such as "start"
+	ID         string            // of what it happened to; a volume's is its name
+	Attributes map[string]string // may be nil; must not be changed after Publish
+	Scope      string            // local (of this node) or swarm (of the cluster)
 	Time       time.Time
 }
 
 const (
-	historySize = 256
-	maxQueue    = 1024
+	historySize = 256  // events that are kept for those who ask for the past
+	maxQueue    = 1024 // events that a subscriber may be behind
 )
 
 // Bus hands every published event to every subscriber. The zero Bus is ready for use.
 type Bus struct {
-	mu      sync.Mutex // guards history, subs and the queues of subs
-	history []Event
-	subs    map[*subscriber]struct{}
+	mu          sync.Mutex // guards the fields below and the queues of the subscribers
+	history     []Event    // the last historySize events, oldest first
+	subscribers map[*subscriber]struct{}
 }
 
+// subscriber is one caller of Follow.
 type subscriber struct {
-	wake  chan struct{} // capacity 1
-	queue []Event       // guarded by Bus.mu
+	wake  chan struct{} // has an element when queue may not be empty; capacity 1
+	queue []Event       // what it has not been given yet, oldest first; guarded by Bus.mu
 }
 
 // Publish records e and wakes the subscribers. A zero Time becomes now, an empty Scope local. It never blocks: a subscriber that is
@@ -50,7 +51,7 @@ func (b *Bus) Publish(e Event) {
 	if len(b.history) > historySize {
 		b.history = b.history[len(b.history)-historySize:]
 	}
-	for s := range b.subs {
+	for s := range b.subscribers {
 		s.queue = append(s.queue, e)
 		if len(s.queue) > maxQueue {
 			s.queue = s.queue[len(s.queue)-maxQueue:]
@@ -62,8 +63,8 @@ func (b *Bus) Publish(e Event) {
 	}
 }
 
-// Follow calls each for every kept event since the given time (none if it is zero), then for every new one, until ctx ends
-// or each returns an error. It returns that error or the one of ctx.
+// Follow calls each for every kept event since the given time (none if it is zero), then for every new one, until ctx is done
+// or each returns an error. It returns that error, or the one of ctx. A slow each loses events, see Publish.
 func (b *Bus) Follow(ctx context.Context, since time.Time, each func(Event) error) error {
 	s := &subscriber{wake: make(chan struct{}, 1)}
 	b.mu.Lock()
@@ -75,14 +76,14 @@ func (b *Bus) Follow(ctx context.Context, since time.Time, each func(Event) erro
 		}
 		s.wake <- struct{}{}
 	}
-	if b.subs == nil {
-		b.subs = map[*subscriber]struct{}{}
+	if b.subscribers == nil {
+		b.subscribers = map[*subscriber]struct{}{}
 	}
-	b.subs[s] = struct{}{}
+	b.subscribers[s] = struct{}{}
 	b.mu.Unlock()
 	defer func() {
 		b.mu.Lock()
-		delete(b.subs, s)
+		delete(b.subscribers, s)
 		b.mu.Unlock()
 	}()
 	for {

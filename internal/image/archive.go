@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/containerd/containerd/v2/client"
-	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images/archive"
 	"github.com/containerd/containerd/v2/pkg/archive/compression"
 	"github.com/containerd/errdefs"
@@ -25,12 +24,8 @@ import (
 	"github.com/shoal-dev/shoal/internal/runtime"
 )
 
-// statusReader is the part of a content store that knows how many bytes of a download have arrived.
-type statusReader interface {
-	Status(ctx context.Context, ref string) (content.Status, error)
-}
-
-// Load stores and unpacks the images of a Docker or OCI archive, compressed or not, and returns them.
+// Load stores and unpacks the images of a Docker or OCI archive, compressed or not, and returns them. Content for
+// other platforms than the node's may be missing from it. After an error, the images before the one that failed are stored.
 func (s *Store) Load(ctx context.Context, r io.Reader) ([]*Image, error) {
 	ctx = runtime.WithNamespace(ctx)
 	plain, err := compression.DecompressStream(r)
@@ -64,7 +59,8 @@ func (s *Store) Load(ctx context.Context, r io.Reader) ([]*Image, error) {
 	return loaded, nil
 }
 
-// archiveName turns a name in an archive into a full reference; "" if it is none.
+// archiveName turns a name in an archive into a full reference; "" if it is not a valid one. Some tools call Docker's registry
+// index.docker.io.
 func archiveName(given string) string {
 	given = strings.TrimPrefix(given, "index.")
 	named, err := reference.ParseDockerRef(given)
@@ -74,7 +70,8 @@ func archiveName(given string) string {
 	return named.String()
 }
 
-// Save writes images as one archive that Docker and OCI tools read. After an error, w may have part of it.
+// Save writes images as one archive, which Docker and OCI tools read. Each has the name it was asked for by, none if it was asked for by
+// its ID. After an error, w may have part of the archive.
 func (s *Store) Save(ctx context.Context, refs []string, w io.Writer) error {
 	ctx = runtime.WithNamespace(ctx)
 	opts := []archive.ExportOpt{archive.WithPlatform(platforms.Default()), archive.WithSkipMissing(s.Client.ContentStore())}
@@ -97,8 +94,8 @@ func (s *Store) Save(ctx context.Context, refs []string, w io.Writer) error {
 	return nil
 }
 
-// Import makes an image of one layer from a tar archive of a file system. An empty ref leaves it without a name. What is not a tar
-// archive is an invalid argument.
+// Import makes an image of one layer from a tar archive of a file system, which it holds in a temporary file meanwhile. An empty ref leaves
+// the image without a name; message is the comment in its history. What is not a tar archive is an invalid argument.
 func (s *Store) Import(ctx context.Context, r io.Reader, ref, message string, config v1.Config) (*Image, error) {
 	file, err := os.CreateTemp("", "shoal-import-*")
 	if err != nil {
@@ -131,10 +128,10 @@ func (s *Store) Import(ctx context.Context, r io.Reader, ref, message string, co
 	return s.add(ctx, img, ref)
 }
 
-// add stores an image that was made here.
+// add stores an image that was made in memory, and gives it a name unless ref is empty.
 func (s *Store) add(ctx context.Context, img v1.Image, ref string) (*Image, error) {
 	var tag name.Reference
-	if ref == "" {
+	if ref == "" { // an archive has no tag for a reference that is a digest
 		d, err := img.Digest()
 		if err != nil {
 			return nil, err
@@ -166,5 +163,5 @@ func (s *Store) add(ctx context.Context, img v1.Image, ref string) (*Image, erro
 	return loaded[0], nil
 }
 
-// invalidArgument gives err the kind of a bad request, with the same text.
+// invalidArgument gives an error the kind of an invalid argument and keeps its text.
 func invalidArgument(err error) error { return errdefs.ErrInvalidArgument.WithMessage(err.Error()) }

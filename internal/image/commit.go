@@ -22,16 +22,16 @@ import (
 
 // Commit is an image to make from a container.
 type Commit struct {
-	Snapshot  string // the container's writable layer
-	Parent    *Image
-	Config    v1.Config
-	Ref       string // empty for none
+	Snapshot  string    // the key of the container's snapshot, which is its ID
+	Parent    *Image    // the container's image
+	Config    v1.Config // of the new image
+	Ref       string    // the new image's name; empty for none
 	Author    string
-	Message   string
+	Message   string // the comment in the image's history
 	CreatedBy string // the container's command
 }
 
-// Commit makes an image of the parent's layers and one more with the changes in the snapshot.
+// Commit makes an image of the parent's layers and one more with the changes in the snapshot. A malformed name is an invalid argument.
 func (s *Store) Commit(ctx context.Context, c Commit) (*Image, error) {
 	name := ""
 	if c.Ref != "" {
@@ -76,17 +76,17 @@ func (s *Store) writeCommit(ctx context.Context, c Commit, layer ocispec.Descrip
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
-	plain, err := images.GetDiffID(ctx, store, layer)
+	diffID, err := images.GetDiffID(ctx, store, layer)
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
 	now := time.Now().UTC()
 	spec := c.Parent.Spec.Image
 	spec.Created, spec.Author = &now, c.Author
-	spec.RootFS.DiffIDs = append(slices.Clip(spec.RootFS.DiffIDs), plain)
+	spec.RootFS.DiffIDs = append(slices.Clip(spec.RootFS.DiffIDs), diffID)
 	spec.History = append(slices.Clip(spec.History),
 		ocispec.History{Created: &now, CreatedBy: c.CreatedBy, Author: c.Author, Comment: c.Message})
-	configuration := struct {
+	configuration := struct { // the parent's, with another Config
 		ocispec.Image
 		Config v1.Config `json:"config"`
 	}{spec, c.Config}

@@ -34,7 +34,7 @@ func newStore(t *testing.T) *Store {
 			t.Error(err)
 		}
 	})
-	return New(Config{Log: log, Client: rt.Client, Transfer: rt.Transfer, Events: &events.Bus{}})
+	return New(Config{Log: log, Client: rt.Client, Events: &events.Bus{}})
 }
 
 func load(t *testing.T, s *Store) *Image {

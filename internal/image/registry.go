@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"net"
 	"slices"
-	"sync"
-	"time"
 
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/images"
@@ -15,24 +13,17 @@ import (
 	"github.com/containerd/containerd/v2/core/remotes/docker"
 	"github.com/containerd/errdefs"
 	"github.com/distribution/reference"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/shoal-dev/shoal/internal/runtime"
 )
 
 // Auth is the credentials for a registry; the zero Auth is anonymous.
 type Auth struct {
-	Username, Password, IdentityToken string
+	Username, Password string
+	IdentityToken      string // a refresh token, as after `docker login` with a browser; if it is set, the other two do not count
 }
 
-// Progress is one line of Docker's progress stream.
-type Progress struct {
-	ID     string // short layer ID or tag; empty for a line about the whole
-	Status string
-	// Current and Total are bytes; Total is 0 when there is no bar to show.
-	Current, Total int64
-}
-
+// resolver returns containerd's client for registries.
 func (s *Store) resolver(auth Auth) remotes.Resolver {
 	authorizer := docker.NewDockerAuthorizer(docker.WithAuthCreds(func(string) (string, string, error) {
 		if auth.IdentityToken != "" {
@@ -45,7 +36,7 @@ func (s *Store) resolver(auth Auth) remotes.Resolver {
 	)})
 }
 
-// insecure reports whether a registry may be accessed without TLS: on loopback, or named by the configuration.
+// insecure reports whether a registry may be spoken to without TLS: one on loopback, as with Docker, or one that the configuration names.
 func (s *Store) insecure(host string) (bool, error) {
 	if local, err := docker.MatchLocalhost(host); local || err != nil {
 		return local, err
@@ -66,8 +57,8 @@ func (s *Store) insecure(host string) (bool, error) {
 	return false, nil
 }
 
-// Pull fetches an image by its name and unpacks it. progress may be nil. A missing image or denied access is a not found error, as
-// in Docker.
+// Pull fetches an image by its name and unpacks it. progress may be nil; it is not called by two goroutines at once. A missing image or
+// denied access is a not found error, as in Docker.
 func (s *Store) Pull(ctx context.Context, ref string, auth Auth, progress func(Progress)) (*Image, error) {
 	named, err := normalize(ref)
 	if err != nil {
@@ -105,7 +96,7 @@ func (s *Store) Pull(ctx context.Context, ref string, auth Auth, progress func(P
 	return s.Get(ctx, named.String())
 }
 
-// pullError puts a failed pull into Docker's words.
+// pullError puts a failed pull into Docker's words. Registries do not say whether a repository is missing or private.
 func pullError(named reference.Named, err error) error {
 	name := reference.FamiliarString(named)
 	switch {
@@ -129,7 +120,7 @@ func (s *Store) Ensure(ctx context.Context, ref string, auth Auth) (*Image, erro
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		s.Log.Warn("image could not be pulled; the task cannot start", "image", ref, "err", err)
+		s.Log.Warn("image of a task is not on the node and cannot be pulled; the task cannot start", "image", ref, "err", err)
 		return nil, NotFound(ref)
 	}
 	return img, nil
@@ -158,67 +149,3 @@ func (s *Store) Push(ctx context.Context, ref string, auth Auth, progress func(P
 	s.publish("push", reference.FamiliarString(named), reference.FamiliarName(named))
 	return nil
 }
-
-// pullProgress turns a pull into Docker's progress lines.
-type pullProgress struct {
-	content  statusReader
-	progress func(Progress)
-	mu       sync.Mutex // guards layers
-	layers   []ocispec.Descriptor
-}
-
-func newPullProgress(c statusReader, progress func(Progress)) *pullProgress {
-	return &pullProgress{content: c, progress: progress}
-}
-
-// handleLayer is called by containerd for every descriptor of the image that it pulls.
-func (w *pullProgress) handleLayer(_ context.Context, d ocispec.Descriptor) ([]ocispec.Descriptor, error) {
-	if images.IsLayerType(d.MediaType) {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		w.layers = append(w.layers, d)
-		w.progress(Progress{ID: shortDigest(d), Status: "Pulling fs layer"})
-	}
-	return nil, nil
-}
-
-// track runs pull and reports the layers' progress ten times a second until it is over.
-func (w *pullProgress) track(ctx context.Context, pull func(context.Context) (client.Image, error)) (client.Image, error) {
-	watching, stop := context.WithCancel(ctx)
-	var watcher sync.WaitGroup
-	watcher.Go(func() {
-		tick := time.NewTicker(100 * time.Millisecond)
-		defer tick.Stop()
-		for {
-			select {
-			case <-watching.Done():
-				return
-			case <-tick.C:
-				w.report(watching)
-			}
-		}
-	})
-	img, err := pull(ctx)
-	stop()
-	watcher.Wait()
-	if err == nil {
-		for _, d := range w.layers {
-			w.progress(Progress{ID: shortDigest(d), Status: "Pull complete"})
-		}
-	}
-	return img, err
-}
-
-func (w *pullProgress) report(ctx context.Context) {
-	w.mu.Lock()
-	layers := slices.Clone(w.layers)
-	w.mu.Unlock()
-	for _, d := range layers {
-		st, err := w.content.Status(ctx, remotes.MakeRefKey(ctx, d))
-		if err == nil {
-			w.progress(Progress{ID: shortDigest(d), Status: "Downloading", Current: st.Offset, Total: d.Size})
-		}
-	}
-}
-
-func shortDigest(d ocispec.Descriptor) string { return d.Digest.Encoded()[:12] }

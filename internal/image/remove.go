@@ -14,7 +14,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/runtime"
 )
 
-// Tag gives an image one more name. If another image has that name, it loses it.
+// Tag gives an image one more name, and takes it from the image that has it. A malformed name is an invalid argument.
 func (s *Store) Tag(ctx context.Context, source, target string) error {
 	ctx = runtime.WithNamespace(ctx)
 	img, err := s.Get(ctx, source)
@@ -42,27 +42,31 @@ func (s *Store) putRecord(ctx context.Context, record images.Image) error {
 	return err
 }
 
-// Removed is one step of a removal, as Docker reports it: one of the fields is set.
-type Removed struct{ Untagged, Deleted string }
+// Removed is one step of a removal, as Docker reports it. One of the fields is set.
+type Removed struct {
+	Untagged string // the familiar name that was removed ("nginx:latest")
+	Deleted  string // the ID of the image that was deleted
+}
 
-// Remove removes a name from an image, and the image with its last name. Without force, it is a conflict to remove an image that
-// has containers, or by its ID one that has several names. After an error, the steps done so far are returned with it.
+// Remove removes the name ref from an image, and deletes the image if that was its last. By its ID, all of its names are removed. Without
+// force, it is a conflict to delete an image that has containers, and to remove one that has several names by its ID. After an error, the
+// steps done so far are returned with it.
 func (s *Store) Remove(ctx context.Context, ref string, force bool) ([]Removed, error) {
 	ctx = runtime.WithNamespace(ctx)
 	img, err := s.Get(ctx, ref)
 	if err != nil {
 		return nil, err
 	}
-	drop := img.Names
+	names := img.Names // to remove
 	if named, err := normalize(ref); err == nil && slices.Contains(img.Names, named.String()) {
-		drop = []string{named.String()}
+		names = []string{named.String()}
 	} else if len(img.Names) > 1 && !force {
 		return nil, conflict("unable to delete %s (must be forced) - image is referenced in multiple repositories", shortID(img.ID))
 	}
-	last := len(drop) == len(img.Names)
+	last := len(names) == len(img.Names)
 	if last && s.InUse != nil && !force {
 		if users := s.InUse(img.ID); len(users) > 0 {
-			if len(drop) == 1 && len(img.Names) == 1 {
+			if len(names) == 1 && len(img.Names) == 1 {
 				return nil, conflict("unable to remove repository reference %q (must force) - container %s is using its referenced image %s",
 					ref, shortID(users[0]), shortID(img.ID))
 			}
@@ -70,7 +74,7 @@ func (s *Store) Remove(ctx context.Context, ref string, force bool) ([]Removed, 
 		}
 	}
 	var done []Removed
-	for _, n := range drop {
+	for _, n := range names {
 		if err := s.Client.ImageService().Delete(ctx, n); err != nil && !errdefs.IsNotFound(err) {
 			return done, fmt.Errorf("remove image %s: %w", ref, err)
 		}
@@ -90,7 +94,7 @@ func (s *Store) Remove(ctx context.Context, ref string, force bool) ([]Removed, 
 	return append(done, Removed{Deleted: img.ID}), nil
 }
 
-// Prune removes the images that no container uses: those without a name, or all. Images created after until are kept, unless it is
+// Prune deletes the images that no container uses: those without a name, or all. Images created after until are kept, unless until is
 // zero. It returns what was removed and the bytes freed, also with an error.
 func (s *Store) Prune(ctx context.Context, all bool, until time.Time) ([]Removed, int64, error) {
 	list, err := s.List(ctx)
@@ -115,10 +119,12 @@ func (s *Store) Prune(ctx context.Context, all bool, until time.Time) ([]Removed
 	return removed, freed, nil
 }
 
+// conflict is an error of Docker's for an image that cannot be removed.
 func conflict(format string, args ...any) error {
 	return errdefs.ErrConflict.WithMessage("conflict: " + fmt.Sprintf(format, args...))
 }
 
+// shortID is the form in which Docker shows the ID of an image or a container: the first 12 digits.
 func shortID(id string) string {
 	id = strings.TrimPrefix(id, "sha256:")
 	return id[:min(12, len(id))]

@@ -1,5 +1,5 @@
-// Package logs keeps what containers print. It writes json-file logs (one JSON object per line, rotated by size) and reads
-// them back: the last lines, a span of time, or everything as it comes.
+// Package logs keeps what containers print. It writes log files of Docker's json-file format (one JSON object on each line), rotates them
+// by size, and reads them back: the last lines, a span of time, or every line as it is printed.
 package logs
 
 import (
@@ -19,23 +19,24 @@ import (
 // Stream is the output stream that a line was written to.
 type Stream string
 
+// The output streams of a container.
 const (
 	Stdout Stream = "stdout"
 	Stderr Stream = "stderr"
 )
 
-// Line is a piece of output; Text ends in a newline unless it is a part of a longer line (or the very last one).
+// Line is a line of output, or a part of one that is longer than 16 KiB.
 type Line struct {
-	Text   string    `json:"log"`
+	Text   string    `json:"log"` // ends in a newline, unless more of the line follows or the output ended without one
 	Stream Stream    `json:"stream"`
-	Time   time.Time `json:"time"`
+	Time   time.Time `json:"time"` // when it arrived, in UTC; later than that of every line before it
 }
 
 // Options says where a log is written and when it is rotated.
 type Options struct {
-	Driver  string // json-file, local or none
+	Driver  string // json-file, local (the same format with other defaults) or none
 	MaxSize int64  // bytes before a file is rotated; 0 for no limit
-	MaxFile int    // how many files are kept
+	MaxFile int    // how many files are kept, the one that is written to among them; at least 1
 }
 
 // ParseOptions reads the options of a log driver; "" is json-file. An unknown driver or option, or a malformed value, is an invalid
@@ -74,16 +75,15 @@ func ParseOptions(driver string, options map[string]string) (Options, error) {
 
 // Log is the stored output of one container. It is safe for concurrent use.
 type Log struct {
-	path string
+	path string // of the newest file
 	opts Options
 
-	mu      sync.Mutex // guards the fields below
-	file    *os.File
-	size    int64
-	changed chan struct{} // closed and replaced whenever a line was written or the log was closed
-	closed  bool
-	opened  bool
-	last    time.Time // of the newest line
+	mu      sync.Mutex    // guards the fields below
+	file    *os.File      // the newest file, open for writing; nil before the first line after Open or End
+	size    int64         // of file, in bytes
+	changed chan struct{} // closed and replaced whenever a line was written or the log has ended
+	open    bool          // between Begin and End
+	last    time.Time     // of the newest line; zero before the first since the daemon started
 }
 
 // Open returns the log whose newest file is at path. It creates no file before the first line.
@@ -103,14 +103,14 @@ func (l *Log) Path() string {
 func (l *Log) Begin() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.closed, l.opened = false, true
+	l.open = true
 }
 
-// End marks the log as complete until the next Begin: readers that follow it return.
+// End marks the log as complete until the next Begin, and closes its file: readers that follow it return once they have all.
 func (l *Log) End() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.closed = true
+	l.open = false
 	if l.file != nil {
 		_ = l.file.Close() // nothing is buffered
 		l.file = nil
@@ -118,6 +118,7 @@ func (l *Log) End() {
 	l.wakeLocked()
 }
 
+// wakeLocked wakes the readers that follow the log.
 func (l *Log) wakeLocked() {
 	close(l.changed)
 	l.changed = make(chan struct{})
@@ -158,6 +159,7 @@ func (l *Log) Append(line Line) error {
 	return nil
 }
 
+// openLocked opens the newest file, and creates it if it does not exist.
 func (l *Log) openLocked() error {
 	if l.file != nil {
 		return nil
@@ -178,7 +180,7 @@ func (l *Log) openLocked() error {
 	return nil
 }
 
-// rotateLocked moves every file one number up and drops the oldest.
+// rotateLocked begins a new file: it moves every file one number up and deletes the oldest.
 func (l *Log) rotateLocked() error {
 	_ = l.file.Close() // nothing is buffered
 	l.file = nil
@@ -187,12 +189,14 @@ func (l *Log) rotateLocked() error {
 			return fmt.Errorf("rotate log: %w", err)
 		}
 	}
+	// With a single file, there is none to move it to.
 	if err := os.Remove(l.path); err != nil && !os.IsNotExist(err) {
 		return fmt.Errorf("rotate log: %w", err)
 	}
 	return l.openLocked()
 }
 
+// rotatedPath is the path of a file after it was rotated n times; the higher n, the older.
 func (l *Log) rotatedPath(n int) string {
 	if n == 0 {
 		return l.path

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// maxLinePart is the length in bytes beyond which a line is logged in parts, as in Docker.
+// maxLinePart is the length in bytes of the parts in which a longer line is logged, as in Docker.
 const maxLinePart = 16 << 10
 
 // Writer splits one output stream into the lines of a log. It is safe for concurrent use.
@@ -14,7 +14,7 @@ type Writer struct {
 	log     *Log
 	stream  Stream
 	mu      sync.Mutex // guards pending
-	pending []byte
+	pending []byte     // the start of a line that has no newline yet
 }
 
 // Writer returns a new writer for one of the log's streams.
@@ -53,6 +53,7 @@ func (w *Writer) Flush() {
 	}
 }
 
+// emit stores a line. One that cannot be stored is dropped.
 func (w *Writer) emit(text []byte, at time.Time) {
 	_ = w.log.Append(Line{Text: string(text), Stream: w.stream, Time: at})
 }

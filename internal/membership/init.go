@@ -110,10 +110,10 @@ func (m *Membership) removeAll(ctx context.Context) {
 	m.lock, m.locked = nil, false
 	m.mu.Unlock()
 	if err := os.RemoveAll(m.cfg.Dir); err != nil {
-		m.cfg.Log.Error("remove cluster state", "err", err)
+		m.cfg.Log.Error("cluster state cannot be removed from disk; remove the directory by hand before the node joins again", "err", err)
 	}
 	if err := m.cfg.Host.Forget(context.WithoutCancel(ctx)); err != nil {
-		m.cfg.Log.Error("remove what belonged to the cluster", "err", err)
+		m.cfg.Log.Error("containers and networks of the cluster cannot all be removed; a restart of the daemon removes the rest", "err", err)
 	}
 }
 

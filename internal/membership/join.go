@@ -209,12 +209,12 @@ func (m *Membership) announceLeave(ctx context.Context, manager Manager) {
 			return // there is nobody to tell
 		}
 		if err := manager.Resign(); err != nil {
-			m.cfg.Log.Warn("leave as the leader", "err", err)
+			m.cfg.Log.Warn("leadership cannot be handed over before the node leaves; the others elect a leader once they miss it", "err", err)
 		}
 	}
 	err := m.askManagers(ctx, func(ctx context.Context, c *rpc.Client) error { return c.Leave(ctx) })
 	if err != nil {
-		m.cfg.Log.Warn("tell the managers that this node leaves", "err", err)
+		m.cfg.Log.Warn("no manager could be told that this node leaves; they show it as Down until it is removed with docker node rm", "err", err)
 	}
 }
 
@@ -243,6 +243,6 @@ func leaveWarning(manager Manager) error {
 // removeStore deletes a former manager's copy of the state.
 func (m *Membership) removeStore(dir string) {
 	if err := os.RemoveAll(dir); err != nil {
-		m.cfg.Log.Error("remove the store of a former manager", "err", err)
+		m.cfg.Log.Error("cluster state of a former manager cannot be removed from disk", "err", err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/containerd/errdefs"
+	"github.com/shoal-dev/shoal/internal/atomicfile"
 	"github.com/shoal-dev/shoal/internal/ca"
 	"github.com/shoal-dev/shoal/internal/rpc"
 	"github.com/shoal-dev/shoal/internal/shoal"
@@ -121,10 +122,7 @@ func (m *Membership) keepSealingKey(lock ca.LockKey, key []byte) error {
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return fmt.Errorf("keep sealing key: %w", err)
 	}
-	if err := os.WriteFile(file+".new", kept, 0o600); err != nil {
-		return fmt.Errorf("keep sealing key: %w", err)
-	}
-	if err := os.Rename(file+".new", file); err != nil {
+	if err := atomicfile.Write(file, kept, 0o600); err != nil {
 		return fmt.Errorf("keep sealing key: %w", err)
 	}
 	return nil
@@ -137,7 +135,7 @@ func (m *Membership) followLock(ctx context.Context, manager Manager, identity *
 	for {
 		if cluster := view.Cluster(); cluster != nil {
 			if err := m.relock(manager, identity, cluster.UnlockKey, key); err != nil {
-				m.cfg.Log.Error("lock the manager's files", "err", err)
+				m.cfg.Log.Error("this manager's keys cannot be encrypted as autolock asks; it is tried again at the cluster's next change", "err", err)
 			}
 		}
 		if _, err := sub.Next(ctx); err != nil {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/shoal-dev/shoal/internal/atomicfile"
 	"github.com/shoal-dev/shoal/internal/ca"
 	"github.com/shoal-dev/shoal/internal/rpc"
 	"github.com/shoal-dev/shoal/internal/shoal"
@@ -237,17 +238,13 @@ func (m *Membership) certificates() string { return filepath.Join(m.cfg.Dir, "ce
 func (m *Membership) stateFile() string    { return filepath.Join(m.cfg.Dir, "state.json") }
 
 func (m *Membership) saveState(state State) error {
-	text, err := json.Marshal(state)
-	if err != nil {
-		return err
-	}
 	if err := os.MkdirAll(m.cfg.Dir, 0o700); err != nil {
 		return fmt.Errorf("keep cluster state: %w", err)
 	}
-	if err := os.WriteFile(m.stateFile()+".new", text, 0o600); err != nil {
+	if err := atomicfile.WriteJSON(m.stateFile(), state, 0o600); err != nil {
 		return fmt.Errorf("keep cluster state: %w", err)
 	}
-	return os.Rename(m.stateFile()+".new", m.stateFile())
+	return nil
 }
 
 // startWait is how long Start waits for the node's own manager, which may have to wait for others.
@@ -312,7 +309,7 @@ func (m *Membership) resume(ctx context.Context, identity *ca.Identity) {
 		if err == nil {
 			return
 		}
-		m.cfg.Log.Error("start the node's manager", "err", err)
+		m.cfg.Log.Error("the node's manager cannot be started; it is tried again every second, and the node works as a worker until then", "err", err)
 		m.reconcileSoon() //nolint:contextcheck // it may have been demoted while it was away
 		select {
 		case <-ctx.Done():

@@ -17,7 +17,7 @@ type Leadership interface {
 	Leader() (epoch uint64, leads bool, leadershipChanged <-chan struct{})
 }
 
-// NodeMonitor decides which nodes are Ready and which are Down. It judges while this manager leads, because then every node's
+// NodeMonitor decides which nodes are Ready and which are Down. It does so while this manager leads, because then every node's
 // session is with it. A node is Ready once it has a session, and Down when it has been without one for longer than the silence
 // that the cluster allows: a daemon that is restarted within it does not lose its tasks.
 type NodeMonitor struct {
@@ -32,7 +32,7 @@ type NodeMonitor struct {
 	wake     chan struct{}              // capacity 1
 }
 
-// NewNodeMonitor makes the judge; Run lets it judge.
+// NewNodeMonitor makes a monitor. It decides nothing before Run is called.
 func NewNodeMonitor(log *slog.Logger, s *store.Store, leadership Leadership, heartbeatTimeout func(store.View) time.Duration) *NodeMonitor {
 	return &NodeMonitor{
 		log: log, store: s, leadership: leadership, heartbeatTimeout: heartbeatTimeout,
@@ -41,36 +41,36 @@ func NewNodeMonitor(log *slog.Logger, s *store.Store, leadership Leadership, hea
 }
 
 // Up records that a node has a session and sets its state to Ready. addr is where the node calls from.
-func (v *NodeMonitor) Up(ctx context.Context, id shoal.NodeID, addr netip.Addr) error {
-	v.mu.Lock()
-	v.sessions[id]++
-	delete(v.lost, id)
-	v.mu.Unlock()
-	epoch, _, _ := v.leadership.Leader()
-	return v.setStatus(ctx, epoch, id, shoal.NodeStatus{State: shoal.NodeReady, Addr: addr})
+func (m *NodeMonitor) Up(ctx context.Context, id shoal.NodeID, addr netip.Addr) error {
+	m.mu.Lock()
+	m.sessions[id]++
+	delete(m.lost, id)
+	m.mu.Unlock()
+	epoch, _, _ := m.leadership.Leader()
+	return m.setStatus(ctx, epoch, id, shoal.NodeStatus{State: shoal.NodeReady, Addr: addr})
 }
 
 // Lost records that a node's session is over.
-func (v *NodeMonitor) Lost(id shoal.NodeID, lastHeard time.Time) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.sessions[id]--; v.sessions[id] <= 0 {
-		delete(v.sessions, id)
-		v.lost[id] = lastHeard
+func (m *NodeMonitor) Lost(id shoal.NodeID, lastHeard time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.sessions[id]--; m.sessions[id] <= 0 {
+		delete(m.sessions, id)
+		m.lost[id] = lastHeard
 		select {
-		case v.wake <- struct{}{}:
+		case m.wake <- struct{}{}:
 		default:
 		}
 	}
 }
 
 // Run watches the nodes whenever this manager leads, until ctx ends.
-func (v *NodeMonitor) Run(ctx context.Context) error {
+func (m *NodeMonitor) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
-		epoch, leads, leadershipChanged := v.leadership.Leader()
+		epoch, leads, leadershipChanged := m.leadership.Leader()
 		if leads {
-			v.startGracePeriods()
-			v.watch(ctx, epoch, leadershipChanged)
+			m.startGracePeriods()
+			m.watch(ctx, epoch, leadershipChanged)
 			continue
 		}
 		select {
@@ -83,31 +83,31 @@ func (v *NodeMonitor) Run(ctx context.Context) error {
 
 // startGracePeriods gives every node that is not Down a full heartbeat timeout, from now on, to open a session with this manager,
 // which has just become the leader.
-func (v *NodeMonitor) startGracePeriods() {
-	nodes := v.store.View().Nodes()
-	v.mu.Lock()
-	defer v.mu.Unlock()
+func (m *NodeMonitor) startGracePeriods() {
+	nodes := m.store.View().Nodes()
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	now := time.Now()
-	clear(v.lost)
+	clear(m.lost)
 	for _, n := range nodes {
-		if n.Status.State != shoal.NodeDown && v.sessions[n.ID] == 0 {
-			v.lost[n.ID] = now
+		if n.Status.State != shoal.NodeDown && m.sessions[n.ID] == 0 {
+			m.lost[n.ID] = now
 		}
 	}
 }
 
 // watch sets nodes to Down when their heartbeat timeout is over, until another manager leads or ctx ends.
-func (v *NodeMonitor) watch(ctx context.Context, epoch uint64, leadershipChanged <-chan struct{}) {
+func (m *NodeMonitor) watch(ctx context.Context, epoch uint64, leadershipChanged <-chan struct{}) {
 	for {
-		due, next := v.due()
+		due, next := m.due()
 		for _, id := range due {
-			v.log.Warn("node is down: it had no session for longer than the heartbeat timeout, its tasks will run elsewhere", "node", id)
-			err := v.setStatus(ctx, epoch, id, shoal.NodeStatus{State: shoal.NodeDown, Message: "heartbeat failure"})
+			m.log.Warn("node is down: it had no session for longer than the heartbeat timeout, its tasks will run elsewhere", "node", id)
+			err := m.setStatus(ctx, epoch, id, shoal.NodeStatus{State: shoal.NodeDown, Message: "heartbeat failure"})
 			if errors.Is(err, store.ErrFenced) {
 				break // another manager leads: it watches the nodes now
 			}
 			if err != nil {
-				v.log.Error("declare node down", "node", id, "err", err)
+				m.log.Error("declare node down", "node", id, "err", err)
 			}
 		}
 		var timer <-chan time.Time
@@ -119,7 +119,7 @@ func (v *NodeMonitor) watch(ctx context.Context, epoch uint64, leadershipChanged
 			return
 		case <-leadershipChanged:
 			return
-		case <-v.wake:
+		case <-m.wake:
 		case <-timer:
 		}
 	}
@@ -127,17 +127,17 @@ func (v *NodeMonitor) watch(ctx context.Context, epoch uint64, leadershipChanged
 
 // due is the nodes whose heartbeat timeout is over, which are no longer watched, and the time at which the next one's will be; zero
 // if no node is without a session.
-func (v *NodeMonitor) due() (due []shoal.NodeID, next time.Time) {
-	heartbeatTimeout := v.heartbeatTimeout(v.store.View())
-	v.mu.Lock()
-	defer v.mu.Unlock()
+func (m *NodeMonitor) due() (due []shoal.NodeID, next time.Time) {
+	heartbeatTimeout := m.heartbeatTimeout(m.store.View())
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	now := time.Now()
-	for id, heard := range v.lost {
+	for id, heard := range m.lost {
 		end := heard.Add(heartbeatTimeout)
 		switch {
 		case !now.Before(end):
 			due = append(due, id)
-			delete(v.lost, id)
+			delete(m.lost, id)
 		case next.IsZero() || end.Before(next):
 			next = end
 		}
@@ -145,8 +145,8 @@ func (v *NodeMonitor) due() (due []shoal.NodeID, next time.Time) {
 	return due, next
 }
 
-func (v *NodeMonitor) setStatus(ctx context.Context, epoch uint64, id shoal.NodeID, status shoal.NodeStatus) error {
-	return v.store.Update(ctx, func(view store.View) (store.Changes, error) {
+func (m *NodeMonitor) setStatus(ctx context.Context, epoch uint64, id shoal.NodeID, status shoal.NodeStatus) error {
+	return m.store.Update(ctx, func(view store.View) (store.Changes, error) {
 		changes := store.Changes{Fence: epoch}
 		node := view.Node(id)
 		if node == nil {

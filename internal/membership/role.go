@@ -29,7 +29,7 @@ func (m *Membership) welcomed(w rpc.Welcome) {
 	m.mu.Unlock()
 	if changed {
 		if err := m.saveState(state); err != nil {
-			m.cfg.Log.Warn("remember managers", "err", err)
+			m.cfg.Log.Warn("addresses of managers cannot be saved; after a restart the node asks those it knew before", "err", err)
 		}
 	}
 	m.reconcileSoon()
@@ -92,10 +92,10 @@ func (m *Membership) reconcileNode() {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	if err := m.reconcileTrust(ctx, identity, lastWelcome, agent); err != nil {
-		m.cfg.Log.Error("renew the node's trust", "err", err)
+		m.cfg.Log.Error("the cluster's new root certificate cannot be taken over; it is tried again", "err", err)
 	}
 	if err := m.reconcileRole(ctx, lastWelcome.Role); err != nil {
-		m.cfg.Log.Error("change the node's role", "role", lastWelcome.Role, "err", err)
+		m.cfg.Log.Error("the node cannot change its role; it is tried again", "role", lastWelcome.Role, "err", err)
 	}
 	time.AfterFunc(again, m.reconcileSoon)
 }
@@ -176,7 +176,7 @@ func (m *Membership) stopManager() {
 	m.mu.Unlock()
 	if locked { // only managers are locked
 		if err := identity.Lock(nil); err != nil {
-			m.cfg.Log.Error("open the node's key", "err", err)
+			m.cfg.Log.Error("the key of a demoted manager cannot be stored unencrypted; the node asks for the unlock key at its next start", "err", err)
 		}
 	}
 }
@@ -244,7 +244,7 @@ func (m *Membership) RenewCertificates(ctx context.Context) error {
 		pause := look
 		if identity != nil && time.Now().After(identity.RenewAt()) {
 			if err := m.renew(ctx); err != nil {
-				m.cfg.Log.Error("renew the node's certificate", "expires", identity.Certificate().NotAfter, "err", err)
+				m.cfg.Log.Error("the node's certificate cannot be renewed; it is tried again; once the certificate has expired, the managers refuse this node", "expires", identity.Certificate().NotAfter, "err", err)
 				pause = again
 			}
 		}

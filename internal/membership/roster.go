@@ -76,7 +76,7 @@ func (r *Roster) demote(ctx context.Context, view store.View) {
 			err = r.remove(ctx, n.ID)
 		}
 		if err != nil && ctx.Err() == nil {
-			r.Log.Error("demote manager", "node", n.ID, "err", err)
+			r.Log.Error("manager cannot be demoted; it is tried again", "node", n.ID, "err", err)
 		}
 	}
 }
@@ -97,7 +97,7 @@ func (r *Roster) finishRotation(ctx context.Context, view store.View) {
 		return changes, err
 	})
 	if err != nil && ctx.Err() == nil {
-		r.Log.Error("finish the rotation of the root certificate", "err", err)
+		r.Log.Error("rotation of the root certificate cannot be finished; the old root stays trusted, and it is tried again", "err", err)
 	}
 }
 
@@ -138,7 +138,7 @@ func (r *Roster) removeOrphans(ctx context.Context, before map[string]bool) map[
 	}
 	all, err := r.Members.List(ctx)
 	if err != nil {
-		r.Log.Error("list the store's members", "err", err)
+		r.Log.Error("the store's members cannot be listed; members without a node are not removed for now", "err", err)
 		return orphans
 	}
 	for _, m := range all {
@@ -152,7 +152,7 @@ func (r *Roster) removeOrphans(ctx context.Context, before map[string]bool) map[
 			orphans[m.ID] = true
 		}
 		if err != nil && ctx.Err() == nil {
-			r.Log.Error("tidy the store's members", "member", m.ID, "err", err)
+			r.Log.Error("store member can be neither promoted nor removed; it is tried again", "member", m.ID, "err", err)
 		}
 		err = nil
 	}

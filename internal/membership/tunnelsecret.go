@@ -42,6 +42,6 @@ func (r *Roster) renewTunnelSecret(ctx context.Context, view store.View) {
 		return changes, nil
 	})
 	if err != nil && ctx.Err() == nil {
-		r.Log.Error("renew the secret of encrypted traffic", "err", err)
+		r.Log.Error("secret of encrypted traffic cannot be renewed; the present one stays in use, and it is tried again", "err", err)
 	}
 }

@@ -8,19 +8,20 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/shoal-dev/shoal/internal/network/sandbox"
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
-// Connect adds an endpoint to a container that has a sandbox.
+// Connect adds an endpoint to a container that has a sandbox. Errors have Docker's words.
 func (n *Networks) Connect(ctx context.Context, containerID string, req shoal.EndpointRequest) (shoal.EndpointInfo, error) {
 	sb := n.lockSandbox(containerID, false)
 	if sb == nil {
 		return shoal.EndpointInfo{}, errdefs.ErrConflict.WithMessage(fmt.Sprintf("container %s is not running", containerID))
 	}
-	defer sb.opMu.Unlock()
+	defer sb.Unlock()
 	n.mu.Lock()
 	for _, e := range sb.Endpoints {
-		if e.Info.Network == req.Network || string(e.Info.NetworkID) == req.Network {
+		if e.IsOn(req.Network) {
 			n.mu.Unlock()
 			return shoal.EndpointInfo{}, errdefs.ErrPermissionDenied.WithMessage(fmt.Sprintf("endpoint with name %s already exists in network %s", sb.Spec.Name, e.Info.Network))
 		}
@@ -35,14 +36,14 @@ func (n *Networks) Connect(ctx context.Context, containerID string, req shoal.En
 		return shoal.EndpointInfo{}, err
 	}
 	added := sb.Endpoints[before]
-	err = n.addGateway(sb)
+	err = n.addGatewayBridge(sb)
 	if err == nil {
-		err = errors.Join(n.openResolver(sb), n.writeFiles(sb), n.saveSandbox(sb), n.sandboxError(n.converge(ctx), namespaceOf(containerID)))
+		err = errors.Join(n.openResolver(sb), n.writeFiles(sb), n.saveSandbox(sb), n.convergeSandbox(ctx, sb.Namespace()))
 	}
 	if err != nil {
 		return shoal.EndpointInfo{}, errors.Join(err, n.removeEndpoint(context.WithoutCancel(ctx), sb, added))
 	}
-	n.publish("connect", string(added.Info.NetworkID), added.Info.Network, driverOf(added), containerID)
+	n.publish("connect", string(added.Info.NetworkID), added.Info.Network, added.Driver(), containerID)
 	return added.Info, nil
 }
 
@@ -55,8 +56,8 @@ func (n *Networks) Disconnect(ctx context.Context, containerID, network string, 
 		}
 		return errdefs.ErrPermissionDenied.WithMessage(fmt.Sprintf("container %s is not connected to network %s", containerID, network))
 	}
-	defer sb.opMu.Unlock()
-	i := slices.IndexFunc(sb.Endpoints, func(e *endpoint) bool { return e.Info.Network == network || string(e.Info.NetworkID) == network })
+	defer sb.Unlock()
+	i := slices.IndexFunc(sb.Endpoints, func(e *sandbox.Endpoint) bool { return e.IsOn(network) })
 	if i < 0 {
 		if force {
 			return nil
@@ -67,28 +68,15 @@ func (n *Networks) Disconnect(ctx context.Context, containerID, network string, 
 	if err := n.removeEndpoint(ctx, sb, e); err != nil {
 		return err
 	}
-	n.publish("disconnect", string(e.Info.NetworkID), e.Info.Network, driverOf(e), containerID)
+	n.publish("disconnect", string(e.Info.NetworkID), e.Info.Network, e.Driver(), containerID)
 	return nil
 }
 
-func (n *Networks) removeEndpoint(ctx context.Context, sb *containerSandbox, e *endpoint) error {
+// removeEndpoint takes an endpoint from a sandbox, which is locked, and from the kernel.
+func (n *Networks) removeEndpoint(ctx context.Context, sb *sandbox.Sandbox, e *sandbox.Endpoint) error {
 	n.mu.Lock()
-	sb.Endpoints = slices.DeleteFunc(slices.Clone(sb.Endpoints), func(x *endpoint) bool { return x == e })
+	sb.Endpoints = slices.DeleteFunc(slices.Clone(sb.Endpoints), func(x *sandbox.Endpoint) bool { return x == e })
 	n.releaseLocked(e)
 	n.mu.Unlock()
-	errs := []error{n.writeFiles(sb), n.saveSandbox(sb), n.sandboxError(n.converge(ctx), namespaceOf(sb.Spec.ContainerID))}
-	if e.Attachment != "" {
-		errs = append(errs, n.cfg.Attacher.Detach(ctx, e.Attachment))
-	}
-	return errors.Join(errs...)
-}
-
-func driverOf(e *endpoint) string {
-	if e.Overlay != "" {
-		return shoal.DriverOverlay
-	}
-	if e.Parent != "" {
-		return shoal.DriverMacvlan
-	}
-	return shoal.DriverBridge
+	return errors.Join(n.writeFiles(sb), n.saveSandbox(sb), n.convergeSandbox(ctx, sb.Namespace()), n.detach(ctx, e))
 }

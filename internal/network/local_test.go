@@ -10,61 +10,10 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
-	"pgregory.net/rapid"
 
 	"github.com/shoal-dev/shoal/internal/dataplane/netnstest"
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
-
-func TestSubnetsNeverOverlap(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		var used []netip.Prefix
-		for range rapid.IntRange(1, 40).Draw(t, "networks") {
-			p, err := freeSubnet(defaultPools(), used)
-			if err != nil {
-				if len(used) < 31 {
-					t.Fatalf("no subnet left after %d of 31", len(used))
-				}
-				return
-			}
-			if overlapsAny(p, used) {
-				t.Fatalf("%s overlaps one of %v", p, used)
-			}
-			used = append(used, p)
-			if i := rapid.IntRange(-20, len(used)-1).Draw(t, "remove"); i >= 0 {
-				used = append(used[:i], used[i+1:]...)
-			}
-		}
-	})
-}
-
-func TestAddressesAreNeverSharedAndNeverLost(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		pool := newAddressAllocator(netip.MustParsePrefix("10.9.0.0/28"), netip.Prefix{})
-		now := time.Unix(1, 0)
-		inUse := map[netip.Addr]bool{}
-		for range rapid.IntRange(1, 200).Draw(t, "steps") {
-			now = now.Add(time.Duration(rapid.IntRange(0, 3000).Draw(t, "ms")) * time.Millisecond)
-			if len(inUse) > 0 && rapid.Bool().Draw(t, "release") {
-				for a := range inUse {
-					pool.release(a, now)
-					delete(inUse, a)
-					break
-				}
-				continue
-			}
-			a, err := pool.take(netip.Addr{}, now)
-			switch {
-			case err != nil && len(inUse) != 14:
-				t.Fatalf("%v with %d of 14 in use", err, len(inUse))
-			case err == nil && (inUse[a] || !pool.subnet.Contains(a) || a == pool.subnet.Addr() || a.String() == "10.9.0.15"):
-				t.Fatalf("%s is not to be given away", a)
-			case err == nil:
-				inUse[a] = true
-			}
-		}
-	})
-}
 
 func TestLocalNetworks(t *testing.T) {
 	n := newCluster(t, 1).nodes[0]
@@ -129,6 +78,10 @@ func TestLocalNetworks(t *testing.T) {
 	}
 	if err := n.Remove(ctx, "br1"); err == nil || !strings.Contains(err.Error(), "has active endpoints") {
 		t.Errorf("remove a network in use: %v", err)
+	}
+	_, err = n.Connect(ctx, strings.Repeat("b", 64), shoal.EndpointRequest{Network: "bridge", MAC: shoal.DecodeMAC("02:42:ac:1e:00:02:00:01")})
+	if err == nil || err.Error() != "read hardware address 02:42:ac:1e:00:02:00:01: it has 8 bytes, not 6" {
+		t.Errorf("connect with a MAC that is none: %v", err)
 	}
 	e, err := n.Connect(ctx, strings.Repeat("b", 64), shoal.EndpointRequest{Network: "bridge"})
 	if err != nil || e.Interface != "eth1" {
@@ -195,7 +148,7 @@ func TestSilentPeerIsSkippedUntilItAnswers(t *testing.T) {
 		if n.appliedGeneration != n.generation {
 			return -1
 		}
-		return len(n.suspects)
+		return len(n.directory.Suspects())
 	}
 	c.underlay.Cut(t, 2, true)
 	eventually("suspected", 5*time.Second, func() bool { return suspects() == 1 })
@@ -243,7 +196,7 @@ func BenchmarkUp(b *testing.B) {
 				}
 			}
 			b.StopTimer()
-			for id := range n.sandboxes {
+			for id := range n.sandboxes.All() {
 				if err := n.Down(context.Background(), id); err != nil {
 					b.Error(err)
 				}

@@ -53,7 +53,7 @@ func TestConnectionsToADeadNodeAreReset(t *testing.T) {
 	n := c.nodes[0]
 	for deadline := time.Now().Add(10 * time.Second); ; {
 		n.mu.Lock()
-		suspected := n.suspects["n1"]
+		suspected := n.directory.Suspects()["n1"]
 		n.mu.Unlock()
 		if suspected {
 			break

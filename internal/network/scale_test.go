@@ -3,12 +3,11 @@ package network
 import (
 	"context"
 	"fmt"
+	"math"
 	"net/netip"
-	"slices"
 	"testing"
 	"time"
 
-	"github.com/shoal-dev/shoal/internal/dataplane"
 	"github.com/shoal-dev/shoal/internal/dataplane/netnstest"
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
@@ -24,7 +23,7 @@ func largeNetworkEndpoint(service, task int) shoal.Endpoint {
 	i := 4096 + 4*service + task
 	addr := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), 16)
 	return shoal.Endpoint{TaskID: shoal.TaskID(fmt.Sprint("t", i)), NetworkID: "netid", NodeID: "far", ServiceID: shoal.ServiceID(fmt.Sprint("s", service)), Name: fmt.Sprint("s", service, ".", task),
-		Addr: addr, MAC: dataplane.MACFor(addr.Addr()).String(), State: shoal.EndpointReady}
+		Addr: addr, MAC: shoal.MACFor(addr.Addr()), State: shoal.EndpointReady}
 }
 
 func largeNetworkVIP(service int) netip.Prefix {
@@ -78,41 +77,38 @@ func newLargeNetwork(t *testing.T, endpoints, containers int) *largeNetwork {
 	return c
 }
 
-// timeOneMoreEndpoint is the times that it takes to bring in a further endpoint of a service, shortest first.
-func (c *largeNetwork) timeOneMoreEndpoint(t *testing.T) []time.Duration {
+// timeOneMoreEndpoint takes an endpoint of a service out and returns the time that it takes to bring it in again.
+func (c *largeNetwork) timeOneMoreEndpoint(t *testing.T) time.Duration {
 	t.Helper()
-	var took []time.Duration
 	e := largeNetworkEndpoint(7, 2)
-	for range 40 {
-		less := shoal.TableDelta{Version: c.table.Version + 1, NodeID: "self", RemovedEndpoints: []shoal.EndpointKey{e.Key()}}
-		if err := c.Update(t.Context(), &less); err != nil {
-			t.Fatal(err)
-		}
-		more := shoal.TableDelta{Version: c.table.Version + 1, NodeID: "self", Endpoints: map[shoal.EndpointKey]shoal.Endpoint{e.Key(): e}}
-		began := time.Now()
-		if err := c.Update(t.Context(), &more); err != nil {
-			t.Fatal(err)
-		}
-		took = append(took, time.Since(began))
+	less := shoal.TableDelta{Version: c.directory.Table().Version + 1, NodeID: "self", RemovedEndpoints: []shoal.EndpointKey{e.Key()}}
+	if err := c.Update(t.Context(), &less); err != nil {
+		t.Fatal(err)
 	}
-	slices.Sort(took)
-	t.Logf("%d endpoints: median %v, shortest %v, longest %v", len(c.table.Endpoints), took[len(took)/2], took[0], took[len(took)-1])
-	return took
+	more := shoal.TableDelta{Version: c.directory.Table().Version + 1, NodeID: "self", Endpoints: map[shoal.EndpointKey]shoal.Endpoint{e.Key(): e}}
+	began := time.Now()
+	if err := c.Update(t.Context(), &more); err != nil {
+		t.Fatal(err)
+	}
+	return time.Since(began)
 }
 
-// TestOneMoreEndpointAmongTenThousand asserts that to program an endpoint takes no longer because there are others. On a machine that is
-// busy with other things the median says nothing: then it is tried again, and the better half of the times must do.
+// TestOneMoreEndpointAmongTenThousand asserts that to program an endpoint takes no longer because there are others. How long it takes depends
+// on the machine and on what else it does, so two networks are timed in turn and only the best of their times are compared. Further
+// rounds make up for a busy machine, but not for work that grows with the number of endpoints: no round is without it.
 func TestOneMoreEndpointAmongTenThousand(t *testing.T) {
+	const attempts, rounds, most = 10, 10, 2
 	few, many := newLargeNetwork(t, 99, 10), newLargeNetwork(t, 9_999, 10)
-	for try := range 5 {
-		one, other := few.timeOneMoreEndpoint(t), many.timeOneMoreEndpoint(t)
-		at := len(one) / 2
-		if try > 0 {
-			at = len(one) / 4
+	bestOfFew, bestOfMany := time.Duration(math.MaxInt64), time.Duration(math.MaxInt64)
+	for range attempts {
+		for range rounds {
+			bestOfFew = min(bestOfFew, few.timeOneMoreEndpoint(t))
+			bestOfMany = min(bestOfMany, many.timeOneMoreEndpoint(t))
 		}
-		if other[at] <= 5*time.Millisecond && other[at] <= 2*one[at] {
+		t.Logf("best time among 99 endpoints %v, among 9,999 %v", bestOfFew, bestOfMany)
+		if bestOfMany <= most*bestOfFew {
 			return
 		}
 	}
-	t.Error("one more endpoint among ten thousand takes longer than 5 ms, or than twice what it takes among a hundred")
+	t.Errorf("one more endpoint among ten thousand takes more than %d times what it takes among a hundred", most)
 }

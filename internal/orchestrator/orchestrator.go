@@ -4,6 +4,7 @@
 package orchestrator
 
 import (
+	"cmp"
 	"reflect"
 	"slices"
 	"time"
@@ -68,7 +69,7 @@ func (o *Orchestrator) Concerned(v store.View, c store.Change) []reconcile.Key {
 	}
 }
 
-// nodeConcerns is the services with tasks on a node, those that want one on every node, and those that spread anew.
+// nodeConcerns is the services with tasks on a node, those that want one on every node, and those that move tasks to emptier nodes.
 func nodeConcerns(v store.View, node shoal.NodeID) []reconcile.Key {
 	var keys []reconcile.Key
 	for _, t := range v.TasksOnNode(node) {
@@ -201,15 +202,10 @@ func (p *plan) sorted() []*shoal.Task {
 }
 
 func olderFirst(a, b *shoal.Task) int {
-	if c := a.CreatedAt.Compare(b.CreatedAt); c != 0 {
-		return c
-	}
-	if a.ID < b.ID {
-		return -1
-	}
-	return 1
+	return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ID, b.ID))
 }
 
+// put puts a task, which is the task from then on for the rest of the plan.
 func (p *plan) put(t *shoal.Task) {
 	p.tasks[t.ID] = t
 	p.write(t)

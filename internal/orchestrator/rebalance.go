@@ -23,7 +23,7 @@ func (p *plan) rebalance() {
 	if !rebalances(p.service) || p.updating() || p.paused() {
 		return
 	}
-	b := &distribution{plan: p, onNode: map[shoal.NodeID][]*shoal.Task{}}
+	d := &distribution{plan: p, onNode: map[shoal.NodeID][]*shoal.Task{}}
 	moving := 0
 	all := p.slots()
 	for _, key := range sortedSlots(all) {
@@ -38,7 +38,7 @@ func (p *plan) rebalance() {
 			moving++
 		}
 		newest := now[len(now)-1]
-		b.onNode[newest.NodeID] = append(b.onNode[newest.NodeID], newest)
+		d.onNode[newest.NodeID] = append(d.onNode[newest.NodeID], newest)
 	}
 	if quiet := p.cooldownEnds(); moving == 0 && quiet.After(p.now) {
 		p.changes.Requeue(quiet)
@@ -46,21 +46,21 @@ func (p *plan) rebalance() {
 	}
 	nodes := slices.DeleteFunc(p.eligible(), func(n *shoal.Node) bool { return !takesTasks(n) })
 	for ; moving < p.budget(); moving++ {
-		t, to := b.move(nodes, preferencesOf(p.service))
+		t, to := d.move(nodes, preferencesOf(p.service))
 		if t == nil {
 			return
 		}
 		next := p.create(t.Slot, to.ID, shoal.TaskRunning, p.now)
-		b.onNode[t.NodeID] = slices.DeleteFunc(b.onNode[t.NodeID], func(other *shoal.Task) bool { return other == t })
-		b.onNode[to.ID] = append(b.onNode[to.ID], next)
+		d.onNode[t.NodeID] = slices.DeleteFunc(d.onNode[t.NodeID], func(other *shoal.Task) bool { return other == t })
+		d.onNode[to.ID] = append(d.onNode[to.ID], next)
 	}
 }
 
 // cooldownEnds is when the cool-down is over. It begins anew whenever a task of the service is created or starts to run.
 func (p *plan) cooldownEnds() time.Time {
 	cooldown := defaultCooldown
-	if d, err := time.ParseDuration(p.service.Spec.Labels[shoal.LabelRebalanceCooldown]); err == nil && d >= 0 {
-		cooldown = d
+	if asked, err := time.ParseDuration(p.service.Spec.Labels[shoal.LabelRebalanceCooldown]); err == nil && asked >= 0 {
+		cooldown = asked
 	}
 	var last time.Time
 	for _, t := range p.tasks {
@@ -73,6 +73,7 @@ func (p *plan) cooldownEnds() time.Time {
 	return last.Add(cooldown)
 }
 
+// budget is how many tasks may be on the move at a time; 1 unless the service's label says otherwise.
 func (p *plan) budget() int {
 	n, err := strconv.Atoi(p.service.Spec.Labels[shoal.LabelRebalanceBudget])
 	if err != nil || n < 1 {
@@ -94,10 +95,10 @@ type distribution struct {
 	onNode map[shoal.NodeID][]*shoal.Task
 }
 
-func (b *distribution) load(nodes []*shoal.Node) int {
+func (d *distribution) load(nodes []*shoal.Node) int {
 	n := 0
 	for _, node := range nodes {
-		n += len(b.onNode[node.ID])
+		n += len(d.onNode[node.ID])
 	}
 	return n
 }
@@ -105,9 +106,9 @@ func (b *distribution) load(nodes []*shoal.Node) int {
 // move picks a running task and the node it should run on instead; both are nil if no move would make the distribution more even.
 // It evens out over the values of the first spread preference, then of the next, and finally over nodes. A task is moved only
 // where the difference is at least two tasks, so every move makes the distribution more even and no two moves undo each other.
-func (b *distribution) move(nodes []*shoal.Node, preferences []shoal.PlacementPreference) (*shoal.Task, *shoal.Node) {
+func (d *distribution) move(nodes []*shoal.Node, preferences []shoal.PlacementPreference) (*shoal.Task, *shoal.Node) {
 	if len(preferences) == 0 {
-		return b.moveBetween(nodes, nodes)
+		return d.moveBetween(nodes, nodes)
 	}
 	branches := map[string][]*shoal.Node{}
 	for _, n := range nodes {
@@ -118,15 +119,15 @@ func (b *distribution) move(nodes []*shoal.Node, preferences []shoal.PlacementPr
 		return nil, nil
 	}
 	values := slices.Sorted(maps.Keys(branches))
-	byLoad := func(x, y string) int { return cmp.Compare(b.load(branches[x]), b.load(branches[y])) }
+	byLoad := func(x, y string) int { return cmp.Compare(d.load(branches[x]), d.load(branches[y])) }
 	heavy, light := branches[slices.MaxFunc(values, byLoad)], branches[slices.MinFunc(values, byLoad)]
-	if b.load(heavy)-b.load(light) >= 2 {
-		if t, to := b.taskToMove(heavy), b.leastLoaded(light); t != nil && to != nil {
+	if d.load(heavy)-d.load(light) >= 2 {
+		if t, to := d.taskToMove(heavy), d.leastLoaded(light); t != nil && to != nil {
 			return t, to
 		}
 	}
 	for _, value := range values {
-		if t, to := b.move(branches[value], preferences[1:]); t != nil {
+		if t, to := d.move(branches[value], preferences[1:]); t != nil {
 			return t, to
 		}
 	}
@@ -134,38 +135,38 @@ func (b *distribution) move(nodes []*shoal.Node, preferences []shoal.PlacementPr
 }
 
 // moveBetween picks a task on one of the nodes from, and a node of to with at least two tasks less; both are nil if there is none.
-func (b *distribution) moveBetween(from, to []*shoal.Node) (*shoal.Task, *shoal.Node) {
-	target := b.leastLoaded(to)
+func (d *distribution) moveBetween(from, to []*shoal.Node) (*shoal.Task, *shoal.Node) {
+	target := d.leastLoaded(to)
 	if target == nil {
 		return nil, nil
 	}
 	crowded := slices.DeleteFunc(slices.Clone(from), func(n *shoal.Node) bool {
-		return len(b.onNode[n.ID])-len(b.onNode[target.ID]) < 2
+		return len(d.onNode[n.ID])-len(d.onNode[target.ID]) < 2
 	})
-	if t := b.taskToMove(crowded); t != nil {
+	if t := d.taskToMove(crowded); t != nil {
 		return t, target
 	}
 	return nil, nil
 }
 
 // taskToMove is the newest running task of the node with the most tasks; nil if no node has a running one.
-func (b *distribution) taskToMove(nodes []*shoal.Node) *shoal.Task {
+func (d *distribution) taskToMove(nodes []*shoal.Node) *shoal.Task {
 	var best *shoal.Task
 	most := 0
 	for _, n := range nodes {
-		tasks := slices.DeleteFunc(slices.Clone(b.onNode[n.ID]), func(t *shoal.Task) bool { return t.Status.State != shoal.TaskRunning })
-		if len(tasks) > 0 && len(b.onNode[n.ID]) > most {
-			best, most = slices.MaxFunc(tasks, olderFirst), len(b.onNode[n.ID])
+		tasks := slices.DeleteFunc(slices.Clone(d.onNode[n.ID]), func(t *shoal.Task) bool { return t.Status.State != shoal.TaskRunning })
+		if len(tasks) > 0 && len(d.onNode[n.ID]) > most {
+			best, most = slices.MaxFunc(tasks, olderFirst), len(d.onNode[n.ID])
 		}
 	}
 	return best
 }
 
 // leastLoaded is the node with the fewest tasks of the service among those that have room for one, nil if none has.
-func (b *distribution) leastLoaded(nodes []*shoal.Node) *shoal.Node {
+func (d *distribution) leastLoaded(nodes []*shoal.Node) *shoal.Node {
 	sorted := slices.Clone(nodes)
-	slices.SortStableFunc(sorted, func(x, y *shoal.Node) int { return cmp.Compare(len(b.onNode[x.ID]), len(b.onNode[y.ID])) })
-	if i := slices.IndexFunc(sorted, b.fits); i >= 0 {
+	slices.SortStableFunc(sorted, func(x, y *shoal.Node) int { return cmp.Compare(len(d.onNode[x.ID]), len(d.onNode[y.ID])) })
+	if i := slices.IndexFunc(sorted, d.fits); i >= 0 {
 		return sorted[i]
 	}
 	return nil

@@ -79,7 +79,7 @@ func (l *Loop) Run(ctx context.Context) error {
 		}
 		l.cfg.Log.Info("controllers start", "epoch", epoch)
 		if err := l.lead(ctx, epoch, leadershipChanged); err != nil && ctx.Err() == nil {
-			l.cfg.Log.Warn("controllers stop", "epoch", epoch, "err", err)
+			l.cfg.Log.Warn("controllers stop until this manager leads again", "epoch", epoch, "err", err)
 		}
 		select { // without this wait, the loop would spin after ErrFenced until leadership is seen to have changed
 		case <-ctx.Done():
@@ -138,16 +138,16 @@ func (l *Loop) lead(ctx context.Context, epoch uint64, leadershipChanged <-chan 
 // it want, so that a new service is planned, allocated and scheduled in a single transaction.
 func (l *Loop) pass(ctx context.Context, epoch uint64, q *queue) (uint64, error) {
 	view := l.cfg.Store.View()
-	d := transaction{objects: map[objectRef]object{}}
+	t := transaction{objects: map[objectRef]object{}}
 	var done []item
-	for steps := 0; steps < maxSteps && d.len() < maxWrites; steps++ {
+	for steps := 0; steps < maxSteps && t.len() < maxWrites; steps++ {
 		work, ok := q.next()
 		if !ok {
 			break
 		}
 		changes, err := work.controller.Reconcile(view, work.key)
 		if err != nil {
-			l.cfg.Log.Warn("reconcile failed", "controller", work.controller.Name(), "key", work.key, "err", err)
+			l.cfg.Log.Warn("a controller failed on an object; it is tried again later", "controller", work.controller.Name(), "key", work.key, "err", err)
 			q.backOff(work, time.Now())
 			continue
 		}
@@ -161,12 +161,12 @@ func (l *Loop) pass(ctx context.Context, epoch uint64, q *queue) (uint64, error)
 		}
 		before := view
 		view = view.With(changes)
-		d.add(changes)
+		t.add(changes)
 		for _, c := range differences(before, changes) {
 			q.addConcerned(view, c)
 		}
 	}
-	rev, err := l.commit(ctx, d.changes(epoch))
+	rev, err := l.commit(ctx, t.changes(epoch))
 	switch {
 	case err == nil:
 		for _, work := range done {
@@ -181,7 +181,7 @@ func (l *Loop) pass(ctx context.Context, epoch uint64, q *queue) (uint64, error)
 	case ctx.Err() != nil:
 		return 0, ctx.Err()
 	default:
-		l.cfg.Log.Warn("commit failed", "err", err)
+		l.cfg.Log.Warn("changes of the controllers cannot be written to the store; they are planned again", "err", err)
 	}
 	for _, work := range done {
 		q.backOff(work, time.Now())

@@ -20,29 +20,29 @@ type object struct {
 	deleted bool
 }
 
-func (d *transaction) len() int { return len(d.objects) }
+func (t *transaction) len() int { return len(t.objects) }
 
-func (d *transaction) add(c store.Changes) {
+func (t *transaction) add(c store.Changes) {
 	for _, o := range c.Puts {
-		d.set(object{value: o})
+		t.set(object{value: o})
 	}
 	for _, o := range c.Deletes {
-		d.set(object{value: o, deleted: true})
+		t.set(object{value: o, deleted: true})
 	}
 }
 
-func (d *transaction) set(o object) {
+func (t *transaction) set(o object) {
 	key := objectRef{store.KindOf(o.value), o.value.ObjectID()}
-	if _, ok := d.objects[key]; !ok {
-		d.order = append(d.order, key)
+	if _, ok := t.objects[key]; !ok {
+		t.order = append(t.order, key)
 	}
-	d.objects[key] = o
+	t.objects[key] = o
 }
 
-func (d *transaction) changes(fence uint64) store.Changes {
+func (t *transaction) changes(fence uint64) store.Changes {
 	c := store.Changes{Fence: fence}
-	for _, key := range d.order {
-		switch o := d.objects[key]; {
+	for _, key := range t.order {
+		switch o := t.objects[key]; {
 		case !o.deleted:
 			c.Put(o.value)
 		case o.value.Head().Version != 0: // else it never was in the store

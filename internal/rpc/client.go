@@ -102,7 +102,7 @@ func (c *Client) Detach(ctx context.Context, req *DetachRequest) error {
 	return err
 }
 
-// Session opens the agent's standing connection.
+// Session opens an agent's session: a stream in both directions that lasts as long as the agent has this manager.
 func (c *Client) Session(ctx context.Context) (SessionClient, error) {
 	s, err := c.conn.NewStream(ctx, &grpc.StreamDesc{StreamName: "Session", ServerStreams: true, ClientStreams: true}, "/"+serviceName+"/Session")
 	if err != nil {

@@ -84,7 +84,7 @@ type AgentMessage struct {
 	Applied uint64 `json:",omitempty"`
 }
 
-// Hello opens a session.
+// Hello opens a session: it describes the node.
 type Hello struct {
 	Description shoal.NodeDescription
 	// DataAddr is where the node wants VXLAN packets; if it is not valid, the address that the session comes from.

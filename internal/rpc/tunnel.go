@@ -16,7 +16,7 @@ type Frame struct {
 	Tunnel string       `json:",omitempty"`
 	Node   shoal.NodeID `json:",omitempty"`
 	Data   []byte       `json:",omitempty"`
-	// End says that nothing more comes in this direction.
+	// End says that this end will send nothing more.
 	End bool `json:",omitempty"`
 }
 

@@ -12,9 +12,10 @@ import (
 	"time"
 )
 
+// tasksDir is the directory of containerd's state directory that has a bundle for each running container, by namespace.
 const tasksDir = "io.containerd.runtime.v2.task"
 
-// exitRecord is the exit.json that a shim leaves in its bundle when its container ends.
+// exitRecord is the exit.json that containerd's shim for runc leaves in its bundle when its container ends.
 type exitRecord struct {
 	Timestamp time.Time
 	Pid       int
@@ -24,8 +25,9 @@ type exitRecord struct {
 // exitRecordTimeout bounds the wait for a shim to write the exit record of a process that has just ended.
 const exitRecordTimeout = 2 * time.Second
 
-// readExits returns the exit records in the bundles under state, by container ID. alive reports whether a container's shim runs.
-func readExits(state string, alive func(id string) bool) (map[string]Exit, error) {
+// readExits returns the exits that are recorded in the bundles under state, by the containers' IDs. Where a container's first process has
+// ended but its shim still runs, as shimServes reports, it waits for the record, which the shim is about to write.
+func readExits(state string, shimServes func(id string) bool) (map[string]Exit, error) {
 	dir := filepath.Join(state, tasksDir, Namespace)
 	bundles, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -38,7 +40,7 @@ func readExits(state string, alive func(id string) bool) (map[string]Exit, error
 	for _, b := range bundles {
 		bundle := filepath.Join(dir, b.Name())
 		exit, ok := readExit(bundle)
-		for limit := time.Now().Add(exitRecordTimeout); !ok && initExited(bundle) && alive(b.Name()) && time.Now().Before(limit); {
+		for limit := time.Now().Add(exitRecordTimeout); !ok && initExited(bundle) && shimServes(b.Name()) && time.Now().Before(limit); {
 			const pause = 5 * time.Millisecond
 			time.Sleep(pause)
 			exit, ok = readExit(bundle)
@@ -50,8 +52,8 @@ func readExits(state string, alive func(id string) bool) (map[string]Exit, error
 	return exits, nil
 }
 
-// readExit reads a bundle's exit record. ok is false while the container runs, and for a record truncated by a crash.
-func readExit(bundle string) (Exit, bool) {
+// readExit reads a bundle's exit record. ok is false while the container runs, and for a record that a crash has cut off.
+func readExit(bundle string) (exit Exit, ok bool) {
 	data, err := os.ReadFile(filepath.Join(bundle, "exit.json"))
 	var r exitRecord
 	if err != nil || json.Unmarshal(data, &r) != nil {

@@ -2,11 +2,11 @@ package runtime
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"sync"
 
 	"github.com/containerd/containerd/v2/client"
-	"github.com/containerd/containerd/v2/core/transfer"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/containerd/v2/plugins"
 	"github.com/containerd/log"
@@ -15,7 +15,8 @@ import (
 	"github.com/containerd/plugin/registry"
 	"github.com/sirupsen/logrus"
 
-	// The parts of containerd in use; each registers itself when imported. CRI, NRI, other snapshotters and the servers are left out.
+	// The parts of containerd in use; each registers itself when it is imported. The Kubernetes and plugin interfaces (CRI, NRI), other
+	// snapshotters and all servers but the one for shims are left out.
 	_ "github.com/containerd/containerd/v2/core/runtime/v2"
 	_ "github.com/containerd/containerd/v2/plugins/content/local/plugin"
 	_ "github.com/containerd/containerd/v2/plugins/diff/walking/plugin"
@@ -43,19 +44,17 @@ import (
 	_ "github.com/containerd/containerd/v2/plugins/transfer"
 )
 
+// captureKey is the key of a context's *capture.
 type captureKey struct{}
 
-// capture carries the client out of the plugin that makes it. Each server gets its own by its context, because
-// containerd's registry is one per process.
-type capture struct {
-	client   *client.Client
-	transfer transfer.Transferrer
-}
+// capture takes the client out of the plugin that makes it. Each containerd in the process (tests run several) finds its own in the
+// context that it is started with, because the registry of plugins is one for all.
+type capture struct{ client *client.Client }
 
 // registerClient adds our plugin to containerd's registry, once per process.
 var registerClient = sync.OnceFunc(func() { //nolint:gochecknoglobals // containerd's registry is one per process
-	// Where containerd logs without a context it logs to standard error; drop all below warnings.
-	_ = log.SetLevel("warn")
+	// Where containerd logs without a context, it logs to standard error. What is less than a warning is dropped there.
+	_ = log.SetLevel("warn") // fails for unknown levels only
 	registry.Register(&plugin.Registration{
 		Type: plugins.InternalPlugin,
 		ID:   "shoal-client",
@@ -67,6 +66,7 @@ var registerClient = sync.OnceFunc(func() { //nolint:gochecknoglobals // contain
 	})
 })
 
+// newClient makes a client that calls the other plugins in memory, for the containerd whose context has a capture.
 func newClient(ic *plugin.InitContext) (any, error) {
 	out, ok := ic.Context.Value(captureKey{}).(*capture)
 	if !ok {
@@ -80,15 +80,11 @@ func newClient(ic *plugin.InitContext) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, err := ic.GetSingle(plugins.TransferPlugin)
-	if err != nil {
-		return nil, err
-	}
-	out.client, out.transfer = c, t.(transfer.Transferrer)
+	out.client = c
 	return c, nil
 }
 
-// WithNamespace returns ctx with containerd's namespace set to Namespace, unless one is set already.
+// WithNamespace returns ctx with containerd's namespace set to Namespace, unless one is set already. Calls of containerd need it.
 func WithNamespace(ctx context.Context) context.Context {
 	if _, ok := namespaces.Namespace(ctx); ok {
 		return ctx
@@ -96,23 +92,23 @@ func WithNamespace(ctx context.Context) context.Context {
 	return namespaces.WithNamespace(ctx, Namespace)
 }
 
-// withLogger makes containerd log to l: its errors as warnings, its warnings as debug. What is below is dropped.
+// withLogger makes containerd log to l. Its errors become warnings, because what they mean for a container is for shoal to say, and its
+// warnings become debug messages. What is less is dropped.
 func withLogger(ctx context.Context, l *slog.Logger) context.Context {
 	logger := logrus.New()
-	logger.SetOutput(discard{})
+	logger.SetOutput(io.Discard)
 	logger.SetLevel(logrus.WarnLevel)
 	logger.AddHook(&slogHook{l})
 	return log.WithLogger(ctx, logrus.NewEntry(logger))
 }
 
-type discard struct{}
-
-func (discard) Write(p []byte) (int, error) { return len(p), nil }
-
+// slogHook passes messages of logrus, containerd's logger, to slog.
 type slogHook struct{ log *slog.Logger }
 
+// Levels implements logrus.Hook.
 func (h *slogHook) Levels() []logrus.Level { return logrus.AllLevels }
 
+// Fire implements logrus.Hook.
 func (h *slogHook) Fire(e *logrus.Entry) error {
 	level := slog.LevelDebug
 	if e.Level <= logrus.ErrorLevel {

@@ -14,14 +14,18 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// assets holds the compressed programs when they were built before this package (hack/build-assets.sh).
+// assets holds the compressed programs, if hack/build-assets.sh has built them before this package was compiled.
 //
 //go:embed assets
 var assets embed.FS
 
-type programs struct{ shim, oci string }
+// programs are the absolute paths of the programs that containers are run with.
+type programs struct {
+	shim string
+	oci  string // the OCI runtime, runc or crun
+}
 
-// findPrograms takes what the configuration says, then what is embedded, then what is on PATH.
+// findPrograms takes the programs that the configuration names, else those that are embedded, else those on PATH.
 func findPrograms(c Config) (programs, error) {
 	dir := filepath.Join(c.Root, "programs")
 	shim, err := program(c.Shim, dir, "shoal-shim", "shoal-shim", "containerd-shim-runc-v2")
@@ -35,6 +39,7 @@ func findPrograms(c Config) (programs, error) {
 	return programs{shim: shim, oci: oci}, nil
 }
 
+// program finds one program. given is its path by the configuration, "" for none; dir is where an embedded one is unpacked.
 func program(given, dir, asset string, onPath ...string) (string, error) {
 	if given != "" {
 		return filepath.Abs(given)
@@ -55,8 +60,9 @@ func program(given, dir, asset string, onPath ...string) (string, error) {
 	return "", fmt.Errorf("find %s: neither built into this binary nor on PATH", asset)
 }
 
-// unpack writes a program into a folder named after its content, unless it is there already. Older versions stay, because
-// running shims are started from them. The build has noted the hash: to take it here would read megabytes into memory at every start.
+// unpack writes an embedded program into a folder that is named by the hash of its content, unless it is there already. Folders of older
+// versions stay, because shims that run were started from them. The hash was taken by the build: to take it here would read megabytes
+// into memory at every start.
 func unpack(dir, name string, packed fs.File) (string, error) {
 	sum, err := assets.ReadFile("assets/" + name + ".sum")
 	if err != nil {

@@ -1,6 +1,6 @@
-// Package runtime runs containerd inside the daemon: its plugins without its daemon, spoken to in memory. It reads the
-// programs embedded in the binary and the exit records that shims left while no daemon ran; it writes containerd's root and
-// state directories and the unpacked programs.
+// Package runtime runs containerd inside the daemon: its plugins without its own daemon, called in memory. It reads the programs that are
+// embedded in the binary and the exit records that shims left while no daemon ran; it writes containerd's root and state directories and
+// the unpacked programs.
 package runtime
 
 import (
@@ -20,48 +20,44 @@ import (
 	"github.com/containerd/containerd/v2/cmd/containerd/server"
 	srvconfig "github.com/containerd/containerd/v2/cmd/containerd/server/config"
 	"github.com/containerd/containerd/v2/core/sandbox"
-	"github.com/containerd/containerd/v2/core/transfer"
 	"github.com/containerd/errdefs"
 )
 
-// Namespace is containerd's namespace of everything that shoal makes.
+// Namespace is the namespace in containerd of everything that shoal makes.
 const Namespace = "shoal"
 
-// Snapshotter is the name of the containerd snapshotter in use.
+// Snapshotter is the name of containerd's snapshotter that keeps the images' layers and the containers' file systems.
 const Snapshotter = "overlayfs"
 
 // Config says where the runtime stores its files. All fields but Shim and OCI are required.
 type Config struct {
 	Log *slog.Logger
-	// Root keeps what outlives a reboot: images, snapshots.
+	// Root is the directory of what outlives a reboot: images, snapshots. Nodes on one machine must not share it, nor State.
 	Root string
-	// State keeps what does not: bundles, FIFOs, sockets. Nodes on one machine must not share it.
+	// State is the directory of what does not outlive a reboot: bundles, FIFOs, sockets.
 	State string
-	// Shim and OCI override the programs; by default the embedded ones are used, then those on PATH.
+	// Shim and OCI are the programs to use instead of the embedded ones, or of those on PATH where there are none.
 	Shim string
 	OCI  string
 }
 
-// Runtime is a running containerd.
+// Runtime is a running containerd. Its methods are safe for concurrent use.
 type Runtime struct {
-	Client   *client.Client
-	Transfer transfer.Transferrer
-	// Shim and OCI are the programs in use.
-	Shim string
-	OCI  string
-	// FIFODir holds the FIFOs between the containers' standard streams and the daemon.
-	FIFODir string
+	Client  *client.Client // calls this containerd in memory
+	Shim    string         // the path of the shim in use
+	OCI     string         // the path of the OCI runtime in use
+	FIFODir string         // where the FIFOs between the containers' standard streams and the daemon are made
 
-	exits     map[string]Exit
-	state     string
-	socketDir string
-	lock      *os.File
+	exits     map[string]Exit // see RecordedExit
+	state     string          // Config.State
+	socketDir string          // where the shims' sockets are
+	lock      *os.File        // held while this daemon uses Config.Root
 	server    *server.Server
-	stop      context.CancelFunc
+	stop      context.CancelFunc // ends the context that server was started with
 	closeOnce sync.Once
 }
 
-// Start starts containerd. It fails with an unavailable error when another daemon uses the same root. ctx bounds the start only; Close
+// Start starts containerd. When another daemon uses the same root, it fails with an unavailable error. ctx bounds the start only; Close
 // stops containerd.
 func Start(ctx context.Context, c Config) (*Runtime, error) {
 	if err := os.MkdirAll(c.Root, 0o711); err != nil {
@@ -80,6 +76,7 @@ func Start(ctx context.Context, c Config) (*Runtime, error) {
 	return rt, nil
 }
 
+// start is Start with the root locked.
 func start(ctx context.Context, c Config) (*Runtime, error) {
 	programs, err := findPrograms(c)
 	if err != nil {
@@ -90,7 +87,7 @@ func start(ctx context.Context, c Config) (*Runtime, error) {
 		FIFODir:   filepath.Join(c.State, "fifo"),
 		socketDir: socketDir(c.State),
 	}
-	// Exit records must be read before containerd starts, because it deletes the bundles of dead containers.
+	// The exit records must be read before containerd starts, because it deletes the bundles of containers that have ended.
 	if rt.exits, err = readExits(c.State, rt.shimServes); err != nil {
 		return nil, fmt.Errorf("read exit records: %w", err)
 	}
@@ -116,7 +113,7 @@ func start(ctx context.Context, c Config) (*Runtime, error) {
 		srv.Stop()
 		return nil, fmt.Errorf("start containerd: %w", err)
 	}
-	rt.Client, rt.Transfer, rt.server, rt.stop = captured.client, captured.transfer, srv, stop
+	rt.Client, rt.server, rt.stop = captured.client, srv, stop
 	_, err = rt.Client.SandboxStore().Create(WithNamespace(ctx), sandbox.Sandbox{ID: Sandbox})
 	if err != nil && !errdefs.IsAlreadyExists(err) {
 		stop()
@@ -134,7 +131,7 @@ func (rt *Runtime) Close() error {
 		rt.server.Stop()
 		rt.lock.Close()
 		_ = os.Remove(filepath.Join(rt.socketDir, serverSocket))
-		_ = os.Remove(rt.socketDir) // only succeeds when no shim is left
+		_ = os.Remove(rt.socketDir) // fails while shims run, whose sockets are in it
 	})
 	return nil
 }
@@ -144,14 +141,9 @@ func (rt *Runtime) Options() *options.Options {
 	return &options.Options{BinaryName: rt.OCI, Root: filepath.Join(rt.state, "oci")}
 }
 
-// Rootfs returns the host path at which the file system of a running container is mounted.
-func (rt *Runtime) Rootfs(id string) string {
-	return filepath.Join(rt.state, tasksDir, Namespace, id, "rootfs")
-}
-
 // Exit is how a container ended while no daemon ran.
 type Exit struct {
-	Status uint32
+	Status uint32 // the exit code; 128 plus the number of the signal that ended it
 	At     time.Time
 }
 
@@ -161,6 +153,7 @@ func (rt *Runtime) RecordedExit(id string) (exit Exit, ok bool) {
 	return exit, ok
 }
 
+// serverConfig is containerd's configuration.
 func serverConfig(c Config, socketDir string) *srvconfig.Config {
 	return &srvconfig.Config{
 		Version: 4,
@@ -181,10 +174,11 @@ func serverConfig(c Config, socketDir string) *srvconfig.Config {
 // serverSocket is the name of the socket at which shims report events to containerd.
 const serverSocket = "t"
 
-// maxSocketDir is what containerd allows; socket names are long and a socket's address is at most 108 bytes.
+// maxSocketDir is the longest path of a directory of sockets that containerd accepts, in bytes: a socket's address has at most 108 (unix(7)),
+// and a socket's name has the 64 of the container's ID.
 const maxSocketDir = 38
 
-// socketDir is in the state directory when its path is short enough, else a directory of its own under /run.
+// socketDir is the directory of the shims' sockets: in the state directory if its path is short enough, else one of its own under /run.
 func socketDir(state string) string {
 	dir := filepath.Join(state, "s")
 	if len(dir) <= maxSocketDir {
@@ -194,6 +188,8 @@ func socketDir(state string) string {
 	return filepath.Join("/run", "shoal-s-"+hex.EncodeToString(sum[:6]))
 }
 
+// lockFile locks a file, which it makes if need be, until it is closed or the process ends. If another process has locked it, the error is
+// of kind unavailable.
 func lockFile(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {

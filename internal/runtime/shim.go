@@ -14,29 +14,29 @@ import (
 	"github.com/containerd/containerd/v2/client"
 )
 
-// Sandbox is the containerd sandbox that all containers are recorded in. Its only use: for a container in a sandbox, containerd
-// starts no shim but uses the address it is given. Starting the shim ourselves takes one process instead of two, can be done while
-// the network is set up, and makes the shim our child, so that it is reaped.
+// Sandbox is the ID of the containerd sandbox that all containers are recorded in. For a container in a sandbox, containerd starts no
+// shim but uses the one at the address that it is given; the sandbox has no other use. A shim that the daemon starts itself takes one
+// process instead of two, can be started while the network is set up, and is the daemon's child, so that it is reaped.
 const Sandbox = "shoal"
 
-// ownShim is the name of the program that can be started this way.
+// ownShim is the name of the shim that the daemon can start itself.
 const ownShim = "shoal-shim"
 
 // shimVersion is the version of containerd's task API that the shim serves.
 const shimVersion = 3
 
 // Init returns the program to mount as /sbin/docker-init in containers that run with an init: our own shim. ok is false when another
-// shim is configured.
+// shim is in use.
 func (rt *Runtime) Init() (path string, ok bool) { return rt.Shim, filepath.Base(rt.Shim) == ownShim }
 
-// Shim is a shim process that has no task yet. A nil Shim stands for one that containerd starts.
+// Shim is a shim process that the daemon has started and that has no task yet. A nil Shim stands for one that containerd starts.
 type Shim struct {
 	process *os.Process
-	socket  string
+	socket  string // the path of the socket at which it serves
 }
 
-// StartShim starts the shim of a container. It returns nil and no error when the shim in use is not our own; containerd starts it
-// then. With an error, a non-nil Shim must still be killed.
+// StartShim starts the shim of a container. When the shim in use is not our own, it returns nil and no error: containerd starts that one.
+// A Shim that is returned together with an error must still be killed.
 func (rt *Runtime) StartShim(id string) (*Shim, error) {
 	if filepath.Base(rt.Shim) != ownShim {
 		return nil, nil
@@ -65,11 +65,11 @@ func (rt *Runtime) StartShim(id string) (*Shim, error) {
 		return nil, errors.Join(fmt.Errorf("start shim: %w", err), os.Remove(s.socket))
 	}
 	s.process = cmd.Process
-	go func() { _ = cmd.Wait() }() // the one who waits for its task notices its end
+	go func() { _ = cmd.Wait() }() // reaps it; that it has ended is noticed by the wait for its task
 	return s, setOOMScore(s.process.Pid)
 }
 
-// TaskOptions returns the options that make containerd use the shim; none for nil.
+// TaskOptions returns the options of a new task that make containerd use a shim; none for nil.
 func (rt *Runtime) TaskOptions(s *Shim) []client.NewTaskOpts {
 	if s == nil {
 		return nil
@@ -97,9 +97,11 @@ func (rt *Runtime) shimServes(id string) bool {
 	return conn.Close() == nil
 }
 
+// shimSocket is the path of the socket of a container's shim.
 func (rt *Runtime) shimSocket(id string) string { return filepath.Join(rt.socketDir, id) }
 
-// setOOMScore makes the kernel kill a container before the shim, and the shim before the daemon, when memory runs out.
+// setOOMScore makes the kernel kill a shim before the daemon when memory runs out: a shim's score is the daemon's plus one. A shim that has
+// ended is no error.
 func setOOMScore(pid int) error {
 	const file, most = "oom_score_adj", 1000
 	text, err := os.ReadFile(filepath.Join("/proc/self", file))

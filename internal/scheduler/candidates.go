@@ -37,31 +37,31 @@ type position struct {
 
 // newCandidates gives a position to every node, also to those that do not pass the filters, so that a change of a node is a change
 // of one key in the ranking.
-func newCandidates(nodes []*nodeInfo, d *requirements) *candidates {
-	p := &candidates{requirements: d, positions: make(map[*nodeInfo]position, len(nodes))}
-	p.root = p.newBranch(nil, "", nodes, d.preferences)
-	for _, h := range nodes {
-		p.rankByLoad(h)
+func newCandidates(nodes []*nodeInfo, req *requirements) *candidates {
+	c := &candidates{requirements: req, positions: make(map[*nodeInfo]position, len(nodes))}
+	c.root = c.newBranch(nil, "", nodes, req.preferences)
+	for _, n := range nodes {
+		c.rankByLoad(n)
 	}
-	return p
+	return c
 }
 
-func (p *candidates) newBranch(parent *branch, value string, nodes []*nodeInfo, preferences []string) *branch {
+func (c *candidates) newBranch(parent *branch, value string, nodes []*nodeInfo, preferences []string) *branch {
 	b := &branch{parent: parent, value: value}
 	if len(preferences) == 0 {
 		b.nodes, b.order = nodes, newRanking(len(nodes))
-		for i, h := range nodes {
-			p.positions[h] = position{b, i}
+		for i, n := range nodes {
+			c.positions[n] = position{b, i}
 		}
 		return b
 	}
 	groups := map[string][]*nodeInfo{}
-	for _, h := range nodes {
-		value, _ := shoal.NodeAttribute(h.node, preferences[0])
-		groups[value] = append(groups[value], h)
+	for _, n := range nodes {
+		value, _ := shoal.NodeAttribute(n.node, preferences[0])
+		groups[value] = append(groups[value], n)
 	}
 	for value, members := range groups {
-		b.children = append(b.children, p.newBranch(b, value, members, preferences[1:]))
+		b.children = append(b.children, c.newBranch(b, value, members, preferences[1:]))
 	}
 	slices.SortFunc(b.children, func(a, b *branch) int { return cmp.Compare(a.value, b.value) })
 	b.order = newRanking(len(b.children))
@@ -72,13 +72,13 @@ func (p *candidates) newBranch(parent *branch, value string, nodes []*nodeInfo, 
 }
 
 // movedToOtherBranch tells whether a node's preference values no longer are those of its branch.
-func (p *candidates) movedToOtherBranch(h *nodeInfo) bool {
-	b := p.positions[h].leaf
+func (c *candidates) movedToOtherBranch(n *nodeInfo) bool {
+	b := c.positions[n].leaf
 	if b == nil {
 		return true
 	}
-	for _, attribute := range slices.Backward(p.requirements.preferences) {
-		if value, _ := shoal.NodeAttribute(h.node, attribute); value != b.value {
+	for _, attribute := range slices.Backward(c.requirements.preferences) {
+		if value, _ := shoal.NodeAttribute(n.node, attribute); value != b.value {
 			return true
 		}
 		b = b.parent
@@ -87,16 +87,16 @@ func (p *candidates) movedToOtherBranch(h *nodeInfo) bool {
 }
 
 // rankByLoad ranks a node by its number of tasks, or takes it out if it fails a static filter.
-func (p *candidates) rankByLoad(h *nodeInfo) {
-	if h.node == nil || p.requirements.failsStatic(h) {
-		p.set(h, absent)
+func (c *candidates) rankByLoad(n *nodeInfo) {
+	if n.node == nil || c.requirements.failsStatic(n) {
+		c.set(n, absent)
 	} else {
-		p.set(h, uint64(h.tasks))
+		c.set(n, uint64(n.tasks))
 	}
 }
 
-func (p *candidates) set(h *nodeInfo, key uint64) {
-	at, ranked := p.positions[h]
+func (c *candidates) set(n *nodeInfo, key uint64) {
+	at, ranked := c.positions[n]
 	if !ranked {
 		return
 	}
@@ -116,8 +116,8 @@ func (b *branch) updateParents() {
 }
 
 // first is the node with the lowest rank, nil if there is none.
-func (p *candidates) first() *nodeInfo {
-	b := p.root
+func (c *candidates) first() *nodeInfo {
+	b := c.root
 	if b.order.empty() {
 		return nil
 	}
@@ -127,7 +127,7 @@ func (p *candidates) first() *nodeInfo {
 	return b.nodes[b.order.first()]
 }
 
-// run places tasks of one service and one demand, one after another.
+// run places tasks of one service that have the same requirements, one after another.
 type run struct {
 	index        *index
 	candidates   *candidates
@@ -135,33 +135,33 @@ type run struct {
 	ranked       map[*nodeInfo]uint64 // the tasks of the service that count in a node's branches, for nodes whose rank is not by load alone
 }
 
-func (x *index) newRun(d *requirements) *run {
-	r := &run{index: x, candidates: x.candidatesFor(d), requirements: d, ranked: map[*nodeInfo]uint64{}}
-	for h := range x.ofService[d.service] {
-		r.rank(h)
+func (i *index) newRun(req *requirements) *run {
+	r := &run{index: i, candidates: i.candidatesFor(req), requirements: req, ranked: map[*nodeInfo]uint64{}}
+	for n := range i.ofService[req.service] {
+		r.rank(n)
 	}
 	return r
 }
 
 // rank sets a node's rank by the tasks it has now. A node that cannot take another task of the run is taken out.
-func (r *run) rank(h *nodeInfo) {
-	if _, ranked := r.candidates.positions[h]; !ranked {
+func (r *run) rank(n *nodeInfo) {
+	if _, ranked := r.candidates.positions[n]; !ranked {
 		return
 	}
 	key, load := uint64(absent), uint64(0)
-	if h.node != nil && r.requirements.firstFailed(h) < 0 {
-		load = uint64(h.ofService[r.requirements.service])
-		key = load<<32 | uint64(h.tasks)
+	if n.node != nil && r.requirements.firstFailed(n) < 0 {
+		load = uint64(n.ofService[r.requirements.service])
+		key = load<<32 | uint64(n.tasks)
 	}
-	r.addLoad(h, load)
-	r.candidates.set(h, key)
+	r.addLoad(n, load)
+	r.candidates.set(n, key)
 }
 
 // addLoad counts a node's tasks of the service in the branches above it.
-func (r *run) addLoad(h *nodeInfo, load uint64) {
-	was := r.ranked[h]
-	r.ranked[h] = load
-	for b := r.candidates.positions[h].leaf; b != nil; b = b.parent {
+func (r *run) addLoad(n *nodeInfo, load uint64) {
+	was := r.ranked[n]
+	r.ranked[n] = load
+	for b := r.candidates.positions[n].leaf; b != nil; b = b.parent {
 		b.load += load - was
 	}
 }
@@ -169,24 +169,24 @@ func (r *run) addLoad(h *nodeInfo, load uint64) {
 // pick is the node on which one more task of the service keeps the distribution most even, nil if none can take it.
 func (r *run) pick() *nodeInfo {
 	for {
-		h := r.candidates.first()
-		if h == nil || r.requirements.firstFailed(h) < 0 {
-			return h
+		n := r.candidates.first()
+		if n == nil || r.requirements.firstFailed(n) < 0 {
+			return n
 		}
-		r.rank(h) // full: taken out until the end of the run, during which nothing becomes free
+		r.rank(n) // full: taken out until the end of the run, during which nothing becomes free
 	}
 }
 
 // placed counts a new task on a node.
-func (r *run) placed(t *shoal.Task, h *nodeInfo) {
+func (r *run) placed(t *shoal.Task, n *nodeInfo) {
 	r.index.place(t)
-	r.rank(h)
+	r.rank(n)
 }
 
 // end ranks the nodes by load again, as every run expects to find them.
 func (r *run) end() {
-	for h := range r.ranked {
-		r.addLoad(h, 0)
-		r.candidates.rankByLoad(h)
+	for n := range r.ranked {
+		r.addLoad(n, 0)
+		r.candidates.rankByLoad(n)
 	}
 }

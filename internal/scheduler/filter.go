@@ -12,7 +12,7 @@ import (
 
 // filter is one condition on nodes. Its explanation is Docker's text.
 type filter struct {
-	pass    func(h *nodeInfo) bool
+	pass    func(n *nodeInfo) bool
 	explain func(nodes int) string
 	// addStatic says that the condition is on the node alone, not on what runs there.
 	static bool
@@ -29,73 +29,73 @@ type requirements struct {
 
 // requirementsOf is what a task asks for. The filters are in the order in which Docker tries them, which the explanation shows.
 func requirementsOf(v store.View, t *shoal.Task) *requirements {
-	d := &requirements{service: t.ServiceID}
-	d.addStatic("", ready, "1 node not available for new tasks", "%d nodes not available for new tasks")
+	req := &requirements{service: t.ServiceID}
+	req.addStatic("", ready, "1 node not available for new tasks", "%d nodes not available for new tasks")
 	if r := reservations(t); r != nil {
-		d.addDynamic(func(h *nodeInfo) bool { return h.has(r) }, plural("insufficient resources on 1 node", "insufficient resources on %d nodes"))
+		req.addDynamic(func(n *nodeInfo) bool { return n.has(r) }, plural("insufficient resources on 1 node", "insufficient resources on %d nodes"))
 	}
 	if wanted := drivers(v, t); len(wanted) > 0 {
-		d.addStatic(fmt.Sprint("drivers ", wanted), func(n *shoal.Node) bool { return hasDrivers(n, wanted) },
+		req.addStatic(fmt.Sprint("drivers ", wanted), func(n *shoal.Node) bool { return hasDrivers(n, wanted) },
 			"missing plugin on 1 node", "missing plugin on %d nodes")
 	}
 	place := t.Spec.Placement
 	if place != nil {
-		d.placement(place)
+		req.placement(place)
 	}
 	if len(t.Ports) > 0 {
-		d.addDynamic(func(h *nodeInfo) bool { return h.hasPorts(t.Ports) },
+		req.addDynamic(func(n *nodeInfo) bool { return n.hasPorts(t.Ports) },
 			plural("host-mode port already in use on 1 node", "host-mode port already in use on %d nodes"))
 	}
 	if place != nil && place.MaxReplicas > 0 {
-		d.addDynamic(func(h *nodeInfo) bool { return uint64(h.ofService[d.service]) < place.MaxReplicas },
+		req.addDynamic(func(n *nodeInfo) bool { return uint64(n.ofService[req.service]) < place.MaxReplicas },
 			func(int) string { return "max replicas per node limit exceed" })
 	}
-	return d
+	return req
 }
 
-func (d *requirements) placement(p *shoal.Placement) {
+func (req *requirements) placement(p *shoal.Placement) {
 	if constraints, err := shoal.ParseConstraints(p.Constraints); err == nil && len(constraints) > 0 {
-		d.addStatic(fmt.Sprintf("constraints %q", p.Constraints), func(n *shoal.Node) bool {
+		req.addStatic(fmt.Sprintf("constraints %q", p.Constraints), func(n *shoal.Node) bool {
 			return !slices.ContainsFunc(constraints, func(c shoal.Constraint) bool { return !c.SatisfiedBy(n) })
 		}, "scheduling constraints not satisfied on 1 node", "scheduling constraints not satisfied on %d nodes")
 	}
 	if len(p.Platforms) > 0 {
-		d.addStatic(fmt.Sprintf("platforms %q", p.Platforms), func(n *shoal.Node) bool {
+		req.addStatic(fmt.Sprintf("platforms %q", p.Platforms), func(n *shoal.Node) bool {
 			return slices.ContainsFunc(p.Platforms, func(want shoal.Platform) bool { return fits(want, n.Description.Platform) })
 		}, "unsupported platform on 1 node", "unsupported platform on %d nodes")
 	}
 	for _, preference := range p.Preferences {
-		d.preferences = append(d.preferences, preference.SpreadOver)
+		req.preferences = append(req.preferences, preference.SpreadOver)
 	}
-	if len(d.preferences) > 0 {
-		d.class += fmt.Sprintf("over %q", d.preferences)
+	if len(req.preferences) > 0 {
+		req.class += fmt.Sprintf("over %q", req.preferences)
 	}
 }
 
-func (d *requirements) addStatic(class string, pass func(*shoal.Node) bool, one, many string) {
-	d.class += class
-	d.filters = append(d.filters, filter{func(h *nodeInfo) bool { return pass(h.node) }, plural(one, many), true})
+func (req *requirements) addStatic(class string, pass func(*shoal.Node) bool, one, many string) {
+	req.class += class
+	req.filters = append(req.filters, filter{func(n *nodeInfo) bool { return pass(n.node) }, plural(one, many), true})
 }
 
-func (d *requirements) addDynamic(pass func(*nodeInfo) bool, explain func(int) string) {
-	d.filters = append(d.filters, filter{pass, explain, false})
+func (req *requirements) addDynamic(pass func(*nodeInfo) bool, explain func(int) string) {
+	req.filters = append(req.filters, filter{pass, explain, false})
 }
 
 // firstFailed is the index of the first filter that a node does not pass, -1 if it passes all.
-func (d *requirements) firstFailed(h *nodeInfo) int {
-	return slices.IndexFunc(d.filters, func(f filter) bool { return !f.pass(h) })
+func (req *requirements) firstFailed(n *nodeInfo) int {
+	return slices.IndexFunc(req.filters, func(f filter) bool { return !f.pass(n) })
 }
 
 // failsStatic tells whether a node fails a static filter.
-func (d *requirements) failsStatic(h *nodeInfo) bool {
-	return slices.ContainsFunc(d.filters, func(f filter) bool { return f.static && !f.pass(h) })
+func (req *requirements) failsStatic(n *nodeInfo) bool {
+	return slices.ContainsFunc(req.filters, func(f filter) bool { return f.static && !f.pass(n) })
 }
 
 // explanation says why none of the nodes can run a task: how many failed at which filter, the most frequent first.
-func (d *requirements) explanation(nodes []*nodeInfo) string {
-	failed := make([]int, len(d.filters))
-	for _, h := range nodes {
-		if i := d.firstFailed(h); i >= 0 {
+func (req *requirements) explanation(nodes []*nodeInfo) string {
+	failed := make([]int, len(req.filters))
+	for _, n := range nodes {
+		if i := req.firstFailed(n); i >= 0 {
 			failed[i]++
 		}
 	}
@@ -107,7 +107,7 @@ func (d *requirements) explanation(nodes []*nodeInfo) string {
 	var reasons []string
 	for _, i := range order {
 		if failed[i] > 0 {
-			reasons = append(reasons, d.filters[i].explain(failed[i]))
+			reasons = append(reasons, req.filters[i].explain(failed[i]))
 		}
 	}
 	if len(reasons) == 0 {

@@ -24,141 +24,142 @@ type index struct {
 }
 
 // follow brings the index to a view.
-func (x *index) follow(v store.View) {
-	refs, known := v.ChangedSince(x.mark)
+func (i *index) follow(v store.View) {
+	refs, known := v.ChangedSince(i.mark)
 	if !known {
-		x.rebuild(v)
+		i.rebuild(v)
 		return
 	}
-	x.mark = v.Mark()
+	i.mark = v.Mark()
 	for _, r := range refs {
 		switch r.Kind {
 		case store.KindNode:
-			x.setNode(shoal.NodeID(r.ID), v.Node(shoal.NodeID(r.ID)))
+			i.setNode(shoal.NodeID(r.ID), v.Node(shoal.NodeID(r.ID)))
 		case store.KindTask:
-			x.setTask(shoal.TaskID(r.ID), v.Task(shoal.TaskID(r.ID)))
+			i.setTask(shoal.TaskID(r.ID), v.Task(shoal.TaskID(r.ID)))
 		default:
 		}
 	}
-	for _, id := range x.assumed {
-		x.setTask(id, v.Task(id))
+	for _, id := range i.assumed {
+		i.setTask(id, v.Task(id))
 	}
-	x.assumed = x.assumed[:0]
+	i.assumed = i.assumed[:0]
 }
 
-func (x *index) rebuild(v store.View) {
-	*x = index{
+func (i *index) rebuild(v store.View) {
+	*i = index{
 		mark: v.Mark(), nodes: map[shoal.NodeID]*nodeInfo{}, tasks: map[shoal.TaskID]*shoal.Task{}, ofService: map[shoal.ServiceID]map[*nodeInfo]bool{},
 		rankings: map[string]*candidates{},
 	}
 	for _, n := range v.Nodes() {
-		x.setNode(n.ID, n)
+		i.setNode(n.ID, n)
 	}
 	for _, t := range v.Tasks() {
-		x.setTask(t.ID, t)
+		i.setTask(t.ID, t)
 	}
 }
 
-func (x *index) nodeInfo(id shoal.NodeID) *nodeInfo {
-	h := x.nodes[id]
-	if h == nil {
-		h = &nodeInfo{ofService: map[shoal.ServiceID]int{}}
-		x.nodes[id] = h
+func (i *index) nodeInfo(id shoal.NodeID) *nodeInfo {
+	n := i.nodes[id]
+	if n == nil {
+		n = &nodeInfo{ofService: map[shoal.ServiceID]int{}}
+		i.nodes[id] = n
 	}
-	return h
+	return n
 }
 
-// setNode tells of a node as it is now, nil if it is gone.
-func (x *index) setNode(id shoal.NodeID, n *shoal.Node) {
-	h := x.nodeInfo(id)
-	was := h.node
-	h.node = n
+// setNode takes over a node as it is now, nil if it is gone.
+func (i *index) setNode(id shoal.NodeID, node *shoal.Node) {
+	n := i.nodeInfo(id)
+	was := n.node
+	n.node = node
 	switch {
-	case was == n:
+	case was == node:
 	case was == nil:
-		clear(x.rankings) // seats are numbered by the nodes' IDs
-	case n == nil || !sameForScheduling(was, n):
-		for class, p := range x.rankings {
-			if n != nil && p.movedToOtherBranch(h) {
-				delete(x.rankings, class)
+		clear(i.rankings) // positions follow the nodes' IDs
+	case node == nil || !sameForScheduling(was, node):
+		for class, c := range i.rankings {
+			if node != nil && c.movedToOtherBranch(n) {
+				delete(i.rankings, class)
 			} else {
-				p.rankByLoad(h)
+				c.rankByLoad(n)
 			}
 		}
 	}
 }
 
-// setTask tells of a task as it is now, nil if it is gone.
-func (x *index) setTask(id shoal.TaskID, t *shoal.Task) {
-	if was := x.tasks[id]; was != nil {
+// setTask takes over a task as it is now, nil if it is gone.
+func (i *index) setTask(id shoal.TaskID, t *shoal.Task) {
+	if was := i.tasks[id]; was != nil {
 		if was == t {
 			return
 		}
-		x.count(was, -1)
-		delete(x.tasks, id)
+		i.count(was, -1)
+		delete(i.tasks, id)
 	}
 	if t != nil && counts(t) {
-		x.tasks[id] = t
-		x.count(t, 1)
+		i.tasks[id] = t
+		i.count(t, 1)
 	}
 }
 
 // place counts a task that was just given a node.
-func (x *index) place(t *shoal.Task) {
-	x.setTask(t.ID, t)
-	x.assumed = append(x.assumed, t.ID)
+func (i *index) place(t *shoal.Task) {
+	i.setTask(t.ID, t)
+	i.assumed = append(i.assumed, t.ID)
 }
 
-func (x *index) count(t *shoal.Task, n int) {
-	h := x.nodeInfo(t.NodeID)
-	h.count(t, n)
-	if h.ofService[t.ServiceID] > 0 {
-		if x.ofService[t.ServiceID] == nil {
-			x.ofService[t.ServiceID] = map[*nodeInfo]bool{}
+// count adds a task to its node (change is 1) or removes it (change is -1).
+func (i *index) count(t *shoal.Task, change int) {
+	n := i.nodeInfo(t.NodeID)
+	n.count(t, change)
+	if n.ofService[t.ServiceID] > 0 {
+		if i.ofService[t.ServiceID] == nil {
+			i.ofService[t.ServiceID] = map[*nodeInfo]bool{}
 		}
-		x.ofService[t.ServiceID][h] = true
-	} else if on := x.ofService[t.ServiceID]; on[h] {
-		delete(on, h)
+		i.ofService[t.ServiceID][n] = true
+	} else if on := i.ofService[t.ServiceID]; on[n] {
+		delete(on, n)
 		if len(on) == 0 {
-			delete(x.ofService, t.ServiceID)
+			delete(i.ofService, t.ServiceID)
 		}
 	}
-	for _, p := range x.rankings {
-		p.rankByLoad(h)
+	for _, c := range i.rankings {
+		c.rankByLoad(n)
 	}
 }
 
-// candidatesFor is the ranking for a demand, made when there is none.
-func (x *index) candidatesFor(d *requirements) *candidates {
-	x.runs++
-	p := x.rankings[d.class]
-	if p == nil {
-		if len(x.rankings) >= maxRankings {
-			x.dropOldest()
+// candidatesFor is the ranking for tasks with the requirements; it is made if there is none.
+func (i *index) candidatesFor(req *requirements) *candidates {
+	i.runs++
+	c := i.rankings[req.class]
+	if c == nil {
+		if len(i.rankings) >= maxRankings {
+			i.dropOldest()
 		}
-		p = newCandidates(x.sorted(), d)
-		x.rankings[d.class] = p
+		c = newCandidates(i.sorted(), req)
+		i.rankings[req.class] = c
 	}
-	p.used = x.runs
-	return p
+	c.used = i.runs
+	return c
 }
 
-func (x *index) dropOldest() {
+func (i *index) dropOldest() {
 	oldest := ""
-	for class, p := range x.rankings {
-		if oldest == "" || p.used < x.rankings[oldest].used {
+	for class, c := range i.rankings {
+		if oldest == "" || c.used < i.rankings[oldest].used {
 			oldest = class
 		}
 	}
-	delete(x.rankings, oldest)
+	delete(i.rankings, oldest)
 }
 
 // sorted is the nodes that exist, by ID.
-func (x *index) sorted() []*nodeInfo {
-	nodes := make([]*nodeInfo, 0, len(x.nodes))
-	for _, h := range x.nodes {
-		if h.node != nil {
-			nodes = append(nodes, h)
+func (i *index) sorted() []*nodeInfo {
+	nodes := make([]*nodeInfo, 0, len(i.nodes))
+	for _, n := range i.nodes {
+		if n.node != nil {
+			nodes = append(nodes, n)
 		}
 	}
 	slices.SortFunc(nodes, func(a, b *nodeInfo) int { return cmp.Compare(a.node.ID, b.node.ID) })

@@ -20,22 +20,22 @@ type portKey struct {
 	port     uint16
 }
 
-// count adds a task (n is 1) or removes it (n is -1).
-func (h *nodeInfo) count(t *shoal.Task, n int) {
+// count adds a task (change is 1) or removes it (change is -1).
+func (n *nodeInfo) count(t *shoal.Task, change int) {
 	if t.DesiredState <= shoal.TaskComplete { // tasks that are to stop still use resources, but do not count for spreading
-		h.tasks += n
-		add(&h.ofService, t.ServiceID, n)
+		n.tasks += change
+		add(&n.ofService, t.ServiceID, change)
 	}
 	if r := reservations(t); r != nil {
-		h.nanoCPUs += int64(n) * r.NanoCPUs
-		h.memory += int64(n) * r.MemoryBytes
+		n.nanoCPUs += int64(change) * r.NanoCPUs
+		n.memory += int64(change) * r.MemoryBytes
 		for kind, amount := range genericCounts(r.Generic) {
-			add(&h.generic, kind, int64(n)*amount)
+			add(&n.generic, kind, int64(change)*amount)
 		}
 	}
 	for _, p := range t.Ports {
 		if p.Mode == shoal.PublishHost && p.Published != 0 {
-			add(&h.ports, portKey{p.Protocol, p.Published}, n)
+			add(&n.ports, portKey{p.Protocol, p.Published}, change)
 		}
 	}
 }
@@ -50,29 +50,30 @@ func add[K comparable, N int | int64](counts *map[K]N, key K, n N) {
 	}
 }
 
-func (h *nodeInfo) has(r *shoal.Resources) bool {
-	all := h.node.Description.Resources
-	if h.nanoCPUs+r.NanoCPUs > all.NanoCPUs && r.NanoCPUs > 0 {
+// has tells whether the node has the resources free.
+func (n *nodeInfo) has(r *shoal.Resources) bool {
+	all := n.node.Description.Resources
+	if n.nanoCPUs+r.NanoCPUs > all.NanoCPUs && r.NanoCPUs > 0 {
 		return false
 	}
-	if h.memory+r.MemoryBytes > all.MemoryBytes && r.MemoryBytes > 0 {
+	if n.memory+r.MemoryBytes > all.MemoryBytes && r.MemoryBytes > 0 {
 		return false
 	}
 	if len(r.Generic) == 0 {
 		return true
 	}
 	have := genericCounts(all.Generic)
-	for kind, n := range genericCounts(r.Generic) {
-		if h.generic[kind]+n > have[kind] {
+	for kind, amount := range genericCounts(r.Generic) {
+		if n.generic[kind]+amount > have[kind] {
 			return false
 		}
 	}
 	return true
 }
 
-func (h *nodeInfo) hasPorts(ports []shoal.Port) bool {
+func (n *nodeInfo) hasPorts(ports []shoal.Port) bool {
 	for _, p := range ports {
-		if p.Published != 0 && h.ports[portKey{p.Protocol, p.Published}] > 0 {
+		if p.Published != 0 && n.ports[portKey{p.Protocol, p.Published}] > 0 {
 			return false
 		}
 	}

@@ -24,19 +24,19 @@ func referencePlacement(v store.View) (where map[shoal.TaskID]shoal.NodeID, why 
 	})
 	where, why = map[shoal.TaskID]shoal.NodeID{}, map[shoal.TaskID]string{}
 	for _, t := range waiting {
-		d := requirementsOf(v, t)
+		req := requirementsOf(v, t)
 		candidates := nodes
 		if t.NodeID != "" {
-			candidates = slices.DeleteFunc(slices.Clone(nodes), func(h *nodeInfo) bool { return h.node.ID != t.NodeID })
+			candidates = slices.DeleteFunc(slices.Clone(nodes), func(n *nodeInfo) bool { return n.node.ID != t.NodeID })
 		}
-		fit := slices.DeleteFunc(slices.Clone(candidates), func(h *nodeInfo) bool { return d.firstFailed(h) >= 0 })
+		fit := slices.DeleteFunc(slices.Clone(candidates), func(n *nodeInfo) bool { return req.firstFailed(n) >= 0 })
 		if len(fit) == 0 {
-			why[shoal.TaskID(reconcile.Key(t.ID))] = d.explanation(candidates)
+			why[shoal.TaskID(reconcile.Key(t.ID))] = req.explanation(candidates)
 			continue
 		}
-		h := spread(fit, d)
-		where[t.ID] = shoal.NodeID(reconcile.Key(h.node.ID))
-		h.count(t, 1)
+		n := spread(fit, req)
+		where[t.ID] = shoal.NodeID(reconcile.Key(n.node.ID))
+		n.count(t, 1)
 	}
 	return where, why
 }
@@ -56,20 +56,20 @@ func nodesOf(v store.View) []*nodeInfo {
 }
 
 // spread picks, over the values of the preferences first, then by tasks of the service, then by all tasks, then by ID.
-func spread(nodes []*nodeInfo, d *requirements) *nodeInfo {
-	for _, attribute := range d.preferences {
+func spread(nodes []*nodeInfo, req *requirements) *nodeInfo {
+	for _, attribute := range req.preferences {
 		branches, load := map[string][]*nodeInfo{}, map[string]int{}
-		for _, h := range nodes {
-			value, _ := shoal.NodeAttribute(h.node, attribute)
-			branches[value] = append(branches[value], h)
-			load[value] += h.ofService[d.service]
+		for _, n := range nodes {
+			value, _ := shoal.NodeAttribute(n.node, attribute)
+			branches[value] = append(branches[value], n)
+			load[value] += n.ofService[req.service]
 		}
 		nodes = branches[slices.MinFunc(slices.Collect(maps.Keys(branches)), func(a, b string) int {
 			return cmp.Or(cmp.Compare(load[a], load[b]), cmp.Compare(a, b))
 		})]
 	}
 	return slices.MinFunc(nodes, func(a, b *nodeInfo) int {
-		return cmp.Or(cmp.Compare(a.ofService[d.service], b.ofService[d.service]), cmp.Compare(a.tasks, b.tasks), cmp.Compare(a.node.ID, b.node.ID))
+		return cmp.Or(cmp.Compare(a.ofService[req.service], b.ofService[req.service]), cmp.Compare(a.tasks, b.tasks), cmp.Compare(a.node.ID, b.node.ID))
 	})
 }
 

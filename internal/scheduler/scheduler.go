@@ -93,10 +93,10 @@ func (s *Scheduler) Reconcile(v store.View, _ reconcile.Key) (store.Changes, err
 		for n < len(waiting) && sameRequirements(waiting[0], waiting[n]) {
 			n++
 		}
-		if d := requirementsOf(v, waiting[0]); waiting[0].NodeID != "" {
-			s.confirmLocked(v, waiting[0], d, &changes)
+		if req := requirementsOf(v, waiting[0]); waiting[0].NodeID != "" {
+			s.confirmLocked(v, waiting[0], req, &changes)
 		} else {
-			s.spreadLocked(v, waiting[:n], d, &changes)
+			s.spreadLocked(v, waiting[:n], req, &changes)
 		}
 		waiting = waiting[n:]
 	}
@@ -109,13 +109,13 @@ func sameRequirements(a, b *shoal.Task) bool {
 }
 
 // confirmLocked assigns a task to the node that it was created for, if that node passes the filters.
-func (s *Scheduler) confirmLocked(v store.View, t *shoal.Task, d *requirements, changes *store.Changes) {
+func (s *Scheduler) confirmLocked(v store.View, t *shoal.Task, req *requirements, changes *store.Changes) {
 	var nodes []*nodeInfo
-	if h := s.index.nodes[t.NodeID]; h != nil && h.node != nil {
-		nodes = []*nodeInfo{h}
+	if n := s.index.nodes[t.NodeID]; n != nil && n.node != nil {
+		nodes = []*nodeInfo{n}
 	}
-	if len(nodes) == 0 || d.firstFailed(nodes[0]) >= 0 {
-		setExplanation(t, d.explanation(nodes), changes)
+	if len(nodes) == 0 || req.firstFailed(nodes[0]) >= 0 {
+		setExplanation(t, req.explanation(nodes), changes)
 		return
 	}
 	next := assigned(v, t, t.NodeID, "scheduler confirmed task can run on preassigned node")
@@ -124,20 +124,20 @@ func (s *Scheduler) confirmLocked(v store.View, t *shoal.Task, d *requirements, 
 }
 
 // spreadLocked assigns tasks with the same requirements to nodes, spreading them evenly.
-func (s *Scheduler) spreadLocked(v store.View, tasks []*shoal.Task, d *requirements, changes *store.Changes) {
-	r := s.index.newRun(d)
+func (s *Scheduler) spreadLocked(v store.View, tasks []*shoal.Task, req *requirements, changes *store.Changes) {
+	r := s.index.newRun(req)
 	defer r.end()
 	for i, t := range tasks {
-		h := r.pick()
-		if h == nil {
-			explanation := d.explanation(s.index.sorted())
+		n := r.pick()
+		if n == nil {
+			explanation := req.explanation(s.index.sorted())
 			for _, t := range tasks[i:] {
 				setExplanation(t, explanation, changes)
 			}
 			return
 		}
-		next := assigned(v, t, h.node.ID, "scheduler assigned task to node")
-		r.placed(next, h)
+		next := assigned(v, t, n.node.ID, "scheduler assigned task to node")
+		r.placed(next, n)
 		changes.Put(next)
 	}
 }

@@ -66,7 +66,7 @@ type RaftConfig struct {
 	ElectionTick               int
 }
 
-// ExternalCA is a signing service outside the cluster.
+// ExternalCA is a signing service outside the cluster: see ClusterSpec.ExternalCAs.
 type ExternalCA struct {
 	Protocol string
 	URL      string

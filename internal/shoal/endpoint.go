@@ -89,8 +89,8 @@ type Endpoint struct {
 	ContainerID string
 	Slot        uint64 // 0 for tasks of global services and attached containers
 	Addr        netip.Prefix
-	Addr6       netip.Prefix // not valid on a network without IPv6
-	MAC         string       // derived from the address: 02:42 and its four bytes
+	Addr6       netip.Prefix // invalid on a network without IPv6
+	MAC         MAC          // the zero MAC for the one that follows from Addr: see MACFor
 	State       EndpointState
 	Aliases     []string
 }

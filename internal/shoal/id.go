@@ -2,6 +2,7 @@ package shoal
 
 import (
 	"crypto/rand"
+	"encoding/hex"
 	"math/big"
 	"time"
 )
@@ -46,7 +47,7 @@ type Meta struct {
 	UpdatedAt time.Time
 }
 
-// Head gives access to the Meta of any kind of object.
+// Head is the object's Meta, for code that handles objects of all kinds alike.
 func (m *Meta) Head() *Meta { return m }
 
 // ObjectID is the ID of the cluster as text, for code that handles objects of all kinds alike.
@@ -66,3 +67,10 @@ func (s *Service) ObjectID() string { return string(s.ID) }
 
 // ObjectID is the ID of the task as text.
 func (t *Task) ObjectID() string { return string(t.ID) }
+
+// NewLocalID makes the ID of something that only one node has, such as an endpoint: 64 random hex digits, as Docker does.
+func NewLocalID() string {
+	var b [32]byte
+	_, _ = rand.Read(b[:]) // crypto/rand.Read never fails
+	return hex.EncodeToString(b[:])
+}

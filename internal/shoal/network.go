@@ -4,21 +4,23 @@ import "net/netip"
 
 // Network drivers.
 const (
-	DriverBridge  = "bridge"
-	DriverOverlay = "overlay"
-	DriverHost    = "host"
-	DriverNull    = "null"
-	DriverMacvlan = "macvlan"
+	DriverBridge  = "bridge"  // a Linux bridge of one node
+	DriverOverlay = "overlay" // spans the nodes of the cluster
+	DriverHost    = "host"    // the node's own namespace
+	DriverNull    = "null"    // none, and configuration-only networks
+	DriverMacvlan = "macvlan" // containers on the link of an interface of the node
 )
 
 // Scopes of a network.
 const (
-	ScopeLocal = "local"
-	ScopeSwarm = "swarm"
+	ScopeLocal = "local" // one node
+	ScopeSwarm = "swarm" // the cluster
 )
 
 const (
-	// IngressName is the name of the network that the routing mesh uses.
+	// DefaultBridgeName is the bridge that containers are on which name no network.
+	DefaultBridgeName = "bridge"
+	// IngressName is the routing mesh's network.
 	IngressName = "ingress"
 	// GwbridgeName is the name of the local network by which tasks reach hosts outside of the cluster.
 	GwbridgeName = "docker_gwbridge"

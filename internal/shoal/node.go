@@ -5,6 +5,7 @@ import "net/netip"
 // NodeRole is what a node is in the cluster.
 type NodeRole string
 
+// Roles of nodes. A manager runs tasks as a worker does, unless it is drained.
 const (
 	RoleWorker  NodeRole = "worker"  // runs tasks
 	RoleManager NodeRole = "manager" // runs tasks, keeps the cluster's state and serves its API

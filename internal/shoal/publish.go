@@ -78,7 +78,7 @@ func (r *PublishRule) set(field, value string, mode PublishMode) error {
 	return nil
 }
 
-// parsePrefix reads a prefix, or an address as the prefix that holds it alone.
+// parsePrefix reads a prefix, or an address as the prefix of its full length.
 func parsePrefix(text string) (netip.Prefix, error) {
 	if p, err := netip.ParsePrefix(text); err == nil {
 		return p.Masked(), nil

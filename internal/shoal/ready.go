@@ -11,7 +11,7 @@ import (
 // ReadyLabel is the prefix of the labels of a service that describe its readiness check, such as "shoal.ready.http" (docs/health.md).
 const ReadyLabel = "shoal.ready."
 
-// ReadyCheck tells whether a running task can serve. Exactly one of HTTP, TCP and Command is set.
+// ReadyCheck is a service's readiness check: how to find out whether a running task can serve. Exactly one of HTTP, TCP and Command is set.
 type ReadyCheck struct {
 	// HTTP and TCP are addresses in the task's network namespace; Path is the path of the HTTP request.
 	HTTP, TCP netip.AddrPort
@@ -86,7 +86,7 @@ func readyAddr(text string) (netip.AddrPort, error) {
 	return addr, nil
 }
 
-// readyPeriod reads a time that is long enough for a check.
+// readyPeriod reads a duration of at least 10 ms.
 func readyPeriod(text string) (time.Duration, error) {
 	const shortest = 10 * time.Millisecond
 	d, err := time.ParseDuration(text)

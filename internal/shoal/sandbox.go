@@ -33,7 +33,7 @@ type EndpointRequest struct {
 	// not valid.
 	Addr       netip.Addr
 	Addr6      netip.Addr
-	MAC        string // empty leaves the choice to the network
+	MAC        MAC // the zero MAC for the one that follows from the address: see MACFor
 	Aliases    []string
 	DriverOpts map[string]string
 }
@@ -69,10 +69,10 @@ type EndpointInfo struct {
 	EndpointID string // 64 hex digits
 	Interface  string // its name in the container, such as "eth0"
 	Addr       netip.Prefix
-	Gateway    netip.Addr
-	Addr6      netip.Prefix
-	Gateway6   netip.Addr
-	MAC        string
+	Gateway    netip.Addr   // invalid if the network is internal or an overlay
+	Addr6      netip.Prefix // invalid on a network without IPv6
+	Gateway6   netip.Addr   // as Gateway
+	MAC        MAC
 	Aliases    []string
 	DNSNames   []string
 	DriverOpts map[string]string

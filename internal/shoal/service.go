@@ -81,15 +81,17 @@ func (s *ServiceSpec) AttachedNetworks() []NetworkAttachmentSpec {
 
 // NetworkAttachmentSpec asks for an endpoint on a network.
 type NetworkAttachmentSpec struct {
-	// Target is the ID of a network of the cluster, or "host", "bridge" or "none" for the network of that name which every node has.
-	Target     NetworkID
-	Aliases    []string          // further names of the service on this network
-	DriverOpts map[string]string // shown by the API; no driver reads them
+	// Target is the network's ID in every stored spec, but for networks that each node has of its own: "host", "bridge" and "none".
+	// In a spec that a client has sent it may be a name too, until the API has resolved it.
+	Target     string
+	Aliases    []string
+	DriverOpts map[string]string
 }
 
 // UpdateOrder says whether a replacement starts before or after the task it replaces.
 type UpdateOrder string
 
+// Orders of an update; empty means StopFirst.
 const (
 	StopFirst  UpdateOrder = "stop-first"  // the replacement starts when the old task has stopped
 	StartFirst UpdateOrder = "start-first" // the old task stops when the replacement runs
@@ -98,6 +100,7 @@ const (
 // FailureAction says what an update does when too many of its tasks fail.
 type FailureAction string
 
+// Actions after too many failures; empty means PauseOnFailure.
 const (
 	PauseOnFailure    FailureAction = "pause"    // replaces no more tasks until the user updates the service again
 	ContinueOnFailure FailureAction = "continue" // goes on as if nothing had failed
@@ -117,6 +120,7 @@ type UpdateConfig struct {
 // UpdateState is the state of a rolling update or rollback, under the names of Docker's API.
 type UpdateState string
 
+// States of an update. A rollback has states of its own, whether a user or a failed update has begun it.
 const (
 	UpdateUpdating          UpdateState = "updating"           // tasks are being replaced
 	UpdatePaused            UpdateState = "paused"             // too many new tasks have failed; waits for the user
@@ -143,6 +147,7 @@ type JobStatus struct {
 // ResolutionMode says what a service's name resolves to.
 type ResolutionMode string
 
+// Resolution modes: a virtual IP address that is balanced, or the addresses of all ready tasks. Empty means ResolveVIP.
 const (
 	ResolveVIP   ResolutionMode = "vip"   // the service's virtual IP address, behind which connections are balanced
 	ResolveDNSRR ResolutionMode = "dnsrr" // the addresses of all tasks, in random order
@@ -157,6 +162,7 @@ type EndpointSpec struct {
 // Protocol is a transport protocol: "tcp", "udp" or "sctp".
 type Protocol string
 
+// Protocols that ports can be published for.
 const (
 	TCP  Protocol = "tcp"  // RFC 9293
 	UDP  Protocol = "udp"  // RFC 768
@@ -166,6 +172,7 @@ const (
 // PublishMode says where a published port answers: on every node, or only where a task runs.
 type PublishMode string
 
+// Publish modes: every node forwards the port to a task (routing mesh), or only the task's own node does.
 const (
 	PublishIngress PublishMode = "ingress" // on every node, by the routing mesh
 	PublishHost    PublishMode = "host"    // on the nodes that run a task, each leading to its own

@@ -81,23 +81,24 @@ func (d *TableDelta) Then(next *TableDelta) *TableDelta {
 		return next
 	}
 	d.Version, d.NodeID, d.DataPathPort, d.TunnelSecret = next.Version, next.NodeID, next.DataPathPort, next.TunnelSecret
-	d.Networks, d.RemovedNetworks = follow(d.Networks, d.RemovedNetworks, next.Networks, next.RemovedNetworks)
-	d.Peers, d.RemovedPeers = follow(d.Peers, d.RemovedPeers, next.Peers, next.RemovedPeers)
-	d.Services, d.RemovedServices = follow(d.Services, d.RemovedServices, next.Services, next.RemovedServices)
-	d.Endpoints, d.RemovedEndpoints = follow(d.Endpoints, d.RemovedEndpoints, next.Endpoints, next.RemovedEndpoints)
+	d.Networks, d.RemovedNetworks = joined(d.Networks, d.RemovedNetworks, next.Networks, next.RemovedNetworks)
+	d.Peers, d.RemovedPeers = joined(d.Peers, d.RemovedPeers, next.Peers, next.RemovedPeers)
+	d.Services, d.RemovedServices = joined(d.Services, d.RemovedServices, next.Services, next.RemovedServices)
+	d.Endpoints, d.RemovedEndpoints = joined(d.Endpoints, d.RemovedEndpoints, next.Endpoints, next.RemovedEndpoints)
 	return d
 }
 
-// follow joins two changes of the same map, the later one being then and gone.
-func follow[K comparable, V any](put map[K]V, removed []K, then map[K]V, gone []K) (map[K]V, []K) {
-	for _, key := range gone {
+// joined joins two changes of a map, the later ones last. A key that was removed and put again is in both results; ApplyTo
+// removes first.
+func joined[K comparable, V any](put map[K]V, removed []K, laterPut map[K]V, laterRemoved []K) (map[K]V, []K) {
+	for _, key := range laterRemoved {
 		delete(put, key)
 	}
 	if put == nil {
 		put = map[K]V{}
 	}
-	maps.Copy(put, then)
-	return put, append(removed, gone...)
+	maps.Copy(put, laterPut)
+	return put, append(removed, laterRemoved...)
 }
 
 // Clone is a copy whose maps can be changed without changing those of t.

@@ -185,6 +185,7 @@ type Driver struct {
 // RestartCondition says after which ends a task is replaced.
 type RestartCondition string
 
+// Restart conditions; empty means RestartAny.
 const (
 	RestartNone      RestartCondition = "none"       // never
 	RestartOnFailure RestartCondition = "on-failure" // after an end with an error
@@ -218,7 +219,7 @@ type Platform struct{ OS, Architecture string }
 
 // Resources is what a node has, or what a task reserves. One CPU is 10^9 NanoCPUs.
 type Resources struct {
-	NanoCPUs    int64
+	NanoCPUs    int64 // 1e9 is one processor
 	MemoryBytes int64
 	Generic     []GenericResource
 }

@@ -37,7 +37,7 @@ func (c *Changes) Requeue(t time.Time) {
 	}
 }
 
-// Merge adds what other writes. A later put or delete of the same object replaces an earlier put.
+// Merge adds the changes of other. They replace puts of the same objects.
 func (c *Changes) Merge(other Changes) {
 	type ref struct {
 		kind Kind
@@ -63,17 +63,10 @@ func (c *Changes) Merge(other Changes) {
 // ErrFenced is the error of a commit whose Fence is no longer the current epoch: another leader has begun, and nothing was written.
 var ErrFenced = fmt.Errorf("another leader has begun: %w", errdefs.ErrFailedPrecondition)
 
-// ErrNoLeader is the error of a commit that no majority of managers has confirmed in time, in Docker's words. The write may still happen later.
-var ErrNoLeader error = leaderlessError{}
-
-type leaderlessError struct{}
-
-func (leaderlessError) Error() string {
-	return "rpc error: code = Unknown desc = The swarm does not have a leader. It's possible that too few managers are online. " +
-		"Make sure more than half of the managers are online."
-}
-
-func (leaderlessError) Unwrap() error { return errdefs.ErrUnavailable }
+// ErrNoLeader says, in Docker's words, that a majority of the managers cannot be reached. What was to be written may still be written
+// later.
+var ErrNoLeader = errdefs.ErrUnavailable.WithMessage("rpc error: code = Unknown desc = The swarm does not have a leader. It's possible that too few " +
+	"managers are online. Make sure more than half of the managers are online.")
 
 // ConflictError is the error of a commit when an object has changed since it was read, or when its name is taken. Nothing was written.
 type ConflictError struct {

@@ -70,7 +70,7 @@ func (s *Store) Run(ctx context.Context) error {
 			err = s.load(ctx)
 		}
 		if err != nil {
-			s.cfg.Log.Warn("store lost its watch on the backend: its views are out of date until the next attempt succeeds", "err", err)
+			s.cfg.Log.Warn("changes of the cluster's state do not arrive; it is tried again, and this manager shows what it knew last", "err", err)
 		}
 		select {
 		case <-ctx.Done():

@@ -213,7 +213,7 @@ func first[T any](v View, k Kind, index string, args ...any) T {
 	}
 	o, err := v.db.Txn(false).First(string(k), index, args...)
 	if err != nil {
-		panic("store: read " + string(k) + " by " + index + ": " + err.Error()) // a wrong schema, not a wrong input
+		panic("store: read " + string(k) + " by " + index + ": " + err.Error()) // the schema in newDB is wrong; no input can cause it
 	}
 	if o == nil {
 		return none

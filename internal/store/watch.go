@@ -101,7 +101,7 @@ func (s *Store) apply(rev uint64, records []Record) {
 		if r.Value != nil {
 			o, err := s.codec.decode(r)
 			if err != nil {
-				s.cfg.Log.Error("stored object cannot be read: this manager goes on with the version it had before, if any", "err", err)
+				s.cfg.Log.Error("stored object cannot be read and is left out; is this manager older than the one that wrote it?", "err", err)
 				continue
 			}
 			change.New = o

@@ -63,7 +63,8 @@ func (m *Machine) newDaemon() *daemon {
 	return d
 }
 
-// start does what a daemon does when it starts; it returns when the node is in its place again, or the daemon would serve without.
+// start does what a daemon does when it starts. It returns when the node is a member of its cluster again, or when a real daemon would serve its API
+// without.
 func (d *daemon) start() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	d.cancel = cancel
@@ -112,7 +113,7 @@ func (d *daemon) applyTable(ctx context.Context, delta *shoal.TableDelta) error 
 	}
 }
 
-// kill ends the daemon without a word: from now on nothing it does has an effect. What is left of it in this process ends soon after.
+// kill ends the daemon as kill -9 does: from now on nothing it does has an effect. Its goroutines in this process end soon after.
 func (d *daemon) kill() {
 	close(d.dead)
 	d.mu.Lock()
@@ -132,7 +133,7 @@ func (d *daemon) stop() {
 	close(d.ended)
 }
 
-// describe tells of the machine: all are alike.
+// describe is what the node reports of its machine: all machines are alike.
 func (m *Machine) describe() shoal.NodeDescription {
 	const cpus, memory = 4e9, 8 << 30
 	return shoal.NodeDescription{
@@ -150,7 +151,7 @@ func (m *Machine) running() *daemon {
 	return m.daemon
 }
 
-// replace makes another daemon the machine's, or none, and gives the one before.
+// replace sets the machine's daemon, which may be nil, and returns the one before.
 func (m *Machine) replace(d *daemon) *daemon {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -172,7 +173,7 @@ func (m *Machine) Store() *store.Store {
 	return s
 }
 
-// Leads tells whether the machine takes itself for the leader.
+// Leads tells whether the machine considers itself the leader; another may have been elected already.
 func (m *Machine) Leads() bool {
 	d := m.running()
 	if d == nil {

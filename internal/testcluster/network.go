@@ -24,19 +24,19 @@ type network struct {
 	conns     map[*conn]bool      // both ends of each connection, until it is closed or reset
 }
 
-// link is a way from one machine to another.
+// link is the path from one machine to another, in one direction.
 type link struct{ from, to netip.Addr }
 
 func newNetwork() *network {
 	return &network{listeners: map[string]*listener{}, broken: map[link]bool{}, off: map[netip.Addr]bool{}, conns: map[*conn]bool{}}
 }
 
-// passesLocked tells whether what one machine sends arrives at another.
+// passesLocked tells whether bytes that one machine sends arrive at another.
 func (n *network) passesLocked(from, to netip.Addr) bool {
 	return !n.off[from] && !n.off[to] && !n.broken[link{from, to}]
 }
 
-// reach tells whether two machines can have a conversation.
+// reach tells whether bytes arrive in both directions between two machines.
 func (n *network) reach(a, b netip.Addr) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -81,7 +81,7 @@ func (r *replica) beat() {
 	}
 }
 
-// expelled tells whether the member knows that the others have taken it out.
+// expelled tells whether the member knows that the others have removed it.
 func (r *replica) expelled() bool {
 	l := r.log
 	l.mu.Lock()

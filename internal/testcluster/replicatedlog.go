@@ -103,7 +103,7 @@ func (l *replicatedLog) drawPatienceLocked(s *seat) {
 	s.patience = electionTimeout + time.Duration(l.random.Int64N(int64(electionTimeout)))
 }
 
-// reachLocked tells whether two members, both running, can have a conversation.
+// reachLocked tells whether two members run and messages arrive in both directions between them.
 func (l *replicatedLog) reachLocked(a, b *seat) bool {
 	return a.holder != nil && b.holder != nil && (a == b || l.net.reach(a.host, b.host))
 }

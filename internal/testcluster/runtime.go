@@ -42,7 +42,7 @@ type Container struct {
 	lines []shoal.LogLine
 }
 
-// Stop is one time that an agent ended a running container.
+// Stop records that an agent has ended a running container.
 type Stop struct {
 	Machine string
 	TaskID  shoal.TaskID
@@ -59,7 +59,7 @@ type containers struct {
 	all map[string]*Container
 }
 
-// runtime is one daemon's hand on the machine's containers. It does nothing any more once that daemon has been killed.
+// runtime is the agent.Runtime of one daemon over the machine's containers. Its calls have no effect once that daemon was killed.
 type runtime struct {
 	*containers
 	dead <-chan struct{}
@@ -70,9 +70,9 @@ const (
 	exitTerminated = 143
 )
 
-// take waits until d has passed; the error is why it has not.
+// take waits for d; it fails if ctx ends or the daemon is killed first.
 func (r *runtime) take(ctx context.Context, d time.Duration) error {
-	select { // what is dead does nothing, however short
+	select { // a killed daemon does nothing, even if d is 0
 	case <-r.dead:
 		return errors.New("the daemon has been killed")
 	default:
@@ -163,7 +163,7 @@ func (r *runtime) Start(ctx context.Context, id string) (int, error) {
 	return 1, nil
 }
 
-// end notes that a container has ended.
+// end records that a container has ended.
 func (cs *containers) end(c *Container, code int) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()

@@ -1,64 +1,63 @@
-// Package volume keeps the node's local volumes: directories that outlive containers. It reads and writes the volumes
-// directory under the data root, and mounts what a volume's options ask for.
+// Package volume keeps the node's local volumes: directories that outlive the containers that use them. It reads and writes the volumes
+// directory under the data root, mounts what a volume's options ask for, and publishes events.
 package volume
 
 import (
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"maps"
-	"net"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
-	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/errdefs"
 
+	"github.com/shoal-dev/shoal/internal/atomicfile"
 	"github.com/shoal-dev/shoal/internal/events"
 )
 
 // Config is what a Store needs. All fields are required.
 type Config struct {
 	Log    *slog.Logger
-	Root   string // data-root/volumes
+	Root   string // the directory of the volumes, data-root/volumes
 	Events *events.Bus
 }
 
-// Volume is a named directory, stored as volume.json. Callers get copies.
+// Volume is a named directory. Its record is stored as volume.json next to the directory. Callers get copies, of which they must not
+// change the maps.
 type Volume struct {
 	Name       string
-	Driver     string
-	Mountpoint string
+	Driver     string // always "local"
+	Mountpoint string // the directory on the host
 	CreatedAt  time.Time
 	Labels     map[string]string
-	Options    map[string]string
-	Anonymous  bool
+	Options    map[string]string // type, o and device as for mount(8); empty for a plain directory
+	Anonymous  bool              // made without a name, so that `docker rm --volumes` and prune remove it
 }
 
 // Store keeps the node's volumes. Its methods are safe for concurrent use. A name that no volume has is a not found error.
 type Store struct {
 	Config
-	mu      sync.Mutex // guards volumes, users, mounted
-	volumes map[string]*Volume
-	users   map[string]map[string]bool // volume to containers
-	mounted map[string]bool            // volumes with options that are mounted
+	mu      sync.Mutex                 // guards the fields below
+	volumes map[string]*Volume         // by name
+	users   map[string]map[string]bool // the IDs of the containers that use a volume, by its name
+	mounted map[string]bool            // the names of the volumes whose options are known to be mounted
 }
 
+// recordFile is the name of a volume's record in its directory, next to the one with its data.
 const recordFile = "volume.json"
 
+// nameRule is which names volumes may have, as in Docker.
 var nameRule = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]+$`)
 
-// New returns a Store with the volumes under c.Root. A volume whose record cannot be read is logged and left alone. An error means
-// that the directory cannot be used.
+// New returns a Store with the volumes under c.Root, which it makes if need be. A volume whose record cannot be read is logged and left
+// alone. An error means that the directory cannot be used.
 func New(c Config) (*Store, error) {
 	s := &Store{Config: c, volumes: map[string]*Volume{}, users: map[string]map[string]bool{}, mounted: map[string]bool{}}
 	if err := os.MkdirAll(c.Root, 0o701); err != nil {
@@ -75,7 +74,7 @@ func New(c Config) (*Store, error) {
 		}
 		v := &Volume{}
 		if err := json.Unmarshal(data, v); err != nil {
-			c.Log.Warn("volume record cannot be read; the volume is not offered, its data stays", "volume", d.Name(), "err", err)
+			c.Log.Warn("volume record cannot be read; the volume is not listed and cannot be used, its data stays", "volume", d.Name(), "err", err)
 			continue
 		}
 		v.Mountpoint = s.dataDir(v.Name)
@@ -84,27 +83,26 @@ func New(c Config) (*Store, error) {
 	return s, nil
 }
 
+// dataDir is the directory of a volume's data.
 func (s *Store) dataDir(name string) string { return filepath.Join(s.Root, name, "_data") }
 
 // Spec is the volume that a user asks for.
 type Spec struct {
-	Name    string // empty for an anonymous one
+	Name    string // "" for an anonymous volume, whose name is made up
 	Driver  string // "" or local
 	Labels  map[string]string
-	Options map[string]string // type, o, device as for mount(8)
+	Options map[string]string // type, o and device as for mount(8); size is accepted and has no effect
 }
 
 // Create makes a volume. An existing volume of that name is returned unchanged, whatever options are asked for, as Docker does.
-// Another driver is a not found error; a malformed name or option is an invalid argument.
+// A driver other than local is a not found error; a malformed name or option is an invalid argument.
 func (s *Store) Create(spec Spec) (*Volume, error) {
 	if spec.Driver != "" && spec.Driver != "local" {
 		return nil, errdefs.ErrNotFound.WithMessage(fmt.Sprintf("create %s: error looking up volume plugin %s: plugin %q not found", spec.Name, spec.Driver, spec.Driver))
 	}
 	anonymous := spec.Name == ""
 	if anonymous {
-		var b [32]byte
-		_, _ = rand.Read(b[:]) // never fails
-		spec.Name = hex.EncodeToString(b[:])
+		spec.Name = randomName()
 	}
 	if !nameRule.MatchString(spec.Name) {
 		return nil, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("create %s: %q includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use absolute path", spec.Name, spec.Name))
@@ -119,20 +117,14 @@ func (s *Store) Create(spec Spec) (*Volume, error) {
 	}
 	v := &Volume{Name: spec.Name, Driver: "local", CreatedAt: time.Now(), Labels: spec.Labels, Options: spec.Options, Anonymous: anonymous, Mountpoint: s.dataDir(spec.Name)}
 	if anonymous {
-		v.Labels = maps.Clone(v.Labels)
-		if v.Labels == nil {
-			v.Labels = map[string]string{}
-		}
+		v.Labels = map[string]string{}
+		maps.Copy(v.Labels, spec.Labels)
 		v.Labels["com.docker.volume.anonymous"] = ""
 	}
 	if err := os.MkdirAll(v.Mountpoint, 0o755); err != nil {
 		return nil, fmt.Errorf("create volume %s: %w", v.Name, err)
 	}
-	data, err := json.Marshal(v)
-	if err != nil {
-		return nil, fmt.Errorf("create volume %s: %w", v.Name, err)
-	}
-	if err := os.WriteFile(filepath.Join(s.Root, v.Name, recordFile), data, 0o600); err != nil {
+	if err := atomicfile.WriteJSON(filepath.Join(s.Root, v.Name, recordFile), v, 0o600); err != nil {
 		return nil, fmt.Errorf("create volume %s: %w", v.Name, err)
 	}
 	s.volumes[v.Name] = v
@@ -140,6 +132,14 @@ func (s *Store) Create(spec Spec) (*Volume, error) {
 	return copyOf(v), nil
 }
 
+// randomName is the name of an anonymous volume: 64 hexadecimal digits.
+func randomName() string {
+	var b [32]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}
+
+// validateOptions refuses the options that Docker refuses.
 func validateOptions(options map[string]string) error {
 	for key := range options {
 		if key != "type" && key != "o" && key != "device" && key != "size" {
@@ -152,7 +152,7 @@ func validateOptions(options map[string]string) error {
 	return nil
 }
 
-// Get returns a volume by its name.
+// Get returns the volume of a name.
 func (s *Store) Get(name string) (*Volume, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -179,174 +179,14 @@ func (s *Store) List() []*Volume {
 	return all
 }
 
-// AddReference records that a container uses a volume, which keeps the volume from being removed. It is idempotent.
-func (s *Store) AddReference(name, container string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if _, ok := s.volumes[name]; !ok {
-		return notFound(name)
-	}
-	if s.users[name] == nil {
-		s.users[name] = map[string]bool{}
-	}
-	s.users[name][container] = true
-	return nil
-}
-
-// RemoveReference undoes AddReference. It does nothing if there is no such reference.
-func (s *Store) RemoveReference(name, container string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.users[name], container)
-	if len(s.users[name]) == 0 {
-		delete(s.users, name)
-	}
-}
-
-// Users returns the sorted IDs of the containers that use a volume, nil if there are none.
-func (s *Store) Users(name string) []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Sorted(maps.Keys(s.users[name]))
-}
-
-// Mount mounts what the volume's options ask for, unless that is mounted, publishes a mount event for the container and returns the
-// volume's directory.
-func (s *Store) Mount(name, container string) (string, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	v, ok := s.volumes[name]
-	if !ok {
-		return "", notFound(name)
-	}
-	if v.Options["device"] != "" && !s.mounted[name] {
-		if err := mountDevice(v); err != nil {
-			return "", fmt.Errorf("error while mounting volume '%s': %w", v.Mountpoint, err)
-		}
-		s.mounted[name] = true
-	}
-	s.publish("mount", v, map[string]string{"container": container, "read/write": "true"})
-	return v.Mountpoint, nil
-}
-
-func mountDevice(v *Volume) error {
-	if list, err := os.ReadDir(v.Mountpoint); err == nil && len(list) > 0 {
-		if mounted, err := isMountpoint(v.Mountpoint); err == nil && mounted {
-			return nil // mounted before a restart of the daemon
-		}
-	}
-	m, err := mountFromOptions(v.Options, net.LookupHost)
-	if err != nil {
-		return err
-	}
-	return m.Mount(v.Mountpoint)
-}
-
-// mountFromOptions returns the mount that a volume's options ask for. It resolves the host name in addr=, because the kernel takes
-// addresses only (Docker does the same).
-func mountFromOptions(options map[string]string, lookupHost func(host string) ([]string, error)) (mount.Mount, error) {
-	m := mount.Mount{Type: options["type"], Source: options["device"]}
-	if o := options["o"]; o != "" {
-		m.Options = strings.Split(o, ",")
-	}
-	for i, o := range m.Options {
-		host, isAddr := strings.CutPrefix(o, "addr=")
-		if isAddr && net.ParseIP(host) == nil {
-			found, err := lookupHost(host)
-			if err != nil {
-				return m, err
-			}
-			m.Options[i] = "addr=" + found[0]
-		}
-	}
-	return m, nil
-}
-
-func isMountpoint(path string) (bool, error) {
-	info, err := mount.Lookup(path)
-	return err == nil && info.Mountpoint == path, err
-}
-
-// PublishUnmount publishes the event that a container no longer has a volume mounted. It does nothing if there is no such volume.
-func (s *Store) PublishUnmount(name, container string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if v, ok := s.volumes[name]; ok {
-		s.publish("unmount", v, map[string]string{"container": container})
-	}
-}
-
-// Remove deletes a volume and its data. A volume that containers use is a conflict, also with force; with force a missing volume is
-// no error.
-func (s *Store) Remove(name string, force bool) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	v, ok := s.volumes[name]
-	if !ok {
-		if force {
-			return nil
-		}
-		return notFound(name)
-	}
-	if users := slices.Sorted(maps.Keys(s.users[name])); len(users) > 0 {
-		return errdefs.ErrConflict.WithMessage(fmt.Sprintf("remove %s: volume is in use - [%s]", name, strings.Join(users, ", ")))
-	}
-	if v.Options["device"] != "" {
-		if err := mount.UnmountAll(v.Mountpoint, 0); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("remove %s: %w", name, err)
-		}
-		delete(s.mounted, name)
-	}
-	if err := os.RemoveAll(filepath.Join(s.Root, name)); err != nil {
-		return fmt.Errorf("remove %s: %w", name, err)
-	}
-	delete(s.volumes, name)
-	s.publish("destroy", v, nil)
-	return nil
-}
-
-// Prune removes the volumes that no container uses: the anonymous ones, or all. It leaves those for which keep, unless nil, is true.
-// It returns the names of what was removed and the bytes freed, also with an error.
-func (s *Store) Prune(all bool, keep func(*Volume) bool) ([]string, int64, error) {
-	var removed []string
-	var freed int64
-	for _, v := range s.List() {
-		if !all && !v.Anonymous || keep != nil && keep(v) || len(s.Users(v.Name)) > 0 {
-			continue
-		}
-		size := Size(v)
-		if err := s.Remove(v.Name, false); err != nil {
-			if errdefs.IsConflict(err) {
-				continue
-			}
-			return removed, freed, err
-		}
-		removed, freed = append(removed, v.Name), freed+size
-	}
-	return removed, freed, nil
-}
-
-// Size returns the bytes in a volume's regular files. Files that cannot be read count as nothing.
-func Size(v *Volume) int64 {
-	var total int64
-	_ = filepath.WalkDir(v.Mountpoint, func(_ string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return nil //nolint:nilerr // files come and go
-		}
-		if info, err := d.Info(); err == nil && info.Mode().IsRegular() {
-			total += info.Size()
-		}
-		return nil
-	})
-	return total
-}
-
+// publish publishes an event about a volume with the attributes that Docker gives it, and more.
 func (s *Store) publish(action string, v *Volume, more map[string]string) {
 	attrs := map[string]string{"driver": v.Driver}
 	maps.Copy(attrs, more)
 	s.Events.Publish(events.Event{Type: "volume", Action: action, ID: v.Name, Attributes: attrs})
 }
 
+// copyOf returns a copy for a caller.
 func copyOf(v *Volume) *Volume {
 	c := *v
 	return &c

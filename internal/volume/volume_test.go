@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/containerd/containerd/v2/core/mount"
@@ -39,9 +40,9 @@ func TestVolumesOutliveTheDaemon(t *testing.T) {
 	}
 }
 
-func TestHeldVolumeIsNotRemoved(t *testing.T) {
+func TestVolumeInUseIsNotRemoved(t *testing.T) {
 	s := open(t, t.TempDir())
-	for _, name := range []string{"held", ""} {
+	for _, name := range []string{"used", ""} {
 		v, err := s.Create(Spec{Name: name})
 		if err != nil {
 			t.Fatal(err)
@@ -71,7 +72,7 @@ func TestBadRequestsAreRefused(t *testing.T) {
 	}
 }
 
-func TestMountOf(t *testing.T) {
+func TestOptionsBecomeAMount(t *testing.T) {
 	lookupHost := func(host string) ([]string, error) {
 		if host == "files.example" {
 			return []string{"192.0.2.7", "192.0.2.8"}, nil
@@ -146,5 +147,31 @@ func TestVolumesAreMountedAsTheirOptionsSay(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(source, "mine")); err != nil {
 		t.Errorf("what the volume bound was removed with it: %v", err)
+	}
+}
+
+// A volume that was mounted and empty when the daemon started again was mounted once more, over itself.
+func TestEmptyMountedVolumeIsNotMountedTwice(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	if _, err := s.Create(Spec{Name: "empty", Options: map[string]string{"type": "tmpfs", "device": "tmpfs"}}); err != nil {
+		t.Fatal(err)
+	}
+	var at string
+	for range 2 { // two lives of the daemon
+		var err error
+		if at, err = open(t, dir).Mount("empty", "c"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mounts, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(string(mounts), " "+at+" "); n != 1 {
+		t.Errorf("mounted %d times", n)
+	}
+	if err := s.Remove("empty", false); err != nil {
+		t.Error(err)
 	}
 }

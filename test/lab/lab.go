@@ -22,16 +22,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Lab is a number of machines and the network between them: a bridge in a namespace of its own.
+// Lab is the machines and the bridge between them.
 type Lab struct {
-	// Dir holds all files of the lab. It must not be on an overlayfs, on which the nodes could not mount overlays.
+	// Dir is where everything is stored; it is on a disk, because overlayfs does not work on every file system.
 	Dir string
-	// Binary is the path of the shoal binary to run.
-	Binary   string
-	name     string
-	bridgeNS netns.NsHandle // the namespace of the bridge
-	nodes    []*Node
-	hosts    []*Host
+	// Binary is the path of the shoal program to run.
+	Binary string
+	name   string
+	bridge netns.NsHandle // the namespace of the bridge
+	nodes  []*Node
+	hosts  []*Host
 }
 
 const bridgeName = "wire"
@@ -52,10 +52,10 @@ func New(name, dir, binary string) (*Lab, error) {
 		return nil, fmt.Errorf("prepare named namespaces: %w", err)
 	}
 	var err error
-	if l.bridgeNS, err = newNamespace("shoal-" + name + "-wire"); err != nil {
+	if l.bridge, err = newNamespace("shoal-" + name + "-wire"); err != nil {
 		return nil, fmt.Errorf("make the bridge's namespace: %w", err)
 	}
-	h, err := netlink.NewHandleAt(l.bridgeNS)
+	h, err := netlink.NewHandleAt(l.bridge)
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +67,7 @@ func New(name, dir, binary string) (*Lab, error) {
 	return l, h.LinkSetUp(bridge)
 }
 
-// Host is a machine of the lab without a daemon: a client.
+// Host is a machine of the lab. Without a daemon it is a client: see Node.
 type Host struct {
 	Name  string
 	Addr  string
@@ -82,7 +82,7 @@ func (h *Host) Namespace() string { return namespacePath(h.lab.namespace(h.Name)
 func (l *Lab) namespace(host string) string { return "shoal-" + l.name + "-" + host }
 func namespacePath(name string) string      { return filepath.Join("/run/netns", name) }
 
-// prefixLength is that of the network between the machines, 10.77.0.0/24.
+// prefixLength is that of the lab's IPv4 subnet.
 const prefixLength = 24
 
 // AddHost adds a machine with the addresses 10.77.0.last and fd77::last.
@@ -99,14 +99,14 @@ func (l *Lab) AddHost(name string, last int) (*Host, error) {
 	return h, nil
 }
 
-// plug connects the host to the bridge by a pair of interfaces: eth0 in the host, and a port of the bridge with the host's name.
+// plug connects the host to the bridge: eth0 in the host, a port of the bridge at the other end of the veth pair.
 func (h *Host) plug() error {
-	handle, err := netlink.NewHandleAt(h.lab.bridgeNS)
+	sw, err := netlink.NewHandleAt(h.lab.bridge)
 	if err != nil {
 		return err
 	}
-	defer handle.Close()
-	bridge, err := handle.LinkByName(bridgeName)
+	defer sw.Close()
+	bridge, err := sw.LinkByName(bridgeName)
 	if err != nil {
 		return err
 	}
@@ -114,10 +114,10 @@ func (h *Host) plug() error {
 		LinkAttrs: netlink.LinkAttrs{Name: h.Name, MasterIndex: bridge.Attrs().Index, Flags: net.FlagUp},
 		PeerName:  "eth0", PeerNamespace: netlink.NsFd(int(h.ns)),
 	}
-	if err := handle.LinkAdd(port); err != nil {
+	if err := sw.LinkAdd(port); err != nil {
 		return err
 	}
-	if err := handle.LinkSetUp(port); err != nil {
+	if err := sw.LinkSetUp(port); err != nil {
 		return err
 	}
 	in, err := netlink.NewHandleAt(h.ns)
@@ -151,32 +151,32 @@ func (h *Host) plug() error {
 	return errors.Join(in.LinkSetUp(eth0), in.LinkSetUp(lo))
 }
 
-// Cut disconnects the host from the others, by setting its port of the bridge down.
-func (h *Host) Cut() error { return h.setPort(false) }
+// Cut disconnects the host from all others: its port of the bridge goes down.
+func (h *Host) Cut() error { return h.port(false) }
 
-// Mend connects the host again after Cut.
-func (h *Host) Mend() error { return h.setPort(true) }
+// Mend connects the host again.
+func (h *Host) Mend() error { return h.port(true) }
 
-func (h *Host) setPort(up bool) error {
-	handle, err := netlink.NewHandleAt(h.lab.bridgeNS)
+func (h *Host) port(up bool) error {
+	sw, err := netlink.NewHandleAt(h.lab.bridge)
 	if err != nil {
 		return err
 	}
-	defer handle.Close()
-	link, err := handle.LinkByName(h.Name)
+	defer sw.Close()
+	link, err := sw.LinkByName(h.Name)
 	if err != nil {
 		return err
 	}
 	if up {
-		return handle.LinkSetUp(link)
+		return sw.LinkSetUp(link)
 	}
-	return handle.LinkSetDown(link)
+	return sw.LinkSetDown(link)
 }
 
 // Dial connects from the host's namespace.
 func (h *Host) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	var conn net.Conn
-	err := inNamespace(h.ns, func() error {
+	err := within(h.ns, func() error {
 		var err error
 		conn, err = (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, network, addr)
 		return err
@@ -189,8 +189,8 @@ func (h *Host) Command(ctx context.Context, name string, args ...string) *exec.C
 	return exec.CommandContext(ctx, "nsenter", append([]string{"--net=" + h.Namespace(), "--", name}, args...)...)
 }
 
-// inNamespace runs do on a thread that is in a namespace. Sockets made there stay there.
-func inNamespace(ns netns.NsHandle, do func() error) error {
+// within runs do on a thread that is in a namespace. Sockets made there stay there.
+func within(ns netns.NsHandle, do func() error) error {
 	runtime.LockOSThread()
 	own, err := netns.Get()
 	if err != nil {
@@ -209,8 +209,9 @@ func inNamespace(ns netns.NsHandle, do func() error) error {
 	return err
 }
 
-// shareNamespaces makes the folder of named namespaces a shared mount, as iproute2 does. Otherwise the first `ip netns add` that anybody runs would
-// mount the folder over itself and hide the lab's namespaces. The mount stays, as that of iproute2 does.
+// shareNamespaces prepares the folder of named namespaces in the way of iproute2: as a shared mount of its own. Were it left to
+// the first `ip netns add` of anybody on the machine, that would lay a mount over the folder and hide the lab's namespaces. It
+// stays, as iproute2 leaves it.
 func shareNamespaces() error {
 	dir := namespacePath("")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -242,10 +243,10 @@ func newNamespace(name string) (netns.NsHandle, error) {
 	return ns, err
 }
 
-// Nodes is the lab's nodes, in the order in which they were added.
+// Nodes are the lab's nodes in the order they were added.
 func (l *Lab) Nodes() []*Node { return l.nodes }
 
-// Close stops every daemon and removes everything that the lab has made, in whatever state it is. SHOAL_LAB_KEEP, if set, keeps the files.
+// Close stops every daemon and removes everything that the lab made, whatever state it is in.
 func (l *Lab) Close() error {
 	var errs []error
 	var stopping sync.WaitGroup
@@ -257,14 +258,14 @@ func (l *Lab) Close() error {
 	for _, h := range l.hosts {
 		errs = append(errs, h.ns.Close(), netns.DeleteNamed(l.namespace(h.Name)))
 	}
-	errs = append(errs, l.bridgeNS.Close(), netns.DeleteNamed("shoal-"+l.name+"-wire"))
+	errs = append(errs, l.bridge.Close(), netns.DeleteNamed("shoal-"+l.name+"-wire"))
 	if os.Getenv("SHOAL_LAB_KEEP") == "" {
 		errs = append(errs, os.RemoveAll(l.Dir))
 	}
 	return errors.Join(errs...)
 }
 
-// Sweep removes what a lab of this name and folder has left over, because its process was killed.
+// Sweep removes what a lab of this name and folder left behind when it was killed.
 func Sweep(name, dir string) error {
 	l := &Lab{Dir: dir, name: name}
 	left, err := filepath.Glob(namespacePath(l.namespace("*")))
@@ -283,7 +284,7 @@ func Sweep(name, dir string) error {
 	return errors.Join(append(errs, os.RemoveAll(dir))...)
 }
 
-// unmount unmounts everything below the lab's folder, the newest mount first.
+// unmount takes away every mount below the lab's folder, the newest first.
 func (l *Lab) unmount() error {
 	text, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {

@@ -27,7 +27,7 @@ type Node struct {
 	flags  []string
 }
 
-// AddNode adds a machine with a daemon, with the addresses of AddHost, and starts the daemon. flags are added to those that the lab gives it.
+// AddNode adds a machine with a daemon and starts the daemon, with further flags.
 func (l *Lab) AddNode(name string, last int, flags ...string) (*Node, error) {
 	host, err := l.AddHost(name, last)
 	if err != nil {
@@ -38,7 +38,7 @@ func (l *Lab) AddNode(name string, last int, flags ...string) (*Node, error) {
 	if err := os.MkdirAll(n.ExecRoot(), 0o755); err != nil {
 		return nil, err
 	}
-	// A tmpfs, as /run is one. The lab unmounts everything below its folder.
+	// As /run is. The lab unmounts all that is below its folder.
 	if err := unix.Mount("tmpfs", n.ExecRoot(), "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=755"); err != nil {
 		return nil, fmt.Errorf("mount %s: %w", n.ExecRoot(), err)
 	}
@@ -47,10 +47,10 @@ func (l *Lab) AddNode(name string, last int, flags ...string) (*Node, error) {
 
 func (n *Node) dir() string { return filepath.Join(n.lab.Dir, n.Name) }
 
-// ExecRoot is the daemon's folder for what a reboot of the machine would remove.
+// ExecRoot is where the daemon keeps what does not outlive a reboot.
 func (n *Node) ExecRoot() string { return filepath.Join(n.dir(), "run") }
 
-// DataRoot is the daemon's folder for everything else.
+// DataRoot is where the daemon keeps the rest.
 func (n *Node) DataRoot() string { return filepath.Join(n.dir(), "data") }
 
 // Socket is where the daemon serves the API.
@@ -62,7 +62,7 @@ func (n *Node) Log() string { return filepath.Join(n.dir(), "daemon.log") }
 // PID is the daemon's process.
 func (n *Node) PID() int { return n.cmd.Process.Pid }
 
-// startLimit is how long a daemon may take to start or stop. It is long because the machine may be busy with other tests.
+// startLimit bounds a daemon's start. It is generous: the machine may be busy with other tests.
 const startLimit = 60 * time.Second
 
 // Start starts the daemon and waits until it answers.
@@ -83,7 +83,7 @@ func (n *Node) Start() error {
 	}
 	n.cmd = exec.Command("nsenter", append(args, n.flags...)...)
 	n.cmd.Stdout, n.cmd.Stderr = log, log
-	n.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // so that an interrupt of the test reaches only the test, which stops the daemons
+	n.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // an interrupt of the test is the lab's to handle
 	if err := n.cmd.Start(); err != nil {
 		return err
 	}
@@ -136,7 +136,7 @@ func (n *Node) Stop() error {
 	}
 }
 
-// Kill kills the daemon, as a crash would. Its containers go on.
+// Kill ends the daemon at once, as a crash would; its containers live on.
 func (n *Node) Kill() error {
 	err := n.cmd.Process.Kill()
 	<-n.exited
@@ -149,7 +149,7 @@ func (n *Node) Kill() error {
 // KillShims kills the processes that look after the node's containers.
 func (n *Node) KillShims() error { return killEach(n.ownProcesses()) }
 
-// wipe kills everything that runs on the node.
+// wipe ends everything that runs on the node.
 func (n *Node) wipe() {
 	if n.cmd != nil {
 		_ = n.Kill() // whatever is wrong with it, its processes are killed below
@@ -187,10 +187,10 @@ func (n *Node) ownProcesses() []int {
 	return pids
 }
 
-// cgroupParent is the parent of the cgroups of the node's containers.
+// cgroupParent is what the node's containers' cgroups are below.
 func (n *Node) cgroupParent() string { return "/" + n.lab.namespace(n.Name) }
 
-// cgroups is the folders of that parent: one in each hierarchy of cgroup v1, or the one of v2.
+// cgroups is the parent's folders: one in each hierarchy of cgroup v1, just one with v2.
 func (n *Node) cgroups() []string {
 	all, _ := filepath.Glob(filepath.Join("/sys/fs/cgroup/*", n.cgroupParent())) // the pattern is well-formed
 	if one := filepath.Join("/sys/fs/cgroup", n.cgroupParent()); exists(one) {
@@ -258,7 +258,7 @@ func (n *Node) Docker(ctx context.Context, args ...string) Result {
 	return run(n.DockerCommand(ctx, args...))
 }
 
-// Shell runs a line of shell in the lab's folder. docker commands in it go to the node.
+// Shell runs a line of shell in the lab's directory, in which docker speaks to the node.
 func (n *Node) Shell(ctx context.Context, line string) Result {
 	cmd := exec.CommandContext(ctx, "sh", "-c", line)
 	cmd.Dir = n.lab.Dir
@@ -266,7 +266,7 @@ func (n *Node) Shell(ctx context.Context, line string) Result {
 	return run(cmd)
 }
 
-// DockerCommand is a docker command for the node, for the caller to run.
+// DockerCommand is a docker command that speaks to the node, to be run by the caller.
 func (n *Node) DockerCommand(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "docker", append([]string{"-H", "unix://" + n.Socket()}, args...)...)
 	cmd.Env = append(os.Environ(), "DOCKER_CONFIG="+filepath.Join(n.lab.Dir, "config"))

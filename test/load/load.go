@@ -1,4 +1,5 @@
-// Package load sends HTTP requests until it is stopped and counts those that failed. It reads and writes nothing but its connections.
+// Package load sends HTTP requests until it is told to stop and counts those that failed. It reads and writes nothing but the
+// connections that it is given a way to make.
 package load
 
 import (
@@ -13,16 +14,16 @@ import (
 	"time"
 )
 
-// Config says which requests to send, and how.
+// Config is where to send requests, and how.
 type Config struct {
 	URLs []string
-	// Dial opens connections; nil opens them from this machine.
+	// Dial makes connections; nil: from this machine.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
-	// Kept means that a worker sends all its requests on one connection; otherwise it opens one for each request.
+	// Kept says that a worker sends one request after the other on one connection; otherwise each request has its own.
 	Kept bool
-	// Workers is how many requests are sent at a time to each URL; 0 means 1.
+	// Workers is how many requests are sent at a time to each URL; 0: one.
 	Workers int
-	// Failed, optional, is called for each request that failed, by several goroutines at a time.
+	// Failed is called for each request that failed, by several goroutines at once; may be nil.
 	Failed func(Failure)
 }
 
@@ -34,6 +35,7 @@ type Failure struct {
 	Err   error
 }
 
+// String is the failure in one line.
 func (f Failure) String() string {
 	return fmt.Sprintf("%s %s, after %v: %v", f.Began.Format("15:04:05.000"), f.URL, f.Took.Round(time.Millisecond), f.Err)
 }
@@ -46,7 +48,7 @@ type Load struct {
 	sent, failed atomic.Int64
 }
 
-// Start begins to send requests.
+// Start starts to send requests; it goes on until Stop, or ctx ends.
 func Start(ctx context.Context, cfg Config) *Load {
 	ctx, stop := context.WithCancel(ctx)
 	l := &Load{cfg: cfg, stop: stop}
@@ -58,20 +60,20 @@ func Start(ctx context.Context, cfg Config) *Load {
 	return l
 }
 
-// Sent is how many requests have ended.
+// Sent counts the requests that have ended, failed ones included.
 func (l *Load) Sent() int64 { return l.sent.Load() }
 
-// Failed is how many of them failed.
+// Failed counts the requests that failed.
 func (l *Load) Failed() int64 { return l.failed.Load() }
 
-// Stop sends no further requests and waits for those under way.
+// Stop sends no further requests and returns when the last one has ended.
 func (l *Load) Stop() {
 	l.stop()
 	l.done.Wait()
 }
 
-// work sends requests to a URL. It has a transport of its own, so that its connection is never idle: a server closes idle connections when it stops,
-// and that would be no failure.
+// work sends requests to one URL. It has a transport of its own, so that a kept connection is never idle: a server may close one that
+// is, which would look like a failure.
 func (l *Load) work(ctx context.Context, url string) {
 	transport := &http.Transport{DialContext: l.cfg.Dial, DisableKeepAlives: !l.cfg.Kept}
 	defer transport.CloseIdleConnections()
@@ -90,7 +92,8 @@ func (l *Load) work(ctx context.Context, url string) {
 	}
 }
 
-// request posts on a kept connection, because the client would silently repeat a GET that finds it closed.
+// request sends one request. On a kept connection it is a POST, because Go's client silently repeats a GET when it finds the
+// connection closed, and the failure would not be counted.
 func (l *Load) request(client *http.Client, url string) (err error) {
 	var resp *http.Response
 	if l.cfg.Kept {

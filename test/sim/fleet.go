@@ -11,19 +11,19 @@ import (
 )
 
 const (
-	tick      = 100 * time.Millisecond  // how often agents report and faults happen
-	downAfter = 2500 * time.Millisecond // a node that has been silent for that long is set to Down
+	tick        = 100 * time.Millisecond  // how often agents report and faults strike
+	nodeTimeout = 2500 * time.Millisecond // after which a dead node is set to Down
 )
 
-// fleet stands in for the agents of all nodes in a store and for the node monitor, and makes nodes and tasks fail.
+// fleet simulates the agents of all nodes of a store, and their faults.
 type fleet struct {
-	store   *store.Store
-	rng     *rand.Rand
-	sub     *store.Subscription
-	due     map[time.Time][]shoal.TaskID // the tasks about which agents report at that time
-	down    map[shoal.NodeID]time.Time   // the nodes that have failed, and when
-	failing map[string]bool              // images whose containers fail
-	check   func([]store.Change) error
+	store *store.Store
+	rng   *rand.Rand
+	sub   *store.Subscription
+	due   map[time.Time][]shoal.TaskID // tasks whose agents report at that time
+	dead  map[shoal.NodeID]time.Time   // nodes that are dead, and since when
+	bad   map[string]bool              // images that fail
+	check func([]store.Change) error
 
 	nodes, services int
 }
@@ -33,20 +33,20 @@ func newFleet(s *store.Store, seed uint64, check func([]store.Change) error) *fl
 	return &fleet{
 		nodes: len(view.Nodes()), services: len(view.Services()),
 		store: s, rng: rand.New(rand.NewPCG(seed, seed)), sub: sub, check: check,
-		due: map[time.Time][]shoal.TaskID{}, down: map[shoal.NodeID]time.Time{}, failing: map[string]bool{},
+		due: map[time.Time][]shoal.TaskID{}, dead: map[shoal.NodeID]time.Time{}, bad: map[string]bool{},
 	}
 }
 
-// advance does what happens in the present tick: it checks the changes since the last one, lets agents report, and sets silent nodes to Down.
-func (f *fleet) advance(ctx context.Context) error {
+// act does what is due now: it checks the changes since the last tick, reports for agents, and sets dead nodes to Down.
+func (f *fleet) act(ctx context.Context) error {
 	now := time.Now().Truncate(tick)
 	for _, batch := range f.sub.Take() {
 		if err := f.check(batch.Changes); err != nil {
 			return fmt.Errorf("revision %d: %w", batch.View.Revision(), err)
 		}
 		for _, c := range batch.Changes {
-			if t, ok := c.New.(*shoal.Task); ok && nextState(t) != t.Status.State {
-				f.scheduleReport(now, t.ID)
+			if t, ok := c.New.(*shoal.Task); ok && step(t) != t.Status.State {
+				f.schedule(now, t.ID)
 			}
 		}
 	}
@@ -57,8 +57,8 @@ func (f *fleet) advance(ctx context.Context) error {
 	}
 	return f.write(ctx, func(v store.View) store.Changes {
 		var c store.Changes
-		for id, since := range f.down {
-			if n := v.Node(id); n.Status.State == shoal.NodeReady && now.Sub(since) >= downAfter {
+		for id, since := range f.dead {
+			if n := v.Node(id); n.Status.State == shoal.NodeReady && now.Sub(since) >= nodeTimeout {
 				c.Put(withState(n, shoal.NodeDown))
 			}
 		}
@@ -66,27 +66,26 @@ func (f *fleet) advance(ctx context.Context) error {
 	})
 }
 
-// scheduleReport lets a task's agent report at a random time within the next two seconds.
-func (f *fleet) scheduleReport(now time.Time, id shoal.TaskID) {
+// schedule has a task's agent report within two seconds.
+func (f *fleet) schedule(now time.Time, id shoal.TaskID) {
 	at := now.Add(tick * time.Duration(1+f.rng.IntN(20)))
 	f.due[at] = append(f.due[at], id)
 }
 
-// reports is what agents report about tasks: each has done what its desired state asks for, or has failed.
 func (f *fleet) reports(v store.View, tasks []shoal.TaskID) store.Changes {
 	var c store.Changes
 	seen := map[shoal.TaskID]bool{}
 	for _, id := range tasks {
 		t := v.Task(id)
-		if t == nil || seen[id] || f.isDown(t.NodeID) {
+		if t == nil || seen[id] || f.gone(t.NodeID) {
 			continue
 		}
 		seen[id] = true
 		next := *t
-		for nextState(&next) != next.Status.State {
-			next.Observe(shoal.TaskStatus{State: nextState(&next), Timestamp: v.Now()})
+		for step(&next) != next.Status.State {
+			next.Observe(shoal.TaskStatus{State: step(&next), Timestamp: v.Now()})
 		}
-		if next.Status.State == shoal.TaskRunning && f.failing[t.Spec.Container.Image] {
+		if next.Status.State == shoal.TaskRunning && f.bad[t.Spec.Container.Image] {
 			next.Observe(shoal.TaskStatus{State: shoal.TaskFailed, Timestamp: v.Now()})
 		}
 		if next.Status.State != t.Status.State {
@@ -96,19 +95,19 @@ func (f *fleet) reports(v store.View, tasks []shoal.TaskID) store.Changes {
 	return c
 }
 
-func (f *fleet) isDown(node shoal.NodeID) bool {
-	_, down := f.down[node]
-	return down
+func (f *fleet) gone(node shoal.NodeID) bool {
+	_, dead := f.dead[node]
+	return dead
 }
 
-// write commits what change returns for the newest view, and tries again after conflicts.
+// write commits the changes that change makes from the newest view; after a conflict it tries again.
 func (f *fleet) write(ctx context.Context, change func(store.View) store.Changes) error {
 	return f.store.Update(ctx, func(v store.View) (store.Changes, error) { return change(v), nil })
 }
 
-// revive brings a node back, without the containers that it had.
+// revive makes a dead node Ready again; the containers that it had are gone.
 func (f *fleet) revive(ctx context.Context, id shoal.NodeID) error {
-	delete(f.down, id)
+	delete(f.dead, id)
 	return f.write(ctx, func(v store.View) store.Changes {
 		var c store.Changes
 		c.Put(withState(v.Node(id), shoal.NodeReady))
@@ -127,7 +126,7 @@ func (f *fleet) crash(ctx context.Context) error {
 		var c store.Changes
 		tasks := v.TasksOnNode(f.anyNode())
 		if len(tasks) > 0 {
-			if t := tasks[f.rng.IntN(len(tasks))]; isRunning(t) && !f.isDown(t.NodeID) {
+			if t := tasks[f.rng.IntN(len(tasks))]; up(t) && !f.gone(t.NodeID) {
 				c.Put(observe(t, shoal.TaskFailed, v.Now()))
 			}
 		}

@@ -48,16 +48,16 @@ func TestFleet(t *testing.T) {
 			orchestrator.New(orchestrator.Config{}), allocator.New(allocator.Config{}), scheduler.New(scheduler.Config{}),
 		}})
 		slots := overlaps{}
-		f := newFleet(s, fleetSeed, slots.see)
+		f := newFleet(s, fleetSeed, slots.count)
 		go func() { _ = loop.Run(ctx) }()
 		f.until(ctx, t, "the services are up", settled)
 		for range fleetFaults {
-			if err := f.strike(ctx); err != nil {
+			if err := f.injectFault(ctx); err != nil {
 				t.Fatal(err)
 			}
 			f.tick(ctx, t)
 		}
-		if err := f.mend(ctx); err != nil {
+		if err := f.endFaults(ctx); err != nil {
 			t.Fatal(err)
 		}
 		f.until(ctx, t, "the cluster has come to rest", settled)
@@ -89,8 +89,8 @@ func fleetState() store.Changes {
 // overlaps counts the tasks that are wanted running in each slot.
 type overlaps map[string]int
 
-// see takes over the changes of one revision.
-func (o overlaps) see(changes []store.Change) error {
+// count counts the changes of one revision; more than two tasks wanted in one slot are an error.
+func (o overlaps) count(changes []store.Change) error {
 	for _, c := range changes {
 		if was, known := c.Old.(*shoal.Task); known && wantedUp(was) {
 			o[slotOf(was)]--
@@ -113,10 +113,10 @@ func wantedUp(t *shoal.Task) bool {
 	return t.DesiredState == shoal.TaskRunning && !t.Status.State.Ended()
 }
 
-// tick lets a tick go by and the controllers finish what it brought.
+// tick has the agents act, waits for the next tick of the clock and for the controllers.
 func (f *fleet) tick(ctx context.Context, t *testing.T) {
 	t.Helper()
-	if err := f.advance(ctx); err != nil {
+	if err := f.act(ctx); err != nil {
 		t.Fatal(err)
 	}
 	<-time.After(time.Until(time.Now().Truncate(tick).Add(tick)))
@@ -139,21 +139,21 @@ func (f *fleet) until(ctx context.Context, t *testing.T, what string, reached fu
 	}
 }
 
-// strike draws a fault or a change.
-func (f *fleet) strike(ctx context.Context) error {
+// injectFault makes a random fault, or a change by a user.
+func (f *fleet) injectFault(ctx context.Context) error {
 	switch f.rng.IntN(12) {
 	case 0:
-		if node := f.anyNode(); !f.isDown(node) {
-			f.down[node] = time.Now()
+		if node := f.anyNode(); !f.gone(node) {
+			f.dead[node] = time.Now()
 		}
 	case 1:
-		if dead := slices.Sorted(maps.Keys(f.down)); len(dead) > 0 {
+		if dead := slices.Sorted(maps.Keys(f.dead)); len(dead) > 0 {
 			return f.revive(ctx, dead[0])
 		}
 	case 2:
 		return f.drain(ctx, f.anyNode(), []shoal.Availability{shoal.AvailabilityDrain, shoal.AvailabilityActive, shoal.AvailabilityPause}[f.rng.IntN(3)])
 	case 3:
-		f.failing["bad"] = true
+		f.bad["bad"] = true
 		return f.deploy(ctx, f.anyService(), []string{"good", "better", "bad"}[f.rng.IntN(3)])
 	default:
 		return f.crash(ctx)
@@ -161,11 +161,11 @@ func (f *fleet) strike(ctx context.Context) error {
 	return nil
 }
 
-// mend ends all faults and gives every service a good image.
-func (f *fleet) mend(ctx context.Context) error {
+// endFaults ends all faults and gives every service a good image.
+func (f *fleet) endFaults(ctx context.Context) error {
 	for i := range fleetNodes {
 		id := fmt.Sprint("n", i+1)
-		if f.isDown(shoal.NodeID(id)) {
+		if f.gone(shoal.NodeID(id)) {
 			if err := f.revive(ctx, shoal.NodeID(id)); err != nil {
 				return err
 			}
@@ -186,12 +186,12 @@ func (f *fleet) mend(ctx context.Context) error {
 	return nil
 }
 
-// settled tells what keeps the services from having all their replicas, of the image that they ask for.
+// settled says which service does not have all its replicas of the image that it asks for; empty if there is none.
 func settled(v store.View) string {
 	for _, s := range v.Services() {
 		good := map[uint64]bool{}
 		for _, t := range v.TasksOfService(s.ID) {
-			if isRunning(t) && t.Spec.Container.Image == s.Spec.Task.Container.Image {
+			if up(t) && t.Spec.Container.Image == s.Spec.Task.Container.Image {
 				good[t.Slot] = true
 			} else if !t.Status.State.Ended() {
 				return fmt.Sprintf("task %s of %s on %s is %s, wants %s %s", t.ID, s.ID, t.NodeID, t.Status.State, t.DesiredState, t.Status.Err)

@@ -16,12 +16,12 @@ import (
 func (w *world) settle(t *rapid.T, look func()) {
 	for range 600 {
 		before := w.view.Mark()
-		if !w.runControllers() {
+		if !w.reconcile() {
 			t.Fatal("the controllers do not come to rest")
 		}
 		look()
 		for _, task := range w.view.Tasks() {
-			if next := nextState(task); next != task.Status.State && w.view.Node(task.NodeID).Ready() {
+			if next := step(task); next != task.Status.State && w.view.Node(task.NodeID).Ready() {
 				w.put(observe(task, next, w.now))
 				look()
 			}
@@ -45,7 +45,7 @@ func (w *world) editNode(i int, edit func(*shoal.Node)) {
 func (w *world) running(service shoal.ServiceID) map[shoal.NodeID]int {
 	on := map[shoal.NodeID]int{}
 	for _, t := range w.view.TasksOfService(service) {
-		if isRunning(t) {
+		if up(t) {
 			on[t.NodeID]++
 		}
 	}

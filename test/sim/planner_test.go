@@ -14,7 +14,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/store/storetest"
 )
 
-// play draws the moves of a world and judges what the controllers make of them.
+// play makes random events happen in a world and checks what the controllers do.
 type play struct {
 	*rapid.T
 	*world
@@ -71,7 +71,7 @@ func (p *play) image() {
 	})
 }
 
-// move draws one thing that happens.
+// move makes one random event happen.
 func (p *play) move() {
 	tasks := p.tasks()
 	kinds := 8
@@ -103,7 +103,7 @@ func (p *play) move() {
 func (p *play) advance(t *shoal.Task) {
 	t = p.view.Task(t.ID)
 	n := p.view.Node(t.NodeID)
-	if next := nextState(t); next != t.Status.State && n != nil && n.Status.State == shoal.NodeReady {
+	if next := step(t); next != t.Status.State && n != nil && n.Status.State == shoal.NodeReady {
 		p.put(observe(t, next, p.now))
 	}
 }
@@ -142,7 +142,7 @@ func (p *play) fault(what int, tasks []*shoal.Task) {
 func (p *play) judged() {
 	before := p.view
 	p.land()
-	if !p.runControllers() {
+	if !p.reconcile() {
 		p.Fatal("the controllers do not come to rest")
 	}
 	p.checkSlots()
@@ -154,7 +154,7 @@ func (p *play) land() {
 	for slot := range p.flight {
 		wanted := false
 		for _, t := range p.view.TasksOfSlot("web", slot) {
-			wanted = wanted || (t.DesiredState <= shoal.TaskRunning && !t.Status.State.Ended() && !isRunning(t))
+			wanted = wanted || (t.DesiredState <= shoal.TaskRunning && !t.Status.State.Ended() && !up(t))
 		}
 		if !wanted {
 			delete(p.flight, slot)
@@ -191,10 +191,10 @@ func (p *play) checkUpdate(before store.View) {
 	taken := 0
 	for _, t := range before.TasksOfService("web") {
 		now := p.view.Task(t.ID)
-		if !isRunning(t) || now == nil || now.DesiredState != shoal.TaskShutdown || !fitFor(before.Node(t.NodeID), t) {
+		if !up(t) || now == nil || now.DesiredState != shoal.TaskShutdown || !fitFor(before.Node(t.NodeID), t) {
 			continue
 		}
-		if slices.ContainsFunc(p.view.TasksOfSlot("web", t.Slot), isRunning) {
+		if slices.ContainsFunc(p.view.TasksOfSlot("web", t.Slot), up) {
 			continue
 		}
 		taken++
@@ -213,10 +213,10 @@ func (p *play) checkUpdate(before store.View) {
 
 // fitFor tells whether a node may keep a task, by the task's own rules.
 func fitFor(n *shoal.Node, t *shoal.Task) bool {
-	return eligible(n, &shoal.Service{Spec: shoal.ServiceSpec{Task: t.Spec}})
+	return fit(n, &shoal.Service{Spec: shoal.ServiceSpec{Task: t.Spec}})
 }
 
-// converge ends all faults, asks for a good spec and lets time pass.
+// converge ends all faults, gives the service a good spec and lets time pass.
 func (p *play) converge() {
 	for i := range 4 {
 		n := *p.view.Node(shoal.NodeID(fmt.Sprint("n", i+1)))
@@ -250,7 +250,7 @@ func (p *play) checkResult() {
 		}
 		got := 0
 		for _, t := range p.view.TasksOfService(s.ID) {
-			good := isRunning(t)
+			good := up(t)
 			if s.Spec.Mode.IsJob() {
 				good = t.Status.State == shoal.TaskComplete
 			}
@@ -304,7 +304,7 @@ func TestUpdatesKeepTheirPromise(t *testing.T) {
 			p.move()
 			running := map[uint64]bool{}
 			for _, t := range p.view.TasksOfService("web") {
-				if isRunning(t) {
+				if up(t) {
 					running[t.Slot] = true
 				}
 			}

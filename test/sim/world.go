@@ -1,5 +1,5 @@
-// Package sim runs the real controllers over simulated nodes, in two ways: in a world in which a property test chooses every event, and as a fleet of
-// a thousand nodes in virtual time. It reads and writes nothing outside the process.
+// Package sim runs the real controllers over simulated nodes: step by step in a world whose every move a property draws, and
+// as a fleet of a thousand nodes in virtual time. It reads and writes nothing outside the process.
 package sim
 
 import (
@@ -14,12 +14,12 @@ import (
 	"github.com/shoal-dev/shoal/internal/store"
 )
 
-// world is a cluster in memory, without goroutines: nothing happens in it but what a test does.
+// world is a cluster in which things happen only when the test makes them happen.
 type world struct {
 	view        store.View
 	now         time.Time
 	controllers []reconcile.Controller
-	due         time.Time // the earliest time at which a controller has asked to be called again; zero for none
+	due         time.Time // when the controllers want to look again; zero for never
 }
 
 func newWorld(empty store.View, nodes int) *world {
@@ -49,11 +49,11 @@ func newNode(i int) *shoal.Node {
 
 func (w *world) put(o store.Object) { w.view = w.view.With(store.Changes{Puts: []store.Object{o}}) }
 
-// runControllers calls the controllers until none has changes. It is false if they fail or do not come to an end.
-func (w *world) runControllers() bool {
+// reconcile runs the controllers until none has changes; it is false if they do not come to an end.
+func (w *world) reconcile() bool {
 	w.due = time.Time{}
 	for range 20 {
-		unchanged := true
+		calm := true
 		for _, c := range w.controllers {
 			for _, key := range c.All(w.view) {
 				changes, err := c.Reconcile(w.view.At(w.now), key)
@@ -63,19 +63,19 @@ func (w *world) runControllers() bool {
 				if at := changes.RequeueAt; !at.IsZero() && (w.due.IsZero() || at.Before(w.due)) {
 					w.due = at
 				}
-				unchanged = unchanged && changes.Empty()
+				calm = calm && changes.Empty()
 				w.view = w.view.With(changes)
 			}
 		}
-		if unchanged {
+		if calm {
 			return true
 		}
 	}
 	return false
 }
 
-// nextState is the state that a task reaches next if its agent does what the desired state asks for; the present one if there is nothing to do.
-func nextState(t *shoal.Task) shoal.TaskState {
+// step is the next state of a task whose agent works; the same state if there is nothing to do.
+func step(t *shoal.Task) shoal.TaskState {
 	state := t.Status.State
 	switch {
 	case t.NodeID == "" || state < shoal.TaskAssigned || state.Ended():
@@ -97,15 +97,15 @@ func nextState(t *shoal.Task) shoal.TaskState {
 	}
 }
 
-// observe returns the task with a state that its agent has reported.
+// observe reports a task's state.
 func observe(t *shoal.Task, state shoal.TaskState, now time.Time) *shoal.Task {
 	next := *t
 	next.Observe(shoal.TaskStatus{State: state, Timestamp: now})
 	return &next
 }
 
-// eligible tells whether tasks of a service may run on a node.
-func eligible(n *shoal.Node, s *shoal.Service) bool {
+// fit tells whether a node may keep tasks of a service.
+func fit(n *shoal.Node, s *shoal.Service) bool {
 	if n == nil || n.Status.State != shoal.NodeReady || n.Spec.Availability == shoal.AvailabilityDrain {
 		return false
 	}
@@ -124,7 +124,7 @@ func eligible(n *shoal.Node, s *shoal.Service) bool {
 	return true
 }
 
-// isRunning tells whether a task runs and should go on running.
-func isRunning(t *shoal.Task) bool {
+// up tells whether a task runs and is meant to.
+func up(t *shoal.Task) bool {
 	return t.Status.State == shoal.TaskRunning && t.DesiredState == shoal.TaskRunning
 }

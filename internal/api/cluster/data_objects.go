@@ -23,7 +23,7 @@ const (
 	maxConfigSize = 1000 << 10
 )
 
-// dataObjectName is what secrets and configs may be called.
+// dataObjectName matches the names that secrets and configs may have.
 var dataObjectName = regexp.MustCompile(`^[a-zA-Z0-9]+(?:[a-zA-Z0-9-_.]*[a-zA-Z0-9])?$`)
 
 func validateObjectName(name string) error {
@@ -170,9 +170,9 @@ func (s *dataObjects[ID]) update(_ http.ResponseWriter, r *http.Request) error {
 
 func errOnlyLabels() error { return shoal.InvalidArgument("only updates to Labels are allowed") }
 
-// replaceData changes the data of an object, which Docker never allows. It does only if all services that use the object have
-// asked, by a label, to follow: their tasks are replaced as in an update of the service itself, and a rollback of the service
-// brings the old data back.
+// replaceData changes the data of an object, which Docker never allows. Here it is allowed if all services that use the object have
+// the label shoal.follow=true: their tasks are replaced as in an update of the service, and a rollback of the service brings the old
+// data back.
 func (s *dataObjects[ID]) replaceData(v store.View, o *shoal.FileObject[ID], data []byte, changes *store.Changes) error {
 	users := s.users(v, o.ID)
 	if len(users) == 0 {

@@ -209,7 +209,8 @@ func (f *Forwarder) remember(exec string, node shoal.NodeID) {
 	f.execs[exec] = node
 }
 
-// upgrade forwards a connection that leaves HTTP, as those of attach and exec do: after the request, it only copies bytes.
+// upgrade forwards a request after which the connection is no longer HTTP, as those of attach and exec: from then on it only copies
+// bytes in both directions.
 func (f *Forwarder) upgrade(w http.ResponseWriter, r *http.Request, node shoal.NodeID) error {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, server.MaxBodySize))
 	if err != nil {

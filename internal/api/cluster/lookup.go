@@ -11,8 +11,8 @@ import (
 	"github.com/shoal-dev/shoal/internal/store"
 )
 
-// lookup finds an object as users name it: by its ID, else by its name, else by the beginning of its ID. None is answered with
-// status 404, several with 400.
+// lookup finds an object as users name it: by its ID, else by its name, else by the beginning of its ID. If there is none the error
+// has status 404, if there are several 400.
 func lookup[T any, ID ~string](kind, ref string, byID func(ID) *T, byName, byPrefix func(string) []*T) (*T, error) {
 	if ref != "" {
 		if o := byID(ID(ref)); o != nil {
@@ -55,7 +55,7 @@ func findNetwork(v store.View, ref string) (*shoal.Network, error) {
 	return lookup("network", ref, v.Network, unique(v.NetworkByName), v.NetworksByPrefix)
 }
 
-// findTask knows tasks also by the names of their containers.
+// findTask also finds a task by the name of its container.
 func findTask(v store.View, ref string) (*shoal.Task, error) {
 	byName := func(name string) *shoal.Task {
 		for _, t := range v.Tasks() {

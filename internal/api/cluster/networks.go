@@ -106,7 +106,7 @@ func (n *Networks) Status(id string) *network.Status {
 	return out
 }
 
-// validateOverlay refuses a network of the cluster that could not work, whatever else there is.
+// validateOverlay refuses an overlay network that could work in no cluster, whatever other networks there are.
 func validateOverlay(spec shoal.NetworkSpec) error {
 	if !dnsName.MatchString(spec.Name) {
 		return shoal.InvalidArgument("name must be valid as a DNS name component")
@@ -163,7 +163,7 @@ func subnets(net *shoal.Network) []netip.Prefix {
 // validateUnused refuses to remove a network that a service or an attached container is on.
 func validateUnused(v store.View, net *shoal.Network) error {
 	for _, s := range v.Services() {
-		attached := slices.ContainsFunc(s.Spec.AttachedNetworks(), func(a shoal.NetworkAttachmentSpec) bool { return a.Target == net.ID })
+		attached := slices.ContainsFunc(s.Spec.AttachedNetworks(), func(a shoal.NetworkAttachmentSpec) bool { return a.Target == string(net.ID) })
 		switch {
 		case net.Spec.Ingress && (attached || s.Spec.Endpoint.HasIngressPort()):
 			return shoal.FailedPrecondition("ingress network cannot be removed because service %s depends on it", s.ID)

@@ -44,7 +44,7 @@ func resolveNetworks(v store.View, asked []shoal.NetworkAttachmentSpec) ([]shoal
 		case shoal.DriverHost, shoal.DriverBridge, "none":
 			continue
 		}
-		n, err := findNetwork(v, string(a.Target))
+		n, err := findNetwork(v, a.Target)
 		if err != nil {
 			return nil, err
 		}
@@ -54,7 +54,7 @@ func resolveNetworks(v store.View, asked []shoal.NetworkAttachmentSpec) ([]shoal
 		if n.Err != "" {
 			return nil, server.Errorf(http.StatusConflict, "network %s has no subnet: %s", n.Spec.Name, n.Err)
 		}
-		out[i].Target = n.ID
+		out[i].Target = string(n.ID)
 	}
 	return out, nil
 }

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"math"
 	"net/netip"
 	"slices"
@@ -135,25 +136,19 @@ func fromAPIUpdateConfig(u *swarm.UpdateConfig) (*shoal.UpdateConfig, error) {
 		Parallelism: u.Parallelism, Delay: u.Delay, FailureAction: shoal.FailureAction(u.FailureAction), Monitor: u.Monitor,
 		MaxFailureRatio: u.MaxFailureRatio, Order: shoal.UpdateOrder(u.Order),
 	}
-	if err := choose(&out.FailureAction, "unrecognized update failure action %s", shoal.PauseOnFailure, shoal.ContinueOnFailure, shoal.RollbackOnFailure); err != nil {
-		return nil, err
+	if !setDefault(&out.FailureAction, shoal.PauseOnFailure, shoal.ContinueOnFailure, shoal.RollbackOnFailure) {
+		return nil, server.BadRequest("unrecognized update failure action %s", u.FailureAction)
 	}
-	if err := choose(&out.Order, "unrecognized update order %s", shoal.StopFirst, shoal.StartFirst); err != nil {
-		return nil, err
+	if !setDefault(&out.Order, shoal.StopFirst, shoal.StartFirst) {
+		return nil, server.BadRequest("unrecognized update order %s", u.Order)
 	}
 	return out, nil
 }
 
-// choose replaces an empty value by the default, and refuses one that is neither that nor one of the others. refusal is the text of the error,
-// with a verb for the value.
-func choose[T ~string](value *T, refusal string, byDefault T, others ...T) error {
-	switch {
-	case *value == "":
-		*value = byDefault
-	case *value != byDefault && !slices.Contains(others, *value):
-		return server.BadRequest(refusal, *value)
-	}
-	return nil
+// setDefault replaces an empty value by the default. It tells whether the value then is the default or one of the others.
+func setDefault[T ~string](value *T, fallback T, others ...T) bool {
+	*value = cmp.Or(*value, fallback)
+	return *value == fallback || slices.Contains(others, *value)
 }
 
 func toAPIEndpointSpec(e *shoal.EndpointSpec) *swarm.EndpointSpec {
@@ -168,29 +163,24 @@ func fromAPIEndpointSpec(e *swarm.EndpointSpec) (*shoal.EndpointSpec, error) {
 		return nil, nil
 	}
 	out := &shoal.EndpointSpec{Mode: shoal.ResolutionMode(e.Mode)}
-	if err := choose(&out.Mode, "invalid resolution mode: %q", shoal.ResolveVIP, shoal.ResolveDNSRR); err != nil {
-		return nil, err
+	if !setDefault(&out.Mode, shoal.ResolveVIP, shoal.ResolveDNSRR) {
+		return nil, server.BadRequest("invalid resolution mode: %q", e.Mode)
 	}
 	for _, p := range e.Ports {
-		port, err := fromAPIPort(p)
-		if err != nil {
-			return nil, err
+		port := shoal.Port{Name: p.Name, Protocol: shoal.Protocol(p.Protocol), Mode: shoal.PublishMode(p.PublishMode)}
+		if p.TargetPort == 0 || p.TargetPort > math.MaxUint16 || p.PublishedPort > math.MaxUint16 {
+			return nil, server.BadRequest("invalid port: target %d, published %d", p.TargetPort, p.PublishedPort)
+		}
+		port.Target, port.Published = uint16(p.TargetPort), uint16(p.PublishedPort)
+		if !setDefault(&port.Protocol, shoal.TCP, shoal.UDP, shoal.SCTP) {
+			return nil, server.BadRequest("invalid protocol value: %q", p.Protocol)
+		}
+		if !setDefault(&port.Mode, shoal.PublishIngress, shoal.PublishHost) {
+			return nil, server.BadRequest("invalid publish mode: %q", p.PublishMode)
 		}
 		out.Ports = append(out.Ports, port)
 	}
 	return out, nil
-}
-
-func fromAPIPort(p swarm.PortConfig) (shoal.Port, error) {
-	port := shoal.Port{Name: p.Name, Protocol: shoal.Protocol(p.Protocol), Mode: shoal.PublishMode(p.PublishMode)}
-	if p.TargetPort == 0 || p.TargetPort > math.MaxUint16 || p.PublishedPort > math.MaxUint16 {
-		return port, server.BadRequest("invalid port: target %d, published %d", p.TargetPort, p.PublishedPort)
-	}
-	port.Target, port.Published = uint16(p.TargetPort), uint16(p.PublishedPort)
-	if err := choose(&port.Protocol, "invalid protocol value: %q", shoal.TCP, shoal.UDP, shoal.SCTP); err != nil {
-		return port, err
-	}
-	return port, choose(&port.Mode, "invalid publish mode: %q", shoal.PublishIngress, shoal.PublishHost)
 }
 
 func toAPIPort(p shoal.Port) swarm.PortConfig {

@@ -100,8 +100,8 @@ func (s *services) applySpec(next *shoal.Service, v store.View, u serviceUpdate)
 	return nil
 }
 
-// startJobIteration gives the run of a job that a new spec begins its number. The orchestrator would do it too, but clients read
-// the number as soon as the service exists.
+// startJobIteration numbers the run of a job that a new spec begins. The orchestrator would do so too, but clients read the number as
+// soon as the service exists.
 func startJobIteration(s *shoal.Service, v store.View) {
 	if s.Spec.Mode.IsJob() && (s.JobStatus == nil || s.JobStatus.Iteration != s.SpecVersion) {
 		s.JobStatus = &shoal.JobStatus{Iteration: s.SpecVersion, LastExecution: v.Now().UTC()}

@@ -55,13 +55,13 @@ func fromAPITaskSpec(t swarm.TaskSpec) (shoal.TaskSpec, error) {
 }
 
 func toAPIAttachment(a shoal.NetworkAttachmentSpec) swarm.NetworkAttachmentConfig {
-	return swarm.NetworkAttachmentConfig{Target: string(a.Target), Aliases: a.Aliases, DriverOpts: a.DriverOpts}
+	return swarm.NetworkAttachmentConfig{Target: a.Target, Aliases: a.Aliases, DriverOpts: a.DriverOpts}
 }
 
 // fromAPIAttachment keeps as Target what the client has sent, which may be the name of a network: resolveNetworks replaces it by the ID
 // before the spec is stored.
 func fromAPIAttachment(a swarm.NetworkAttachmentConfig) shoal.NetworkAttachmentSpec {
-	return shoal.NetworkAttachmentSpec{Target: shoal.NetworkID(a.Target), Aliases: a.Aliases, DriverOpts: a.DriverOpts}
+	return shoal.NetworkAttachmentSpec{Target: a.Target, Aliases: a.Aliases, DriverOpts: a.DriverOpts}
 }
 
 func toAPIResourceRequirements(r *shoal.ResourceRequirements) *swarm.ResourceRequirements {

@@ -49,32 +49,69 @@ func (c *containers) archiveStat(w http.ResponseWriter, r *http.Request) error {
 
 func (c *containers) archiveGet(w http.ResponseWriter, r *http.Request) error {
 	name := r.FormValue("path")
-	return c.engine.WithRoot(r.Context(), r.PathValue("id"), func(root string) error {
+	return c.sendTar(w, r, func(root string) (io.ReadCloser, error) {
 		st, err := container.Stat(root, name)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if err := setPathStat(w, st); err != nil {
-			return err
+			return nil, err
 		}
 		at := st.At
 		if strings.HasSuffix(name, "/.") {
 			at += "/."
 		}
-		data, err := archive.TarResourceRebase(at, path.Base(path.Join("/", name)))
+		dir, base := archive.SplitPathDirEntry(at)
+		options := archive.TarResourceRebaseOpts(base, path.Base(path.Join("/", name)))
+		if dir == root && base == "." {
+			options.ExcludePatterns = kernelFiles()
+		}
+		// With the slash, because a running container's root is a link of /proc, which would be packed itself.
+		data, err := archive.TarWithOptions(dir+"/", options)
 		if err != nil {
-			return fmt.Errorf("pack %s: %w", name, err)
+			return nil, fmt.Errorf("pack %s: %w", name, err)
+		}
+		return data, nil
+	})
+}
+
+func (c *containers) export(w http.ResponseWriter, r *http.Request) error {
+	return c.sendTar(w, r, func(root string) (io.ReadCloser, error) {
+		data, err := archive.TarWithOptions(root+"/", &archive.TarOptions{ExcludePatterns: kernelFiles()})
+		if err != nil {
+			return nil, fmt.Errorf("pack container: %w", err)
+		}
+		return data, nil
+	})
+}
+
+// kernelFiles are the patterns of what the kernel shows in a running container's file system.
+func kernelFiles() []string { return []string{"proc/*", "sys/*", "dev/*"} }
+
+// sendTar answers with the tar archive that pack makes of a container's files. An error after the first byte, as when the container
+// ends meanwhile, cannot change the status any more: the connection is cut, so that the client does not take an incomplete archive for a complete one.
+func (c *containers) sendTar(w http.ResponseWriter, r *http.Request, pack func(root string) (io.ReadCloser, error)) error {
+	sending := false
+	err := c.engine.WithRoot(r.Context(), r.PathValue("id"), func(root string) error {
+		data, err := pack(root)
+		if err != nil {
+			return err
 		}
 		defer data.Close()
 		w.Header().Set("Content-Type", "application/x-tar")
-		_, _ = io.Copy(w, data)
+		sending = true
+		_, _ = io.Copy(w, data) // if it fails, the end of the archive is missing, which tar notices
 		return nil
 	})
+	if err != nil && sending {
+		panic(http.ErrAbortHandler) // how net/http lets a handler cut the connection
+	}
+	return err
 }
 
 func (c *containers) archivePut(w http.ResponseWriter, r *http.Request) error {
 	name := r.FormValue("path")
-	return c.engine.WithRoot(r.Context(), r.PathValue("id"), func(root string) error {
+	err := c.engine.WithRoot(r.Context(), r.PathValue("id"), func(root string) error {
 		at, err := continuity.RootPath(root, name)
 		if err != nil {
 			return fmt.Errorf("find %s: %w", name, err)
@@ -89,20 +126,11 @@ func (c *containers) archivePut(w http.ResponseWriter, r *http.Request) error {
 		if err := chrootarchive.UntarWithRoot(r.Body, at, &archive.TarOptions{NoOverwriteDirNonDir: server.BoolParam(r, "noOverwriteDirNonDir")}, root); err != nil {
 			return fmt.Errorf("unpack into %s: %w", name, err)
 		}
-		w.WriteHeader(http.StatusOK)
 		return nil
 	})
-}
-
-func (c *containers) export(w http.ResponseWriter, r *http.Request) error {
-	return c.engine.WithRoot(r.Context(), r.PathValue("id"), func(root string) error {
-		data, err := archive.TarWithOptions(root+"/", &archive.TarOptions{ExcludePatterns: []string{"proc/*", "sys/*", "dev/*"}})
-		if err != nil {
-			return fmt.Errorf("pack container: %w", err)
-		}
-		defer data.Close()
-		w.Header().Set("Content-Type", "application/x-tar")
-		_, _ = io.Copy(w, data)
-		return nil
-	})
+	if err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusOK)
+	return nil
 }

@@ -61,7 +61,7 @@ func (c *containers) unpauseAfterCommit(ctx context.Context, id string) {
 	}
 }
 
-// committedConfig is the configuration of a container's image with what the container itself was given.
+// committedConfig is the configuration of a container's image, overridden by that of the container.
 func committedConfig(info container.Info, parent *image.Image) (v1.Config, error) {
 	var c v1.Config
 	text, err := json.Marshal(parent.Spec.Config)

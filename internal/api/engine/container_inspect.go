@@ -146,7 +146,7 @@ func toAPIEndpointSettings(info container.Info) map[string]*network.EndpointSett
 			if e.Addr6.IsValid() {
 				set.GlobalIPv6Address, set.GlobalIPv6PrefixLen = e.Addr6.Addr(), e.Addr6.Bits()
 			}
-			_ = set.MacAddress.UnmarshalText([]byte(e.MAC))
+			_ = set.MacAddress.UnmarshalText([]byte(e.MAC.String()))
 		}
 		out[e.Network] = set
 	}
@@ -167,7 +167,7 @@ func toAPIRequestedEndpoint(e shoal.EndpointRequest) *network.EndpointSettings {
 	if e.Addr.IsValid() || e.Addr6.IsValid() {
 		set.IPAMConfig = &network.EndpointIPAMConfig{IPv4Address: e.Addr, IPv6Address: e.Addr6}
 	}
-	_ = set.MacAddress.UnmarshalText([]byte(e.MAC))
+	_ = set.MacAddress.UnmarshalText([]byte(e.MAC.String()))
 	return set
 }
 

@@ -52,7 +52,7 @@ func fromAPIEndpoints(first string, settings map[string]*network.EndpointSetting
 	for _, name := range names {
 		req := shoal.EndpointRequest{Network: name}
 		if e := settings[name]; e != nil {
-			req.Aliases, req.DriverOpts, req.MAC = e.Aliases, e.DriverOpts, e.MacAddress.String()
+			req.Aliases, req.DriverOpts, req.MAC = e.Aliases, e.DriverOpts, shoal.DecodeMAC(e.MacAddress.String())
 			if e.IPAMConfig != nil {
 				req.Addr, req.Addr6 = e.IPAMConfig.IPv4Address, e.IPAMConfig.IPv6Address
 			}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/shoal-dev/shoal/internal/api/server"
 	"github.com/shoal-dev/shoal/internal/container"
+	"github.com/shoal-dev/shoal/internal/container/cgroup"
 )
 
 func (c *containers) stats(w http.ResponseWriter, r *http.Request) error {
@@ -55,7 +56,7 @@ func (c *containers) stats(w http.ResponseWriter, r *http.Request) error {
 // sample is a container's counters at one moment. That of a container without processes has only the time.
 type sample struct {
 	at       time.Time
-	usage    container.Usage
+	usage    cgroup.Usage
 	hostCPU  uint64 // nanoseconds of all processors since boot
 	networks map[string]apicontainer.NetworkStats
 }

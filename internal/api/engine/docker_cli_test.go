@@ -81,7 +81,7 @@ func newDockerHost(t *testing.T) *dockerHost {
 		t.Fatal(err)
 	}
 	var engine *container.Engine
-	store := image.New(image.Config{Log: log, Client: rt.Client, Transfer: rt.Transfer, Events: bus, InUse: func(id string) []string { return engine.Using(id) }})
+	store := image.New(image.Config{Log: log, Client: rt.Client, Events: bus, InUse: func(id string) []string { return engine.Using(id) }})
 	engine = container.New(container.Config{Log: log, Root: filepath.Join(dir, "containers"), State: filepath.Join(dir, "state", "c"),
 		Runtime: rt, Images: store, Volumes: volumeStore, Network: bareNetwork{}, Events: bus})
 	if err := engine.Restore(ctx); err != nil {
@@ -185,6 +185,11 @@ func TestDockerCLI(t *testing.T) {
 		{args: "exec web sh -c exit_3", code: 3},
 		{args: "cp web:/etc/nginx/nginx.conf -", want: "worker_processes"},
 		{args: "cp " + cpFile + " web:/tmp/copied", want: ""},
+		{args: "export web", want: "worker_processes"},
+		{args: "cp web:/etc -", want: "worker_processes"}, // directly in the root, which is a link of /proc
+		{args: "cp web:/ -", want: "worker_processes"},
+		{args: "cp " + cpFile + " web:/top", want: ""},
+		{args: "exec web cat /top", want: "from the host"},
 		{args: "exec web cat /tmp/copied", want: "from the host"},
 		{args: "cp web:/no/such -", want: "Could not find the file /no/such in container", code: 1},
 		{args: "logs web", want: "GET / HTTP/1.1"},

@@ -75,7 +75,7 @@ func applyInstruction(c *v1.Config, instruction, args string) error {
 	return nil
 }
 
-// parseList reads ["a", "b"], or words.
+// parseList reads a list in JSON (["a", "b"]) or words separated by spaces.
 func parseList(text string) []string {
 	list := []string{}
 	if json.Unmarshal([]byte(text), &list) != nil {
@@ -84,7 +84,7 @@ func parseList(text string) []string {
 	return list
 }
 
-// parseCommand reads ["a", "b"], or a line for the shell.
+// parseCommand reads a command as a list in JSON (["a", "b"]) or as a line for the shell.
 func parseCommand(text string) []string {
 	list := []string{}
 	if json.Unmarshal([]byte(text), &list) != nil {
@@ -117,7 +117,7 @@ func parsePairs(instruction, text string) ([][2]string, error) {
 	return pairs, nil
 }
 
-// withVariable sets a variable of an environment, in its place if it is there already.
+// withVariable sets a variable of an environment; one that is set already keeps its place in the list.
 func withVariable(env []string, key, value string) []string {
 	for i, v := range env {
 		if strings.HasPrefix(v, key+"=") {

@@ -57,7 +57,7 @@ func (a *images) routePost(w http.ResponseWriter, r *http.Request) error {
 	return server.Errorf(http.StatusNotFound, "page not found")
 }
 
-// splitAction splits the path of a request into the name of an image and what is asked of it.
+// splitAction splits the path of a request into the name of an image and the action on it.
 func splitAction(r *http.Request) (name, action string) {
 	name, action = path.Split(r.PathValue("rest"))
 	return strings.TrimSuffix(name, "/"), action

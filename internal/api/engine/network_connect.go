@@ -28,7 +28,7 @@ func (n *networks) connect(_ http.ResponseWriter, r *http.Request) error {
 		want.Network = net.Spec.Name
 	}
 	if c := req.EndpointConfig; c != nil {
-		want.Aliases, want.DriverOpts, want.MAC = c.Aliases, c.DriverOpts, c.MacAddress.String()
+		want.Aliases, want.DriverOpts, want.MAC = c.Aliases, c.DriverOpts, shoal.DecodeMAC(c.MacAddress.String())
 		if c.IPAMConfig != nil {
 			want.Addr = c.IPAMConfig.IPv4Address
 		}

@@ -65,8 +65,8 @@ func toAPIIPAMConfig(s shoal.Subnet) apinetwork.IPAMConfig {
 }
 
 // toAPIHardwareAddr is nil for an endpoint that has none.
-func toAPIHardwareAddr(text string) apinetwork.HardwareAddr {
-	hw, err := net.ParseMAC(text)
+func toAPIHardwareAddr(mac shoal.MAC) apinetwork.HardwareAddr {
+	hw, err := net.ParseMAC(mac.String())
 	if err != nil {
 		return nil
 	}

@@ -36,9 +36,10 @@ type Config struct {
 	Describe func() shoal.NodeDescription
 	// ProbePort is the UDP port of liveness probes.
 	ProbePort uint16
-	// ApplyTable and DialAPI are those of agent.Config.
+	// ApplyTable is that of agent.Config.
 	ApplyTable func(context.Context, *shoal.TableDelta) error
-	DialAPI    func(context.Context) (net.Conn, error)
+	// DialAPI is that of agent.Config.
+	DialAPI func(context.Context) (net.Conn, error)
 	// ClearNetworks removes the cluster's networks from the node.
 	ClearNetworks func(context.Context) error
 }
@@ -46,7 +47,7 @@ type Config struct {
 // Host starts and stops the parts of a node that belong to a cluster. It implements membership.Host.
 type Host struct{ cfg Config }
 
-// New makes a Host.
+// New makes a Host. It starts nothing.
 func New(cfg Config) *Host { return &Host{cfg} }
 
 // runningAgent is an agent that can be stopped.
@@ -73,7 +74,7 @@ func (h *Host) StartAgent(cfg membership.AgentConfig) (membership.Agent, error) 
 	})}
 	a.done.Go(func() {
 		if err := a.Run(ctx); err != nil && !errors.Is(err, context.Canceled) {
-			h.cfg.Log.Error("agent has stopped; the node takes part in the cluster again when the daemon is restarted", "err", err)
+			h.cfg.Log.Error("agent has stopped: the node gets no more tasks from the cluster until the daemon is restarted", "err", err)
 		}
 	})
 	return a, nil

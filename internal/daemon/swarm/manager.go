@@ -129,7 +129,7 @@ func (m *Manager) run(identity *ca.Identity, listener net.Listener, follow func(
 		err := group.Wait()
 		select {
 		case <-m.member.Done():
-			m.log.Info("manager has stopped: the other managers have removed its store member")
+			m.log.Info("manager has stopped: the other managers have removed it from the store")
 		default:
 			if err != nil && !errors.Is(err, context.Canceled) {
 				m.log.Error("manager has stopped; it starts again with the daemon", "err", err)

@@ -32,7 +32,7 @@ type Member interface {
 	Remove(ctx context.Context, id string) error
 	// Run keeps what Leader returns current until ctx ends or the member stops.
 	Run(ctx context.Context) error
-	// Done is closed when the member has stopped, be it by Close or because it was removed.
+	// Done is closed when the member has stopped, because of Close or because it was removed.
 	Done() <-chan struct{}
 	// Close stops the member, once; its data stays.
 	Close()
@@ -70,13 +70,13 @@ func (s members) promote(peerURL string) {
 	defer cancel()
 	all, err := s.m.member.Members(ctx)
 	if err != nil {
-		s.m.log.Error("new store member has no vote yet, because the members could not be listed; the leader tries again", "err", err)
+		s.m.log.Error("a new store member has no vote yet; the leader will try again", "err", err)
 		return
 	}
 	for _, member := range all {
 		if member.PeerURL == peerURL && member.Learner {
 			if err := s.m.member.Promote(ctx, member.ID); err != nil {
-				s.m.log.Error("new store member has no vote yet; the leader tries again", "member", member.ID, "err", err)
+				s.m.log.Error("a new store member has no vote yet; the leader will try again", "member", member.ID, "err", err)
 			}
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/dataplane/config"
 	"github.com/shoal-dev/shoal/internal/dataplane/netns"
 	"github.com/shoal-dev/shoal/internal/dataplane/rtnl"
+	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
 // Bridges is the bridges of the node. It is not safe for concurrent use.
@@ -67,7 +68,7 @@ func (b *Bridges) apply(want *config.Bridge) error {
 	link, err := b.links.LinkByName(want.Name)
 	if rtnl.NotFound(err) {
 		link = &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: want.Name, MTU: cmp.Or(max(want.MTU, 0), rtnl.DefaultMTU),
-			HardwareAddr: config.MACFor(want.Gateway.Addr()).HardwareAddr(), Alias: rtnl.OwnAlias, TxQLen: -1}}
+			HardwareAddr: shoal.MACFor(want.Gateway.Addr()).HardwareAddr(), Alias: rtnl.OwnAlias, TxQLen: -1}}
 		if err := b.links.LinkAdd(link); err != nil {
 			return fmt.Errorf("create bridge: %w", err)
 		}

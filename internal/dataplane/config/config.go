@@ -81,7 +81,7 @@ type WireGuard struct {
 
 // Remote says behind which node an address is.
 type Remote struct {
-	MAC MAC
+	MAC shoal.MAC
 	// VTEP is the node's tunnel endpoint.
 	VTEP netip.Addr
 }
@@ -106,7 +106,7 @@ type Endpoint struct {
 	Parent  string // for macvlan: an interface of the node
 	Addr    netip.Prefix
 	Addr6   netip.Prefix // invalid for none
-	MAC     MAC          // the zero MAC for the one derived from Addr
+	MAC     shoal.MAC    // the zero MAC for the one derived from Addr
 	// Gateway and Gateway6 are the default routes' next hops; invalid for none.
 	Gateway, Gateway6 netip.Addr
 	// OnLink is what else is reached through the interface without a gateway: further subnets of the network.
@@ -114,7 +114,7 @@ type Endpoint struct {
 }
 
 // HardwareAddr is the interface's MAC: the one that was asked for, or else the one that Docker would derive from the address.
-func (e Endpoint) HardwareAddr() MAC { return cmp.Or(e.MAC, MACFor(e.Addr.Addr())) }
+func (e Endpoint) HardwareAddr() shoal.MAC { return cmp.Or(e.MAC, shoal.MACFor(e.Addr.Addr())) }
 
 // VIP is a service's virtual address on one network. Without backends, connections to it are refused.
 type VIP struct {

@@ -17,6 +17,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/dataplane/pmap"
 	"github.com/shoal-dev/shoal/internal/dataplane/rtnl"
 	"github.com/shoal-dev/shoal/internal/dataplane/vxlan"
+	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
 // DeviceName is the node's interface on the ingress network.
@@ -109,7 +110,7 @@ func sameButTasks(a, b *config.Ingress) bool {
 func remotes(in *config.Ingress) map[netip.Addr]config.Remote {
 	out := map[netip.Addr]config.Remote{}
 	for _, peer := range in.Peers {
-		r := config.Remote{MAC: config.MACFor(peer.Addr), VTEP: peer.VTEP}
+		r := config.Remote{MAC: shoal.MACFor(peer.Addr), VTEP: peer.VTEP}
 		out[peer.Addr] = r
 		if peer.Addr6.IsValid() {
 			out[peer.Addr6] = r
@@ -120,9 +121,9 @@ func remotes(in *config.Ingress) map[netip.Addr]config.Remote {
 
 // applyDevice finds the VXLAN device, or makes it if there is none or one that is made differently.
 func (m *Mesh) applyDevice(in *config.Ingress) (netlink.Link, error) {
-	device, mac := vxlan.Device{VNI: in.VNI, Port: in.Port, Local: in.Local}, config.MACFor(in.Addr.Addr())
+	device, mac := vxlan.Device{VNI: in.VNI, Port: in.Port, Local: in.Local}, shoal.MACFor(in.Addr.Addr())
 	link, err := m.links.LinkByName(DeviceName)
-	if err == nil && (!device.Is(link) || config.MACFrom(link.Attrs().HardwareAddr) != mac) {
+	if err == nil && (!device.Is(link) || shoal.MACFrom(link.Attrs().HardwareAddr) != mac) {
 		if err := m.removeDevice(); err != nil {
 			return nil, err
 		}

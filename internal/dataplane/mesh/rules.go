@@ -10,6 +10,7 @@ import (
 
 	"github.com/shoal-dev/shoal/internal/dataplane/config"
 	"github.com/shoal-dev/shoal/internal/dataplane/nft"
+	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
 // snatMark is the bit of a connection's mark that says that its client is to be hidden. It lies outside of markMask.
@@ -60,7 +61,7 @@ func declare(rs *nft.Ruleset, in *config.Ingress) {
 		rs.Map(f.Named("localtasks"), f.Type, f.Type)
 	}
 	for _, p := range in.Peers {
-		marks.Put(config.MACFor(p.Addr).HardwareAddr(), nft.NativeUint32(entryMark(p.Addr)))
+		marks.Put(shoal.MACFor(p.Addr).HardwareAddr(), nft.NativeUint32(entryMark(p.Addr)))
 		rs.Sets["returning"].Add(slices.Concat(p.Host.AsSlice(), p.Addr.AsSlice()))
 		for _, a := range p.Hosts6 {
 			rs.Sets["returning6"].Add(slices.Concat(a.AsSlice(), p.Addr6.AsSlice()))

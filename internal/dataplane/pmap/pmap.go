@@ -11,9 +11,10 @@ import (
 	"math/rand/v2"
 )
 
-// Key is what the type of keys must have. Compare is negative, zero or positive as the receiver is less than, equal to or greater than other.
+// Key is what the type of keys must have.
 type Key[K any] interface {
 	comparable
+	// Compare is negative, zero or positive as the receiver is less than, equal to or greater than other.
 	Compare(other K) int
 }
 

@@ -81,7 +81,8 @@ func (t *Table) Apply(fixed *nft.Ruleset, c *config.Config) error {
 
 func (t *Table) apply(was, now *state, publishes bool) error {
 	if err := t.node.Run(func() error { return conntrack.ShortenTimeWait(publishes) }); err != nil {
-		t.log.Warn("closed connections stay tracked for long: those of a busy client may not be spread evenly", "err", err)
+		t.log.Warn("closed TCP connections stay tracked for two minutes: a client that uses a source port again within that time gets the same task "+
+			"as before, or an error if the task is gone; make net.netfilter.nf_conntrack_tcp_timeout_time_wait writable for the daemon", "err", err)
 	}
 	if was == nil {
 		return t.replace(now)

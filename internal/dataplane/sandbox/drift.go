@@ -12,13 +12,13 @@ import (
 	"github.com/shoal-dev/shoal/internal/dataplane/rtnl"
 )
 
-// Drifted compares the kernel with what was applied. It returns the names of sandboxes that others have changed, and forgets them. So are those
-// with an endpoint on one of these bridges and overlays, which have drifted themselves: its far end may be on no bridge any more. Apply, Prune and Forget
-// must not be called meanwhile.
+// Drifted compares the kernel with what was applied. It forgets the sandboxes that others have changed, so that the next Apply makes them
+// whole, and returns their names. A sandbox with an endpoint on one of the given bridges and overlays, which have drifted themselves, counts as changed: the
+// endpoint's far end may be on no bridge any more. Apply, Prune and Forget must not be called meanwhile.
 func (s *Sandboxes) Drifted(bridges, overlays []string) []string {
 	s.mu.Lock()
 	applied := maps.Clone(s.applied)
-	s.mu.Unlock() // to look takes a while, in which namespaces may be made
+	s.mu.Unlock() // looking at the kernel takes a while, and namespaces may be made meanwhile
 	var drifted []string
 	for name, st := range applied {
 		detached := slices.ContainsFunc(st.config.Endpoints, func(e config.Endpoint) bool {

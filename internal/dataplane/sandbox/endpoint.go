@@ -9,6 +9,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/dataplane/config"
 	"github.com/shoal-dev/shoal/internal/dataplane/netns"
 	"github.com/shoal-dev/shoal/internal/dataplane/rtnl"
+	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
 // applyEndpoints makes the sandbox have these interfaces and no other. An interface that is there with its MAC is adopted as it is.
@@ -48,7 +49,7 @@ func removeOthers(h *netlink.Handle, endpoints []config.Endpoint) (map[string]ne
 	}
 	adopted := map[string]netlink.Link{}
 	for _, l := range links {
-		name, mac := l.Attrs().Name, config.MACFrom(l.Attrs().HardwareAddr)
+		name, mac := l.Attrs().Name, shoal.MACFrom(l.Attrs().HardwareAddr)
 		if name == "lo" {
 			continue
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/dataplane/config"
 	"github.com/shoal-dev/shoal/internal/dataplane/pmap"
 	"github.com/shoal-dev/shoal/internal/dataplane/rtnl"
+	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
 // overhead is what VXLAN over IPv4 adds to a packet, in bytes.
@@ -100,10 +101,10 @@ func List(h *netlink.Handle, index int) (map[netip.Addr]config.Remote, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list forwarding entries: %w", err)
 	}
-	vteps := map[config.MAC]netip.Addr{}
+	vteps := map[shoal.MAC]netip.Addr{}
 	for _, n := range fdb {
 		if vtep, ok := netip.AddrFromSlice(n.IP); ok {
-			vteps[config.MACFrom(n.HardwareAddr)] = vtep.Unmap()
+			vteps[shoal.MACFrom(n.HardwareAddr)] = vtep.Unmap()
 		}
 	}
 	out := map[netip.Addr]config.Remote{}
@@ -114,7 +115,7 @@ func List(h *netlink.Handle, index int) (map[netip.Addr]config.Remote, error) {
 		}
 		for _, n := range neighbours {
 			if addr, ok := netip.AddrFromSlice(n.IP); ok && n.State&netlink.NUD_PERMANENT != 0 {
-				mac := config.MACFrom(n.HardwareAddr)
+				mac := shoal.MACFrom(n.HardwareAddr)
 				out[addr.Unmap()] = config.Remote{MAC: mac, VTEP: vteps[mac]}
 			}
 		}

@@ -37,7 +37,7 @@ func (m *Member) Run(ctx context.Context) error {
 		case isLeader && !leading:
 			epoch, err := m.begin(ctx)
 			if err != nil {
-				m.log.Warn("new leader could not write its epoch and cannot lead yet; it tries again", "err", err)
+				m.log.Warn("leader could not write its epoch; it tries again", "err", err)
 			} else {
 				m.setLeadership(epoch, true)
 			}

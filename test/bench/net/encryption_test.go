@@ -8,7 +8,6 @@ import (
 	"testing"
 	"text/tabwriter"
 
-	"github.com/shoal-dev/shoal/internal/dataplane"
 	"github.com/shoal-dev/shoal/internal/dataplane/netnstest"
 	"github.com/shoal-dev/shoal/internal/dataplane/wireguard"
 	"github.com/shoal-dev/shoal/internal/shoal"
@@ -45,7 +44,7 @@ func (s *bench) seal() {
 func (s *bench) sealed(name string, node int, last byte) func(func() error) error {
 	s.Helper()
 	addr := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 2, last}), 24)
-	e := shoal.Endpoint{TaskID: shoal.TaskID(name), NetworkID: sealedID, NodeID: shoal.NodeID(fmt.Sprint("n", node)), Name: name, Addr: addr, MAC: dataplane.MACFor(addr.Addr()).String(), State: shoal.EndpointReady}
+	e := shoal.Endpoint{TaskID: shoal.TaskID(name), NetworkID: sealedID, NodeID: shoal.NodeID(fmt.Sprint("n", node)), Name: name, Addr: addr, MAC: shoal.MACFor(addr.Addr()), State: shoal.EndpointReady}
 	s.table.Endpoints[e.Key()] = e
 	id := fmt.Sprintf("%02x%062x", 100+last, 0)
 	sandbox, err := s.nodes[node].Up(s.Context(), shoal.SandboxSpec{ContainerID: id, Name: name, Hostname: "h", Mode: "networks", TaskID: shoal.TaskID(name),

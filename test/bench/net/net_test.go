@@ -12,7 +12,6 @@ import (
 
 	"github.com/vishvananda/netlink"
 
-	"github.com/shoal-dev/shoal/internal/dataplane"
 	"github.com/shoal-dev/shoal/internal/dataplane/netnstest"
 	"github.com/shoal-dev/shoal/internal/network"
 	"github.com/shoal-dev/shoal/internal/shoal"
@@ -101,7 +100,7 @@ func (s *bench) task(service string, node int, last byte, published uint16) func
 		}}
 	for network, addr := range map[shoal.NetworkID]netip.Prefix{overlayID: inNet, ingressID: onMesh} {
 		e := shoal.Endpoint{TaskID: shoal.TaskID(service), NetworkID: network, NodeID: shoal.NodeID(fmt.Sprint("n", node)), ServiceID: shoal.ServiceID(service), Name: service, Addr: addr,
-			MAC: dataplane.MACFor(addr.Addr()).String(), State: shoal.EndpointReady}
+			MAC: shoal.MACFor(addr.Addr()), State: shoal.EndpointReady}
 		s.table.Endpoints[e.Key()] = e
 	}
 	id := fmt.Sprintf("%02x%062x", last, 0) // namespaces are told apart by its beginning

@@ -9,7 +9,6 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/shoal-dev/shoal/internal/dataplane"
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
@@ -25,7 +24,7 @@ func crowdEndpoint(service, task int, network shoal.NetworkID) shoal.Endpoint {
 		addr = netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 101, addr.Addr().As4()[2], addr.Addr().As4()[3]}), 16)
 	}
 	return shoal.Endpoint{TaskID: shoal.TaskID(fmt.Sprintf("c%d.%d", service, task)), NetworkID: network, NodeID: "n1", ServiceID: shoal.ServiceID(fmt.Sprint("c", service)), Name: fmt.Sprintf("c%d.%d", service, task),
-		Addr: addr, MAC: dataplane.MACFor(addr.Addr()).String(), State: shoal.EndpointReady}
+		Addr: addr, MAC: shoal.MACFor(addr.Addr()), State: shoal.EndpointReady}
 }
 
 // crowd makes the table have so many services besides its own, with tasks on the other node. Every tenth is published.

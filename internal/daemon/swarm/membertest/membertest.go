@@ -24,7 +24,7 @@ type Machines interface {
 // Run tests members. in has to call the test with new machines, and in a bubble of testing/synctest if they need virtual time.
 func Run(t *testing.T, in func(t *testing.T, test func(t *testing.T, machines Machines))) {
 	for name, test := range map[string]func(*testing.T, *members){
-		"JoinAndLeave": joinAndLeave, "HandOver": handOver, "NoMajority": noMajority, "Restart": restart, "Bounds": bounds,
+		"JoinAndLeave": joinAndLeave, "Resign": resign, "NoMajority": noMajority, "Restart": restart, "Bounds": bounds,
 	} {
 		t.Run(name, func(t *testing.T) {
 			in(t, func(t *testing.T, machines Machines) { test(t, newMembers(t, machines)) })
@@ -101,8 +101,8 @@ func (m *members) until(what string, holds func() bool) {
 	}
 }
 
-// leads waits until a member leads and gives its epoch.
-func (m *members) leads(member swarm.Member) (epoch uint64) {
+// awaitLeadership waits until a member leads and gives its epoch.
+func (m *members) awaitLeadership(member swarm.Member) (epoch uint64) {
 	m.t.Helper()
 	m.until("a member leads", func() bool {
 		var leads bool
@@ -139,7 +139,7 @@ func (m *members) has(member swarm.Member, key string) bool {
 
 func joinAndLeave(t *testing.T, m *members) {
 	first := m.start("a", nil)
-	m.leads(first)
+	m.awaitLeadership(first)
 	m.put(first, "before")
 	second := m.join(first, "b")
 	if !m.has(second, "before") {
@@ -170,9 +170,9 @@ func joinAndLeave(t *testing.T, m *members) {
 	}
 }
 
-func handOver(t *testing.T, m *members) {
+func resign(t *testing.T, m *members) {
 	first := m.start("a", nil)
-	before := m.leads(first)
+	before := m.awaitLeadership(first)
 	if err := first.Resign(); err != nil {
 		t.Errorf("the only member resigns: %v", err)
 	}
@@ -181,11 +181,11 @@ func handOver(t *testing.T, m *members) {
 	if err := first.Resign(); err != nil {
 		t.Fatal(err)
 	}
-	after := m.leads(second)
+	after := m.awaitLeadership(second)
 	select {
 	case <-leadershipChanged:
 	case <-m.t.Context().Done():
-		t.Fatal("a former leader is not told")
+		t.Fatal("a former leader is not notified")
 	}
 	if _, leads, _ := first.Leader(); leads || after <= before {
 		t.Errorf("after epoch %d of the first comes %d of the second; the first leads: %v", before, after, leads)
@@ -201,7 +201,7 @@ func handOver(t *testing.T, m *members) {
 
 func noMajority(t *testing.T, m *members) {
 	first := m.start("a", nil)
-	m.leads(first)
+	m.awaitLeadership(first)
 	second := m.join(first, "b")
 	m.close(second)
 	m.until("the leader knows that it has no majority", func() bool {
@@ -217,12 +217,12 @@ func noMajority(t *testing.T, m *members) {
 
 func restart(t *testing.T, m *members) {
 	first := m.start("a", nil)
-	before := m.leads(first)
+	before := m.awaitLeadership(first)
 	m.put(first, "kept")
 	id := first.ID()
 	m.close(first)
 	second := m.start("a", nil)
-	if after := m.leads(second); second.ID() != id || after <= before {
+	if after := m.awaitLeadership(second); second.ID() != id || after <= before {
 		t.Errorf("member %s of epoch %d comes back as %s of epoch %d", id, before, second.ID(), after)
 	}
 	if !m.has(second, "kept") {
@@ -233,7 +233,7 @@ func restart(t *testing.T, m *members) {
 func bounds(t *testing.T, m *members) {
 	const most = 16384
 	first := m.start("a", nil)
-	m.leads(first)
+	m.awaitLeadership(first)
 	var ops []store.Op
 	for i := range most {
 		ops = append(ops, put(fmt.Sprint("key", i))...)

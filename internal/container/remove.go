@@ -1,0 +1,87 @@
+package container
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"syscall"
+
+	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/errdefs"
+
+	"github.com/shoal-dev/shoal/internal/runtime"
+)
+
+// Remove deletes a container, and with volumes also its anonymous volumes that no other container uses. A running container is
+// killed with force, and a conflict without.
+func (e *Engine) Remove(ctx context.Context, ref string, force, volumes bool) error {
+	c, err := e.find(ref)
+	if err != nil {
+		return err
+	}
+	ctx = runtime.WithNamespace(ctx)
+	c.cancelRestartWait()
+	if force { // before the lock is taken, because a stop holds it while it waits for the container's end
+		if _, task, _ := c.currentTask(); task != nil {
+			e.update(c, func(i *Info) { i.Stopped = true })
+			_ = task.Kill(ctx, syscall.SIGKILL, client.WithKillAll)
+		}
+	}
+	c.op.Lock()
+	defer c.op.Unlock()
+	if c.isRemoved() {
+		return noSuchContainer(ref)
+	}
+	info, task, ended := c.currentTask()
+	if task != nil {
+		if !force {
+			state := "running"
+			if info.State.Status == Paused {
+				state = "paused"
+			}
+			return errdefs.ErrConflict.WithMessage(fmt.Sprintf("cannot remove container %q: container is %s: stop the container before removing or force remove", "/"+info.Name, state))
+		}
+		e.update(c, func(i *Info) { i.Stopped = true })
+		if info.State.Status == Paused {
+			_ = task.Resume(ctx)
+		}
+		if err := killAll(ctx, info, task, ended); err != nil {
+			return err
+		}
+	}
+	return e.removeLocked(ctx, c, volumes)
+}
+
+// removeLocked removes a container that does not run. Its op lock is held.
+func (e *Engine) removeLocked(ctx context.Context, c *container, volumes bool) error {
+	info, _ := c.snapshot()
+	c.mu.Lock()
+	c.removed = true
+	c.mu.Unlock()
+	e.mu.Lock()
+	delete(e.byID, info.ID)
+	maps.DeleteFunc(e.execs, func(_ string, x *Exec) bool { return x.ContainerID == info.ID })
+	if e.names[info.Name] == info.ID {
+		delete(e.names, info.Name)
+	}
+	e.mu.Unlock()
+	for _, name := range info.volumes() {
+		e.Volumes.RemoveReference(name, info.ID)
+		if v, err := e.Volumes.Get(name); volumes && err == nil && v.Anonymous && len(e.Volumes.Users(name)) == 0 {
+			if err := e.Volumes.Remove(name, false); err != nil {
+				e.Log.Warn("anonymous volume of a removed container cannot be removed; it stays until it is pruned", "volume", name, "err", err)
+			}
+		}
+	}
+	c.log.End()
+	if err := e.snapshotter().Remove(context.WithoutCancel(ctx), info.ID); err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("remove snapshot of %s: %w", info.ID, err)
+	}
+	if err := os.RemoveAll(info.Dir); err != nil {
+		return fmt.Errorf("remove container %s: %w", info.ID, err)
+	}
+	e.publish("destroy", c, nil)
+	e.update(c, func(i *Info) { i.State.Status = Removing })
+	return nil
+}

@@ -1,0 +1,62 @@
+// Package host reads from the kernel what a node's namespace has that is not the networks' own: routes, addresses and interfaces.
+package host
+
+import (
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/shoal-dev/shoal/internal/network/ipam"
+)
+
+// Host is the node's own namespace.
+type Host struct {
+	// InNode runs a function in the namespace.
+	InNode func(func() error) error
+}
+
+// Routes is what the node reaches otherwise than by its default routes.
+func (h Host) Routes() ([]netip.Prefix, error) {
+	var out []netip.Prefix
+	err := h.InNode(func() error {
+		list, err := netlink.RouteList(nil, netlink.FAMILY_ALL)
+		if err != nil {
+			return err
+		}
+		for _, r := range list {
+			if r.Dst == nil {
+				continue
+			}
+			bits, _ := r.Dst.Mask.Size()
+			if a, ok := netip.AddrFromSlice(r.Dst.IP); ok && bits > 0 && !a.IsLinkLocalUnicast() && !a.IsMulticast() {
+				out = append(out, netip.PrefixFrom(a.Unmap(), bits))
+			}
+		}
+		return nil
+	})
+	return out, err
+}
+
+// Addrs6 is the IPv6 addresses of the node that reach beyond its links, without those in the subnets of networks.
+func (h Host) Addrs6(networks []netip.Prefix) ([]netip.Addr, error) {
+	var out []netip.Addr
+	err := h.InNode(func() error {
+		list, err := netlink.AddrList(nil, netlink.FAMILY_V6)
+		for _, a := range list {
+			addr, ok := netip.AddrFromSlice(a.IP)
+			if ok && addr.IsGlobalUnicast() && !ipam.Overlaps(netip.PrefixFrom(addr, addr.BitLen()), networks) {
+				out = append(out, addr)
+			}
+		}
+		return err
+	})
+	return out, err
+}
+
+// CheckLink returns an error if the node has no interface of the name.
+func (h Host) CheckLink(name string) error {
+	return h.InNode(func() error {
+		_, err := netlink.LinkByName(name)
+		return err
+	})
+}

@@ -1,0 +1,139 @@
+package local
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/shoal-dev/shoal/internal/atomicfile"
+	"github.com/shoal-dev/shoal/internal/network/ipam"
+	"github.com/shoal-dev/shoal/internal/shoal"
+)
+
+// Create checks and completes the spec of a new network, writes its record and returns the network. Its subnets overlap neither those of others
+// nor taken, which is those of the cluster's networks. Errors have Docker's words.
+func (n *Networks) Create(spec shoal.NetworkSpec, taken []netip.Prefix) (*Network, error) {
+	for _, l := range n.byID {
+		if l.Spec.Name == spec.Name {
+			return nil, errdefs.ErrConflict.WithMessage(fmt.Sprintf("network with name %s already exists", spec.Name))
+		}
+	}
+	if spec.Driver == "" {
+		spec.Driver = shoal.DriverBridge
+	}
+	spec, err := n.resolveConfigFrom(spec)
+	if err != nil {
+		return nil, err
+	}
+	if err := n.checkDriver(spec); err != nil {
+		return nil, err
+	}
+	spec.Scope = shoal.ScopeLocal
+	return n.create(spec, taken)
+}
+
+// checkDriver checks the driver and what it needs.
+func (n *Networks) checkDriver(spec shoal.NetworkSpec) error {
+	switch {
+	case spec.ConfigOnly:
+		return nil
+	case spec.EnableIPv6 && !n.cfg.IPv6:
+		return errdefs.ErrInvalidArgument.WithMessage("the kernel of this node has no IPv6")
+	}
+	switch spec.Driver {
+	case shoal.DriverBridge:
+		return nil
+	case shoal.DriverMacvlan:
+		parent := spec.Options[optionMacvlanParent]
+		if parent == "" {
+			return errdefs.ErrInvalidArgument.WithMessage("a macvlan network needs the interface that it is on: -o parent=INTERFACE")
+		}
+		if err := n.cfg.Host.CheckLink(parent); err != nil {
+			return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("failed to find parent interface %s: %v", parent, err))
+		}
+		return nil
+	default:
+		return errdefs.ErrNotFound.WithMessage(fmt.Sprintf("plugin %q not found", spec.Driver))
+	}
+}
+
+// create completes the spec, writes the network's record and returns it.
+func (n *Networks) create(spec shoal.NetworkSpec, taken []netip.Prefix) (*Network, error) {
+	net := shoal.Network{ID: shoal.NetworkID(shoal.NewLocalID()), Meta: shoal.Meta{CreatedAt: time.Now().UTC()}, Spec: spec}
+	if allocates(spec.Driver) {
+		subnet, err := n.subnet(spec, taken)
+		if err != nil {
+			return nil, err
+		}
+		net.IPAM = []shoal.Subnet{subnet}
+		if spec.EnableIPv6 {
+			if subnet, err = n.subnet6(spec, taken); err != nil {
+				return nil, err
+			}
+			net.IPAM = append(net.IPAM, subnet)
+		}
+	}
+	if spec.ConfigOnly {
+		var err error
+		if net.IPAM, err = configOnlySubnets(spec); err != nil {
+			return nil, err
+		}
+	}
+	if err := atomicfile.WriteJSON(n.recordFile(net.ID), net, 0o600); err != nil {
+		return nil, fmt.Errorf("save network: %w", err)
+	}
+	n.byID[net.ID] = newNetwork(net)
+	return n.byID[net.ID], nil
+}
+
+// subnet is the first subnet that the spec asks for, completed and checked; the node's bridges have one.
+func (n *Networks) subnet(spec shoal.NetworkSpec, taken []netip.Prefix) (shoal.Subnet, error) {
+	var s shoal.Subnet
+	for _, asked := range spec.IPAM {
+		if !asked.Subnet.IsValid() || asked.Subnet.Addr().Is4() {
+			s = asked
+			break
+		}
+	}
+	used := append(n.Subnets(), taken...)
+	if !s.Subnet.IsValid() {
+		if routes, err := n.cfg.Host.Routes(); err == nil {
+			used = append(used, routes...)
+		}
+		var err error
+		if s.Subnet, err = ipam.FreeSubnet(n.cfg.Pools, used); err != nil {
+			return s, err
+		}
+	} else if ipam.Overlaps(s.Subnet, used) {
+		return s, errdefs.ErrPermissionDenied.WithMessage("invalid pool request: Pool overlaps with other one on this address space")
+	}
+	return withGateway(s)
+}
+
+// subnet6 is the same for IPv6, whose subnets are unique local ones unless the user asks for others.
+func (n *Networks) subnet6(spec shoal.NetworkSpec, taken []netip.Prefix) (shoal.Subnet, error) {
+	used := append(n.Subnets(), taken...)
+	for _, asked := range spec.IPAM {
+		if !asked.Subnet.Addr().Is6() {
+			continue
+		}
+		if ipam.Overlaps(asked.Subnet, used) {
+			return asked, errdefs.ErrPermissionDenied.WithMessage("invalid pool request: Pool overlaps with other one on this address space")
+		}
+		return withGateway(asked)
+	}
+	return withGateway(shoal.Subnet{Subnet: ipam.UniqueLocalSubnet(used)})
+}
+
+// withGateway is the subnet with its gateway: the one that was asked for, or the subnet's first address.
+func withGateway(s shoal.Subnet) (shoal.Subnet, error) {
+	s.Subnet = s.Subnet.Masked()
+	if !s.Gateway.IsValid() {
+		s.Gateway = s.Subnet.Addr().Next()
+	} else if !s.Subnet.Contains(s.Gateway) {
+		return s, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("no matching subnet for gateway %s", s.Gateway))
+	}
+	return s, nil
+}

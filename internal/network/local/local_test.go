@@ -1,0 +1,144 @@
+package local
+
+import (
+	"errors"
+	"net/netip"
+	"testing"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/shoal-dev/shoal/internal/network/ipam"
+	"github.com/shoal-dev/shoal/internal/shoal"
+)
+
+// node is a Host with one route and no IPv6.
+type node struct{}
+
+func (node) Routes() ([]netip.Prefix, error) {
+	return []netip.Prefix{netip.MustParsePrefix("172.17.0.0/24")}, nil
+}
+
+func (node) Addrs6([]netip.Prefix) ([]netip.Addr, error) { return nil, nil }
+
+func (node) CheckLink(name string) error {
+	if name != "eth0" {
+		return errors.New("Link not found")
+	}
+	return nil
+}
+
+func openNetworks(t *testing.T, dir string) *Networks {
+	t.Helper()
+	n, err := Open(Config{Dir: dir, Pools: ipam.DefaultPools(), Host: node{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func TestNetworksAreOnDisk(t *testing.T) {
+	dir := t.TempDir()
+	n := openNetworks(t, dir)
+	taken := []netip.Prefix{netip.MustParsePrefix("172.18.0.0/16")}
+	if err := n.CreatePredefined(taken); err != nil {
+		t.Fatal(err)
+	}
+	if got := n.Find("bridge").Gateway(); got != netip.MustParsePrefix("172.19.0.1/16") {
+		t.Errorf("the first bridge, next to a route and a network of the cluster, has %s", got)
+	}
+	gateway, err := n.EnsureGatewayBridge(taken)
+	if err != nil || gateway.Bridge() != shoal.GwbridgeName || gateway.ICC() || !gateway.Masquerade() || gateway.Gateway6().IsValid() {
+		t.Fatalf("gateway bridge %+v, %v", gateway, err)
+	}
+	again := openNetworks(t, dir)
+	for id, l := range n.All() {
+		if got := again.Get(id); got == nil || got.Spec.Name != l.Spec.Name || got.HasEndpoints() != l.HasEndpoints() {
+			t.Errorf("%s was read as %+v", l.Spec.Name, got)
+		}
+	}
+	if same, err := again.EnsureGatewayBridge(taken); err != nil || same.ID != gateway.ID {
+		t.Errorf("the gateway bridge was made again: %v", err)
+	}
+}
+
+func TestWhatCannotBeCreated(t *testing.T) {
+	n := openNetworks(t, t.TempDir())
+	if _, err := n.Create(shoal.NetworkSpec{Name: "br"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		spec shoal.NetworkSpec
+		is   func(error) bool
+	}{
+		"a name that is taken":     {shoal.NetworkSpec{Name: "br"}, errdefs.IsConflict},
+		"an unknown driver":        {shoal.NetworkSpec{Name: "x", Driver: "nosuch"}, errdefs.IsNotFound},
+		"IPv6 without IPv6":        {shoal.NetworkSpec{Name: "x", EnableIPv6: true}, errdefs.IsInvalidArgument},
+		"macvlan without parent":   {shoal.NetworkSpec{Name: "x", Driver: shoal.DriverMacvlan}, errdefs.IsInvalidArgument},
+		"macvlan on no interface":  {shoal.NetworkSpec{Name: "x", Driver: shoal.DriverMacvlan, Options: map[string]string{"parent": "eth1"}}, errdefs.IsInvalidArgument},
+		"a subnet that is taken":   {shoal.NetworkSpec{Name: "x", IPAM: []shoal.Subnet{{Subnet: netip.MustParsePrefix("10.0.1.0/25")}}}, errdefs.IsPermissionDenied},
+		"a gateway elsewhere":      {shoal.NetworkSpec{Name: "x", IPAM: []shoal.Subnet{{Subnet: netip.MustParsePrefix("10.0.2.0/24"), Gateway: netip.MustParseAddr("10.0.3.1")}}}, errdefs.IsInvalidArgument},
+		"settings that nobody has": {shoal.NetworkSpec{Name: "x", ConfigFrom: "nosuch"}, errdefs.IsNotFound},
+	} {
+		if l, err := n.Create(c.spec, []netip.Prefix{netip.MustParsePrefix("10.0.1.0/24")}); !c.is(err) {
+			t.Errorf("%s: %+v, %v", name, l, err)
+		}
+	}
+	if n.Find("x") != nil {
+		t.Error("a network that was refused is there")
+	}
+}
+
+func TestWhatCannotBeRemoved(t *testing.T) {
+	n := openNetworks(t, t.TempDir())
+	if err := n.CreatePredefined(nil); err != nil {
+		t.Fatal(err)
+	}
+	settings := shoal.NetworkSpec{Name: "settings", ConfigOnly: true, IPAM: []shoal.Subnet{{Subnet: netip.MustParsePrefix("10.0.9.0/24")}}}
+	for _, spec := range []shoal.NetworkSpec{settings, {Name: "made", ConfigFrom: "settings"}, {Name: "busy"}} {
+		if _, err := n.Create(spec, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := n.Find("made").Gateway(); got != netip.MustParsePrefix("10.0.9.1/24") {
+		t.Errorf("the network made from settings has %s", got)
+	}
+	inUse := func(l *Network) error {
+		if l.Spec.Name == "busy" {
+			return errdefs.ErrPermissionDenied
+		}
+		return nil
+	}
+	for _, name := range []string{"bridge", "host", "none", "settings", "busy"} {
+		if _, err := n.Remove(name, inUse); !errdefs.IsPermissionDenied(err) {
+			t.Errorf("remove %s: %v", name, err)
+		}
+	}
+	for _, name := range []string{"made", "settings"} {
+		if _, err := n.Remove(name, inUse); err != nil {
+			t.Errorf("remove %s: %v", name, err)
+		}
+		if _, err := n.Remove(name, inUse); !errdefs.IsNotFound(err) {
+			t.Errorf("remove %s again: %v", name, err)
+		}
+	}
+}
+
+func TestEndpointsGetAddresses(t *testing.T) {
+	n := openNetworks(t, t.TempDir())
+	l, err := n.Create(shoal.NetworkSpec{Name: "br", IPAM: []shoal.Subnet{{Subnet: netip.MustParsePrefix("10.0.9.0/29"), Aux: map[string]netip.Addr{"printer": netip.MustParseAddr("10.0.9.2")}}}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Reserve(netip.MustParsePrefix("10.0.9.3/29"), netip.Prefix{})
+	addr, addr6, err := l.Take(netip.Addr{}, netip.Addr{})
+	if err != nil || addr != netip.MustParsePrefix("10.0.9.4/29") || addr6.IsValid() {
+		t.Errorf("got %s and %s, %v", addr, addr6, err)
+	}
+	if _, _, err := l.Take(addr.Addr(), netip.Addr{}); !errdefs.IsPermissionDenied(err) {
+		t.Errorf("an address that is in use: %v", err)
+	}
+	l.Release(addr, addr6)
+	if _, _, err := l.Take(addr.Addr(), netip.Addr{}); err != nil {
+		t.Errorf("a released address: %v", err)
+	}
+}

@@ -1,0 +1,130 @@
+// Package local keeps the networks of one node: the predefined ones, the user's bridges and macvlan networks, and configuration-only ones. It
+// reads what the node has of routes and interfaces, and writes a record of each network to disk. The kernel is left to the data plane.
+package local
+
+import (
+	"fmt"
+	"iter"
+	"maps"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/shoal-dev/shoal/internal/atomicfile"
+	"github.com/shoal-dev/shoal/internal/network/ipam"
+	"github.com/shoal-dev/shoal/internal/shoal"
+)
+
+// Host is the node's own namespace, as new networks depend on it.
+type Host interface {
+	// Routes is the subnets that the node reaches otherwise than by its default routes.
+	Routes() ([]netip.Prefix, error)
+	// Addrs6 is the node's IPv6 addresses that reach beyond its links, without those in the given subnets.
+	Addrs6(networks []netip.Prefix) ([]netip.Addr, error)
+	// CheckLink returns an error if the node has no interface of the name.
+	CheckLink(name string) error
+}
+
+// Config is what Networks needs. All of it is required.
+type Config struct {
+	// Dir is where the records are. It is made if it is missing.
+	Dir string
+	// Pools is what subnets are cut from.
+	Pools []ipam.Pool
+	// IPv6 tells whether the kernel has it.
+	IPv6 bool
+	Host Host
+}
+
+// Networks is the networks of the node. It is guarded by its owner.
+type Networks struct {
+	cfg  Config
+	byID map[shoal.NetworkID]*Network
+}
+
+// Open reads the records.
+func Open(c Config) (*Networks, error) {
+	n := &Networks{cfg: c, byID: map[shoal.NetworkID]*Network{}}
+	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make network directory: %w", err)
+	}
+	files, err := filepath.Glob(filepath.Join(c.Dir, "*.json"))
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range files {
+		var net shoal.Network
+		if err := atomicfile.ReadJSON(f, &net); err != nil {
+			return nil, err
+		}
+		n.byID[net.ID] = newNetwork(net)
+	}
+	return n, nil
+}
+
+func (n *Networks) recordFile(id shoal.NetworkID) string {
+	return filepath.Join(n.cfg.Dir, string(id)+".json")
+}
+
+// All is the networks by their IDs, in no order.
+func (n *Networks) All() iter.Seq2[shoal.NetworkID, *Network] { return maps.All(n.byID) }
+
+// Get is the network with the ID; nil if there is none.
+func (n *Networks) Get(id shoal.NetworkID) *Network { return n.byID[id] }
+
+// Find finds a network by ID, name or the beginning of an ID; nil if there is none.
+func (n *Networks) Find(name string) *Network {
+	if l := n.byID[shoal.NetworkID(name)]; l != nil {
+		return l
+	}
+	var byPrefix *Network
+	for id, l := range n.byID {
+		if l.Spec.Name == name {
+			return l
+		}
+		if name != "" && strings.HasPrefix(string(id), name) {
+			byPrefix = l
+		}
+	}
+	return byPrefix
+}
+
+// Subnets is the subnets of all networks.
+func (n *Networks) Subnets() []netip.Prefix {
+	var out []netip.Prefix
+	for _, l := range n.byID {
+		if l.Spec.ConfigOnly {
+			continue // its subnets belong to the networks made from it
+		}
+		for _, s := range l.IPAM {
+			out = append(out, s.Subnet)
+		}
+	}
+	return out
+}
+
+// Remove deletes a network and its record. Predefined networks, settings that other networks were made from and networks for which inUse returns
+// an error stay. Errors have Docker's words.
+func (n *Networks) Remove(name string, inUse func(*Network) error) (*Network, error) {
+	l := n.Find(name)
+	switch {
+	case l == nil:
+		return nil, errdefs.ErrNotFound.WithMessage(fmt.Sprintf("network %s not found", name))
+	case slices.Contains([]string{shoal.DefaultBridgeName, hostName, noneName}, l.Spec.Name):
+		return nil, errdefs.ErrPermissionDenied.WithMessage(fmt.Sprintf("%s is a pre-defined network and cannot be removed", l.Spec.Name))
+	case n.dependent(l) != nil:
+		return nil, errdefs.ErrPermissionDenied.WithMessage(fmt.Sprintf("configuration network %q is in use", l.Spec.Name))
+	}
+	if err := inUse(l); err != nil {
+		return nil, err
+	}
+	if err := os.Remove(n.recordFile(l.ID)); err != nil {
+		return nil, err
+	}
+	delete(n.byID, l.ID)
+	return l, nil
+}

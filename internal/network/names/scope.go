@@ -1,0 +1,32 @@
+package names
+
+import (
+	"net/netip"
+
+	"github.com/shoal-dev/shoal/internal/dns"
+	"github.com/shoal-dev/shoal/internal/network/sandbox"
+)
+
+// dnsPort is where name servers answer.
+const dnsPort = 53
+
+// Scope is what a sandbox's resolver answers from: the zones of its networks, of which the network that was attached first decides, and the name
+// servers that it passes other questions on to. stack is that of the container's service, servers are the host's, and subnets returns those of
+// an endpoint's network.
+func (r *Records) Scope(sb *sandbox.Sandbox, stack string, servers []netip.Addr, subnets func(*sandbox.Endpoint) []netip.Prefix) *dns.Scope {
+	if len(sb.Spec.DNS.Nameservers) > 0 {
+		servers = sb.Spec.DNS.Nameservers
+	}
+	s := &dns.Scope{Stack: stack}
+	for _, a := range servers {
+		s.Upstreams = append(s.Upstreams, netip.AddrPortFrom(a, dnsPort))
+	}
+	for _, e := range sb.Endpoints {
+		if e.HasServiceDiscovery() {
+			zone := r.zone(string(e.Info.NetworkID)).Zone
+			zone.Describe(e.Info.Network, subnets(e))
+			s.Zones = append(s.Zones, zone)
+		}
+	}
+	return s
+}

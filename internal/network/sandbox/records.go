@@ -1,0 +1,46 @@
+package sandbox
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/shoal-dev/shoal/internal/atomicfile"
+)
+
+// Records is the folder in which every container has a folder of its own, with the record of its sandbox and the files that it finds in /etc.
+type Records string
+
+// Dir is the container's folder.
+func (r Records) Dir(containerID string) string { return filepath.Join(string(r), containerID) }
+
+// Save writes the sandbox's record. The container's folder must exist.
+func (r Records) Save(sb *Sandbox) error {
+	if err := atomicfile.WriteJSON(filepath.Join(r.Dir(sb.Spec.ContainerID), "sandbox.json"), sb, 0o600); err != nil {
+		return fmt.Errorf("write record of sandbox: %w", err)
+	}
+	return nil
+}
+
+// Load reads the records, as active sandboxes. It removes the folders of containers whose namespace is gone, as all are after a restart of the machine.
+func (r Records) Load(namespaceExists func(name string) bool) ([]*Sandbox, error) {
+	files, err := filepath.Glob(filepath.Join(string(r), "*", "sandbox.json"))
+	if err != nil {
+		return nil, err
+	}
+	var out []*Sandbox
+	for _, f := range files {
+		sb := &Sandbox{Active: true}
+		if err := atomicfile.ReadJSON(f, sb); err != nil {
+			return nil, err
+		}
+		if !namespaceExists(sb.Namespace()) {
+			if err := os.RemoveAll(filepath.Dir(f)); err != nil {
+				return nil, fmt.Errorf("remove record of sandbox: %w", err)
+			}
+			continue
+		}
+		out = append(out, sb)
+	}
+	return out, nil
+}

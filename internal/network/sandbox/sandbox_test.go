@@ -1,0 +1,82 @@
+package sandbox
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/shoal-dev/shoal/internal/shoal"
+)
+
+// recorded is a record as earlier versions have written it. A daemon that cannot read it loses the networks of running containers.
+const recorded = `{"Spec":{"ContainerID":"0123456789abcdef","Name":"c","Hostname":"","Domainname":"","Mode":"networks","Endpoints":null,"Ports":null,` +
+	`"DNS":{"Nameservers":null,"Search":null,"Options":null},"ExtraHosts":null,"Links":null,"TaskID":"","ServiceID":"","IngressAddr":"","IngressAddr6":""},` +
+	`"Endpoints":[{"Info":{"Network":"br","NetworkID":"brid","EndpointID":"e","Interface":"eth0","Addr":"10.0.0.2/24","Gateway":"10.0.0.1","Addr6":"","Gateway6":"",` +
+	`"MAC":"02:42:0a:00:00:02","Aliases":null,"DNSNames":["c"],"DriverOpts":null},"Bridge":"br-brid","Overlay":"","Parent":"","Network":null,"Attachment":"","Aliases":["al"]}],` +
+	`"Ports":[{"Protocol":"tcp","Target":80,"HostIP":"0.0.0.0","HostPort":8080,"HostPortEnd":0}]}`
+
+func TestRecordsOfEarlierVersionsAreReadAndWrittenAsTheyWere(t *testing.T) {
+	r := Records(t.TempDir())
+	file := filepath.Join(r.Dir("0123456789abcdef"), "sandbox.json")
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte(recorded), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	all, err := r.Load(func(name string) bool { return name == "0123456789ab" })
+	if err != nil || len(all) != 1 || !all[0].Active || all[0].Endpoints[0].Bridge != "br-brid" || all[0].Endpoints[0].Info.MAC.Err() != nil {
+		t.Fatalf("read %+v, %v", all, err)
+	}
+	if err := r.Save(all[0]); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(file); err != nil || string(got) != recorded {
+		t.Errorf("wrote\n%s, want\n%s (%v)", got, recorded, err)
+	}
+	// After a restart of the machine the namespace is gone, and with it the container's folder.
+	if all, err := r.Load(func(string) bool { return false }); err != nil || len(all) != 0 {
+		t.Errorf("read %+v, %v", all, err)
+	}
+	if _, err := os.Stat(filepath.Dir(file)); !os.IsNotExist(err) {
+		t.Errorf("the folder is still there: %v", err)
+	}
+}
+
+func TestADeletedSandboxCannotBeLocked(t *testing.T) {
+	sb := NewSet().GetOrCreate("c")
+	if !sb.Lock() {
+		t.Fatal("a new sandbox cannot be locked")
+	}
+	sb.MarkDeleted()
+	sb.Unlock()
+	if sb.Lock() {
+		t.Error("a deleted sandbox was locked")
+	}
+}
+
+func TestInterfacesAndDefaultRoutes(t *testing.T) {
+	sb := NewSet().GetOrCreate("c")
+	add := func(name string, gateway string) *Endpoint {
+		e := sb.NewEndpoint(shoal.Network{Spec: shoal.NetworkSpec{Name: name}}, netip.MustParsePrefix("10.0.0.2/24"), netip.Prefix{}, shoal.EndpointRequest{})
+		if gateway != "" {
+			e.Bridge, e.Info.Gateway = name, netip.MustParseAddr(gateway)
+		}
+		sb.Endpoints = append(sb.Endpoints, e)
+		return e
+	}
+	add("overlay", "")
+	if got := sb.Endpoints.DefaultRoute(); got != nil {
+		t.Errorf("an overlay has the default route: %+v", got)
+	}
+	bridge := add(shoal.DefaultBridgeName, "10.0.0.1")
+	if got := sb.Endpoints.DefaultRoute(); got != bridge {
+		t.Errorf("default route through %+v", got)
+	}
+	sb.Endpoints = sb.Endpoints[1:]
+	gateway := add(shoal.GwbridgeName, "10.0.0.1")
+	if got := sb.Endpoints.DefaultRoute(); got != gateway || gateway.Info.Interface != "eth0" {
+		t.Errorf("default route through %+v", got)
+	}
+}

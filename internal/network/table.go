@@ -1,0 +1,83 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+
+	"github.com/shoal-dev/shoal/internal/network/ipam"
+	"github.com/shoal-dev/shoal/internal/shoal"
+)
+
+// Apply replaces the cluster's table. It returns when the kernel has it. A table without networks means that the node is in no
+// cluster.
+func (n *Networks) Apply(ctx context.Context, table shoal.Table) error {
+	delta := shoal.Difference(shoal.Table{}, table)
+	delta.Full = true
+	return n.Update(ctx, &delta)
+}
+
+// Update changes the cluster's table. It returns when the kernel has it. The same delta may come again.
+func (n *Networks) Update(ctx context.Context, delta *shoal.TableDelta) error {
+	n.mu.Lock()
+	if delta.Full {
+		var table shoal.Table
+		delta.ApplyTo(&table)
+		part := shoal.Difference(n.directory.Table(), table)
+		delta = &part
+	}
+	unreachable := n.directory.RemovedOnSuspects(delta)
+	n.directory.Update(delta)
+	close(n.tableChanged)
+	n.tableChanged = make(chan struct{})
+	var err error
+	if len(n.directory.Table().Networks) > 0 {
+		_, err = n.local.EnsureGatewayBridge(n.directory.Subnets())
+	}
+	n.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if err := n.journal.Append(delta, n.Table); err != nil {
+		return err
+	}
+	err = n.converge(ctx)
+	if len(unreachable) > 0 {
+		err = errors.Join(err, n.plane.ResetConnections(ctx, unreachable))
+	}
+	return err
+}
+
+// Table is the table in force.
+func (n *Networks) Table() shoal.Table {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	table := n.directory.Table()
+	return table.Clone()
+}
+
+// HostRoutes is the subnets that the node reaches by itself, those of the cluster's networks left out: no new network of the
+// cluster may overlap them.
+func (n *Networks) HostRoutes() ([]netip.Prefix, error) {
+	all, err := n.host.Routes()
+	if err != nil {
+		return nil, err
+	}
+	n.mu.Lock()
+	cluster := n.directory.Subnets()
+	n.mu.Unlock()
+	var out []netip.Prefix
+	for _, route := range all {
+		if !ipam.Overlaps(route, cluster) && route != shoal.TunnelRange() {
+			out = append(out, route)
+		}
+	}
+	return out, nil
+}
+
+// HostAddrs6 are the IPv6 addresses of the node, other than on its own networks, that reach beyond its links.
+func (n *Networks) HostAddrs6() ([]netip.Addr, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.host.Addrs6(append(n.local.Subnets(), n.directory.Subnets()...))
+}
