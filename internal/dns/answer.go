@@ -18,21 +18,21 @@ func (s *Scope) answer(query *dns.Msg) *dns.Msg {
 	reply := new(dns.Msg).SetReply(query)
 	reply.RecursionAvailable = true
 	if a, ok := reverseAddr(name); ok {
-		host, ours := s.reverse(a)
+		host, authoritative := s.reverse(a)
 		switch {
-		case !ours:
+		case !authoritative:
 			return nil
 		case host == "":
 			reply.Rcode = dns.RcodeNameError
 		case asks(q, dns.TypePTR):
-			reply.Answer = []dns.RR{&dns.PTR{Hdr: head(q.Name, dns.TypePTR), Ptr: dns.Fqdn(host)}}
+			reply.Answer = []dns.RR{&dns.PTR{Hdr: header(q.Name, dns.TypePTR), Ptr: dns.Fqdn(host)}}
 		}
 		return reply
 	}
 	port, host := splitService(name)
-	found, ours := s.find(host)
+	found, authoritative := s.find(host)
 	switch {
-	case !ours:
+	case !authoritative:
 		return nil
 	case len(found) == 0:
 		reply.Rcode = dns.RcodeNameError
@@ -48,7 +48,8 @@ func (s *Scope) answer(query *dns.Msg) *dns.Msg {
 
 func asks(q dns.Question, kind uint16) bool { return q.Qtype == kind || q.Qtype == dns.TypeANY }
 
-func head(name string, kind uint16) dns.RR_Header {
+// header is the header of a record about one of the cluster's names.
+func header(name string, kind uint16) dns.RR_Header {
 	return dns.RR_Header{Name: name, Rrtype: kind, Class: dns.ClassINET, Ttl: ttl}
 }
 
@@ -76,9 +77,9 @@ func addresses(name string, found []*Entry, want4, want6 bool) []dns.RR {
 	out := make([]dns.RR, 0, len(addrs))
 	for _, a := range addrs {
 		if a.Is4() {
-			out = append(out, &dns.A{Hdr: head(name, dns.TypeA), A: a.AsSlice()})
+			out = append(out, &dns.A{Hdr: header(name, dns.TypeA), A: a.AsSlice()})
 		} else {
-			out = append(out, &dns.AAAA{Hdr: head(name, dns.TypeAAAA), AAAA: a.AsSlice()})
+			out = append(out, &dns.AAAA{Hdr: header(name, dns.TypeAAAA), AAAA: a.AsSlice()})
 		}
 	}
 	return out
@@ -102,7 +103,8 @@ func splitService(name string) (*service, string) {
 	return &service{"", shoal.Protocol(first[1:])}, rest
 }
 
-func (s *service) is(p shoal.Port) bool {
+// matches tells whether the service means a port.
+func (s *service) matches(p shoal.Port) bool {
 	return p.Protocol == s.protocol && (s.port == "" || s.port == strings.ToLower(p.Name) || s.port == decimal(p.Target) || s.port == decimal(p.Published))
 }
 
@@ -111,8 +113,8 @@ func (s *service) answer(reply *dns.Msg, name string, found []*Entry) {
 	for _, e := range found {
 		target, had := dns.Fqdn(e.Names[0]), len(reply.Answer)
 		for _, p := range e.Ports {
-			if s.is(p) {
-				reply.Answer = append(reply.Answer, &dns.SRV{Hdr: head(name, dns.TypeSRV), Weight: 1, Port: p.Target, Target: target})
+			if s.matches(p) {
+				reply.Answer = append(reply.Answer, &dns.SRV{Hdr: header(name, dns.TypeSRV), Weight: 1, Port: p.Target, Target: target})
 			}
 		}
 		if len(reply.Answer) > had {

@@ -59,7 +59,7 @@ func FuzzPackets(f *testing.F) {
 		if reply.Id != query.Id || !reply.Response {
 			t.Fatalf("%v is answered by %v", query, reply)
 		}
-		if short, ok := r.scope.Load().plainAnswer(packet, nil); ok {
+		if short, ok := r.scope.Load().answerPacket(packet, nil); ok {
 			same := new(dns.Msg)
 			if err := same.Unpack(short); err != nil || told(same) != told(reply) || same.MsgHdr != reply.MsgHdr {
 				t.Fatalf("%v\nis answered in short by %v (%v)\nand at length by %v", query, same, err, reply)

@@ -15,21 +15,26 @@ import (
 // others take the slow path through dns.Msg; FuzzPackets compares the two.
 
 const (
-	headerSize = 12
-	// plainFlags is the bits of a query's flags that make no difference to a plain answer: RD, AD and CD.
-	plainFlags  = 0x0130
-	answerFlags = 0x8080 // a response, and recursion is available
-	recursion   = 0x0100
-	toQuestion  = 0xc00c // compressed name: a pointer to the question's name
-	headSize    = 12     // bytes of a record with such a name, without its data
-	// largestQuery is more bytes than any query needs; a longer packet is cut off and then refused as malformed.
-	largestQuery = 4096
+	headerSize = 12 // bytes of a message's header
+	// The flags of a message (RFC 1035, RFC 4035).
+	flagResponse           = 0x8000
+	flagRecursionDesired   = 0x0100
+	flagRecursionAvailable = 0x0080
+	flagAuthenticData      = 0x0020
+	flagCheckingDisabled   = 0x0010
+	// ignoredFlags is the flags of a query that make no difference to an answer from a zone.
+	ignoredFlags = flagRecursionDesired | flagAuthenticData | flagCheckingDisabled
+	// nameOfQuestion is a compressed name: a pointer to the question's name, which begins after the header.
+	nameOfQuestion   = 0xc000 | headerSize
+	recordHeaderSize = 12 // bytes of a record with such a name, without its data
+	// maxQuerySize is more bytes than any query needs; a longer packet is cut off and then refused as malformed.
+	maxQuerySize = 4096
 )
 
-// plainQuestion reads the name, in lower case, and the type from a query for nothing but A or AAAA records; end is the offset at
+// parseAddressQuery reads the name, in lower case, and the type from a query for nothing but A or AAAA records; end is the offset at
 // which the question ends. ok is false for all other packets.
-func plainQuestion(packet []byte) (name string, kind uint16, end int, ok bool) {
-	if len(packet) < headerSize || binary.BigEndian.Uint16(packet[2:])&^plainFlags != 0 ||
+func parseAddressQuery(packet []byte) (name string, kind uint16, end int, ok bool) {
+	if len(packet) < headerSize || binary.BigEndian.Uint16(packet[2:])&^ignoredFlags != 0 ||
 		binary.BigEndian.Uint64(packet[4:]) != 1<<48 { // one question and no records
 		return "", 0, 0, false
 	}
@@ -69,9 +74,9 @@ func plainQuestion(packet []byte) (name string, kind uint16, end int, ok bool) {
 	return text.String(), kind, at + 4, kind == dns.TypeA || kind == dns.TypeAAAA
 }
 
-// plainAnswer appends the answer to a plain question to out; false if the packet must take the slow path.
-func (s *Scope) plainAnswer(packet, out []byte) ([]byte, bool) {
-	name, kind, end, ok := plainQuestion(packet)
+// answerPacket appends the answer to a query for addresses to out; false if the packet must take the slow path.
+func (s *Scope) answerPacket(packet, out []byte) ([]byte, bool) {
+	name, kind, end, ok := parseAddressQuery(packet)
 	if !ok || strings.HasPrefix(name, "_") || strings.HasSuffix(name, ".arpa") {
 		return nil, false
 	}
@@ -80,15 +85,15 @@ func (s *Scope) plainAnswer(packet, out []byte) ([]byte, bool) {
 		return nil, false
 	}
 	addrs := addrsOf(found, kind == dns.TypeA, kind == dns.TypeAAAA)
-	if end+len(addrs)*(headSize+16) > dns.MinMsgSize {
+	if end+len(addrs)*(recordHeaderSize+16) > dns.MinMsgSize {
 		return nil, false // it may not fit
 	}
 	out = append(out, packet[:end]...)
-	flags := binary.BigEndian.Uint16(packet[2:]) & (recursion | 0x0010) // RD and CD are given back
-	binary.BigEndian.PutUint16(out[2:], flags|answerFlags)
+	flags := binary.BigEndian.Uint16(packet[2:]) & (flagRecursionDesired | flagCheckingDisabled) // a response repeats these two
+	binary.BigEndian.PutUint16(out[2:], flags|flagResponse|flagRecursionAvailable)
 	binary.BigEndian.PutUint16(out[6:], uint16(len(addrs))) // #nosec G115 -- few enough to fit a packet
 	for _, a := range addrs {
-		out = binary.BigEndian.AppendUint16(out, toQuestion)
+		out = binary.BigEndian.AppendUint16(out, nameOfQuestion)
 		out = binary.BigEndian.AppendUint16(out, kind)
 		out = binary.BigEndian.AppendUint16(out, dns.ClassINET)
 		out = binary.BigEndian.AppendUint32(out, ttl)
@@ -100,16 +105,16 @@ func (s *Scope) plainAnswer(packet, out []byte) ([]byte, bool) {
 
 // servePackets answers by UDP until the socket is closed.
 func (r *Resolver) servePackets(conn *net.UDPConn) {
-	in, out := make([]byte, largestQuery), make([]byte, 0, dns.MinMsgSize)
+	in, out := make([]byte, maxQuerySize), make([]byte, 0, dns.MinMsgSize)
 	for {
 		size, from, err := conn.ReadFromUDPAddrPort(in)
 		if err != nil {
 			if !errors.Is(err, net.ErrClosed) {
-				r.log.Warn("resolver stopped", "err", err)
+				r.log.Warn("resolver of a container has stopped: until the container is restarted it resolves no names by UDP", "err", err)
 			}
 			return
 		}
-		if answer, ok := r.scope.Load().plainAnswer(in[:size], out); ok {
+		if answer, ok := r.scope.Load().answerPacket(in[:size], out); ok {
 			_, _ = conn.WriteToUDPAddrPort(answer, from) // the container is free not to wait for it
 			continue
 		}

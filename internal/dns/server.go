@@ -62,7 +62,7 @@ func Open(c Config) (*Resolver, error) {
 	r.tcp = &dns.Server{Listener: listener, Handler: r, NotifyStartedFunc: func() { close(started) }}
 	r.done.Go(func() {
 		if err := r.tcp.ActivateAndServe(); err != nil && !errors.Is(err, net.ErrClosed) {
-			r.log.Warn("resolver stopped", "err", err)
+			r.log.Warn("resolver of a container has stopped: until the container is restarted it resolves no names by TCP", "err", err)
 		}
 	})
 	<-started

@@ -88,17 +88,17 @@ func (z *Zone) deleteLocked(key string) {
 	}
 	delete(z.entries, key)
 	for _, name := range e.Names {
-		without(z.names, name, e)
+		removeEntry(z.names, name, e)
 	}
 	if e.Reverse {
 		for _, a := range e.Addrs {
-			without(z.owners, a, e)
+			removeEntry(z.owners, a, e)
 		}
 	}
 }
 
-// without removes the entry from the list at a key, and the key when the list is empty.
-func without[K comparable](m map[K][]*Entry, at K, e *Entry) {
+// removeEntry removes the entry from the list at a key, and the key when the list is empty.
+func removeEntry[K comparable](m map[K][]*Entry, at K, e *Entry) {
 	if m[at] = slices.DeleteFunc(m[at], func(other *Entry) bool { return other == e }); len(m[at]) == 0 {
 		delete(m, at)
 	}
@@ -121,8 +121,8 @@ func (z *Zone) find(name, stack string) []*Entry {
 	return own
 }
 
-// within is NAME of NAME.NETWORK; false if the name does not end in the network's.
-func (z *Zone) within(name string) (string, bool) {
+// withoutNetwork is NAME of NAME.NETWORK; false if the name does not end in the network's.
+func (z *Zone) withoutNetwork(name string) (string, bool) {
 	z.mu.RLock()
 	defer z.mu.RUnlock()
 	rest, ok := strings.CutSuffix(name, z.network)
@@ -133,7 +133,7 @@ func (z *Zone) within(name string) (string, bool) {
 }
 
 // owner is the full name of the entry that has an address, empty if there is none, and whether the address is within the network.
-func (z *Zone) owner(a netip.Addr) (host string, ours bool) {
+func (z *Zone) owner(a netip.Addr) (host string, inSubnet bool) {
 	z.mu.RLock()
 	defer z.mu.RUnlock()
 	if all := z.owners[a]; len(all) > 0 {
@@ -152,15 +152,15 @@ type Scope struct {
 	Upstreams []netip.AddrPort
 }
 
-// find returns the entries with a name. ours is false if the name may exist outside of the cluster, so that the query must be
+// find returns the entries with a name. authoritative is false if the name may exist outside of the cluster, so that the query must be
 // forwarded.
-func (s *Scope) find(name string) (found []*Entry, ours bool) {
-	if found = s.look(s.Zones, name); len(found) > 0 {
+func (s *Scope) find(name string) (found []*Entry, authoritative bool) {
+	if found = s.lookup(s.Zones, name); len(found) > 0 {
 		return found, true
 	}
 	for i, z := range s.Zones {
-		if rest, ok := z.within(name); ok {
-			return s.look(s.Zones[i:i+1], rest), true
+		if rest, ok := z.withoutNetwork(name); ok {
+			return s.lookup(s.Zones[i:i+1], rest), true
 		}
 	}
 	first, rest, _ := strings.Cut(name, ".")
@@ -168,11 +168,11 @@ func (s *Scope) find(name string) (found []*Entry, ours bool) {
 		return nil, false
 	}
 	// Names of services have no dots, so tasks.NAME and, if NAME is a service here, SLOT.NAME are not names of the internet.
-	return nil, first == "tasks" || isNumber(first) && len(s.look(s.Zones, rest)) > 0
+	return nil, first == "tasks" || isNumber(first) && len(s.lookup(s.Zones, rest)) > 0
 }
 
-// look finds a name of the container's own stack on any network before one of other stacks on the first network.
-func (s *Scope) look(zones []*Zone, name string) []*Entry {
+// lookup finds a name of the container's own stack on any network before one of other stacks on the first network.
+func (s *Scope) lookup(zones []*Zone, name string) []*Entry {
 	if s.Stack != "" {
 		for _, z := range zones {
 			if own := z.find(name, s.Stack); len(own) > 0 {
@@ -192,14 +192,14 @@ func isNumber(text string) bool {
 	return text != "" && strings.Trim(text, "0123456789") == ""
 }
 
-// reverse returns the name of the entry that has an address. ours is false if the query must be forwarded.
-func (s *Scope) reverse(a netip.Addr) (host string, ours bool) {
+// reverse returns the name of the entry that has an address. authoritative is false if the query must be forwarded.
+func (s *Scope) reverse(a netip.Addr) (host string, authoritative bool) {
 	for _, z := range s.Zones {
 		name, here := z.owner(a)
 		if name != "" {
 			return name, true
 		}
-		ours = ours || here
+		authoritative = authoritative || here
 	}
-	return "", ours
+	return "", authoritative
 }
