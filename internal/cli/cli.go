@@ -28,7 +28,7 @@ type Config struct {
 	Commands []*cobra.Command
 }
 
-// Run executes the process's arguments, prints an error to standard error and returns the exit code.
+// Run executes the command that the process's arguments name, prints an error to standard error and returns the exit code.
 func Run(ctx context.Context, c Config) int {
 	err := run(ctx, c)
 	if err == nil || errdefs.IsCanceled(err) {

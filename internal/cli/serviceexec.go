@@ -66,7 +66,8 @@ func taskContainer(ctx context.Context, api client.APIClient, ref string) (strin
 	return "", fmt.Errorf("no running task of %s", ref)
 }
 
-// findService splits a reference. A service's name may have dots itself.
+// findService finds the service of a reference, which may be followed by a slot: "web.2". The reference as a whole is tried first, because names of
+// services may contain dots.
 func findService(ctx context.Context, api client.APIClient, ref string) (id, slot string, err error) {
 	found, err := api.ServiceInspect(ctx, ref, client.ServiceInspectOptions{})
 	if err == nil {

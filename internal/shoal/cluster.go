@@ -30,7 +30,8 @@ type Cluster struct {
 	// traffic. The leader replaces it regularly; TunnelSecretAt is when it last did. nil until the leader has made the first one.
 	TunnelSecret   []byte // sealed before it is stored
 	TunnelSecretAt time.Time
-	// UnlockKey is the text of the key, "SWMKEY-1-…", that unlocks the managers' files; empty without autolock.
+	// UnlockKey is the text of the key, "SWMKEY-1-…", that unlocks the managers' files; empty without autolock. It is sealed
+	// before it is stored, as the tokens are.
 	UnlockKey string
 }
 

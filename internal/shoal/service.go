@@ -150,7 +150,7 @@ type ResolutionMode string
 // Resolution modes: a virtual IP address that is balanced, or the addresses of all ready tasks. Empty means ResolveVIP.
 const (
 	ResolveVIP   ResolutionMode = "vip"   // the service's virtual IP address, behind which connections are balanced
-	ResolveDNSRR ResolutionMode = "dnsrr" // the addresses of all tasks, in random order
+	ResolveDNSRR ResolutionMode = "dnsrr" // the addresses of all ready tasks, in random order
 )
 
 // EndpointSpec is the part of a service's spec that says how clients reach it.
