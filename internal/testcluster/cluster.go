@@ -147,8 +147,8 @@ func (b *buffer) String() string {
 
 // Context bounds a request of a patient user.
 func (c *Cluster) context() (context.Context, context.CancelFunc) {
-	const patience = time.Minute
-	return context.WithTimeout(c.t.Context(), patience)
+	const limit = time.Minute
+	return context.WithTimeout(c.t.Context(), limit)
 }
 
 // Machine finds a machine by its name.
@@ -216,8 +216,8 @@ func (c *Cluster) store() *store.Store {
 // that it took.
 func (c *Cluster) Eventually(reason func(store.View) string) time.Duration {
 	c.t.Helper()
-	const patience = 2 * time.Minute
-	return c.Within(patience, reason)
+	const limit = 2 * time.Minute
+	return c.Within(limit, reason)
 }
 
 // Within is Eventually with a limit.

@@ -12,10 +12,10 @@ import (
 	"github.com/shoal-dev/shoal/internal/store"
 )
 
-// replica is a running store member: the process that holds a seat.
+// replica is a running store member: the process that holds a member of the log.
 type replica struct {
-	log  *replicatedLog
-	seat *seat
+	log    *replicatedLog
+	member *logMember
 
 	done chan struct{}
 	stop func() // closes done
@@ -33,32 +33,32 @@ type memberConfig struct {
 	name    string // the node's ID
 	dir     string // the store's folder
 	peerURL string
-	join    bool // a seat has been made for it
+	join    bool // a member of the log has been made for it
 }
 
-// start takes the seat that the store's folder tells of, the one that was made for the node, or founds the log.
+// start runs the member of the log that the store's folder names, or else the one that was made for the node, or else founds the log.
 func (l *replicatedLog) start(ctx context.Context, cfg memberConfig) (*replica, error) {
 	l.mu.Lock()
-	s, err := l.claimLocked(filepath.Join(cfg.dir, memberFile), cfg.peerURL, cfg.join)
+	m, err := l.claimLocked(filepath.Join(cfg.dir, memberFile), cfg.peerURL, cfg.join)
 	if err != nil {
 		l.mu.Unlock()
 		return nil, err
 	}
-	r := l.holdLocked(s, cfg.name)
+	r := l.holdLocked(m, cfg.name)
 	l.mu.Unlock()
-	if err := r.await(ctx, func() bool { return l.connectedLocked(s) && s.applied == l.rev }); err != nil {
+	if err := r.await(ctx, func() bool { return l.connectedLocked(m) && m.applied == l.rev }); err != nil {
 		r.Close()
 		return nil, fmt.Errorf("start the store member: %w", err)
 	}
 	return r, nil
 }
 
-func (l *replicatedLog) holdLocked(s *seat, name string) *replica {
-	r := &replica{log: l, seat: s, done: make(chan struct{}), leadershipChanged: make(chan struct{})}
+func (l *replicatedLog) holdLocked(m *logMember, name string) *replica {
+	r := &replica{log: l, member: m, done: make(chan struct{}), leadershipChanged: make(chan struct{})}
 	r.stop = sync.OnceFunc(func() { close(r.done) })
-	s.name, s.holder, s.heard, s.follows = name, r, time.Now(), nil
-	if len(l.seats) == 1 {
-		l.electLocked(s) // nobody else is waited for
+	m.name, m.holder, m.heard, m.follows = name, r, time.Now(), nil
+	if len(l.members) == 1 {
+		l.electLocked(m) // nobody else is waited for
 	}
 	go r.beat()
 	return r
@@ -69,7 +69,7 @@ func (r *replica) beat() {
 	ticker := time.NewTicker(heartbeat)
 	defer ticker.Stop()
 	for {
-		r.log.tick(r.seat, r)
+		r.log.tick(r.member, r)
 		if r.expelled() {
 			r.Close()
 		}
@@ -86,16 +86,16 @@ func (r *replica) expelled() bool {
 	l := r.log
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return r.seat.removed && r.seat.holder == r && l.leader != nil && l.reachLocked(r.seat, l.leader)
+	return r.member.removed && r.member.holder == r && l.leader != nil && l.reachLocked(r.member, l.leader)
 }
 
 // await waits until a condition on the log holds, as seen from this member.
 func (r *replica) await(ctx context.Context, holds func() bool) error {
-	const interval = 10 * time.Millisecond
+	const look = 10 * time.Millisecond
 	for {
 		r.log.mu.Lock()
-		ok := r.seat.holder == r && holds()
-		changed := r.seat.committed
+		ok := r.member.holder == r && holds()
+		changed := r.member.committed
 		r.log.mu.Unlock()
 		if ok {
 			return nil
@@ -106,7 +106,7 @@ func (r *replica) await(ctx context.Context, holds func() bool) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-changed:
-		case <-time.After(interval):
+		case <-time.After(look):
 		}
 	}
 }
@@ -114,7 +114,7 @@ func (r *replica) await(ctx context.Context, holds func() bool) error {
 // ask waits for a leader that answers and then calls do with the log locked; as with etcd, that may take until ctx ends.
 func (r *replica) ask(ctx context.Context, do func() error) error {
 	for {
-		if err := r.await(ctx, func() bool { return r.log.connectedLocked(r.seat) }); err != nil {
+		if err := r.await(ctx, func() bool { return r.log.connectedLocked(r.member) }); err != nil {
 			return err
 		}
 		if err := r.travel(ctx); err != nil {
@@ -122,7 +122,7 @@ func (r *replica) ask(ctx context.Context, do func() error) error {
 		}
 		l := r.log
 		l.mu.Lock()
-		if r.seat.holder == r && l.connectedLocked(r.seat) {
+		if r.member.holder == r && l.connectedLocked(r.member) {
 			err := do()
 			l.mu.Unlock()
 			return err
@@ -146,7 +146,7 @@ func (r *replica) travel(ctx context.Context) error {
 // Load implements store.Backend.
 func (r *replica) Load(ctx context.Context) (all []store.Record, rev uint64, err error) {
 	err = r.ask(ctx, func() error {
-		r.log.catchUpLocked(r.seat)
+		r.log.catchUpLocked(r.member)
 		for _, record := range r.log.records {
 			if strings.HasPrefix(record.Key, store.Prefix) {
 				all = append(all, record)
@@ -171,7 +171,7 @@ func (r *replica) Txn(ctx context.Context, fence uint64, ops []store.Op) (uint64
 		return err
 	})
 	if err == nil {
-		err = r.await(bounded, func() bool { return r.seat.applied >= rev })
+		err = r.await(bounded, func() bool { return r.member.applied >= rev })
 	}
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 		return 0, store.ErrNoLeader
@@ -189,10 +189,10 @@ func (r *replica) Watch(ctx context.Context, after uint64, each func(uint64, []s
 			return store.ErrCompacted
 		}
 		var news []revision
-		if r.seat.applied > after {
-			news = l.history[after-l.forgot : r.seat.applied-l.forgot]
+		if r.member.applied > after {
+			news = l.history[after-l.forgot : r.member.applied-l.forgot]
 		}
-		changed := r.seat.committed
+		changed := r.member.committed
 		l.mu.Unlock()
 		for _, n := range news {
 			each(n.rev, n.records)
@@ -212,16 +212,16 @@ func (r *replica) Watch(ctx context.Context, after uint64, each func(uint64, []s
 }
 
 // ID implements swarm.Member.
-func (r *replica) ID() string { return r.seat.id }
+func (r *replica) ID() string { return r.member.id }
 
 // LeaderID implements swarm.Member.
 func (r *replica) LeaderID() string {
 	r.log.mu.Lock()
 	defer r.log.mu.Unlock()
-	if r.seat.follows == nil {
+	if r.member.follows == nil {
 		return "0"
 	}
-	return r.seat.follows.id
+	return r.member.follows.id
 }
 
 // Leader implements swarm.Member.
@@ -236,7 +236,7 @@ func (r *replica) Run(ctx context.Context) error {
 	defer r.setLeadership(0, false)
 	for {
 		r.log.mu.Lock()
-		elected, changed := r.seat.follows == r.seat, r.seat.committed
+		elected, changed := r.member.follows == r.member, r.member.committed
 		r.log.mu.Unlock()
 		_, leads, _ := r.Leader()
 		var again <-chan time.Time
@@ -265,7 +265,7 @@ func (r *replica) begin(ctx context.Context) (uint64, error) {
 	const limit = 5 * time.Second
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	return r.Txn(ctx, 0, []store.Op{{Key: store.EpochKey, Value: []byte(r.seat.id), If: store.AnyRevision}})
+	return r.Txn(ctx, 0, []store.Op{{Key: store.EpochKey, Value: []byte(r.member.id), If: store.AnyRevision}})
 }
 
 func (r *replica) setLeadership(epoch uint64, leads bool) {
@@ -284,12 +284,12 @@ func (r *replica) Resign() error {
 	l := r.log
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.leader != r.seat || len(l.seats) == 1 {
+	if l.leader != r.member || len(l.members) == 1 {
 		return nil
 	}
 	for _, id := range l.idsLocked() {
-		if s := l.seats[id]; s != r.seat && !s.learner && l.reachLocked(r.seat, s) && l.majorityLocked(s) {
-			l.electLocked(s)
+		if m := l.members[id]; m != r.member && !m.learner && l.reachLocked(r.member, m) && l.majorityLocked(m) {
+			l.electLocked(m)
 			return nil
 		}
 	}
@@ -300,7 +300,7 @@ func (r *replica) Resign() error {
 func (r *replica) Learner() bool {
 	r.log.mu.Lock()
 	defer r.log.mu.Unlock()
-	return r.seat.learner || r.seat.removed
+	return r.member.learner || r.member.removed
 }
 
 // Done implements swarm.Member.
@@ -310,12 +310,12 @@ func (r *replica) Done() <-chan struct{} { return r.done }
 func (r *replica) die() {
 	r.log.mu.Lock()
 	defer r.log.mu.Unlock()
-	if r.seat.holder == r {
-		r.seat.holder, r.seat.follows = nil, nil
+	if r.member.holder == r {
+		r.member.holder, r.member.follows = nil, nil
 	}
 }
 
-// Close implements swarm.Member. Without its process the seat takes no part in anything.
+// Close implements swarm.Member. Without its process the member of the log takes no part in anything.
 func (r *replica) Close() {
 	r.die()
 	r.stop()

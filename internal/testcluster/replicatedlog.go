@@ -34,16 +34,16 @@ const (
 type replicatedLog struct {
 	net *network
 
-	mu      sync.Mutex // guards all below and all seats
-	random  *rand.Rand
-	rev     uint64
-	records map[string]store.Record
-	history []revision
-	forgot  uint64 // history begins after this revision
-	seats   map[string]*seat
-	leader  *seat // of the newest term; it leads as long as it has a majority
-	term    uint64
-	seatNo  uint64
+	mu           sync.Mutex // guards all below and all members
+	random       *rand.Rand
+	rev          uint64
+	records      map[string]store.Record
+	history      []revision
+	forgot       uint64 // history begins after this revision
+	members      map[string]*logMember
+	leader       *logMember // of the newest term; it leads as long as it has a majority
+	term         uint64
+	lastMemberNo uint64
 }
 
 // revision is one entry of the log.
@@ -52,26 +52,26 @@ type revision struct {
 	records []store.Record
 }
 
-// seat is a member as the others know it, and its copy of the log. It outlives the process that holds it.
-type seat struct {
+// logMember is a member as the others know it, and its copy of the log. It outlives the process that holds it.
+type logMember struct {
 	id      string
 	name    string // empty until it has been started
 	peerURL string
 	host    netip.Addr
 	learner bool
 	removed bool
-	applied uint64 // its copy of the log ends here
-	holder  *replica
+	applied uint64   // its copy of the log ends here
+	holder  *replica // nil while no process runs for it
 
-	follows   *seat     // whom it takes for the leader
-	heard     time.Time // when it last heard of the leader, or as the leader of a majority
-	patience  time.Duration
-	committed chan struct{} // closed and replaced when applied grows, or follows changes
+	follows         *logMember    // the leader, as far as it knows
+	heard           time.Time     // when it last heard of the leader, or as the leader of a majority
+	electionTimeout time.Duration // drawn anew for each election, as raft does
+	committed       chan struct{} // closed and replaced when applied grows, or follows changes
 }
 
 func newReplicatedLog(n *network, seed uint64) *replicatedLog {
 	return &replicatedLog{
-		net: n, records: map[string]store.Record{}, seats: map[string]*seat{},
+		net: n, records: map[string]store.Record{}, members: map[string]*logMember{},
 		random: rand.New(rand.NewPCG(seed, seed)),
 	}
 }
@@ -84,39 +84,39 @@ func hostOf(peerURL string) (netip.Addr, error) {
 	return netip.ParseAddr(u.Hostname())
 }
 
-func (l *replicatedLog) newSeatLocked(peerURL string, learner bool) (*seat, error) {
+func (l *replicatedLog) newMemberLocked(peerURL string, learner bool) (*logMember, error) {
 	host, err := hostOf(peerURL)
 	if err != nil {
 		return nil, err
 	}
-	l.seatNo++
-	s := &seat{
-		id: fmt.Sprintf("%x", l.seatNo), peerURL: peerURL, host: host, learner: learner,
+	l.lastMemberNo++
+	m := &logMember{
+		id: fmt.Sprintf("%x", l.lastMemberNo), peerURL: peerURL, host: host, learner: learner,
 		heard: time.Now(), committed: make(chan struct{}),
 	}
-	l.drawPatienceLocked(s)
-	l.seats[s.id] = s
-	return s, nil
+	l.drawElectionTimeoutLocked(m)
+	l.members[m.id] = m
+	return m, nil
 }
 
-func (l *replicatedLog) drawPatienceLocked(s *seat) {
-	s.patience = electionTimeout + time.Duration(l.random.Int64N(int64(electionTimeout)))
+func (l *replicatedLog) drawElectionTimeoutLocked(m *logMember) {
+	m.electionTimeout = electionTimeout + time.Duration(l.random.Int64N(int64(electionTimeout)))
 }
 
 // reachLocked tells whether two members run and messages arrive in both directions between them.
-func (l *replicatedLog) reachLocked(a, b *seat) bool {
+func (l *replicatedLog) reachLocked(a, b *logMember) bool {
 	return a.holder != nil && b.holder != nil && (a == b || l.net.reach(a.host, b.host))
 }
 
 // majorityLocked tells whether a member can talk to a majority of the voters.
-func (l *replicatedLog) majorityLocked(s *seat) bool {
+func (l *replicatedLog) majorityLocked(m *logMember) bool {
 	voters, reached := 0, 0
-	for _, other := range l.seats {
+	for _, other := range l.members {
 		if other.learner {
 			continue
 		}
 		voters++
-		if l.reachLocked(s, other) {
+		if l.reachLocked(m, other) {
 			reached++
 		}
 	}
@@ -124,91 +124,91 @@ func (l *replicatedLog) majorityLocked(s *seat) bool {
 }
 
 // leadsLocked tells whether a member is the leader and can have something agreed on.
-func (l *replicatedLog) leadsLocked(s *seat) bool {
-	return l.leader == s && s != nil && !s.removed && l.majorityLocked(s)
+func (l *replicatedLog) leadsLocked(m *logMember) bool {
+	return l.leader == m && m != nil && !m.removed && l.majorityLocked(m)
 }
 
 // connectedLocked tells whether what a member proposes reaches a leader that can have it agreed on.
-func (l *replicatedLog) connectedLocked(s *seat) bool {
-	return l.leader != nil && !s.removed && l.reachLocked(s, l.leader) && l.leadsLocked(l.leader)
+func (l *replicatedLog) connectedLocked(m *logMember) bool {
+	return l.leader != nil && !m.removed && l.reachLocked(m, l.leader) && l.leadsLocked(l.leader)
 }
 
 // tick is a member's heartbeat: it follows the leader, gives up leadership without a majority, and stands for election.
-func (l *replicatedLog) tick(s *seat, r *replica) {
+func (l *replicatedLog) tick(m *logMember, r *replica) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if s.holder != r {
+	if m.holder != r {
 		return
 	}
-	if l.connectedLocked(s) {
-		s.heard = time.Now()
-		l.followLocked(s, l.leader)
-		l.catchUpLocked(s)
+	if l.connectedLocked(m) {
+		m.heard = time.Now()
+		l.followLocked(m, l.leader)
+		l.catchUpLocked(m)
 		return
 	}
-	if time.Since(s.heard) < s.patience {
+	if time.Since(m.heard) < m.electionTimeout {
 		return
 	}
-	l.drawPatienceLocked(s)
-	l.followLocked(s, nil)
-	if !s.learner && !s.removed && l.electableLocked(s) {
-		l.electLocked(s)
+	l.drawElectionTimeoutLocked(m)
+	l.followLocked(m, nil)
+	if !m.learner && !m.removed && l.electableLocked(m) {
+		l.electLocked(m)
 	}
 }
 
 // electableLocked tells whether a majority of the voters can be reached and heeds no leader any more.
-func (l *replicatedLog) electableLocked(candidate *seat) bool {
+func (l *replicatedLog) electableLocked(candidate *logMember) bool {
 	voters, votes := 0, 0
-	for _, s := range l.seats {
-		if s.learner {
+	for _, m := range l.members {
+		if m.learner {
 			continue
 		}
 		voters++
-		heeds := s.follows != nil && time.Since(s.heard) < electionTimeout
-		if s == candidate || l.reachLocked(candidate, s) && !heeds {
+		heeds := m.follows != nil && time.Since(m.heard) < electionTimeout
+		if m == candidate || l.reachLocked(candidate, m) && !heeds {
 			votes++
 		}
 	}
 	return votes > voters/2
 }
 
-func (l *replicatedLog) electLocked(s *seat) {
+func (l *replicatedLog) electLocked(m *logMember) {
 	l.term++
-	l.leader = s
-	s.heard = time.Now()
-	l.followLocked(s, s)
-	s.applied = l.rev // a majority has everything that was agreed on, and votes for no one who lacks it
+	l.leader = m
+	m.heard = time.Now()
+	l.followLocked(m, m)
+	m.applied = l.rev // a majority has everything that was agreed on, and votes for no one who lacks it
 	l.announceLocked()
 }
 
 // announceLocked brings the log to all who can be reached now.
 func (l *replicatedLog) announceLocked() {
-	for _, s := range l.seats {
-		if l.connectedLocked(s) {
-			s.heard = time.Now()
-			l.followLocked(s, l.leader)
-			l.catchUpLocked(s)
+	for _, m := range l.members {
+		if l.connectedLocked(m) {
+			m.heard = time.Now()
+			l.followLocked(m, l.leader)
+			l.catchUpLocked(m)
 		}
 	}
 }
 
-func (l *replicatedLog) followLocked(s, leader *seat) {
-	if s.follows != leader {
-		s.follows = leader
-		s.wakeLocked()
+func (l *replicatedLog) followLocked(m, leader *logMember) {
+	if m.follows != leader {
+		m.follows = leader
+		m.wakeLocked()
 	}
 }
 
-func (l *replicatedLog) catchUpLocked(s *seat) {
-	if s.applied < l.rev {
-		s.applied = l.rev
-		s.wakeLocked()
+func (l *replicatedLog) catchUpLocked(m *logMember) {
+	if m.applied < l.rev {
+		m.applied = l.rev
+		m.wakeLocked()
 	}
 }
 
-func (s *seat) wakeLocked() {
-	close(s.committed)
-	s.committed = make(chan struct{})
+func (m *logMember) wakeLocked() {
+	close(m.committed)
+	m.committed = make(chan struct{})
 }
 
 // proposeLocked carries out a transaction. The caller has made sure that it is agreed on.
@@ -245,46 +245,46 @@ func (l *replicatedLog) proposeLocked(fence uint64, ops []store.Op) (uint64, err
 	return l.rev, nil
 }
 
-// claimLocked finds the seat of a manager that starts.
-func (l *replicatedLog) claimLocked(file, peerURL string, join bool) (*seat, error) {
+// claimLocked finds the member of the log of a manager that starts.
+func (l *replicatedLog) claimLocked(file, peerURL string, join bool) (*logMember, error) {
 	if join {
-		for _, s := range l.seats {
-			if s.peerURL == peerURL && s.name == "" {
-				return s, keepSeat(file, s.id)
+		for _, m := range l.members {
+			if m.peerURL == peerURL && m.name == "" {
+				return m, keepMember(file, m.id)
 			}
 		}
-		return nil, errors.New("no seat has been made for this store member")
+		return nil, errors.New("no logMember has been made for this store member")
 	}
 	id, err := os.ReadFile(file)
 	if err == nil {
-		s := l.seats[string(id)]
-		if s == nil {
+		m := l.members[string(id)]
+		if m == nil {
 			return nil, errors.New("the store member has been removed")
 		}
-		return s, nil
+		return m, nil
 	}
-	if len(l.seats) > 0 {
+	if len(l.members) > 0 {
 		return nil, errors.New("there is a cluster already, and a test has just one")
 	}
-	s, err := l.newSeatLocked(peerURL, false)
+	m, err := l.newMemberLocked(peerURL, false)
 	if err != nil {
 		return nil, err
 	}
-	return s, keepSeat(file, s.id)
+	return m, keepMember(file, m.id)
 }
 
-func keepSeat(file, id string) error {
+func keepMember(file, id string) error {
 	if err := os.MkdirAll(filepath.Dir(file), memberFolderMode); err != nil {
 		return err
 	}
 	return os.WriteFile(file, []byte(id), memberFileContent)
 }
 
-// idsLocked is the seats in the order in which they were made.
+// idsLocked is the members in the order in which they were made.
 func (l *replicatedLog) idsLocked() []string {
-	ids := make([]string, 0, len(l.seats))
-	for n := uint64(1); n <= l.seatNo; n++ {
-		if id := fmt.Sprintf("%x", n); l.seats[id] != nil {
+	ids := make([]string, 0, len(l.members))
+	for n := uint64(1); n <= l.lastMemberNo; n++ {
+		if id := fmt.Sprintf("%x", n); l.members[id] != nil {
 			ids = append(ids, id)
 		}
 	}

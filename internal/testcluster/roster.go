@@ -14,8 +14,8 @@ func (r *replica) Members(context.Context) ([]swarm.MemberInfo, error) {
 	defer r.log.mu.Unlock()
 	var all []swarm.MemberInfo
 	for _, id := range r.log.idsLocked() {
-		s := r.log.seats[id]
-		all = append(all, swarm.MemberInfo{ID: s.id, Name: s.name, PeerURL: s.peerURL, Learner: s.learner})
+		m := r.log.members[id]
+		all = append(all, swarm.MemberInfo{ID: m.id, Name: m.name, PeerURL: m.peerURL, Learner: m.learner})
 	}
 	return all, nil
 }
@@ -25,12 +25,12 @@ func (r *replica) Add(ctx context.Context, name, peerURL string) (map[string]str
 	initial := map[string]string{name: peerURL}
 	return initial, r.ask(ctx, func() error {
 		learners, known := 0, false
-		for _, s := range r.log.seats {
-			if s.name != "" {
-				initial[s.name] = s.peerURL
+		for _, m := range r.log.members {
+			if m.name != "" {
+				initial[m.name] = m.peerURL
 			}
-			known = known || s.peerURL == peerURL
-			if s.learner {
+			known = known || m.peerURL == peerURL
+			if m.learner {
 				learners++
 			}
 		}
@@ -40,7 +40,7 @@ func (r *replica) Add(ctx context.Context, name, peerURL string) (map[string]str
 		if learners == maxLearners {
 			return errors.New("add a store member: too many learners")
 		}
-		_, err := r.log.newSeatLocked(peerURL, true)
+		_, err := r.log.newMemberLocked(peerURL, true)
 		return err
 	})
 }
@@ -50,12 +50,12 @@ func (r *replica) Promote(ctx context.Context, id string) error {
 	for {
 		ready := false
 		err := r.ask(ctx, func() error {
-			s := r.log.seats[id]
-			if s == nil {
+			m := r.log.members[id]
+			if m == nil {
 				return errors.New("promote a store member: it is none")
 			}
-			if ready = r.log.connectedLocked(s) && s.name != ""; ready {
-				s.learner = false
+			if ready = r.log.connectedLocked(m) && m.name != ""; ready {
+				m.learner = false
 			}
 			return nil
 		})
@@ -73,14 +73,14 @@ func (r *replica) Promote(ctx context.Context, id string) error {
 // Remove implements swarm.Member.
 func (r *replica) Remove(ctx context.Context, id string) error {
 	return r.ask(ctx, func() error {
-		s := r.log.seats[id]
-		if s == nil {
+		m := r.log.members[id]
+		if m == nil {
 			return nil
 		}
-		delete(r.log.seats, id)
-		s.removed = true
-		s.wakeLocked()
-		if r.log.leader == s {
+		delete(r.log.members, id)
+		m.removed = true
+		m.wakeLocked()
+		if r.log.leader == m {
 			r.log.leader = nil // the others elect another
 		}
 		return nil
