@@ -24,6 +24,11 @@ func (p *plan) restart(tasks []*shoal.Task) (hasReplacement bool) {
 		if t == nil || !wanted(t) || !t.Status.State.Ended() {
 			continue
 		}
+		if t.NotBefore.After(p.now) && !p.dirty(t) {
+			// It was rejected while it waited, and its replacement would be at once: the node prepares tasks during their wait.
+			p.changes.Requeue(t.NotBefore)
+			continue
+		}
 		again := p.restartable(t, tasks)
 		p.desire(t, shoal.TaskShutdown)
 		if !again || hasReplacement || p.hasReplacement(t, tasks) {
@@ -40,8 +45,11 @@ func (p *plan) restart(tasks []*shoal.Task) (hasReplacement bool) {
 }
 
 // restartPause is how long the replacement of an ended task waits: the policy's delay. After a crash it is at least twice what
-// the crashed task itself had waited, up to maxBackoff (exponential backoff).
+// the crashed task itself had waited, up to maxBackoff (exponential backoff). The first task of a newer spec does not wait.
 func (p *plan) restartPause(t *shoal.Task, tasks []*shoal.Task) time.Duration {
+	if p.dirty(t) {
+		return 0 // how tasks of an older spec ended says nothing of the present one
+	}
 	delay := restartDelay(p.service.Spec.Task.Restart)
 	if !crashed(t) {
 		return delay
