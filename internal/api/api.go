@@ -53,6 +53,8 @@ type Config struct {
 	Exhausted func(v store.View, n *shoal.Network) []shoal.SubnetUsage
 	// Outdated tells whether an update of its service replaces a task.
 	Outdated func(*shoal.Service, *shoal.Task) bool
+	// Problems describes, a sentence each, what on this node works only in part. `docker info` and `shoal doctor` show it.
+	Problems func() []string
 }
 
 // New returns the API's handler. It starts nothing: what goes on for long ends with its request.
@@ -68,11 +70,15 @@ func New(c Config) http.Handler {
 		engine.Resources(engine.Config{
 			Log: c.Log, Machine: c.Machine, Containers: c.Containers, Images: c.Images, Volumes: c.Volumes, Networks: c.Networks,
 			ClusterNetworks: cluster.NewNetworks(c.Members, c.Exhausted), Swarm: cluster.NewSwarm(c.Members), Events: c.Events,
-			WithdrawTask: c.Members.Withdraw,
+			WithdrawTask: c.Members.Withdraw, Warnings: c.Problems,
 		}),
 		cluster.Resources(cluster.Config{
 			Members: c.Members, Logs: c.Logs, Forwarder: forwarder, CheckPorts: c.CheckPorts, Outdated: c.Outdated,
-			Diagnose: c.Networks.Diagnose,
+			Diagnose: func(ctx context.Context) shoal.Diagnosis {
+				d := c.Networks.Diagnose(ctx)
+				d.Problems = append(d.Problems, c.Problems()...)
+				return d
+			},
 		}),
 	)
 	return forwarder.Handler(server.New(c.Log, resources...))

@@ -3,6 +3,7 @@ package ca
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -18,6 +19,8 @@ const (
 	RootFile = "swarm-root-ca.crt"
 	CertFile = "swarm-node.crt"
 	KeyFile  = "swarm-node.key"
+	// nextKeyFile holds the key of a certificate that is being renewed, until the certificate is there.
+	nextKeyFile = "swarm-node.key.next"
 )
 
 // Identity is a node's certificate with its private key, and the root that the node trusts. It lives in a folder. When it is renewed, TLS
@@ -44,15 +47,41 @@ func LoadIdentity(dir string, lock LockKey) (*Identity, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read identity: %w", err)
 	}
-	keyPEM, err := os.ReadFile(filepath.Join(dir, KeyFile))
+	keyPEM, err := loadKey(dir, certPEM, lock)
 	if err != nil {
-		return nil, fmt.Errorf("read identity: %w", err)
-	}
-	if keyPEM, err = lock.Open(keyPEM); err != nil {
-		return nil, fmt.Errorf("read node key: %w", err)
+		return nil, err
 	}
 	id := &Identity{dir: dir, lock: lock}
 	return id, id.set(rootPEM, certPEM, keyPEM)
+}
+
+// loadKey is the key of the certificate. After a renewal that was cut off between certificate and key it is still in nextKeyFile, and is put in its
+// place; what such a renewal left behind before the certificate is removed.
+func loadKey(dir string, certPEM []byte, lock LockKey) ([]byte, error) {
+	kept, err := os.ReadFile(filepath.Join(dir, nextKeyFile))
+	if err == nil {
+		keyPEM, err := lock.Open(kept)
+		if err != nil {
+			return nil, fmt.Errorf("read next node key: %w", err)
+		}
+		if _, err := tls.X509KeyPair(certPEM, keyPEM); err == nil {
+			return keyPEM, atomicfile.Rename(filepath.Join(dir, nextKeyFile), filepath.Join(dir, KeyFile))
+		}
+		if err := atomicfile.RemoveAll(filepath.Join(dir, nextKeyFile)); err != nil {
+			return nil, fmt.Errorf("remove key of an unfinished renewal: %w", err)
+		}
+	} else if !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("read identity: %w", err)
+	}
+	kept, err = os.ReadFile(filepath.Join(dir, KeyFile))
+	if err != nil {
+		return nil, fmt.Errorf("read identity: %w", err)
+	}
+	keyPEM, err := lock.Open(kept)
+	if err != nil {
+		return nil, fmt.Errorf("read node key: %w", err)
+	}
+	return keyPEM, nil
 }
 
 // SaveIdentity writes a new identity into dir, unlocked, and returns it.
@@ -64,9 +93,10 @@ func SaveIdentity(dir string, rootPEM, certPEM, keyPEM []byte) (*Identity, error
 	return id, nil
 }
 
-// Renew replaces the certificate, its key and the trusted root: first in the folder, then for new TLS handshakes.
+// Renew replaces the certificate, its key and the trusted root: first in the folder, then for new TLS handshakes. If it is cut off anywhere, by a crash
+// or a loss of power, LoadIdentity finds either the old pair of certificate and key or the new one.
 func (id *Identity) Renew(rootPEM, certPEM, keyPEM []byte) error {
-	if err := os.MkdirAll(id.dir, 0o700); err != nil {
+	if err := atomicfile.Mkdir(id.dir, 0o700); err != nil {
 		return fmt.Errorf("keep identity: %w", err)
 	}
 	id.mu.RLock()
@@ -80,10 +110,13 @@ func (id *Identity) Renew(rootPEM, certPEM, keyPEM []byte) error {
 		name string
 		data []byte
 		mode os.FileMode
-	}{{RootFile, rootPEM, 0o644}, {KeyFile, keptKey, 0o600}, {CertFile, certPEM, 0o644}} {
+	}{{RootFile, rootPEM, 0o644}, {nextKeyFile, keptKey, 0o600}, {CertFile, certPEM, 0o644}} {
 		if err := atomicfile.Write(filepath.Join(id.dir, file.name), file.data, file.mode); err != nil {
 			return fmt.Errorf("keep identity: %w", err)
 		}
+	}
+	if err := atomicfile.Rename(filepath.Join(id.dir, nextKeyFile), filepath.Join(id.dir, KeyFile)); err != nil {
+		return fmt.Errorf("keep identity: %w", err)
 	}
 	return id.set(rootPEM, certPEM, keyPEM)
 }

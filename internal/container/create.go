@@ -10,6 +10,7 @@ import (
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/errdefs"
 
+	"github.com/shoal-dev/shoal/internal/atomicfile"
 	"github.com/shoal-dev/shoal/internal/image"
 	"github.com/shoal-dev/shoal/internal/logs"
 	"github.com/shoal-dev/shoal/internal/runtime"
@@ -51,7 +52,7 @@ func (e *Engine) Create(ctx context.Context, name string, spec Spec) (string, er
 
 // build makes the container's directory, snapshot, volumes and record on disk. After an error, discard removes what it has made.
 func (e *Engine) build(ctx context.Context, info *Info, img *image.Image) error {
-	if err := os.MkdirAll(info.Dir, 0o710); err != nil {
+	if err := atomicfile.Mkdir(info.Dir, 0o710); err != nil {
 		return fmt.Errorf("make container directory: %w", err)
 	}
 	if err := e.Images.Unpack(ctx, img); err != nil {

@@ -22,6 +22,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/container/cgroup"
 	"github.com/shoal-dev/shoal/internal/events"
 	"github.com/shoal-dev/shoal/internal/image"
+	"github.com/shoal-dev/shoal/internal/quarantine"
 	"github.com/shoal-dev/shoal/internal/runtime"
 	"github.com/shoal-dev/shoal/internal/shoal"
 	"github.com/shoal-dev/shoal/internal/volume"
@@ -45,6 +46,8 @@ type Config struct {
 	Volumes *volume.Store
 	Network Network
 	Events  *events.Bus
+	// Quarantine takes the directories of containers whose records are malformed.
+	Quarantine *quarantine.Quarantine
 	// CgroupParent is the cgroup that the containers' cgroups are made in; "" means CgroupOf(State).
 	CgroupParent string
 }

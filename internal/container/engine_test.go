@@ -3,6 +3,7 @@ package container
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -19,6 +20,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/events"
 	"github.com/shoal-dev/shoal/internal/image"
 	"github.com/shoal-dev/shoal/internal/logs"
+	"github.com/shoal-dev/shoal/internal/quarantine"
 	"github.com/shoal-dev/shoal/internal/runtime"
 	"github.com/shoal-dev/shoal/internal/shoal"
 	"github.com/shoal-dev/shoal/internal/volume"
@@ -102,7 +104,7 @@ func (n *node) up() {
 		n.t.Fatal(err)
 	}
 	bus := &events.Bus{}
-	volumes, err := volume.New(volume.Config{Log: log, Root: filepath.Join(n.dir, "volumes"), Events: bus})
+	volumes, err := volume.New(volume.Config{Log: log, Root: filepath.Join(n.dir, "volumes"), Events: bus, Quarantine: quarantine.Open(filepath.Join(n.dir, "quarantine"), log, bus)})
 	if err != nil {
 		n.t.Fatal(err)
 	}
@@ -110,7 +112,7 @@ func (n *node) up() {
 	n.engine = New(Config{
 		Log: log, Root: filepath.Join(n.dir, "containers"), State: filepath.Join(n.dir, "state", "c"), Runtime: rt,
 		Images:  image.New(image.Config{Log: log, Client: rt.Client, Events: bus}),
-		Volumes: volumes, Network: plainNetwork{"shoalt-"}, Events: bus,
+		Volumes: volumes, Network: plainNetwork{"shoalt-"}, Events: bus, Quarantine: quarantine.Open(filepath.Join(n.dir, "quarantine"), log, bus),
 	})
 	if err := n.engine.Restore(ctx); err != nil {
 		n.t.Fatal(err)
@@ -341,4 +343,46 @@ func BenchmarkStart(b *testing.B) {
 		b.StartTimer()
 	}
 	b.ReportMetric(float64(many*b.N)/b.Elapsed().Seconds(), "containers/s")
+}
+
+// A power cut left a container's record with length 0, and its directory was deleted at the next start. So it was after any other error in reading it.
+func TestARecordThatCannotBeReadCostsNoContainer(t *testing.T) {
+	n := newNode(t)
+	good, cut, unreadable := n.run(Spec{Cmd: []string{"true"}}), n.run(Spec{Cmd: []string{"true"}}), n.run(Spec{Cmd: []string{"true"}})
+	for _, id := range []string{good, cut, unreadable} {
+		n.end(id)
+	}
+	n.down()
+	dir := func(id string) string { return filepath.Join(n.dir, "containers", id) }
+	record := func(id string) string { return filepath.Join(dir(id), recordFile) }
+	if err := os.Truncate(record(cut), 0); err != nil {
+		t.Fatal(err)
+	}
+	kept, err := os.ReadFile(record(unreadable))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.Remove(record(unreadable)), os.Mkdir(record(unreadable), 0o700), os.Mkdir(dir("begun"), 0o700)); err != nil { // a read of it fails
+		t.Fatal(err)
+	}
+	n.up()
+	if _, err := n.engine.Inspect(good); err != nil {
+		t.Error(err)
+	}
+	if items := n.engine.Quarantine.Items(); len(items) != 1 || items[0].Path != dir(cut) {
+		t.Errorf("set aside: %+v", items)
+	} else if _, err := os.Stat(filepath.Join(items[0].Now, cut+"-json.log")); err != nil {
+		t.Errorf("its log: %v", err)
+	}
+	if _, err := os.Stat(dir("begun")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the directory of a container that never was: %v", err)
+	}
+	n.down()
+	if err := errors.Join(os.Remove(record(unreadable)), os.WriteFile(record(unreadable), kept, 0o600)); err != nil { // the fault of the disk is over
+		t.Fatal(err)
+	}
+	n.up()
+	if _, err := n.engine.Inspect(unreadable); err != nil {
+		t.Error(err)
+	}
 }

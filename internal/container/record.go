@@ -10,8 +10,7 @@ import (
 // recordFile is the name of a container's record in its directory.
 const recordFile = "container.json"
 
-// save writes a container's record to its directory. It need not be flushed to the disk: after a loss of power no container runs, and
-// Restore drops a record that is not complete.
+// save writes a container's record to its directory.
 func save(info Info) error {
 	return atomicfile.WriteJSON(filepath.Join(info.Dir, recordFile), info, 0o600)
 }

@@ -4,12 +4,12 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"os"
 	"syscall"
 
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/errdefs"
 
+	"github.com/shoal-dev/shoal/internal/atomicfile"
 	"github.com/shoal-dev/shoal/internal/runtime"
 )
 
@@ -78,7 +78,7 @@ func (e *Engine) removeLocked(ctx context.Context, c *container, volumes bool) e
 	if err := e.snapshotter().Remove(context.WithoutCancel(ctx), info.ID); err != nil && !errdefs.IsNotFound(err) {
 		return fmt.Errorf("remove snapshot of %s: %w", info.ID, err)
 	}
-	if err := os.RemoveAll(info.Dir); err != nil {
+	if err := atomicfile.RemoveAll(info.Dir); err != nil {
 		return fmt.Errorf("remove container %s: %w", info.ID, err)
 	}
 	e.publish("destroy", c, nil)

@@ -2,7 +2,6 @@ package container
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,14 +13,15 @@ import (
 	"github.com/containerd/containerd/v2/pkg/cio"
 	"github.com/containerd/errdefs"
 
+	"github.com/shoal-dev/shoal/internal/atomicfile"
 	"github.com/shoal-dev/shoal/internal/runtime"
 )
 
 // Restore reads the records that an earlier run of the daemon left, attaches to the containers that still run and records the exit of
-// those that have ended meanwhile. A container whose record cannot be read is removed. An error means that the directory of the
-// records cannot be used.
+// those that have ended meanwhile. A container whose record is malformed is set aside, with all that is in its directory; one whose record cannot be
+// read for another reason, such as a fault of the disk, is left for the next start. An error means that the directory of the records cannot be used.
 func (e *Engine) Restore(ctx context.Context) error {
-	if err := os.MkdirAll(e.Root, 0o710); err != nil {
+	if err := atomicfile.Mkdir(e.Root, 0o710); err != nil {
 		return fmt.Errorf("make containers directory: %w", err)
 	}
 	dirs, err := os.ReadDir(e.Root)
@@ -32,16 +32,8 @@ func (e *Engine) Restore(ctx context.Context) error {
 	var wg sync.WaitGroup
 	for _, d := range dirs {
 		dir := filepath.Join(e.Root, d.Name())
-		data, err := os.ReadFile(filepath.Join(dir, recordFile))
-		info := Info{}
-		if err == nil {
-			err = json.Unmarshal(data, &info)
-		}
-		if err != nil {
-			if !errors.Is(err, fs.ErrNotExist) {
-				e.Log.Error("container record cannot be read; the container is removed", "dir", dir, "err", err)
-			}
-			_ = os.RemoveAll(dir)
+		info, ok := e.readRecord(dir)
+		if !ok {
 			continue
 		}
 		info.Dir = dir
@@ -51,6 +43,25 @@ func (e *Engine) Restore(ctx context.Context) error {
 	}
 	wg.Wait()
 	return nil
+}
+
+// readRecord reads the record in a container's directory. Without a usable one it is not ok, and the directory has been dealt with.
+func (e *Engine) readRecord(dir string) (info Info, ok bool) {
+	err := atomicfile.ReadJSON(filepath.Join(dir, recordFile), &info)
+	switch {
+	case err == nil && info.ID == filepath.Base(dir):
+		return info, true
+	case err == nil:
+		err = fmt.Errorf("read %s: %w: it is of container %q", dir, atomicfile.ErrMalformed, info.ID)
+	case errors.Is(err, fs.ErrNotExist) && os.Remove(dir) == nil:
+		return Info{}, false // an empty directory: the container was about to be created, and nobody has been told of it
+	}
+	if errors.Is(err, atomicfile.ErrMalformed) || errors.Is(err, fs.ErrNotExist) {
+		_ = e.Quarantine.SetAside(dir, err) // logged
+	} else {
+		e.Log.Error("container record cannot be read; the container is left alone until the daemon starts again", "dir", dir, "err", err)
+	}
+	return Info{}, false
 }
 
 // restoreContainer attaches to a container that the record says runs, or records its exit if it has ended meanwhile. One that does not

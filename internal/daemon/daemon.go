@@ -17,12 +17,14 @@ import (
 
 	"github.com/shoal-dev/shoal/internal/allocator"
 	"github.com/shoal-dev/shoal/internal/api"
+	"github.com/shoal-dev/shoal/internal/atomicfile"
 	"github.com/shoal-dev/shoal/internal/container"
 	"github.com/shoal-dev/shoal/internal/events"
 	"github.com/shoal-dev/shoal/internal/image"
 	"github.com/shoal-dev/shoal/internal/membership"
 	"github.com/shoal-dev/shoal/internal/network"
 	"github.com/shoal-dev/shoal/internal/orchestrator"
+	"github.com/shoal-dev/shoal/internal/quarantine"
 	containerd "github.com/shoal-dev/shoal/internal/runtime"
 	"github.com/shoal-dev/shoal/internal/volume"
 )
@@ -39,6 +41,7 @@ type Daemon struct {
 	networks   *network.Networks
 	members    *membership.Membership
 	tunnels    *tunnelListener
+	quarantine *quarantine.Quarantine
 }
 
 // New constructs the parts of a node and starts containerd. Run starts the rest; on an error, everything is closed again.
@@ -49,7 +52,7 @@ func New(ctx context.Context, cfg Config) (*Daemon, error) {
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
 	for _, dir := range []string{cfg.DataRoot, cfg.ExecRoot} {
-		if err := os.MkdirAll(dir, 0o711); err != nil { // #nosec G301 -- containers' mounts are below
+		if err := atomicfile.Mkdir(dir, 0o711); err != nil { // #nosec G301 -- containers' mounts are below
 			return nil, fmt.Errorf("make root directory: %w", err)
 		}
 	}
@@ -69,6 +72,7 @@ func (d *Daemon) construct(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read host name: %w", err)
 	}
+	d.quarantine = quarantine.Open(filepath.Join(d.cfg.DataRoot, "quarantine"), d.log, d.events)
 	d.runtime, err = containerd.Start(ctx, containerd.Config{
 		Log: d.log, Root: filepath.Join(d.cfg.DataRoot, "containerd"), State: filepath.Join(d.cfg.ExecRoot, "ctd"), // a short name: the addresses of sockets below it are limited to 108 bytes
 	})
@@ -80,7 +84,7 @@ func (d *Daemon) construct(ctx context.Context) error {
 		InsecureRegistries: d.cfg.InsecureRegistries,
 		InUse:              func(id string) []string { return d.containers.Using(id) },
 	})
-	d.volumes, err = volume.New(volume.Config{Log: d.log, Root: filepath.Join(d.cfg.DataRoot, "volumes"), Events: d.events})
+	d.volumes, err = volume.New(volume.Config{Log: d.log, Quarantine: d.quarantine, Root: filepath.Join(d.cfg.DataRoot, "volumes"), Events: d.events})
 	if err != nil {
 		return err
 	}
@@ -94,7 +98,7 @@ func (d *Daemon) construct(ctx context.Context) error {
 	}
 	d.networks, err = network.New(network.Config{
 		Log: d.log, DataRoot: d.cfg.DataRoot, ExecRoot: d.cfg.ExecRoot, Events: d.events, AddressPools: pools,
-		Attacher: attacher{d}, ProbePort: d.cfg.ProbePort, Cgroup: cgroup, Program: program,
+		Quarantine: d.quarantine, Attacher: attacher{d}, ProbePort: d.cfg.ProbePort, Cgroup: cgroup, Program: program,
 	})
 	if err != nil {
 		return err
@@ -102,7 +106,7 @@ func (d *Daemon) construct(ctx context.Context) error {
 	d.containers = container.New(container.Config{
 		Log: d.log, Root: filepath.Join(d.cfg.DataRoot, "containers"), State: state,
 		Runtime: d.runtime, Images: d.images, Volumes: d.volumes, Network: d.networks, Events: d.events,
-		CgroupParent: cgroup,
+		CgroupParent: cgroup, Quarantine: d.quarantine,
 	})
 	d.members = membership.New(membership.Config{
 		Log: d.log, Dir: filepath.Join(d.cfg.DataRoot, "swarm"), Hostname: hostname, Host: d.newSwarmHost(),
@@ -185,7 +189,7 @@ func (d *Daemon) handler() http.Handler {
 	hostname, _ := os.Hostname() // construct has had an answer already
 	return api.New(api.Config{
 		Log: d.log, Containers: d.containers, Images: d.images, Volumes: d.volumes, Networks: d.networks, Members: d.members,
-		Events: d.events, Logs: d.taskLogs, Dial: d.dialNode, CheckPorts: allocator.CheckPorts, Exhausted: allocator.Exhausted, Outdated: orchestrator.Stale,
+		Events: d.events, Logs: d.taskLogs, Dial: d.dialNode, CheckPorts: allocator.CheckPorts, Exhausted: allocator.Exhausted, Outdated: orchestrator.Stale, Problems: d.quarantine.Problems,
 		Machine: api.Machine{
 			ID: d.machineID(), Hostname: hostname, Version: d.cfg.Version, KernelVersion: kernelVersion(), OS: osName(),
 			Architecture: machine(), CPUs: int(describe(d.cfg).Resources.NanoCPUs / 1e9), Memory: memory(), Root: d.cfg.DataRoot,

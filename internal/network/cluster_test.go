@@ -22,6 +22,7 @@ import (
 
 	"github.com/shoal-dev/shoal/internal/dataplane/netnstest"
 	"github.com/shoal-dev/shoal/internal/events"
+	"github.com/shoal-dev/shoal/internal/quarantine"
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
@@ -80,7 +81,7 @@ func newCluster(t *testing.T, count int) *testCluster {
 		if err := os.WriteFile(resolv, []byte("search example.org\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		n.cfg = Config{Log: slog.New(slog.NewTextHandler(t.Output(), nil)), DataRoot: dir + "/data", ExecRoot: dir + "/exec", ResolvConf: resolv, Events: &events.Bus{}}
+		n.cfg = Config{Log: slog.New(slog.NewTextHandler(t.Output(), nil)), DataRoot: dir + "/data", ExecRoot: dir + "/exec", Quarantine: newQuarantine(dir), ResolvConf: resolv, Events: &events.Bus{}}
 		n.start(t)
 		t.Cleanup(func() { n.clear(t) })
 		c.nodes = append(c.nodes, n)
@@ -394,4 +395,8 @@ func TestNetworkThatComesBackIsMadeAnew(t *testing.T) {
 		c.table.Networks = map[shoal.NetworkID]shoal.Network{"ingressid": all["ingressid"]}
 		c.push(t)
 	}
+}
+
+func newQuarantine(dir string) *quarantine.Quarantine {
+	return quarantine.Open(filepath.Join(dir, "quarantine"), discard(), &events.Bus{})
 }

@@ -168,7 +168,7 @@ func BenchmarkUp(b *testing.B) {
 			dir := b.TempDir()
 			var n *Networks
 			err := ns.Do(func() (err error) {
-				n, err = New(Config{Log: discard(), DataRoot: dir + "/data", ExecRoot: dir + "/exec", ResolvConf: dir + "/none"})
+				n, err = New(Config{Log: discard(), DataRoot: dir + "/data", ExecRoot: dir + "/exec", Quarantine: newQuarantine(dir), ResolvConf: dir + "/none"})
 				return err
 			})
 			if err != nil {

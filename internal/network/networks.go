@@ -30,6 +30,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/network/ports"
 	"github.com/shoal-dev/shoal/internal/network/probe"
 	"github.com/shoal-dev/shoal/internal/network/sandbox"
+	"github.com/shoal-dev/shoal/internal/quarantine"
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
@@ -57,6 +58,8 @@ type Config struct {
 	AddressPools []AddressPool
 	// Attacher may be nil: then plain containers cannot join cluster networks.
 	Attacher Attacher
+	// Quarantine takes malformed records.
+	Quarantine *quarantine.Quarantine
 	// ProbePort is where this node answers probes; 0 for 7946.
 	ProbePort uint16
 	// ResolvConf is the host's; empty for /etc/resolv.conf.
@@ -139,7 +142,7 @@ func (n *Networks) restore(ipv6 bool) (err error) {
 	if n.tunnelKey, err = loadKey(filepath.Join(dir, "wireguard.key")); err != nil {
 		return err
 	}
-	n.local, err = local.Open(local.Config{Dir: filepath.Join(n.cfg.DataRoot, "network"), Pools: n.cfg.AddressPools, IPv6: ipv6, Host: n.host})
+	n.local, err = local.Open(local.Config{Log: n.log, SetAside: n.cfg.Quarantine.SetAside, Dir: filepath.Join(n.cfg.DataRoot, "network"), Pools: n.cfg.AddressPools, IPv6: ipv6, Host: n.host})
 	if err != nil {
 		return err
 	}

@@ -199,7 +199,7 @@ func (n *Networks) deleteSandbox(ctx context.Context, sb *sandbox.Sandbox) error
 
 // restoreSandboxes takes over the sandboxes that were there before the daemon was restarted.
 func (n *Networks) restoreSandboxes() error {
-	sandboxes, err := n.records.Load(n.plane.Exists)
+	sandboxes, err := n.records.Load(n.plane.Exists, n.cfg.Quarantine.SetAside)
 	if err != nil {
 		return err
 	}

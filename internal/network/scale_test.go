@@ -34,7 +34,7 @@ func newLargeNetwork(t *testing.T, endpoints, containers int) *largeNetwork {
 	ns, dir := netnstest.New(t), t.TempDir()
 	c := &largeNetwork{}
 	err := ns.Do(func() (err error) {
-		c.Networks, err = New(Config{Log: discard(), DataRoot: dir + "/data", ExecRoot: dir + "/exec", ResolvConf: dir + "/none"})
+		c.Networks, err = New(Config{Log: discard(), DataRoot: dir + "/data", ExecRoot: dir + "/exec", Quarantine: newQuarantine(dir), ResolvConf: dir + "/none"})
 		return err
 	})
 	if err != nil {

@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/shoal-dev/shoal/internal/atomicfile"
 )
 
 // assets holds the compressed programs, if hack/build-assets.sh has built them before this package was compiled.
@@ -60,6 +62,30 @@ func program(given, dir, asset string, onPath ...string) (string, error) {
 	return "", fmt.Errorf("find %s: neither built into this binary nor on PATH", asset)
 }
 
+// isUnpacked tells whether the program at path has the size of the embedded one. Since it is flushed to the disk before it gets its name it is whole
+// if it is there at all; what an earlier version of the daemon unpacked before a loss of power may be shorter.
+func isUnpacked(path, name string) bool {
+	info, err := os.Stat(path)
+	if err != nil {
+		return false
+	}
+	packed, err := assets.Open("assets/" + name + ".zst")
+	if err != nil {
+		return false
+	}
+	defer func() { _ = packed.Close() }()
+	start := make([]byte, zstd.HeaderMaxSize)
+	size, err := io.ReadFull(packed, start)
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return false
+	}
+	var header zstd.Header
+	if header.Decode(start[:size]) != nil || !header.HasFCS {
+		return info.Size() > 0
+	}
+	return uint64(info.Size()) == header.FrameContentSize //nolint:gosec // sizes are not negative
+}
+
 // unpack writes an embedded program into a folder that is named by the hash of its content, unless it is there already. Folders of older
 // versions stay, because shims that run were started from them. The hash was taken by the build: to take it here would read megabytes
 // into memory at every start.
@@ -69,10 +95,10 @@ func unpack(dir, name string, packed fs.File) (string, error) {
 		return "", fmt.Errorf("read hash of embedded %s: %w", name, err)
 	}
 	path := filepath.Join(dir, string(bytes.TrimSpace(sum)), name)
-	if _, err := os.Stat(path); err == nil {
+	if isUnpacked(path, name) {
 		return path, nil
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	if err := atomicfile.Mkdir(filepath.Dir(path), 0o755); err != nil {
 		return "", fmt.Errorf("unpack %s: %w", name, err)
 	}
 	r, err := zstd.NewReader(packed, zstd.WithDecoderConcurrency(1))
@@ -86,8 +112,11 @@ func unpack(dir, name string, packed fs.File) (string, error) {
 	}
 	defer os.Remove(tmp.Name())
 	_, err = io.Copy(tmp, r)
-	if err := errors.Join(err, tmp.Chmod(0o755), tmp.Close()); err != nil {
+	if err := errors.Join(err, tmp.Chmod(0o755), tmp.Sync(), tmp.Close()); err != nil {
 		return "", fmt.Errorf("unpack %s: %w", name, err)
 	}
-	return path, os.Rename(tmp.Name(), path)
+	if err := atomicfile.Rename(tmp.Name(), path); err != nil {
+		return "", fmt.Errorf("unpack %s: %w", name, err)
+	}
+	return path, nil
 }

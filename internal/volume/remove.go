@@ -5,13 +5,14 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/errdefs"
+
+	"github.com/shoal-dev/shoal/internal/atomicfile"
 )
 
 // Remove deletes a volume and its data. A volume that containers use is a conflict, also with force; with force a missing volume is
@@ -35,7 +36,7 @@ func (s *Store) Remove(name string, force bool) error {
 		}
 		delete(s.mounted, name)
 	}
-	if err := os.RemoveAll(filepath.Join(s.Root, name)); err != nil {
+	if err := atomicfile.RemoveAll(filepath.Join(s.Root, name)); err != nil {
 		return fmt.Errorf("remove %s: %w", name, err)
 	}
 	delete(s.volumes, name)

@@ -5,8 +5,9 @@ package volume
 import (
 	"crypto/rand"
 	"encoding/hex"
-	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"maps"
 	"os"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/shoal-dev/shoal/internal/atomicfile"
 	"github.com/shoal-dev/shoal/internal/events"
+	"github.com/shoal-dev/shoal/internal/quarantine"
 )
 
 // Config is what a Store needs. All fields are required.
@@ -27,6 +29,8 @@ type Config struct {
 	Log    *slog.Logger
 	Root   string // the directory of the volumes, data-root/volumes
 	Events *events.Bus
+	// Quarantine takes malformed records.
+	Quarantine *quarantine.Quarantine
 }
 
 // Volume is a named directory. Its record is stored as volume.json next to the directory. Callers get copies, of which they must not
@@ -56,11 +60,11 @@ const recordFile = "volume.json"
 // nameRule is which names volumes may have, as in Docker.
 var nameRule = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]+$`)
 
-// New returns a Store with the volumes under c.Root, which it makes if need be. A volume whose record cannot be read is logged and left
-// alone. An error means that the directory cannot be used.
+// New returns a Store with the volumes under c.Root, which it makes if need be. A volume whose record is malformed is
+// not listed: the record is set aside, and the data stays where it is. An error means that the directory cannot be used.
 func New(c Config) (*Store, error) {
 	s := &Store{Config: c, volumes: map[string]*Volume{}, users: map[string]map[string]bool{}, mounted: map[string]bool{}}
-	if err := os.MkdirAll(c.Root, 0o701); err != nil {
+	if err := atomicfile.Mkdir(c.Root, 0o701); err != nil {
 		return nil, fmt.Errorf("make volumes directory: %w", err)
 	}
 	dirs, err := os.ReadDir(c.Root)
@@ -68,13 +72,20 @@ func New(c Config) (*Store, error) {
 		return nil, fmt.Errorf("read volumes: %w", err)
 	}
 	for _, d := range dirs {
-		data, err := os.ReadFile(filepath.Join(c.Root, d.Name(), recordFile))
-		if err != nil {
-			continue
+		v, record := &Volume{}, filepath.Join(c.Root, d.Name(), recordFile)
+		err := atomicfile.ReadJSON(record, v)
+		if err == nil && v.Name != d.Name() {
+			err = fmt.Errorf("read %s: %w: it is of volume %q", record, atomicfile.ErrMalformed, v.Name)
 		}
-		v := &Volume{}
-		if err := json.Unmarshal(data, v); err != nil {
-			c.Log.Warn("volume record cannot be read; the volume is not listed and cannot be used, its data stays", "volume", d.Name(), "err", err)
+		switch {
+		case err == nil:
+		case errors.Is(err, atomicfile.ErrMalformed):
+			_ = c.Quarantine.SetAside(record, err) // logged
+			continue
+		default:
+			if !errors.Is(err, fs.ErrNotExist) {
+				c.Log.Error("volume record cannot be read; the volume is not listed until the daemon starts again, its data stays", "volume", d.Name(), "err", err)
+			}
 			continue
 		}
 		v.Mountpoint = s.dataDir(v.Name)
@@ -121,7 +132,7 @@ func (s *Store) Create(spec Spec) (*Volume, error) {
 		maps.Copy(v.Labels, spec.Labels)
 		v.Labels["com.docker.volume.anonymous"] = ""
 	}
-	if err := os.MkdirAll(v.Mountpoint, 0o755); err != nil {
+	if err := atomicfile.Mkdir(v.Mountpoint, 0o755); err != nil {
 		return nil, fmt.Errorf("create volume %s: %w", v.Name, err)
 	}
 	if err := atomicfile.WriteJSON(filepath.Join(s.Root, v.Name, recordFile), v, 0o600); err != nil {

@@ -14,11 +14,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/shoal-dev/shoal/internal/events"
+	"github.com/shoal-dev/shoal/internal/quarantine"
 )
 
 func open(t *testing.T, dir string) *Store {
 	t.Helper()
-	s, err := New(Config{Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Root: dir, Events: &events.Bus{}})
+	s, err := New(Config{Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Root: dir, Events: &events.Bus{}, Quarantine: quarantine.Open(filepath.Join(t.TempDir(), "quarantine"), slog.New(slog.DiscardHandler), &events.Bus{})})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -173,5 +174,36 @@ func TestEmptyMountedVolumeIsNotMountedTwice(t *testing.T) {
 	}
 	if err := s.Remove("empty", false); err != nil {
 		t.Error(err)
+	}
+}
+
+// A power cut left three volume records with length 0, and their volumes were gone.
+func TestAMalformedRecordIsSetAsideAndTheDataStays(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	for _, name := range []string{"good", "cut"} {
+		v, err := s.Create(Spec{Name: name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(v.Mountpoint, "file"), []byte("data"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Truncate(filepath.Join(dir, "cut", recordFile), 0); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, dir)
+	if _, err := s.Get("good"); err != nil {
+		t.Error(err)
+	}
+	if _, err := s.Get("cut"); !errdefs.IsNotFound(err) {
+		t.Errorf("a volume of whose options nothing is known: %v", err)
+	}
+	if got, err := os.ReadFile(filepath.Join(dir, "cut", "_data", "file")); err != nil || string(got) != "data" {
+		t.Errorf("%q, %v", got, err)
+	}
+	if items := s.Quarantine.Items(); len(items) != 1 || items[0].Path != filepath.Join(dir, "cut", recordFile) {
+		t.Errorf("set aside: %+v", items)
 	}
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/container"
 	"github.com/shoal-dev/shoal/internal/events"
 	"github.com/shoal-dev/shoal/internal/image"
+	"github.com/shoal-dev/shoal/internal/quarantine"
 	"github.com/shoal-dev/shoal/internal/runtime"
 	"github.com/shoal-dev/shoal/internal/shoal"
 	"github.com/shoal-dev/shoal/internal/volume"
@@ -76,14 +77,14 @@ func newDockerHost(t *testing.T) *dockerHost {
 	if err != nil {
 		t.Fatal(err)
 	}
-	volumeStore, err := volume.New(volume.Config{Log: log, Root: filepath.Join(dir, "volumes"), Events: bus})
+	volumeStore, err := volume.New(volume.Config{Log: log, Root: filepath.Join(dir, "volumes"), Events: bus, Quarantine: quarantine.Open(filepath.Join(dir, "quarantine"), log, bus)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	var engine *container.Engine
 	store := image.New(image.Config{Log: log, Client: rt.Client, Events: bus, InUse: func(id string) []string { return engine.Using(id) }})
 	engine = container.New(container.Config{Log: log, Root: filepath.Join(dir, "containers"), State: filepath.Join(dir, "state", "c"),
-		Runtime: rt, Images: store, Volumes: volumeStore, Network: bareNetwork{}, Events: bus})
+		Runtime: rt, Images: store, Volumes: volumeStore, Network: bareNetwork{}, Events: bus, Quarantine: quarantine.Open(filepath.Join(dir, "quarantine"), log, bus)})
 	if err := engine.Restore(ctx); err != nil {
 		t.Fatal(err)
 	}

@@ -31,6 +31,8 @@ type Config struct {
 	// WithdrawTask is called before a user stops a container. If the container belongs to a task, it makes all load balancers stop sending new
 	// connections to that task, and waits for that.
 	WithdrawTask func(ctx context.Context, containerID string)
+	// Warnings is what `docker info` warns of, a sentence each.
+	Warnings func() []string
 }
 
 // Resources returns the engine's resources.
@@ -41,7 +43,7 @@ func Resources(c Config) []server.Resource {
 	return []server.Resource{
 		containers, images, volumes,
 		&networks{local: c.Networks, cluster: c.ClusterNetworks, containers: c.Containers},
-		&systemInfo{machine: c.Machine, swarm: c.Swarm, containers: c.Containers, images: c.Images},
+		&systemInfo{machine: c.Machine, swarm: c.Swarm, containers: c.Containers, images: c.Images, warnings: c.Warnings},
 		&eventStream{c.Events},
 		&diskUsage{containers: c.Containers, images: images, volumes: c.Volumes},
 		buildCache{},

@@ -48,6 +48,7 @@ type systemInfo struct {
 	swarm      Swarm
 	containers *container.Engine
 	images     *image.Store
+	warnings   func() []string
 }
 
 func (s *systemInfo) Register(rt *server.Router) {
@@ -104,8 +105,17 @@ func (s *systemInfo) info(w http.ResponseWriter, r *http.Request) error {
 		NCPU: m.CPUs, MemTotal: m.Memory, DockerRootDir: m.Root, Labels: m.Labels,
 		Runtimes:       map[string]system.RuntimeWithStatus{"runc": {Runtime: system.Runtime{Path: "runc"}}, "io.containerd.runc.v2": {Runtime: system.Runtime{Path: "runc"}}},
 		DefaultRuntime: "runc", Swarm: s.swarm.Info(), LiveRestoreEnabled: true, InitBinary: "docker-init",
-		SecurityOptions: []string{"name=seccomp,profile=builtin"}, Warnings: []string{},
+		SecurityOptions: []string{"name=seccomp,profile=builtin"}, Warnings: s.infoWarnings(),
 	})
+}
+
+// infoWarnings is what `docker info` prints last, in the form that Docker gives its own.
+func (s *systemInfo) infoWarnings() []string {
+	warnings := []string{}
+	for _, problem := range s.warnings() {
+		warnings = append(warnings, "WARNING: "+problem)
+	}
+	return warnings
 }
 
 // counts is how many containers and images there are.

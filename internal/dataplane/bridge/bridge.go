@@ -77,6 +77,9 @@ func (b *Bridges) apply(want *config.Bridge) error {
 	if err != nil {
 		return fmt.Errorf("find bridge: %w", err)
 	}
+	if link.Type() != "bridge" {
+		return fmt.Errorf("interface %s is not a bridge, but a %s", want.Name, link.Type())
+	}
 	if link.Attrs().Alias != rtnl.OwnAlias {
 		if err := b.links.LinkSetAlias(link, rtnl.OwnAlias); err != nil {
 			return fmt.Errorf("adopt bridge: %w", err)

@@ -2,10 +2,13 @@
 package host
 
 import (
+	"errors"
+	"fmt"
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
 
+	"github.com/shoal-dev/shoal/internal/dataplane/rtnl"
 	"github.com/shoal-dev/shoal/internal/network/ipam"
 )
 
@@ -51,6 +54,26 @@ func (h Host) Addrs6(networks []netip.Prefix) ([]netip.Addr, error) {
 		return err
 	})
 	return out, err
+}
+
+// CheckBridge returns an error, in Docker's words where it has some, if a bridge of the name cannot be made because the node has such an interface already.
+// Even a bridge is not taken over: it would lose its addresses, by which others may reach the node.
+func (h Host) CheckBridge(name string) error {
+	return h.InNode(func() error {
+		link, err := netlink.LinkByName(name)
+		if _, missing := errors.AsType[netlink.LinkNotFoundError](err); missing {
+			return nil
+		}
+		switch {
+		case err != nil:
+			return err
+		case link.Type() != "bridge":
+			return fmt.Errorf("existing interface %s is not a bridge", name)
+		case link.Attrs().Alias != rtnl.OwnAlias:
+			return fmt.Errorf("existing bridge %s was made by another program", name)
+		}
+		return nil
+	})
 }
 
 // CheckLink returns an error if the node has no interface of the name.

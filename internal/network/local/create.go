@@ -3,7 +3,9 @@ package local
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/containerd/errdefs"
 
@@ -44,7 +46,7 @@ func (n *Networks) checkDriver(spec shoal.NetworkSpec) error {
 	}
 	switch spec.Driver {
 	case shoal.DriverBridge:
-		return nil
+		return n.checkBridgeName(spec.Options[optionBridgeName])
 	case shoal.DriverMacvlan:
 		parent := spec.Options[optionMacvlanParent]
 		if parent == "" {
@@ -57,6 +59,28 @@ func (n *Networks) checkDriver(spec shoal.NetworkSpec) error {
 	default:
 		return errdefs.ErrNotFound.WithMessage(fmt.Sprintf("plugin %q not found", spec.Driver))
 	}
+}
+
+// maxInterfaceName is how long the name of an interface may be, in bytes (IFNAMSIZ without the final zero).
+const maxInterfaceName = 15
+
+// checkBridgeName refuses the name of a bridge that the kernel does not take, or that an interface of the node has already.
+func (n *Networks) checkBridgeName(name string) error {
+	if name == "" {
+		return nil
+	}
+	if len(name) > maxInterfaceName || name == "." || name == ".." || strings.ContainsFunc(name, func(r rune) bool { return r == '/' || r == ':' || unicode.IsSpace(r) }) {
+		return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("invalid bridge name %q: an interface's name has at most %d characters, no blanks, slashes and colons", name, maxInterfaceName))
+	}
+	for _, other := range n.byID {
+		if other.IsBridge() && other.Bridge() == name {
+			return errdefs.ErrPermissionDenied.WithMessage(fmt.Sprintf("cannot create network: conflicts with network %s (%s): networks have same bridge name", other.ID, name))
+		}
+	}
+	if err := n.cfg.Host.CheckBridge(name); err != nil {
+		return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("cannot create network: %v", err))
+	}
+	return nil
 }
 
 // create completes the spec, writes the network's record and returns it.

@@ -2,7 +2,10 @@ package local
 
 import (
 	"errors"
+	"log/slog"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/containerd/errdefs"
@@ -27,9 +30,19 @@ func (node) CheckLink(name string) error {
 	return nil
 }
 
+// CheckBridge implements Host: the node has a network card eth0.
+func (node) CheckBridge(name string) error {
+	if name == "eth0" {
+		return errors.New("existing interface eth0 is not a bridge")
+	}
+	return nil
+}
+
 func openNetworks(t *testing.T, dir string) *Networks {
 	t.Helper()
-	n, err := Open(Config{Dir: dir, Pools: ipam.DefaultPools(), Host: node{}})
+	n, err := Open(Config{Log: slog.New(slog.DiscardHandler), Dir: dir, Pools: ipam.DefaultPools(), Host: node{}, SetAside: func(path string, _ error) error {
+		return os.Rename(path, filepath.Join(filepath.Dir(path), "aside-"+filepath.Base(path)+".bad"))
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,5 +153,65 @@ func TestEndpointsGetAddresses(t *testing.T) {
 	l.Release(addr, addr6)
 	if _, _, err := l.Take(addr.Addr(), netip.Addr{}); err != nil {
 		t.Errorf("a released address: %v", err)
+	}
+}
+
+// A power cut left three records of networks with length 0, and the daemon did not start any more.
+func TestAMalformedRecordIsSetAside(t *testing.T) {
+	dir := t.TempDir()
+	n := openNetworks(t, dir)
+	if err := n.CreatePredefined(nil); err != nil {
+		t.Fatal(err)
+	}
+	kept, err := n.Create(shoal.NetworkSpec{Name: "kept"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range map[string]string{"empty": "", "cut": `{"ID":"cut","Spec":{"Na`, "bare": `{"ID":"bare","Spec":{"Name":"bare","Driver":"bridge"}}`, "other": `{"ID":"x"}`} {
+		if err := os.WriteFile(filepath.Join(dir, name+".json"), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(filepath.Join(dir, "fault.json"), 0o700); err != nil { // it can be read as little as one on a bad block
+		t.Fatal(err)
+	}
+	n = openNetworks(t, dir)
+	if n.Get(kept.ID) == nil || n.Find("bridge") == nil || n.Find("bare") != nil {
+		t.Error("not the networks that were there before")
+	}
+	aside, err := filepath.Glob(filepath.Join(dir, "aside-*"))
+	if err != nil || len(aside) != 4 {
+		t.Errorf("set aside: %v, %v", aside, err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "fault.json")); err != nil {
+		t.Errorf("a record that could not be read at the moment is gone: %v", err)
+	}
+}
+
+// `network create --config-only --subnet fd00:1::/64` once panicked, and so did every start after it.
+func TestAConfigOnlyNetworkMayHaveIPv6SubnetsOnly(t *testing.T) {
+	dir := t.TempDir()
+	n := openNetworks(t, dir)
+	spec := shoal.NetworkSpec{Name: "c6", ConfigOnly: true, IPAM: []shoal.Subnet{{Subnet: netip.MustParsePrefix("fd00:1::/64")}}}
+	made, err := n.Create(spec, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again := openNetworks(t, dir).Get(made.ID); again == nil || len(again.IPAM) != 1 {
+		t.Errorf("%+v", again)
+	}
+}
+
+// `network create -o com.docker.network.bridge.name=eth0` once took the address from the node's network card.
+func TestABridgeNeverTakesOverAnInterface(t *testing.T) {
+	n := openNetworks(t, t.TempDir())
+	for name, want := range map[string]error{"eth0": errdefs.ErrInvalidArgument, "a-name-of-16-byte": errdefs.ErrInvalidArgument, "a/b": errdefs.ErrInvalidArgument, "br0": nil} {
+		_, err := n.Create(shoal.NetworkSpec{Name: "x" + name, Options: map[string]string{optionBridgeName: name}}, nil)
+		if !errors.Is(err, want) || (want == nil) != (err == nil) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := n.Create(shoal.NetworkSpec{Name: "twin", Options: map[string]string{optionBridgeName: "br0"}}, nil); !errdefs.IsPermissionDenied(err) {
+		t.Errorf("two networks of one bridge: %v", err)
 	}
 }

@@ -3,8 +3,10 @@
 package local
 
 import (
+	"errors"
 	"fmt"
 	"iter"
+	"log/slog"
 	"maps"
 	"net/netip"
 	"os"
@@ -25,12 +27,15 @@ type Host interface {
 	Routes() ([]netip.Prefix, error)
 	// Addrs6 is the node's IPv6 addresses that reach beyond its links, without those in the given subnets.
 	Addrs6(networks []netip.Prefix) ([]netip.Addr, error)
+	// CheckBridge returns an error if the node has an interface of the name that is none of its own networks' bridges.
+	CheckBridge(name string) error
 	// CheckLink returns an error if the node has no interface of the name.
 	CheckLink(name string) error
 }
 
 // Config is what Networks needs. All of it is required.
 type Config struct {
+	Log *slog.Logger
 	// Dir is where the records are. It is made if it is missing.
 	Dir string
 	// Pools is what subnets are cut from.
@@ -38,6 +43,8 @@ type Config struct {
 	// IPv6 tells whether the kernel has it.
 	IPv6 bool
 	Host Host
+	// SetAside takes the file of a record that is malformed, and the reason.
+	SetAside func(path string, cause error) error
 }
 
 // Networks is the networks of the node. It is guarded by its owner.
@@ -46,10 +53,10 @@ type Networks struct {
 	byID map[shoal.NetworkID]*Network
 }
 
-// Open reads the records.
+// Open reads the records. Malformed ones are set aside; those that cannot be read for another reason are left for the next start.
 func Open(c Config) (*Networks, error) {
 	n := &Networks{cfg: c, byID: map[shoal.NetworkID]*Network{}}
-	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
+	if err := atomicfile.Mkdir(c.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make network directory: %w", err)
 	}
 	files, err := filepath.Glob(filepath.Join(c.Dir, "*.json"))
@@ -58,12 +65,31 @@ func Open(c Config) (*Networks, error) {
 	}
 	for _, f := range files {
 		var net shoal.Network
-		if err := atomicfile.ReadJSON(f, &net); err != nil {
-			return nil, err
+		err := atomicfile.ReadJSON(f, &net)
+		if err == nil {
+			err = checkRecord(f, net)
 		}
-		n.byID[net.ID] = newNetwork(net)
+		switch {
+		case err == nil:
+			n.byID[net.ID] = newNetwork(net)
+		case errors.Is(err, atomicfile.ErrMalformed):
+			_ = c.SetAside(f, err) // logged; if it fails, the record is read again at the next start
+		default:
+			c.Log.Error("record of a network cannot be read; the network is left alone until the daemon starts again", "file", f, "err", err)
+		}
 	}
 	return n, nil
+}
+
+// checkRecord refuses a record that no network can be made from.
+func checkRecord(file string, net shoal.Network) error {
+	switch {
+	case string(net.ID)+".json" != filepath.Base(file):
+		return fmt.Errorf("read %s: %w: it is of network %q", file, atomicfile.ErrMalformed, net.ID)
+	case allocates(net.Spec.Driver) && (len(net.IPAM) == 0 || !net.IPAM[0].Subnet.IsValid()):
+		return fmt.Errorf("read %s: %w: it has no subnet", file, atomicfile.ErrMalformed)
+	}
+	return nil
 }
 
 func (n *Networks) recordFile(id shoal.NetworkID) string {

@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -23,7 +24,10 @@ func (r Records) Save(sb *Sandbox) error {
 }
 
 // Load reads the records, as active sandboxes. It removes the folders of containers whose namespace is gone, as all are after a restart of the machine.
-func (r Records) Load(namespaceExists func(name string) bool) ([]*Sandbox, error) {
+//
+// A malformed record is set aside: its container gets another sandbox when the daemon finds it running. One that cannot be read for another reason is an
+// error.
+func (r Records) Load(namespaceExists func(name string) bool, setAside func(path string, cause error) error) ([]*Sandbox, error) {
 	files, err := filepath.Glob(filepath.Join(string(r), "*", "sandbox.json"))
 	if err != nil {
 		return nil, err
@@ -31,7 +35,17 @@ func (r Records) Load(namespaceExists func(name string) bool) ([]*Sandbox, error
 	var out []*Sandbox
 	for _, f := range files {
 		sb := &Sandbox{Active: true}
-		if err := atomicfile.ReadJSON(f, sb); err != nil {
+		err := atomicfile.ReadJSON(f, sb)
+		if err == nil && sb.Spec.ContainerID != filepath.Base(filepath.Dir(f)) {
+			err = fmt.Errorf("read %s: %w: it is of container %q", f, atomicfile.ErrMalformed, sb.Spec.ContainerID)
+		}
+		if errors.Is(err, atomicfile.ErrMalformed) {
+			if err := setAside(f, err); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		if err != nil {
 			return nil, err
 		}
 		if !namespaceExists(sb.Namespace()) {

@@ -13,7 +13,9 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"github.com/shoal-dev/shoal/internal/dataplane/netnstest"
+	"github.com/shoal-dev/shoal/internal/events"
 	"github.com/shoal-dev/shoal/internal/network"
+	"github.com/shoal-dev/shoal/internal/quarantine"
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
@@ -57,7 +59,7 @@ func (s *bench) start(ns *netnstest.NS) {
 		cgroup = s.cgroup
 	}
 	err := ns.Do(func() error {
-		n, err := network.New(network.Config{Log: slog.New(slog.DiscardHandler), DataRoot: dir + "/data", ExecRoot: dir + "/exec", ResolvConf: dir + "/none", Cgroup: cgroup, Program: os.Args[0]})
+		n, err := network.New(network.Config{Log: slog.New(slog.DiscardHandler), DataRoot: dir + "/data", ExecRoot: dir + "/exec", Quarantine: quarantine.Open(dir+"/quarantine", slog.New(slog.DiscardHandler), &events.Bus{}), ResolvConf: dir + "/none", Cgroup: cgroup, Program: os.Args[0]})
 		s.nodes = append(s.nodes, n)
 		return err
 	})
