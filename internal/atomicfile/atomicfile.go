@@ -14,7 +14,7 @@ import (
 // newSuffix ends the name of the second file. A file of this name that a killed daemon left behind is overwritten by the next Write.
 const newSuffix = ".new"
 
-// step is one operation on the disk. Tests replace failpoint to make each of them fail in turn.
+// step is one operation on the disk.
 type step string
 
 const (
@@ -25,24 +25,37 @@ const (
 	stepFlushUp step = "flush directory"
 )
 
-var failpoint = func(step, string) error { return nil }
+// disk does the operations. The zero disk is the machine's.
+type disk struct {
+	// fail, unless nil, is called before each operation, which fails with its error: tests make each of them fail in turn.
+	fail func(step, string) error
+}
+
+func (d disk) before(s step, path string) error {
+	if d.fail == nil {
+		return nil
+	}
+	return d.fail(s, path)
+}
 
 // Write replaces the content of the file at path, or creates it with the permissions of mode. The directory must exist. After an error
 // the file has its previous content, unless only the directory could not be flushed: then it has the new content, which a loss of power may
 // undo. Two calls for one path must not run at the same time.
-func Write(path string, data []byte, mode os.FileMode) error {
+func Write(path string, data []byte, mode os.FileMode) error { return disk{}.write(path, data, mode) }
+
+func (d disk) write(path string, data []byte, mode os.FileMode) error {
 	second := path + newSuffix
-	if err := writeFlushed(second, data, mode); err != nil {
+	if err := d.writeFlushed(second, data, mode); err != nil {
 		return errors.Join(err, removeIfExists(second))
 	}
-	if err := rename(second, path); err != nil {
+	if err := d.rename(second, path); err != nil {
 		return errors.Join(err, removeIfExists(second))
 	}
-	return FlushDir(filepath.Dir(path))
+	return d.flushDir(filepath.Dir(path))
 }
 
-func writeFlushed(path string, data []byte, mode os.FileMode) (err error) {
-	if err := failpoint(stepCreate, path); err != nil {
+func (d disk) writeFlushed(path string, data []byte, mode os.FileMode) (err error) {
+	if err := d.before(stepCreate, path); err != nil {
 		return err
 	}
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
@@ -50,21 +63,21 @@ func writeFlushed(path string, data []byte, mode os.FileMode) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
-	if err := failpoint(stepWrite, path); err != nil {
+	if err := d.before(stepWrite, path); err != nil {
 		_, _ = file.Write(data[:len(data)/2]) // as a full disk does
 		return err
 	}
 	if _, err := file.Write(data); err != nil {
 		return err
 	}
-	if err := failpoint(stepFlush, path); err != nil {
+	if err := d.before(stepFlush, path); err != nil {
 		return err
 	}
 	return file.Sync()
 }
 
-func rename(from, to string) error {
-	if err := failpoint(stepRename, to); err != nil {
+func (d disk) rename(from, to string) error {
+	if err := d.before(stepRename, to); err != nil {
 		return err
 	}
 	return os.Rename(from, to)
@@ -78,20 +91,22 @@ func removeIfExists(path string) error {
 }
 
 // FlushDir flushes a directory to the disk: that files in it were made, renamed or removed then outlives a loss of power.
-func FlushDir(dir string) error {
-	if err := failpoint(stepFlushUp, dir); err != nil {
+func FlushDir(dir string) error { return disk{}.flushDir(dir) }
+
+func (d disk) flushDir(dir string) error {
+	if err := d.before(stepFlushUp, dir); err != nil {
 		return err
 	}
-	d, err := os.Open(dir)
+	opened, err := os.Open(dir)
 	if err != nil {
 		return err
 	}
-	return errors.Join(d.Sync(), d.Close())
+	return errors.Join(opened.Sync(), opened.Close())
 }
 
 // Rename renames a file or directory and flushes both directories that this changes.
 func Rename(from, to string) error {
-	if err := rename(from, to); err != nil {
+	if err := os.Rename(from, to); err != nil {
 		return err
 	}
 	err := FlushDir(filepath.Dir(to))
@@ -103,20 +118,22 @@ func Rename(from, to string) error {
 
 // Mkdir makes a directory with the permissions of mode and those above it that are missing, and flushes what it made. It is no error if
 // the directory exists.
-func Mkdir(dir string, mode os.FileMode) error {
+func Mkdir(dir string, mode os.FileMode) error { return disk{}.mkdir(dir, mode) }
+
+func (d disk) mkdir(dir string, mode os.FileMode) error {
 	if _, err := os.Stat(dir); err == nil {
 		return nil
 	}
 	parent := filepath.Dir(dir)
 	if parent != dir {
-		if err := Mkdir(parent, mode); err != nil {
+		if err := d.mkdir(parent, mode); err != nil {
 			return err
 		}
 	}
 	if err := os.Mkdir(dir, mode); err != nil && !errors.Is(err, os.ErrExist) {
 		return err
 	}
-	return FlushDir(parent)
+	return d.flushDir(parent)
 }
 
 // RemoveAll removes the file or directory at path with all that is in it, and flushes the directory that it was in. It is no error if

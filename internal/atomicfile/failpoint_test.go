@@ -16,14 +16,13 @@ func TestEveryStepMayFail(t *testing.T) {
 			if err := Write(path, []byte("the old content"), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			failpoint = func(s step, _ string) error {
+			d := disk{fail: func(s step, _ string) error {
 				if s == at {
 					return broken
 				}
 				return nil
-			}
-			err := Write(path, []byte("new"), 0o600)
-			failpoint = func(step, string) error { return nil }
+			}}
+			err := d.write(path, []byte("new"), 0o600)
 			if !errors.Is(err, broken) {
 				t.Errorf("got %v", err)
 			}
@@ -45,19 +44,18 @@ func TestEveryStepMayFail(t *testing.T) {
 func TestContentIsFlushedBeforeItGetsItsName(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a", "b", "record")
 	var steps []step
-	failpoint = func(s step, _ string) error {
+	d := disk{fail: func(s step, _ string) error {
 		steps = append(steps, s)
 		return nil
-	}
-	defer func() { failpoint = func(step, string) error { return nil } }()
-	if err := Mkdir(filepath.Dir(path), 0o700); err != nil {
+	}}
+	if err := d.mkdir(filepath.Dir(path), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	if len(steps) != 2 { // two folders were made, and each is an entry of the one above it
 		t.Errorf("%v", steps)
 	}
 	steps = nil
-	if err := WriteJSON(path, "x", 0o600); err != nil {
+	if err := d.write(path, []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	want := []step{stepCreate, stepWrite, stepFlush, stepRename, stepFlushUp}

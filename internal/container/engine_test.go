@@ -348,7 +348,7 @@ func BenchmarkStart(b *testing.B) {
 // A power cut left a container's record with length 0, and its directory was deleted at the next start. So it was after any other error in reading it.
 func TestARecordThatCannotBeReadCostsNoContainer(t *testing.T) {
 	n := newNode(t)
-	good, cut, unreadable := n.run(Spec{Cmd: []string{"true"}}), n.run(Spec{Cmd: []string{"true"}}), n.run(Spec{Cmd: []string{"true"}})
+	good, cut, unreadable := n.run(Spec{Cmd: []string{"echo", "good"}}), n.run(Spec{Cmd: []string{"echo", "cut"}}), n.run(Spec{Cmd: []string{"true"}})
 	for _, id := range []string{good, cut, unreadable} {
 		n.end(id)
 	}
