@@ -24,11 +24,6 @@ func (p *plan) restart(tasks []*shoal.Task) (hasReplacement bool) {
 		if t == nil || !wanted(t) || !t.Status.State.Ended() {
 			continue
 		}
-		if t.NotBefore.After(p.now) && !p.dirty(t) {
-			// It was rejected while it waited, and its replacement would be at once: the node prepares tasks during their wait.
-			p.changes.Requeue(t.NotBefore)
-			continue
-		}
 		again := p.restartable(t, tasks)
 		p.desire(t, shoal.TaskShutdown)
 		if !again || hasReplacement || p.hasReplacement(t, tasks) {

@@ -158,34 +158,6 @@ func TestRemovedNodeOrphansItsTasks(t *testing.T) {
 	}
 }
 
-// A task whose image was missing was rejected while it waited in Ready, and so was its replacement, and the next, every few milliseconds.
-func TestATaskThatIsRejectedWhileItWaitsIsReplacedAfterItsPause(t *testing.T) {
-	s := newStage(t, &shoal.RestartPolicy{Delay: new(100 * time.Millisecond)})
-	s.report("t01", shoal.TaskRejected)
-	s.reconcile(t)
-	began, made := s.now, 0
-	for s.now.Sub(began) < 10*time.Second {
-		waiting := s.last()
-		if waiting.DesiredState != shoal.TaskReady {
-			t.Fatalf("after %v %s wants %s", s.now.Sub(began), waiting.ID, waiting.DesiredState)
-		}
-		s.report(waiting.ID, shoal.TaskRejected)
-		c := s.reconcile(t)
-		if s.last().ID != waiting.ID {
-			t.Fatalf("%s was made %v after the first failure, while %s has to wait until %v after it", s.last().ID, s.now.Sub(began), waiting.ID, waiting.NotBefore.Sub(began))
-		}
-		s.now = c.RequeueAt
-		s.reconcile(t)
-		if s.last().ID == waiting.ID {
-			t.Fatalf("%s was not replaced when its pause was over", waiting.ID)
-		}
-		made++
-	}
-	if made > 10 {
-		t.Errorf("%d tasks were made within ten seconds", made)
-	}
-}
-
 // A rollback to an image that works waited for a minute, because tasks of the other image had been rejected until then.
 func TestATaskOfAnotherSpecDoesNotWaitForItsPredecessorsFailures(t *testing.T) {
 	s := newStage(t, &shoal.RestartPolicy{Delay: new(100 * time.Millisecond)})

@@ -181,29 +181,6 @@ func TestACrashingTaskIsRestartedAfterItsDelay(t *testing.T) {
 	})
 }
 
-func TestAMissingImageIsTriedEverMoreSlowly(t *testing.T) {
-	testcluster.Test(t, testcluster.Config{Managers: 1, Workers: 1}, func(t *testing.T, c *testcluster.Cluster) {
-		c.Image("missing", testcluster.Image{Missing: true})
-		c.Service("broken", 1, func(s *shoal.ServiceSpec) {
-			s.Task.Container.Image = "missing"
-			delay := 100 * time.Millisecond
-			s.Task.Restart = &shoal.RestartPolicy{Condition: shoal.RestartAny, Delay: &delay}
-		})
-		seen := map[shoal.TaskID]bool{}
-		for range 60 * 20 { // more often than old tasks are forgotten
-			time.Sleep(50 * time.Millisecond)
-			for _, task := range c.TasksOf(c.View(), "broken") {
-				seen[task.ID] = true
-			}
-		}
-		if len(seen) < 3 || len(seen) > 12 { // pauses of 0.1, 0.2, 0.4 … s
-			t.Errorf("%d tasks were made within a minute", len(seen))
-		}
-		c.UpdateService("broken", func(s *shoal.ServiceSpec) { s.Task.Container.Image = "good" })
-		c.Within(5*time.Second, c.Runs("broken", 1))
-	})
-}
-
 func TestASecretReachesOnlyItsTasks(t *testing.T) {
 	testcluster.Test(t, testcluster.Config{Managers: 1, Workers: 2}, func(t *testing.T, c *testcluster.Cluster) {
 		password := c.Secret("password", "xyzzy")
