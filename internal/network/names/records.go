@@ -1,4 +1,4 @@
-// Package names is who is called what on the node's networks. It reads services and endpoints of the cluster's table and this node's sandboxes, and
+// Package names keeps the DNS records of the node's networks. It reads services and endpoints of the cluster's table and this node's sandboxes, and
 // writes the zones that the embedded resolvers answer from.
 package names
 
@@ -28,7 +28,7 @@ type zone struct {
 	pendingDelete map[string]bool
 }
 
-// New makes empty ones. Without ipv6, which the kernel has or not, what a table says of IPv6 addresses is passed over.
+// New returns records without entries. ipv6 tells whether the kernel has IPv6; without it, IPv6 addresses in tables are ignored.
 func New(ipv6 bool) *Records {
 	return &Records{ipv6: ipv6, bySource: map[string]map[string]dns.Entry{}, zones: map[string]*zone{}}
 }
