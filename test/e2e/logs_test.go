@@ -143,10 +143,16 @@ func TestServiceLogOptions(t *testing.T) {
 	c.refused(c.n1, 0, `^$`, "service", "logs", "--since", "0m", "--tail", "0", "talk")
 	c.refused(c.n1, 0, `^one\ntwo\nerr$`, "service", "logs", "--raw", task)
 
-	out, _ := c.watch(c.n1, "service", "logs", "-f", "--raw", "--tail", "0", "talk")
+	out, _ := c.watch(c.n1, "service", "logs", "-f", "--raw", "talk")
+	c.eventually(10*time.Second, "the first task's lines are followed", func() error { // only then is a task a later one
+		if out.String() != "one\ntwo\n" {
+			return fmt.Errorf("%q", out)
+		}
+		return nil
+	})
 	c.ok(c.n1, "service", "scale", "-d", "talk=2")
 	c.eventually(10*time.Second, "the new task's lines are followed", func() error {
-		if out.String() != "one\ntwo\n" {
+		if out.String() != "one\ntwo\none\ntwo\n" {
 			return fmt.Errorf("%q", out)
 		}
 		return nil
