@@ -362,7 +362,7 @@ func TestARecordThatCannotBeReadCostsNoContainer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(os.Remove(record(unreadable)), os.Mkdir(record(unreadable), 0o700), os.Mkdir(dir("begun"), 0o700)); err != nil { // a read of it fails
+	if err := errors.Join(os.Remove(record(unreadable)), os.Mkdir(record(unreadable), 0o700), os.Mkdir(dir("begun"), 0o700), os.WriteFile(record("begun")+".new", []byte("half a rec"), 0o600)); err != nil { // a read of it fails
 		t.Fatal(err)
 	}
 	n.up()
@@ -375,7 +375,7 @@ func TestARecordThatCannotBeReadCostsNoContainer(t *testing.T) {
 		t.Errorf("its log: %v", err)
 	}
 	if _, err := os.Stat(dir("begun")); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the directory of a container that never was: %v", err)
+		t.Errorf("the directory of a container whose creation was cut off: %v", err)
 	}
 	n.down()
 	if err := errors.Join(os.Remove(record(unreadable)), os.WriteFile(record(unreadable), kept, 0o600)); err != nil { // the fault of the disk is over

@@ -53,10 +53,15 @@ func (e *Engine) readRecord(dir string) (info Info, ok bool) {
 		return info, true
 	case err == nil:
 		err = fmt.Errorf("read %s: %w: it is of container %q", dir, atomicfile.ErrMalformed, info.ID)
-	case errors.Is(err, fs.ErrNotExist) && os.Remove(dir) == nil:
-		return Info{}, false // an empty directory: the container was about to be created, and nobody has been told of it
+	case errors.Is(err, fs.ErrNotExist):
+		// The daemon was killed while it created the container, and nobody has been told of it, or while it removed the container: a record that was once
+		// written does not vanish otherwise.
+		if err := atomicfile.RemoveAll(dir); err != nil {
+			e.Log.Error("directory of a container that was not created, or removed, cannot be removed", "dir", dir, "err", err)
+		}
+		return Info{}, false
 	}
-	if errors.Is(err, atomicfile.ErrMalformed) || errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, atomicfile.ErrMalformed) {
 		_ = e.Quarantine.SetAside(dir, err) // logged
 	} else {
 		e.Log.Error("container record cannot be read; the container is left alone until the daemon starts again", "dir", dir, "err", err)
