@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -37,6 +38,30 @@ func main() {
 		os.Exit(1)
 	}
 }
+
+// placed is the first line of what a test logs, with its place; logOf that of a daemon's log.
+var placed, logOf = regexp.MustCompile(`^ +\w+\.go:\d+: `), regexp.MustCompile(`^ +\w+\.go:\d+: log of `)
+
+// said collects what a test says for itself: neither the logs that it shows nor go test's own lines.
+type said struct {
+	lines []string
+	inLog bool
+}
+
+func (s *said) add(line string) {
+	if strings.HasPrefix(line, "===") || strings.HasPrefix(strings.TrimSpace(line), "---") {
+		return
+	}
+	if placed.MatchString(line) {
+		s.inLog = logOf.MatchString(line)
+	}
+	if !s.inLog {
+		s.lines = append(s.lines, line)
+	}
+}
+
+// last is the end of it.
+func (s *said) last(n int) string { return strings.Join(s.lines[max(0, len(s.lines)-n):], "") }
 
 func read(path string, each func(event)) error {
 	file, err := os.Open(path)
@@ -98,12 +123,24 @@ func show(path string) (failed bool) {
 	return failed
 }
 
+// count prints what the failed tests said, after all else because that is what a reader of CI's output sees, and how many tests there were.
 func count(paths []string) bool {
 	counts := map[string]int{}
 	for _, path := range paths {
+		tests := map[string]*said{}
 		err := read(path, func(e event) {
-			if e.Test != "" {
-				counts[e.Action]++
+			if e.Test == "" {
+				return
+			}
+			counts[e.Action]++
+			key := e.Package + " " + e.Test
+			switch e.Action {
+			case "run":
+				tests[key] = &said{}
+			case "output":
+				tests[key].add(e.Output)
+			case "fail":
+				fmt.Printf("failed: %s\n%s", key, tests[key].last(20))
 			}
 		})
 		if err != nil {

@@ -39,7 +39,7 @@ func runShoal(t *testing.T, name string, n *lab.Node, args ...string) (string, i
 func TestTheBinaryIsTheDockerCommandLineToo(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, "cli")
-	c.ok(c.n1, "service", "create", "-q", "--name", "web", "busybox", "sleep", "1d")
+	c.create(c.n1, "--name", "web", "busybox", "sleep", "1d")
 	for _, args := range [][]string{
 		{"node", "ls", "--format", "{{.Hostname}} {{.Status}}"},
 		{"service", "ls", "--format", "{{.Name}} {{.Replicas}} {{.Image}}"},

@@ -16,7 +16,7 @@ const tolerance = time.Second
 // back, so is the node, and nobody need do anything.
 func TestACutLinkCostsNoMoreThanASecond(t *testing.T) {
 	c := newCluster(t, "cable")
-	c.ok(c.n1, "service", "create", "-q", "--no-resolve-image", "--name", "web", "--mode", "global", "-p", "8080:80", "srv:1")
+	c.create(c.n1, "--name", "web", "--mode", "global", "-p", "8080:80", "srv:1")
 	var mu sync.Mutex // guards failures
 	var failures []load.Failure
 	urls := c.everyNode(8080)
@@ -37,7 +37,7 @@ func TestACutLinkCostsNoMoreThanASecond(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.eventually(30*time.Second, "n3 is ready", func() error { return c.nodeIs("n3", "Ready") })
-	c.settled("web")
+	c.settled(c.n1, "web")
 	traffic.more(200)
 	l.Stop()
 

@@ -66,9 +66,9 @@ func TestAnEncryptedOverlay(t *testing.T) {
 		t.Errorf("options are %s", got)
 	}
 	for _, name := range []string{"open", "sealed"} {
-		c.ok(c.n1, "service", "create", "-q", "--no-resolve-image", "--name", "on-"+name, "--network", name, "--replicas", "3", "srv:1")
+		c.create(c.n1, "--name", "on-"+name, "--network", name, "--replicas", "3", "srv:1")
 	}
-	c.ok(c.n1, "service", "create", "-q", "--no-resolve-image", "--name", "caller", "--network", "open", "--network", "sealed", "--mode", "global", "srv:1")
+	c.create(c.n1, "--name", "caller", "--network", "open", "--network", "sealed", "--mode", "global", "srv:1")
 	sniffer := c.sniff()
 	c.eventually(20*time.Second, "each node reaches the service", func() error { return c.callEach("on-sealed") })
 	if got := c.ok(c.n2, "run", "--rm", "--network", "sealed", "busybox", "timeout", "2", "wget", "-qO-", "http://tasks.on-sealed/"+marker); got == "" {
@@ -197,7 +197,7 @@ func TestAnEncryptedRoutingMesh(t *testing.T) {
 		}
 		return nil
 	})
-	c.ok(c.n1, "service", "create", "-q", "--no-resolve-image", "--name", "web", "-p", "8080:80", "--constraint", "node.hostname==n2", "srv:1")
+	c.create(c.n1, "--name", "web", "-p", "8080:80", "--constraint", "node.hostname==n2", "srv:1")
 	for _, n := range c.Nodes() {
 		c.eventually(20*time.Second, n.Name+" answers", func() error {
 			_, err := c.get("http://" + n.Addr + ":8080/")

@@ -39,7 +39,7 @@ func TestExecReachesTasksOnOtherNodes(t *testing.T) {
 		}
 		return nil
 	})
-	c.ok(c.n1, "service", "create", "-q", "--no-resolve-image", "--name", "web", "--replicas", "2", "--constraint", "node.hostname==n3",
+	c.create(c.n1, "--name", "web", "--replicas", "2", "--constraint", "node.hostname==n3",
 		"--hostname", "{{.Node.Hostname}}-{{.Task.Slot}}", "srv:1")
 	container := c.ok(c.n3, "ps", "-q", "--no-trunc", "--filter", "name=web.2")
 	name := c.ok(c.n3, "inspect", container, "--format", "{{slice .Name 1}}")

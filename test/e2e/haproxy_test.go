@@ -88,7 +88,7 @@ func TestHAProxyInFrontOfTheMesh(t *testing.T) {
 	}
 	c.ok(balancer, "load", "-q", "-i", archive)
 	c.ok(balancer, "run", "-d", "--name", "haproxy", "--network", "host", "-v", config+":/haproxy.cfg:ro", "haproxy")
-	c.ok(c.n1, "service", "create", "-q", "--no-resolve-image", "--name", "web", "--replicas", "2", "-p", "8080:80", "srv:1")
+	c.create(c.n1, "--name", "web", "--replicas", "2", "-p", "8080:80", "srv:1")
 	states := func(want map[string]string) {
 		t.Helper()
 		c.eventually(20*time.Second, fmt.Sprint("HAProxy sees ", want), func() error {

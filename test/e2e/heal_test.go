@@ -32,7 +32,7 @@ const healLimit = 2 * time.Second
 func TestTheNetworkHealsItself(t *testing.T) {
 	c := newCluster(t, "heal")
 	c.ok(c.n1, "network", "create", "-d", "overlay", "--attachable", "net")
-	c.ok(c.n1, "service", "create", "-q", "--no-resolve-image", "--name", "web", "--network", "net", "--mode", "global", "-p", "8080:80", "srv:1")
+	c.create(c.n1, "--name", "web", "--network", "net", "--mode", "global", "-p", "8080:80", "srv:1")
 	c.ok(c.n1, "run", "-d", "--name", "caller", "--network", "net", "srv:1")
 	c.healthy()
 	background := load.Start(t.Context(), load.Config{URLs: c.everyNode(8080), Dial: c.client.Dial})
@@ -150,7 +150,7 @@ func TestOperatorsCanListTheRules(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, "rules")
 	c.ok(c.n1, "network", "create", "-d", "overlay", "net")
-	c.ok(c.n1, "service", "create", "-q", "--no-resolve-image", "--name", "web", "--network", "net", "--mode", "global", "-p", "8080:80", "srv:1")
+	c.create(c.n1, "--name", "web", "--network", "net", "--mode", "global", "-p", "8080:80", "srv:1")
 	if rules := c.inside(c.n1.Namespace(), "nft", "list", "ruleset"); !strings.Contains(rules, "tcp . 8080") {
 		t.Errorf("the node's rules do not tell of port 8080:\n%s", rules)
 	}

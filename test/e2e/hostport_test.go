@@ -16,7 +16,7 @@ import (
 func TestHostModePortsAnswerOnlyWhereTheTaskIs(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, "hostport")
-	c.ok(c.n1, "service", "create", "-q", "--name", "web", "--publish", "mode=host,target=80,published=8090", "--constraint", "node.hostname==n2", "nginx")
+	c.create(c.n1, "--name", "web", "--publish", "mode=host,target=80,published=8090", "--constraint", "node.hostname==n2", "nginx")
 	if _, err := c.get("http://" + c.n2.Addr + ":8090/"); err != nil {
 		t.Errorf("on the task's node: %v", err)
 	}
@@ -74,7 +74,7 @@ func asked(from *lab.Host, network, addr string) (string, error) {
 func TestTasksSeeTheClientsAddress(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, "address")
-	c.ok(c.n1, "service", "create", "-q", "--no-resolve-image", "--name", "web", "--replicas", "2", "--constraint", "node.role==worker", "--replicas-max-per-node", "1",
+	c.create(c.n1, "--name", "web", "--replicas", "2", "--constraint", "node.role==worker", "--replicas-max-per-node", "1",
 		"-p", "8080:80", "-p", "8080:80/udp", "srv:1")
 	sees := func(from *lab.Host, network, addr string, want ...string) {
 		t.Helper()
@@ -108,7 +108,7 @@ func TestTasksSeeTheClientsAddress(t *testing.T) {
 	}
 	// A task that calls a published port is seen with its own address, or with one of its node's; only if that leads it by way of
 	// another node back to its own one, with that other node's.
-	c.ok(c.n1, "service", "create", "-q", "--no-resolve-image", "--name", "caller", "--mode", "global", "busybox", "sleep", "1d")
+	c.create(c.n1, "--name", "caller", "--mode", "global", "busybox", "sleep", "1d")
 	for _, n := range c.Nodes() {
 		caller := c.ok(n, "ps", "-q", "--filter", "label=com.docker.swarm.service.name=caller")
 		mine := append(strings.Fields(c.ok(n, "exec", caller, "hostname", "-i")), own[n]...)

@@ -52,7 +52,7 @@ func TestLeavingLeavesNothingOfTheClusterBehind(t *testing.T) {
 	token := c.ok(c.n1, "swarm", "join-token", "-q", "worker")
 	c.ok(c.n2, "swarm", "join", "--token", token, c.n1.Addr+":2377")
 	c.ok(c.n1, "network", "create", "-d", "overlay", "--attachable", "net")
-	c.ok(c.n1, "service", "create", "-q", "--name", "web", "--network", "net", "-p", "8080:80", "--mode", "global", "nginx")
+	c.create(c.n1, "--name", "web", "--network", "net", "-p", "8080:80", "--mode", "global", "nginx")
 	for _, n := range []*lab.Node{c.n1, c.n2} {
 		c.ok(n, "run", "-d", "--name", "plain", "--network", "net", "busybox", "sleep", "1d")
 	}

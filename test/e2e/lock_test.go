@@ -52,7 +52,7 @@ func (c *cluster) restart(n *lab.Node) {
 func TestAutolock(t *testing.T) {
 	t.Parallel()
 	c := newManagers(t, "lock")
-	c.ok(c.n1, "service", "create", "-q", "--name", "web", "--replicas", "3", "busybox", "sleep", "1d")
+	c.create(c.n1, "--name", "web", "--replicas", "3", "busybox", "sleep", "1d")
 	c.refused(c.n1, 1, "no unlock key is set", "swarm", "unlock-key")
 	c.refused(c.n1, 1, "swarm is not locked", "swarm", "unlock")
 	printed := c.ok(c.n1, "swarm", "update", "--autolock=true")

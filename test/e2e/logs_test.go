@@ -59,7 +59,7 @@ func counted(text string) (int, error) {
 
 func TestFollowedLogsSurviveLeadersAndNodes(t *testing.T) {
 	c := newManagers(t, "tail")
-	c.ok(c.n2, "service", "create", "-q", "--name", "count", "--constraint", "node.hostname==n3", "--stop-grace-period", "100ms", "busybox",
+	c.create(c.n2, "--name", "count", "--constraint", "node.hostname==n3", "--stop-grace-period", "100ms", "busybox",
 		"sh", "-c", "i=0; while true; do i=$((i+1)); echo $i; sleep 0.05; done")
 	out, errs := c.watch(c.n2, "service", "logs", "-f", "--raw", "count")
 	grows := func(what string) {
@@ -124,7 +124,7 @@ func TestFollowedLogsSurviveLeadersAndNodes(t *testing.T) {
 // What is asked of logs is answered as Docker does, and tasks that come later are followed too.
 func TestServiceLogOptions(t *testing.T) {
 	c := newCluster(t, "logopts")
-	c.ok(c.n1, "service", "create", "-q", "--name", "talk", "--env", "COLOUR=red", "busybox", "sh", "-c", "echo one; echo two; echo err >&2; exec sleep 1d")
+	c.create(c.n1, "--name", "talk", "--env", "COLOUR=red", "busybox", "sh", "-c", "echo one; echo two; echo err >&2; exec sleep 1d")
 	c.eventually(10*time.Second, "all lines are there", func() error {
 		if r := c.docker(c.n1, "service", "logs", "--raw", "talk"); r.Stdout != "one\ntwo\n" || r.Stderr != "err\n" {
 			return fmt.Errorf("%+v", r)

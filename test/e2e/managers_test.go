@@ -69,7 +69,7 @@ func TestEveryManagerServesTheCluster(t *testing.T) {
 	for _, n := range c.Nodes() {
 		c.managerStatus(n, "Leader", "Reachable", "Reachable")
 	}
-	c.ok(c.n2, "service", "create", "-q", "--name", "web", "--replicas", "3", "busybox", "sh", "-c", "echo hello from $HOSTNAME; exec sleep 1d")
+	c.create(c.n2, "--name", "web", "--replicas", "3", "busybox", "sh", "-c", "echo hello from $HOSTNAME; exec sleep 1d")
 	c.eventually(20*time.Second, "three tasks", func() error { return c.running("web", 3) })
 	for _, n := range c.Nodes() {
 		if got := c.rows(n, "service", "logs", "--raw", "web"); len(got) != 3 {
@@ -132,7 +132,7 @@ func TestPromoteAndDemote(t *testing.T) {
 
 func TestTheLeaderIsKilled(t *testing.T) {
 	c := newManagers(t, "failover")
-	c.ok(c.n1, "service", "create", "-q", "--name", "web", "--replicas", "6", "busybox", "sleep", "1d")
+	c.create(c.n1, "--name", "web", "--replicas", "6", "busybox", "sleep", "1d")
 	c.managerStatus(c.n2, "Leader", "Reachable", "Reachable")
 	begin := time.Now()
 	if err := c.n1.Kill(); err != nil {
@@ -186,7 +186,7 @@ func TestTheLeaderIsKilled(t *testing.T) {
 func TestAllManagersRestart(t *testing.T) {
 	t.Parallel()
 	c := newManagers(t, "restart")
-	c.ok(c.n1, "service", "create", "-q", "--name", "web", "--replicas", "3", "busybox", "sleep", "1d")
+	c.create(c.n1, "--name", "web", "--replicas", "3", "busybox", "sleep", "1d")
 	before := map[string][]string{}
 	for _, n := range c.Nodes() {
 		before[n.Name] = c.rows(n, "ps", "-q", "--no-trunc")
@@ -219,7 +219,7 @@ func TestAllManagersRestart(t *testing.T) {
 			t.Errorf("containers on %s: %q, before the restart %q", n.Name, after, before[n.Name])
 		}
 	}
-	c.ok(c.n3, "service", "scale", "web=4")
+	c.scale(c.n3, "web", 4)
 }
 
 func TestRootRotation(t *testing.T) {
@@ -227,7 +227,7 @@ func TestRootRotation(t *testing.T) {
 	c := newCluster(t, "ca")
 	c.ok(c.n1, "node", "promote", "n2")
 	c.managerStatus(c.n2, "Leader", "Reachable", "")
-	c.ok(c.n1, "service", "create", "-q", "--name", "web", "--replicas", "3", "busybox", "sleep", "1d")
+	c.create(c.n1, "--name", "web", "--replicas", "3", "busybox", "sleep", "1d")
 	old, token := c.ok(c.n1, "swarm", "ca"), c.ok(c.n1, "swarm", "join-token", "-q", "worker")
 	for range 2 {
 		c.ok(c.n1, "swarm", "ca", "--rotate", "-q")
@@ -267,7 +267,7 @@ func TestRootRotation(t *testing.T) {
 
 func TestTheLeaderIsCutOff(t *testing.T) {
 	c := newManagers(t, "cut")
-	c.ok(c.n1, "service", "create", "-q", "--name", "web", "--replicas", "3", "busybox", "sleep", "1d")
+	c.create(c.n1, "--name", "web", "--replicas", "3", "busybox", "sleep", "1d")
 	c.managerStatus(c.n2, "Leader", "Reachable", "Reachable")
 	begin := time.Now()
 	if err := c.n1.Cut(); err != nil { // nobody is told: there is only silence

@@ -41,7 +41,7 @@ func TestThreeMachinesBecomeACluster(t *testing.T) {
 func TestDrainLeaveAndRemove(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, "drain")
-	c.ok(c.n1, "service", "create", "-q", "--name", "web", "--replicas", "3", "busybox", "sleep", "1d")
+	c.create(c.n1, "--name", "web", "--replicas", "3", "busybox", "sleep", "1d")
 	on := func(node string) int {
 		return len(c.rows(c.n1, "node", "ps", node, "--filter", "desired-state=running", "-q"))
 	}
@@ -93,7 +93,7 @@ func (c *cluster) nodeIs(name, state string) error {
 
 func TestAKilledNodeLosesItsTasksAndComesBack(t *testing.T) {
 	c := newCluster(t, "killed")
-	c.ok(c.n1, "service", "create", "-q", "--name", "web", "--replicas", "6", "busybox", "sleep", "1d")
+	c.create(c.n1, "--name", "web", "--replicas", "6", "busybox", "sleep", "1d")
 	if err := c.n3.Kill(); err != nil {
 		t.Fatal(err)
 	}

@@ -118,7 +118,7 @@ func TestServicesFindEachOtherOnAnOverlay(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, "overlay")
 	c.ok(c.n1, "network", "create", "-d", "overlay", "--subnet", "20.20.20.0/24", "testoverlay")
-	c.ok(c.n1, "service", "create", "-q", "--name", "web", "--network", "testoverlay", "-p", "8002:80", "--replicas", "3", "nginx")
+	c.create(c.n1, "--name", "web", "--network", "testoverlay", "-p", "8002:80", "--replicas", "3", "nginx")
 	addresses := c.taskAddresses("web")
 	if !strings.HasPrefix(addresses["ingress"], "10.0.0.") || !strings.HasPrefix(addresses["testoverlay"], "20.20.20.") {
 		t.Errorf("a task's networks: %v", addresses)
@@ -128,7 +128,7 @@ func TestServicesFindEachOtherOnAnOverlay(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	c.ok(c.n1, "service", "create", "-q", "--name", "caller", "--network", "testoverlay", "--mode", "global", "busybox", "sleep", "1d")
+	c.create(c.n1, "--name", "caller", "--network", "testoverlay", "--mode", "global", "busybox", "sleep", "1d")
 	vip := c.ok(c.n1, "service", "inspect", "web", "--format", `{{range .Endpoint.VirtualIPs}}{{.Addr}} {{end}}`)
 	for _, n := range c.Nodes() {
 		caller := c.ok(n, "ps", "-q", "--filter", "label=com.docker.swarm.service.name=caller")

@@ -33,7 +33,7 @@ func TestNetworksOfManyKinds(t *testing.T) {
 	c.ok(n1, "network", "create", "-d", "overlay", "--subnet", "10.60.0.0/24", "--ip-range", "10.60.0.128/28", "--aux-address", "r=10.60.0.129", "--gateway", "10.60.0.130", "part")
 	c.ok(n1, "network", "create", "-d", "overlay", "--attachable", "--ipv6", "six")
 	c.refused(n1, 1, "IPv6 has not been enabled for this network", "network", "create", "-d", "overlay", "--subnet", "fd00:5::/64", "x")
-	c.ok(n1, "service", "create", "-q", "--name", "web", "--network", "part", "--network", "six", "--replicas", "2", "nginx")
+	c.create(n1, "--name", "web", "--network", "part", "--network", "six", "--replicas", "2", "nginx")
 	c.eventually(time.Minute, "web runs", func() error { return c.running("web", 2) })
 	var web swarm.Service
 	c.inspect(n1, &web, "service", "inspect", "web")
@@ -59,7 +59,7 @@ func TestNetworksOfManyKinds(t *testing.T) {
 
 	// Another routing mesh.
 	c.refused(n1, 1, "ingress network .* is already present", "network", "create", "-d", "overlay", "--ingress", "mesh")
-	c.ok(n1, "service", "create", "-q", "--name", "first", "--publish", "8080:80", "nginx")
+	c.create(n1, "--name", "first", "--publish", "8080:80", "nginx")
 	remove := func() string { return n1.Shell(t.Context(), "echo y | docker network rm ingress").Text() }
 	if got := remove(); !strings.Contains(got, "ingress network cannot be removed because service") {
 		t.Errorf("removal of a mesh in use: %s", got)
@@ -70,7 +70,7 @@ func TestNetworksOfManyKinds(t *testing.T) {
 	}
 	c.refused(n1, 1, "service needs ingress network, but no ingress network is present", "service", "create", "--publish", "8080:80", "nginx")
 	c.ok(n1, "network", "create", "-d", "overlay", "--ingress", "--subnet", "10.11.0.0/16", "--gateway", "10.11.0.2", "mesh")
-	c.ok(n1, "service", "create", "-q", "--name", "second", "--publish", "8080:80", "nginx")
+	c.create(n1, "--name", "second", "--publish", "8080:80", "nginx")
 	c.eventually(time.Minute, "second runs", func() error { return c.running("second", 1) })
 	for _, n := range c.Nodes() {
 		c.eventually(10*time.Second, n.Name+" answers", func() error {

@@ -38,7 +38,7 @@ func (c *cluster) spreads(service, want string) {
 func TestFailedUpdates(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, "failures")
-	c.ok(c.n1, "service", "create", "-q", "--name", "web", "--replicas", "3", "--update-monitor", "1s", "--rollback-monitor", "1s",
+	c.create(c.n1, "--name", "web", "--replicas", "3", "--update-monitor", "1s", "--rollback-monitor", "1s",
 		"--restart-delay", "100ms", "--stop-grace-period", "100ms", "busybox", "sleep", "1d")
 	c.refused(c.n1, 1, `service update paused: update paused due to failure or early termination of task [a-z0-9]{25}`,
 		"service", "update", "--no-resolve-image", "--image", "nosuch:9", "web")
@@ -143,7 +143,7 @@ func TestJobs(t *testing.T) {
 func TestRebalanceDrainAndStartOrder(t *testing.T) {
 	c := newCluster(t, "even")
 	c.ok(c.n1, "node", "update", "--availability", "drain", "n3")
-	c.ok(c.n1, "service", "create", "-q", "--name", "web", "--replicas", "6", "--label", "shoal.rebalance=true", "--label", "shoal.rebalance.budget=2",
+	c.create(c.n1, "--name", "web", "--replicas", "6", "--label", "shoal.rebalance=true", "--label", "shoal.rebalance.budget=2",
 		"--label", "shoal.rebalance.cooldown=0s", "--label", "shoal.drain.min-available=6", "--stop-grace-period", "100ms", "busybox", "sleep", "1d")
 	c.spreads("web", "n1:3 n2:3")
 	c.ok(c.n1, "node", "update", "--availability", "active", "n3")

@@ -11,7 +11,7 @@ import (
 func TestReadinessIsNotLiveness(t *testing.T) {
 	c := newCluster(t, "ready")
 	c.ok(c.n1, "network", "create", "-d", "overlay", "net")
-	c.ok(c.n1, "service", "create", "-q", "--no-resolve-image", "--name", "web", "--network", "net", "--replicas", "3", "-p", "8080:80", "--mode", "replicated",
+	c.create(c.n1, "--name", "web", "--network", "net", "--replicas", "3", "-p", "8080:80", "--mode", "replicated",
 		"--label", "shoal.ready.cmd=test ! -e /tmp/sick", "--label", "shoal.ready.interval=100ms", "--label", "shoal.ready.failures=2", "srv:1")
 	hosts := func() map[string]int {
 		t.Helper()
@@ -59,7 +59,7 @@ func TestReadinessIsNotLiveness(t *testing.T) {
 	}
 
 	// From within the task's network, over HTTP: an update waits for tasks that are ready, and so does the command line.
-	c.ok(c.n1, "service", "create", "-q", "--no-resolve-image", "--name", "probed", "--network", "net", "--label", "shoal.ready.http=:80/", "srv:1")
+	c.create(c.n1, "--name", "probed", "--network", "net", "--label", "shoal.ready.http=:80/", "srv:1")
 	c.ok(c.n1, "service", "create", "-d", "--no-resolve-image", "--name", "deaf", "--network", "net", "--label", "shoal.ready.tcp=:81", "srv:1")
 	c.eventually(10*time.Second, "the task that never gets ready does not run", func() error {
 		row := c.ok(c.n1, "service", "ps", "--no-trunc", "--format", "{{.CurrentState}} {{.Error}}", "deaf")

@@ -10,7 +10,7 @@ import (
 
 func TestADaemonThatIsKilledAndStartedAgainTouchesNothing(t *testing.T) {
 	c := newCluster(t, "again")
-	c.ok(c.n1, "service", "create", "-q", "--name", "web", "-p", "8080:80", "--replicas", "3", "nginx")
+	c.create(c.n1, "--name", "web", "-p", "8080:80", "--replicas", "3", "nginx")
 	tasks := func() string {
 		return c.ok(c.n1, "service", "ps", "web", "--format", "{{.ID}} {{.Node}} {{.DesiredState}}")
 	}
@@ -44,7 +44,7 @@ func TestADaemonThatIsKilledAndStartedAgainTouchesNothing(t *testing.T) {
 			t.Errorf("%s and started again: tasks are\n%s\nwere\n%s", tc.name, after, before)
 		}
 	}
-	c.ok(c.n1, "service", "scale", "web=4")
+	c.scale(c.n1, "web", 4)
 	id, _, _ := strings.Cut(c.ok(c.n2, "ps", "-q"), "\n")
 	if got := c.ok(c.n2, "exec", id, "echo", "alive"); got != "alive" {
 		t.Errorf("exec after a restart: %q", got)

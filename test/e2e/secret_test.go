@@ -59,7 +59,7 @@ func TestSecrets(t *testing.T) {
 	stdin(first, "secret", "create", "pw", "-")
 	stdin(`{{.Service.Name}}-{{.Task.Slot}}-{{.Node.Hostname}}`, "secret", "create", "--template-driver", "golang", "who", "-")
 	stdin("conf {{.Service.Name}}", "config", "create", "--template-driver", "golang", "conf", "-")
-	c.ok(c.n1, "service", "create", "-q", "--name", "app", "--constraint", "node.hostname==n1", "--label", "shoal.follow=true",
+	c.create(c.n1, "--name", "app", "--constraint", "node.hostname==n1", "--label", "shoal.follow=true",
 		"--stop-grace-period", "100ms", "--update-monitor", "100ms",
 		"--secret", "pw", "--secret", "source=pw,target=deep/er,uid=7,gid=8,mode=0440", "--secret", "who",
 		"--config", "source=conf,target=/etc/app.conf,mode=0400", "busybox", "sleep", "1d")

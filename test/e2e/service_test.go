@@ -16,11 +16,11 @@ func TestPlacement(t *testing.T) {
 		slices.Sort(rows)
 		return strings.Join(rows, " ")
 	}
-	c.ok(c.n1, "service", "create", "-q", "--name", "everywhere", "--mode", "global", "busybox", "sleep", "1d")
+	c.create(c.n1, "--name", "everywhere", "--mode", "global", "busybox", "sleep", "1d")
 	if got := nodesOf("everywhere"); got != "n1 n2 n3" {
 		t.Errorf("global on %s", got)
 	}
-	c.ok(c.n1, "service", "create", "-q", "--name", "workers", "--replicas", "4", "--constraint", "node.role!=manager", "busybox", "sleep", "1d")
+	c.create(c.n1, "--name", "workers", "--replicas", "4", "--constraint", "node.role!=manager", "busybox", "sleep", "1d")
 	if got := nodesOf("workers"); got != "n2 n2 n3 n3" {
 		t.Errorf("node.role!=manager on %s", got)
 	}
@@ -45,7 +45,7 @@ func TestPlacement(t *testing.T) {
 func TestLookingAtAService(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, "look")
-	c.ok(c.n1, "service", "create", "-q", "--name", "talk", "--replicas", "3", "--label", "tier=back", "busybox",
+	c.create(c.n1, "--name", "talk", "--replicas", "3", "--label", "tier=back", "busybox",
 		"sh", "-c", `echo "hello from $(hostname)"; echo problem >&2; exec sleep 1d`)
 	c.eventually(10*time.Second, "each task's lines in the service's log", func() error {
 		r := c.docker(c.n1, "service", "logs", "talk")
@@ -122,7 +122,7 @@ func TestBadInputIsRefusedAsDockerDoes(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, "refuse")
 	c.ok(c.n1, "network", "create", "-d", "overlay", "--subnet", "10.55.0.0/24", "o1")
-	c.ok(c.n1, "service", "create", "-q", "--name", "p1", "-p", "8080:80", "nginx")
+	c.create(c.n1, "--name", "p1", "-p", "8080:80", "nginx")
 	before := c.ok(c.n1, "service", "ls") + c.ok(c.n1, "network", "ls")
 	const notManager = "This node is not a swarm manager. Worker nodes can't be used to view or modify cluster state. Please run this command on a manager node or promote the current node to a manager."
 	for _, tc := range []struct {

@@ -64,33 +64,24 @@ func (l *traffic) finish() {
 
 func TestNoRequestFailsWhileTasksComeAndGo(t *testing.T) {
 	c := newCluster(t, "moves")
-	c.ok(c.n1, "service", "create", "-q", "--name", "web", "-p", "8080:80", "--replicas", "2", "nginx")
+	c.create(c.n1, "--name", "web", "-p", "8080:80", "--replicas", "2", "nginx")
 	l := c.startLoad(8080)
 	for _, step := range [][]string{
-		{"service", "scale", "web=5"}, {"service", "scale", "web=2"}, {"service", "scale", "web=6"}, {"service", "scale", "web=3"},
+		{"service", "scale", "-d", "web=5"}, {"service", "scale", "-d", "web=2"}, {"service", "scale", "-d", "web=6"}, {"service", "scale", "-d", "web=3"},
 		{"node", "update", "--availability", "drain", "n2"}, {"node", "update", "--availability", "active", "n2"},
-		{"service", "scale", "web=6"}, {"node", "update", "--availability", "drain", "n3"},
+		{"service", "scale", "-d", "web=6"}, {"node", "update", "--availability", "drain", "n3"},
 	} {
 		before := l.Failed()
 		c.ok(c.n1, step...)
-		if step[0] == "node" {
+		if step[3] == "drain" {
 			c.eventually(30*time.Second, "tasks have moved", func() error {
-				running := 0
-				for _, row := range c.rows(c.n1, "service", "ps", "web", "--format", "{{.Node}} {{.DesiredState}} {{.CurrentState}}") {
-					f := strings.Fields(row)
-					if step[3] == "drain" && f[0] == step[4] && f[2] == "Running" {
-						return fmt.Errorf("%s", row)
-					}
-					if f[1] == "Running" && f[2] == "Running" {
-						running++
-					}
-				}
-				if replicas := c.ok(c.n1, "service", "ls", "--format", "{{.Replicas}}"); replicas != fmt.Sprintf("%d/%d", running, running) {
-					return fmt.Errorf("%d tasks run of %s", running, replicas)
+				if nodes := c.spread("web"); strings.Contains(nodes, step[4]) {
+					return fmt.Errorf("%s", nodes)
 				}
 				return nil
 			})
 		}
+		c.settled(c.n1, "web")
 		l.more(200)
 		if l.Failed() > before {
 			t.Errorf("docker %s: %d requests failed", strings.Join(step, " "), l.Failed()-before)
@@ -103,7 +94,7 @@ func TestNoRequestFailsWhileTasksComeAndGo(t *testing.T) {
 // A task is out of every balancer before it is told to stop, and in none before it listens.
 func TestNoRequestFailsThroughRollingUpdates(t *testing.T) {
 	c := newCluster(t, "roll")
-	c.ok(c.n1, "service", "create", "-q", "--name", "web", "-p", "8080:80", "--replicas", "3", "nginx")
+	c.create(c.n1, "--name", "web", "-p", "8080:80", "--replicas", "3", "nginx")
 	for _, order := range []string{"start-first", "stop-first"} {
 		l := c.startLoad(8080)
 		c.ok(c.n1, "service", "update", "-q", "--force", "--update-order", order, "--update-monitor", "100ms", "web")
@@ -133,38 +124,28 @@ func TestContainersComeAndGoQuicklyOnAnOverlay(t *testing.T) {
 
 func TestNoCallThroughAVIPFailsWhileTasksComeAndGo(t *testing.T) {
 	c := newCluster(t, "calls")
-	c.ok(c.n1, "network", "create", "-d", "overlay", "net")
-	c.ok(c.n1, "service", "create", "-q", "--name", "web", "--network", "net", "--replicas", "2",
+	c.ok(c.n1, "network", "create", "-d", "overlay", "--attachable", "net")
+	c.create(c.n1, "--name", "web", "--network", "net", "--replicas", "2",
 		"-p", "8085:80", "nginx") // a task that publishes a port runs once it listens there; one that does not, once it has started
-	c.ok(c.n1, "service", "create", "-q", "--name", "caller", "--network", "net", "--mode", "global", "busybox", "sleep", "1d")
-	var calls sync.WaitGroup
-	stop := make(chan struct{})
+	c.create(c.n1, "--name", "caller", "--network", "net", "--mode", "global", "srv:1")
+	const requests = 500 // at least, on each node
+	var calls []*caller
 	for _, n := range c.Nodes() {
-		caller := c.ok(n, "ps", "-q", "--filter", "label=com.docker.swarm.service.name=caller")
-		calls.Go(func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				const script = `for i in $(seq 100); do wget -qO/dev/null http://web/ || exit 1; done`
-				if r := c.docker(n, "exec", caller, "sh", "-c", script); r.Code != 0 {
-					t.Errorf("%s on %s: %s", time.Now().Format("15:04:05.000"), n.Name, r.Text())
-				}
-			}
-		})
+		calls = append(calls, c.call(n, c.taskOn(n, "caller"), "-least", fmt.Sprint(requests), "http://web/"))
 	}
-	for _, replicas := range []string{"5", "2", "6", "1"} {
-		c.ok(c.n1, "service", "scale", "web="+replicas)
+	for _, replicas := range []int{5, 2, 6, 1} {
+		c.scale(c.n1, "web", replicas)
 	}
-	close(stop)
-	calls.Wait()
+	for _, l := range calls {
+		if sent, failed := l.finish(); sent < requests || failed > 0 {
+			t.Errorf("%s: %d of %d requests failed; want at least %d without failure", l.name, failed, sent, requests)
+		}
+	}
 	// The programs that balance are the node's own: 30 calls of one container are spread evenly.
-	c.ok(c.n1, "service", "scale", "web=3")
+	c.scale(c.n1, "web", 3)
 	marker := "/call-" + shoal.NewID[string]()
-	caller := c.ok(c.n2, "ps", "-q", "--filter", "label=com.docker.swarm.service.name=caller")
-	c.docker(c.n2, "exec", caller, "sh", "-c", "for i in $(seq 30); do wget -qO/dev/null http://web"+marker+"; done") // 404 is its exit code
+	busy := c.ok(c.n2, "run", "-d", "--network", "net", "busybox", "sleep", "1d")
+	c.docker(c.n2, "exec", busy, "sh", "-c", "for i in $(seq 30); do wget -qO/dev/null http://web"+marker+"; done") // 404 is its exit code
 	for _, task := range c.rows(c.n1, "service", "ps", "web", "--filter", "desired-state=running", "-q", "--no-trunc") {
 		c.eventually(5*time.Second, "even spread", func() error {
 			if got := strings.Count(c.docker(c.n1, "service", "logs", "--raw", task).Stdout, marker+" "); got != 10 {

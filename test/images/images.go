@@ -19,7 +19,7 @@ import (
 )
 
 // revision is part of a cached archive's name, so that a change of a recipe is not hidden by an old cache.
-const revision = "9"
+const revision = "10"
 
 // recipe says how one image is made: its root file system and its configuration.
 type recipe struct {

@@ -21,6 +21,8 @@ type Config struct {
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 	// Kept says that a worker sends one request after the other on one connection; otherwise each request has its own.
 	Kept bool
+	// Pause is how long a worker waits after each request; 0: not at all.
+	Pause time.Duration
 	// Workers is how many requests are sent at a time to each URL; 0: one.
 	Workers int
 	// Failed is called for each request that failed, by several goroutines at once; may be nil.
@@ -81,13 +83,17 @@ func (l *Load) work(ctx context.Context, url string) {
 	for ctx.Err() == nil {
 		began := time.Now()
 		err := l.request(client, url)
+		took := time.Since(began)
 		l.sent.Add(1)
+		if l.cfg.Pause > 0 {
+			time.Sleep(l.cfg.Pause)
+		}
 		if err == nil {
 			continue
 		}
 		l.failed.Add(1)
 		if l.cfg.Failed != nil {
-			l.cfg.Failed(Failure{url, began, time.Since(began), err})
+			l.cfg.Failed(Failure{url, began, took, err})
 		}
 	}
 }

@@ -187,11 +187,12 @@ func request(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("load", flag.ContinueOnError)
 	kept := flags.Bool("kept", false, "use connections again")
 	least := flags.Int64("least", 0, "requests to send at least")
+	pause := flags.Duration("pause", 0, "how long to wait after each request")
 	workers := flags.Int("workers", 1, "requests under way at once")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	l := load.Start(ctx, load.Config{URLs: flags.Args(), Kept: *kept, Workers: *workers, Failed: func(f load.Failure) { log.Print(f) }})
+	l := load.Start(ctx, load.Config{URLs: flags.Args(), Kept: *kept, Pause: *pause, Workers: *workers, Failed: func(f load.Failure) { log.Print(f) }})
 	_, err := io.Copy(io.Discard, os.Stdin)
 	for l.Sent() < *least && ctx.Err() == nil {
 		time.Sleep(10 * time.Millisecond)
