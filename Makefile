@@ -28,7 +28,7 @@ unit: build ## unit tests, with the race detector, and the simulation
 	hack/go-test.sh sim ./test/sim/... # a thousand nodes: without the race detector
 
 e2e: build ## tests on real nodes
-	hack/go-test.sh e2e -timeout 30m ./test/e2e/...
+	hack/go-test.sh e2e -timeout 30m -parallel 3 ./test/e2e/...
 
 bench: build ## figures, as ratios against a yardstick in the same run
 	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 30m ./test/bench/... | cat

@@ -74,7 +74,7 @@ func TestDeltasFollowTheStore(t *testing.T) {
 				change.New = o
 				view = view.With(store.Changes{Puts: []store.Object{o}})
 			}
-			d.markChangeLocked(change, view.Revision())
+			d.markChangeLocked(change, view)
 			if rapid.Bool().Draw(rt, "more at once") {
 				continue
 			}

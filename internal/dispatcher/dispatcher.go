@@ -55,8 +55,10 @@ type Dispatcher struct {
 	sessions map[shoal.NodeID]*session
 	statuses map[shoal.TaskID]report // reported by agents, not yet written to the store
 	drains   map[shoal.TaskID]drain  // running tasks that are to stop once no balancer uses them
-	logs     map[string]*subscription
-	tunnels  map[string]*pendingTunnel
+	// lastApplied is, of nodes whose session has ended, the newest revision that their kernels are known to have.
+	lastApplied map[shoal.NodeID]uint64
+	logs        map[string]*subscription
+	tunnels     map[string]*pendingTunnel
 
 	wakeStatusWriter chan struct{} // capacity 1
 }
@@ -80,6 +82,7 @@ func New(cfg Config) *Dispatcher {
 		sessions:         map[shoal.NodeID]*session{},
 		statuses:         map[shoal.TaskID]report{},
 		drains:           map[shoal.TaskID]drain{},
+		lastApplied:      map[shoal.NodeID]uint64{},
 		logs:             map[string]*subscription{},
 		tunnels:          map[string]*pendingTunnel{},
 		wakeStatusWriter: make(chan struct{}, 1),
@@ -100,7 +103,7 @@ func (d *Dispatcher) follow(ctx context.Context) error {
 	defer sub.Close()
 	d.mu.Lock()
 	for _, t := range view.Tasks() {
-		d.beginDrainLocked(t, view.Revision())
+		d.beginDrainLocked(t, view)
 	}
 	d.mu.Unlock()
 	for {
@@ -111,7 +114,7 @@ func (d *Dispatcher) follow(ctx context.Context) error {
 		d.mu.Lock()
 		for _, b := range batches {
 			for _, c := range b.Changes {
-				d.markChangeLocked(c, b.View.Revision())
+				d.markChangeLocked(c, b.View)
 			}
 		}
 		for _, s := range d.sessions {
@@ -122,7 +125,7 @@ func (d *Dispatcher) follow(ctx context.Context) error {
 }
 
 // markChangeLocked marks in the sessions what one change has made out of date.
-func (d *Dispatcher) markChangeLocked(c store.Change, rev uint64) {
+func (d *Dispatcher) markChangeLocked(c store.Change, view store.View) {
 	switch c.Kind {
 	case store.KindTask:
 		old, _ := c.Old.(*shoal.Task)
@@ -138,7 +141,7 @@ func (d *Dispatcher) markChangeLocked(c store.Change, rev uint64) {
 		if now == nil {
 			delete(d.drains, shoal.TaskID(c.ID))
 		} else {
-			d.beginDrainLocked(now, rev)
+			d.beginDrainLocked(now, view)
 		}
 		if networked(old) || networked(now) {
 			d.markTaskDirtyLocked(shoal.TaskID(c.ID), old, now)
@@ -150,6 +153,10 @@ func (d *Dispatcher) markChangeLocked(c store.Change, rev uint64) {
 	case store.KindNetwork:
 		d.markAllDirtyLocked()
 	case store.KindNode, store.KindCluster:
+		if c.New == nil {
+			delete(d.lastApplied, shoal.NodeID(c.ID))
+		}
+		d.finishDrainsLocked(view) // a node may be Down now
 		d.markAllDirtyLocked()
 		for _, s := range d.sessions {
 			s.welcomeDirty = true
@@ -224,7 +231,7 @@ func (d *Dispatcher) add(s *session) {
 		old.replace()
 	}
 	d.sessions[s.node] = s
-	d.finishDrainsLocked()
+	d.finishDrainsLocked(d.cfg.Store.View())
 }
 
 func (d *Dispatcher) remove(s *session) {
@@ -232,8 +239,9 @@ func (d *Dispatcher) remove(s *session) {
 	current := d.sessions[s.node] == s
 	if current {
 		delete(d.sessions, s.node)
+		d.lastApplied[s.node] = max(d.lastApplied[s.node], s.appliedRevision())
 	}
-	d.finishDrainsLocked()
+	d.finishDrainsLocked(d.cfg.Store.View())
 	if current {
 		for _, sub := range d.logs {
 			sub.nodeLost(s.node)

@@ -89,6 +89,8 @@ type agent struct {
 	lastHeard chan *rpc.ManagerMessage
 	ended     chan error
 	hangUp    context.CancelFunc
+
+	toldDrained []shoal.TaskID // by messages that applyTable has read
 }
 
 func (a *agent) Context() context.Context { return a.ctx }
@@ -143,6 +145,17 @@ func (a *agent) drained() (tasks []shoal.TaskID, table uint64) {
 		}
 	}
 	return tasks, table
+}
+
+// applyTable reads what the manager has said and acknowledges the newest table among it.
+func (a *agent) applyTable() {
+	drained, table := a.drained()
+	a.toldDrained = append(a.toldDrained, drained...)
+	if table > 0 {
+		a.say <- &rpc.AgentMessage{Applied: table}
+	}
+	drained, _ = a.drained()
+	a.toldDrained = append(a.toldDrained, drained...)
 }
 
 func task(id shoal.TaskID, node shoal.NodeID) *shoal.Task {
@@ -258,21 +271,84 @@ func TestATaskIsDrainedWhenEveryNodeHasLetGo(t *testing.T) {
 	})
 }
 
-func TestANodeThatIsGoneIsNotWaitedFor(t *testing.T) {
+// A node whose session has broken goes on sending connections to a task by the tables that its kernel has.
+func TestADrainWaitsForANodeWhoseSessionHasBroken(t *testing.T) {
+	const overlay, ingress = "net", "ingress"
+	for _, test := range []struct {
+		name    string
+		network shoal.NetworkID // of the task that is to stop
+		node    shoal.NodeID    // whose session breaks; b has a task on the overlay, c has none
+		then    func(*bench)
+		drained bool
+	}{
+		{"away", overlay, "b", func(*bench) {}, false},
+		{"back", overlay, "b", func(b *bench) { b.connect("b") }, false},
+		{"back, tables applied", overlay, "b", func(b *bench) { b.connect("b").applyTable() }, true},
+		{"down", overlay, "b", func(b *bench) {
+			down := *b.store.View().Node("b")
+			down.Status.State = shoal.NodeDown
+			b.put(&down)
+		}, true},
+		{"removed", overlay, "b", func(b *bench) {
+			if _, err := b.store.Commit(b.t.Context(), store.Changes{Deletes: []store.Object{b.store.View().Node("b")}}); err != nil {
+				b.t.Fatal(err)
+			}
+		}, true},
+		{"away, without a task on the network", overlay, "c", func(*bench) {}, true},
+		{"away, published on every node", ingress, "c", func(*bench) {}, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t)
+				b.put(&shoal.Network{ID: overlay, VNI: 4097, Spec: shoal.NetworkSpec{Name: "net"}})
+				b.put(&shoal.Network{ID: ingress, VNI: 4096, Spec: shoal.NetworkSpec{Name: "ingress", Ingress: true}})
+				leaving := task("t1", "a")
+				leaving.Networks[0].NetworkID = test.network
+				b.put(leaving)
+				b.put(task("t2", "b"))
+				agents := map[shoal.NodeID]*agent{"a": b.connect("a"), "b": b.connect("b"), "c": b.connect("c")}
+				for _, a := range agents {
+					a.applyTable()
+				}
+				agents[test.node].hangUp()
+				synctest.Wait()
+				stopping := *b.store.View().Task("t1")
+				stopping.DesiredState = shoal.TaskShutdown
+				b.put(&stopping)
+				for id, a := range agents {
+					if id != test.node && id != "a" {
+						a.applyTable()
+					}
+				}
+				agents["a"].applyTable()
+				test.then(b)
+				agents["a"].applyTable()
+				if got := slices.Contains(agents["a"].toldDrained, "t1"); got != test.drained {
+					t.Errorf("told that the task is drained: %t, want %t", got, test.drained)
+				}
+			})
+		})
+	}
+}
+
+// A manager that has just come to lead does not know what the tables of nodes say that have not called yet.
+func TestADrainUnderANewLeaderWaitsForNodesThatHaveNotCalled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
-		b.put(&shoal.Network{ID: "net", Spec: shoal.NetworkSpec{Name: "net"}})
-		b.put(task("t1", "a"))
+		b.put(&shoal.Network{ID: "net", VNI: 4097, Spec: shoal.NetworkSpec{Name: "net"}})
+		leaving := task("t1", "a")
+		leaving.DesiredState = shoal.TaskShutdown
+		b.put(leaving)
 		b.put(task("t2", "b"))
-		one, other := b.connect("a"), b.connect("b")
-		stopping := *b.store.View().Task("t1")
-		stopping.DesiredState = shoal.TaskShutdown
-		b.put(&stopping)
-		_, table := one.drained()
-		one.say <- &rpc.AgentMessage{Applied: table}
-		other.hangUp()
-		if announced, _ := one.drained(); !slices.Equal(announced, []shoal.TaskID{"t1"}) {
-			t.Errorf("told of %v, want t1", announced)
+		a := b.connect("a")
+		a.applyTable()
+		if len(a.toldDrained) > 0 {
+			t.Fatalf("told that %v are drained before b has called", a.toldDrained)
+		}
+		b.connect("b").applyTable()
+		a.applyTable()
+		if !slices.Contains(a.toldDrained, "t1") {
+			t.Error("not told that the task is drained")
 		}
 	})
 }

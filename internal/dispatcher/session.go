@@ -132,7 +132,7 @@ func (s *session) handle(msg *rpc.AgentMessage) {
 	}
 	if msg.Applied > s.applied {
 		s.applied = msg.Applied
-		d.finishDrainsLocked()
+		d.finishDrainsLocked(d.cfg.Store.View())
 	}
 }
 
@@ -211,7 +211,7 @@ func (s *session) nextTable(view store.View, dirty dirtySet) *shoal.TableDelta {
 	defer s.d.mu.Unlock()
 	if delta.Empty() && delta.DataPathPort == s.sent.DataPathPort && bytes.Equal(delta.TunnelSecret, s.sent.TunnelSecret) {
 		s.unaffectedUpTo = delta.Version
-		s.d.finishDrainsLocked()
+		s.d.finishDrainsLocked(view)
 		return nil
 	}
 	delta.ApplyTo(&s.sent)

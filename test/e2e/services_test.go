@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -27,20 +28,24 @@ func (c *cluster) scale(n *lab.Node, service string, replicas int) {
 // settled waits until all tasks of a service that should run do, and none is on its way out.
 func (c *cluster) settled(n *lab.Node, service string) {
 	c.t.Helper()
-	c.eventually(time.Minute, service+" has settled", func() error {
-		running := 0
-		for _, row := range c.rows(n, "service", "ps", service, "--format", "{{.Node}} {{.DesiredState}} {{.CurrentState}}") {
-			f := strings.Fields(row)
-			if (f[1] == "Running") != (f[2] == "Running") {
-				return fmt.Errorf("%s", row)
-			}
-			if f[1] == "Running" {
-				running++
-			}
+	c.eventually(time.Minute, service+" has settled", func() error { return c.hasSettled(n, service) })
+}
+
+func (c *cluster) hasSettled(n *lab.Node, service string) error {
+	tasks := c.docker(n, "service", "ps", service, "--format", "{{.Node}} {{.DesiredState}} {{.CurrentState}}")
+	running := 0
+	for row := range strings.Lines(tasks.Stdout) {
+		f := strings.Fields(row)
+		if (f[1] == "Running") != (f[2] == "Running") {
+			return errors.New(row)
 		}
-		if replicas := c.ok(n, "service", "ls", "--filter", "name="+service, "--format", "{{.Replicas}}"); !strings.HasPrefix(replicas+" ", fmt.Sprintf("%d/%d ", running, running)) {
-			return fmt.Errorf("%d tasks run of %s", running, replicas)
+		if f[1] == "Running" {
+			running++
 		}
-		return nil
-	})
+	}
+	replicas := c.docker(n, "service", "ls", "--filter", "name="+service, "--format", "{{.Replicas}}").Text()
+	if tasks.Code != 0 || !strings.HasPrefix(replicas+" ", fmt.Sprintf("%d/%d ", running, running)) {
+		return fmt.Errorf("%d tasks run of %s %s", running, replicas, tasks.Stderr)
+	}
+	return nil
 }

@@ -1,0 +1,131 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/shoal-dev/shoal/test/lab"
+	"github.com/shoal-dev/shoal/test/load"
+)
+
+// chaosTime is how long daemons are killed under load, and chaosSeed where the run's choices come from. `make nightly` sets both.
+func chaosTime(t *testing.T) (length time.Duration, seed uint64) {
+	t.Helper()
+	length, seed = 20*time.Second, uint64(time.Now().UnixNano()) // #nosec G115 -- any number will do
+	var err error
+	if s := os.Getenv("SHOAL_CHAOS_TIME"); s != "" {
+		if length, err = time.ParseDuration(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s := os.Getenv("SHOAL_CHAOS_SEED"); s != "" {
+		if seed, err = strconv.ParseUint(s, 10, 64); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("%v with SHOAL_CHAOS_SEED=%d", length, seed)
+	return length, seed
+}
+
+// chaos kills daemons of a cluster of managers, one at a time, while an operator goes on working.
+type chaos struct {
+	*cluster
+	random *rand.Rand // of the operator
+	until  time.Time
+
+	mu    sync.Mutex
+	away  *lab.Node // whose daemon is killed or starting
+	kills int
+}
+
+// Daemons that are killed and started again, the leader's as well, while a service is updated and scaled cost no request on any node,
+// that of the absent daemon included: its kernel goes on forwarding, so tasks that its tables name must not stop before it is back.
+func TestUpdatesWhileDaemonsAreKilledCostNoRequest(t *testing.T) {
+	length, seed := chaosTime(t)
+	c := &chaos{cluster: newManagers(t, "chaos"), random: rand.New(rand.NewPCG(seed, 1)), until: time.Now().Add(length)}
+	c.create(c.n1, "--name", "web", "-p", "8080:80", "--replicas", "6", "--update-order", "start-first", "--update-parallelism", "2",
+		"--update-monitor", "100ms", "--stop-grace-period", "2s", "srv:1")
+	traffic := c.startTraffic(load.Config{URLs: c.everyNode(8080), Pause: 10 * time.Millisecond})
+	var killer sync.WaitGroup
+	killer.Go(func() { c.killDaemons(rand.New(rand.NewPCG(seed, 2))) })
+	operations := 0
+	for ; time.Now().Before(c.until) && !t.Failed(); operations++ {
+		c.operate()
+	}
+	killer.Wait()
+	c.settled(c.n1, "web")
+	t.Logf("%d operations, %d daemons killed", operations, c.kills)
+	traffic.finish()
+	if operations == 0 || c.kills == 0 {
+		t.Error("nothing was tried")
+	}
+}
+
+// killDaemons kills one daemon after the other and starts it again within a second, sooner than its node counts as Down.
+func (c *chaos) killDaemons(random *rand.Rand) {
+	for time.Now().Before(c.until) && !c.t.Failed() {
+		victim := c.Nodes()[random.IntN(len(c.Nodes()))]
+		c.setAway(victim)
+		err := victim.Kill()
+		time.Sleep(time.Duration(random.Int64N(int64(time.Second)))) // the daemon's absence is what is tried
+		if err = errors.Join(err, victim.Start()); err != nil {
+			c.t.Errorf("daemon of %s: %v", victim.Name, err)
+			return
+		}
+		c.eventually(30*time.Second, victim.Name+" is back", func() error {
+			r := c.docker(victim, "node", "ls", "--format", "{{.Status}} {{.ManagerStatus}}")
+			if strings.Count(r.Stdout, "Ready ") != 3 || strings.Contains(r.Stdout, "Unreachable") {
+				return errors.New(r.Text())
+			}
+			return nil
+		})
+		c.kills++
+		c.setAway(nil)
+		time.Sleep(time.Duration(random.Int64N(int64(time.Second))))
+	}
+}
+
+func (c *chaos) setAway(n *lab.Node) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.away = n
+}
+
+// present is a node whose daemon is not known to be away.
+func (c *chaos) present() *lab.Node {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for {
+		if n := c.Nodes()[c.random.IntN(len(c.Nodes()))]; n != c.away {
+			return n
+		}
+	}
+}
+
+// operate updates or scales the service and waits until that is done. A command whose daemon is killed is given to another.
+func (c *chaos) operate() {
+	args := []string{"service", "update", "-d", "-q", "--no-resolve-image", "--force", "web"}
+	if c.random.IntN(2) == 0 {
+		args = []string{"service", "scale", "-d", fmt.Sprintf("web=%d", 3+c.random.IntN(6))}
+	}
+	c.eventually(time.Minute, strings.Join(args, " "), func() error {
+		if r := c.docker(c.present(), args...); r.Code != 0 {
+			return errors.New(r.Text())
+		}
+		return nil
+	})
+	c.eventually(time.Minute, "the service has settled", func() error {
+		r := c.docker(c.present(), "service", "inspect", "web", "--format", "{{with .UpdateStatus}}{{.State}}{{end}}")
+		if r.Code != 0 || r.Text() == "updating" {
+			return errors.New(r.Text())
+		}
+		return c.hasSettled(c.present(), "web")
+	})
+}
