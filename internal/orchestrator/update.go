@@ -245,6 +245,7 @@ func (p *plan) fail(action shoal.FailureAction, cause string) {
 		service := *p.service
 		service.Spec, service.PreviousSpec = *p.service.PreviousSpec, nil
 		service.SpecVersion++
+		service.SpecOver = service.Version
 		p.service = &service
 		next = shoal.UpdateStatus{State: shoal.UpdateRollbackStarted, StartedAt: &p.now, Message: "update rolled back " + cause}
 	}

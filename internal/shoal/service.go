@@ -12,7 +12,10 @@ type Service struct {
 	Meta
 	Spec ServiceSpec
 	// SpecVersion grows by one whenever the spec changes. A task has the SpecVersion that it was made from.
-	SpecVersion  uint64
+	SpecVersion uint64
+	// SpecOver is the Version of the service that the last change of Spec replaced. A client that has read a later version has seen the
+	// newest spec, whatever else has changed of the service since.
+	SpecOver     uint64
 	PreviousSpec *ServiceSpec // what a rollback goes back to; nil if the service was never updated
 	Endpoint     ServiceEndpoint
 	UpdateStatus *UpdateStatus // of the last update or rollback; nil if there was none since the spec was last changed

@@ -115,6 +115,40 @@ func TestServiceLife(t *testing.T) {
 	}
 }
 
+// What an update changes of a service, while it runs and when it completes, does not make a client's next update fail; Docker's does.
+func TestAnUpdatesProgressDoesNotPutTheNextOneOutOfSequence(t *testing.T) {
+	rt, db := newRouter(t, nil)
+	if code, text := call(t, rt, "POST", "/services/create", plain+"}", nil); code != http.StatusCreated {
+		t.Fatal(code, text)
+	}
+	read := func() string { return strconv.FormatUint(db.View().ServiceByName("web").Version, 10) }
+	progress := func(state shoal.UpdateState) {
+		next := *db.View().ServiceByName("web")
+		next.UpdateStatus = &shoal.UpdateStatus{State: state}
+		if _, err := db.Commit(t.Context(), store.Changes{Puts: []store.Object{&next}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	three := plain + `,"Mode":{"Replicated":{"Replicas":3}}}`
+	first := read()
+	progress(shoal.UpdateCompleted)
+	if code, text := call(t, rt, "POST", "/services/web/update?version="+first, three, nil); code != http.StatusOK {
+		t.Error(code, text)
+	}
+	second := read()
+	progress(shoal.UpdateUpdating)
+	progress(shoal.UpdateCompleted)
+	if code, text := call(t, rt, "POST", "/services/web/update?version="+first, three, nil); code != http.StatusInternalServerError {
+		t.Error("a change of the spec would be overwritten unseen:", code, text)
+	}
+	if code, text := call(t, rt, "POST", "/services/web/update?rollback=previous&version="+second, plain+"}", nil); code != http.StatusOK {
+		t.Error(code, text)
+	}
+	if code, text := call(t, rt, "POST", "/services/web/update?version=99999999", three, nil); code != http.StatusInternalServerError {
+		t.Error("a version that does not exist yet:", code, text)
+	}
+}
+
 func TestServiceRefusals(t *testing.T) {
 	rt, db := newRouter(t, nil)
 	if code, text := call(t, rt, "POST", "/services/create", plain+"}", nil); code != http.StatusCreated {

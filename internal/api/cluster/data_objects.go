@@ -190,6 +190,7 @@ func (s *dataObjects[ID]) replaceData(v store.View, o *shoal.FileObject[ID], dat
 		next.Spec.Task.Container = s.withGeneration(o, next.Spec.Task.Container)
 		next.PreviousSpec, next.UpdateStatus = &service.Spec, nil
 		next.SpecVersion++
+		next.SpecOver = service.Version
 		startJobIteration(&next, v)
 		changes.Put(&next)
 	}

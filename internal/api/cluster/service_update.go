@@ -60,10 +60,13 @@ func (s *services) commitUpdate(ctx context.Context, db *store.Store, u serviceU
 		if err != nil {
 			return store.Changes{}, err
 		}
-		if service.Version != u.version {
+		// The state of an update changes often, and with it the service's version. Only another change of the spec since the version
+		// that the client has seen makes this update one that would overwrite what the user does not know.
+		if u.version > service.Version || u.version <= service.SpecOver {
 			return store.Changes{}, shoal.ErrOutOfSequence
 		}
 		next := *service
+		next.SpecOver = service.Version
 		if u.rollback {
 			err = startRollback(&next, v)
 		} else {
