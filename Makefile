@@ -1,11 +1,11 @@
-# The ten verbs. `make help` lists them.
+# The eleven verbs. `make help` lists them.
 SHELL := /bin/bash
 GO ?= go
 VERSION ?= 0.1.0-dev
 LDFLAGS := -s -w -X main.version=$(VERSION)
 export CGO_ENABLED ?= 0
 
-.PHONY: help setup build demo test unit e2e bench lint cover clean
+.PHONY: help setup build demo test unit e2e nightly bench lint cover clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -29,6 +29,9 @@ unit: build ## unit tests, with the race detector, and the simulation
 
 e2e: build ## tests on real nodes
 	hack/go-test.sh e2e -timeout 30m -parallel 3 ./test/e2e/...
+
+nightly: build ## what takes too long for every change: the same promises, held for longer
+	SHOAL_NIGHTLY=1 hack/go-test.sh nightly -timeout 3h -run '^(TestUpdatesWhileDaemonsAreKilledCostNoRequest|TestTheLeaderIsKilledUnderWrites)$$' ./test/e2e/...
 
 bench: build ## figures, as ratios against a yardstick in the same run
 	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 30m ./test/bench/... | cat

@@ -15,23 +15,21 @@ import (
 	"github.com/shoal-dev/shoal/test/load"
 )
 
-// chaosTime is how long daemons are killed under load, and chaosSeed where the run's choices come from. `make nightly` sets both.
-func chaosTime(t *testing.T) (length time.Duration, seed uint64) {
+// nightly is whether tests that go on for long do so: see `make nightly`.
+var nightly = os.Getenv("SHOAL_NIGHTLY") != ""
+
+// chaosSeed is where a run's random choices come from: the environment, to repeat a run, or the clock.
+func chaosSeed(t *testing.T) uint64 {
 	t.Helper()
-	length, seed = 20*time.Second, uint64(time.Now().UnixNano()) // #nosec G115 -- any number will do
-	var err error
-	if s := os.Getenv("SHOAL_CHAOS_TIME"); s != "" {
-		if length, err = time.ParseDuration(s); err != nil {
-			t.Fatal(err)
-		}
-	}
+	seed := uint64(time.Now().UnixNano()) // #nosec G115 -- any number will do
 	if s := os.Getenv("SHOAL_CHAOS_SEED"); s != "" {
+		var err error
 		if seed, err = strconv.ParseUint(s, 10, 64); err != nil {
 			t.Fatal(err)
 		}
 	}
-	t.Logf("%v with SHOAL_CHAOS_SEED=%d", length, seed)
-	return length, seed
+	t.Logf("SHOAL_CHAOS_SEED=%d", seed)
+	return seed
 }
 
 // chaos kills daemons of a cluster of managers, one at a time, while an operator goes on working.
@@ -48,23 +46,30 @@ type chaos struct {
 // Daemons that are killed and started again, the leader's as well, while a service is updated and scaled cost no request on any node,
 // that of the absent daemon included: its kernel goes on forwarding, so tasks that its tables name must not stop before it is back.
 func TestUpdatesWhileDaemonsAreKilledCostNoRequest(t *testing.T) {
-	length, seed := chaosTime(t)
-	c := &chaos{cluster: newManagers(t, "chaos"), random: rand.New(rand.NewPCG(seed, 1)), until: time.Now().Add(length)}
+	length, rounds := 20*time.Second, 1
+	if nightly {
+		length, rounds = 5*time.Minute, 3
+	}
+	c := newManagers(t, "chaos")
 	c.create(c.n1, "--name", "web", "-p", "8080:80", "--replicas", "6", "--update-order", "start-first", "--update-parallelism", "2",
 		"--update-monitor", "100ms", "--stop-grace-period", "2s", "srv:1")
-	traffic := c.startTraffic(load.Config{URLs: c.everyNode(8080), Pause: 10 * time.Millisecond})
-	var killer sync.WaitGroup
-	killer.Go(func() { c.killDaemons(rand.New(rand.NewPCG(seed, 2))) })
-	operations := 0
-	for ; time.Now().Before(c.until) && !t.Failed(); operations++ {
-		c.operate()
-	}
-	killer.Wait()
-	c.settled(c.n1, "web")
-	t.Logf("%d operations, %d daemons killed", operations, c.kills)
-	traffic.finish()
-	if operations == 0 || c.kills == 0 {
-		t.Error("nothing was tried")
+	for range rounds {
+		seed := chaosSeed(t)
+		traffic := c.startTraffic(load.Config{URLs: c.everyNode(8080), Pause: 10 * time.Millisecond})
+		round := &chaos{cluster: c, random: rand.New(rand.NewPCG(seed, 1)), until: time.Now().Add(length)}
+		var killer sync.WaitGroup
+		killer.Go(func() { round.killDaemons(rand.New(rand.NewPCG(seed, 2))) })
+		operations := 0
+		for ; time.Now().Before(round.until) && !t.Failed(); operations++ {
+			round.operate()
+		}
+		killer.Wait()
+		c.settled(c.n1, "web")
+		t.Logf("%d operations, %d daemons killed", operations, round.kills)
+		traffic.finish()
+		if operations == 0 || round.kills == 0 {
+			t.Error("nothing was tried")
+		}
 	}
 }
 

@@ -37,7 +37,7 @@ func TestStorage(t *testing.T) {
 	create("db", append(onN2, "--mount", "type=volume,source=data,target=/data", "busybox", "sleep", "1d")...)
 	inTask("db", "echo precious >/data/f")
 	c.ok(c.n1, "service", "rm", "db")
-	c.eventually(10*time.Second, "the task is gone", func() error {
+	c.eventually(30*time.Second, "the task is gone", func() error {
 		if left := c.ok(c.n2, "ps", "-aq", "--filter", "name=db."); left != "" {
 			return fmt.Errorf("%s", left)
 		}
