@@ -24,6 +24,8 @@ type Config struct {
 	Managers []string
 	// Welcomed is called with the leader's welcome message at the start of every session and whenever it changes.
 	Welcomed func(rpc.Welcome)
+	// SessionEnded, optional, is called with a manager's address when the session with it has ended though the agent did not end it. It must not block.
+	SessionEnded func(manager string)
 	// Describe tells of the node.
 	Describe  func() shoal.NodeDescription
 	DataAddr  netip.Addr // optional
@@ -134,6 +136,9 @@ func (a *Agent) Run(ctx context.Context) error {
 		err := a.runSession(ctx, manager)
 		if ctx.Err() != nil {
 			break
+		}
+		if _, ended := errors.AsType[*endedError](err); ended && a.cfg.SessionEnded != nil {
+			a.cfg.SessionEnded(manager)
 		}
 		pause := s.failed(manager, err, time.Now())
 		a.cfg.Log.Debug("no session with a manager", "manager", manager, "err", err)

@@ -296,6 +296,9 @@ func (r *replica) Resign() error {
 	return errors.New("hand over leadership: no other member can take it")
 }
 
+// Stand implements swarm.Member. Members of a testcluster elect after silence only, the slower of the two ways.
+func (r *replica) Stand(context.Context, string) error { return nil }
+
 // Learner implements swarm.Member.
 func (r *replica) Learner() bool {
 	r.log.mu.Lock()

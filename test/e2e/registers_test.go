@@ -135,26 +135,43 @@ func (r *registers) write(ctx context.Context, random *rand.Rand, writer int, na
 	r.record(writer, op, told, called, returned)
 }
 
+func (r *registers) read(ctx context.Context, n *lab.Node, name string) (string, error) {
+	api := r.c.api(n)
+	defer func() { _ = api.Close() }()
+	found, err := api.ConfigInspect(ctx, name, client.ConfigInspectOptions{})
+	return found.Config.Spec.Labels[registerLabel], err
+}
+
 func (r *registers) record(writer int, op compareAndSet, told outcome, called, returned time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.history = append(r.history, porcupine.Operation{ClientId: writer, Input: op, Call: int64(called), Output: told, Return: int64(returned)})
 }
 
-// check ends the writers, reads the registers through every manager, and judges what the clients were told.
+// check ends the writers, waits until every manager shows the same values, and judges what the clients were told.
 func (r *registers) check(t *testing.T) {
 	t.Helper()
 	r.stop()
 	r.writers.Wait()
-	for i, n := range r.c.Nodes() {
-		for _, name := range r.names {
+	for _, name := range r.names {
+		r.c.eventually(10*time.Second, "all managers show the same "+name, func() error {
 			called := time.Since(r.began)
-			found, err := r.c.api(n).ConfigInspect(t.Context(), name, client.ConfigInspectOptions{})
-			if err != nil {
-				t.Fatal(err)
+			shown := map[string]bool{}
+			for _, n := range r.c.Nodes() {
+				value, err := r.read(t.Context(), n, name)
+				if err != nil {
+					return err
+				}
+				shown[value] = true
 			}
-			r.record(100+i, compareAndSet{register: name, old: found.Config.Spec.Labels[registerLabel], read: true}, acknowledged, called, time.Since(r.began))
-		}
+			if len(shown) > 1 {
+				return fmt.Errorf("%v", shown)
+			}
+			for value := range shown {
+				r.record(len(r.names)*2, compareAndSet{register: name, old: value, read: true}, acknowledged, called, time.Since(r.began))
+			}
+			return nil
+		})
 	}
 	count := map[outcome]int{}
 	for _, o := range r.history {

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 
 	"github.com/shoal-dev/shoal/internal/agent"
 	"github.com/shoal-dev/shoal/internal/ca"
@@ -45,10 +46,13 @@ type Config struct {
 }
 
 // Host starts and stops the parts of a node that belong to a cluster. It implements membership.Host.
-type Host struct{ cfg Config }
+type Host struct {
+	cfg     Config
+	manager atomic.Pointer[Manager] // the one that was started last; nil before
+}
 
 // New makes a Host. It starts nothing.
-func New(cfg Config) *Host { return &Host{cfg} }
+func New(cfg Config) *Host { return &Host{cfg: cfg} }
 
 // runningAgent is an agent that can be stopped.
 type runningAgent struct {
@@ -70,7 +74,7 @@ func (h *Host) StartAgent(cfg membership.AgentConfig) (membership.Agent, error) 
 		Log: h.cfg.Log, Dial: cfg.Dial, Managers: cfg.State.Managers, Welcomed: cfg.Welcomed,
 		Describe: func() shoal.NodeDescription { return h.describe(cfg.Identity) },
 		DataAddr: dataAddr(cfg.State), ProbePort: h.cfg.ProbePort, ApplyTable: h.cfg.ApplyTable, DialAPI: h.cfg.DialAPI,
-		Runtime: h.cfg.Runtime(cfg.Identity.NodeID()),
+		Runtime: h.cfg.Runtime(cfg.Identity.NodeID()), SessionEnded: func(addr string) { go h.leaderMayBeGone(ctx, addr) },
 	})}
 	a.done.Go(func() {
 		if err := a.Run(ctx); err != nil && !errors.Is(err, context.Canceled) {

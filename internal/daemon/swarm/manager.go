@@ -71,6 +71,7 @@ func (h *Host) startManager(ctx context.Context, cfg membership.ManagerConfig) (
 	}
 	m := &Manager{log: h.cfg.Log, node: cfg.Identity.NodeID(), member: member, store: opened, key: cfg.SealingKey, done: make(chan struct{})}
 	m.run(cfg.Identity, listener, h.cfg.Follow)
+	h.manager.Store(m)
 	if cfg.Join != nil {
 		if err := m.awaitVote(ctx); err != nil {
 			m.Stop()

@@ -20,6 +20,8 @@ type Member interface {
 	Leader() (epoch uint64, leads bool, leadershipChanged <-chan struct{})
 	// Resign makes another member the leader, if this one leads and there is another.
 	Resign() error
+	// Stand makes this member stand for election, because the leader with an ID is known to be gone. If another leads by now, it does nothing.
+	Stand(ctx context.Context, leader string) error
 	// Learner tells whether the member has no vote.
 	Learner() bool
 	// Members lists all members, this one included.

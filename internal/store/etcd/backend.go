@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -97,7 +98,7 @@ func (m *Member) Txn(ctx context.Context, fence uint64, ops []store.Op) (uint64,
 }
 
 // leaderChangeGrace is how long a proposal may still be answered after a new leader has been elected.
-const leaderChangeGrace = 100 * time.Millisecond
+const leaderChangeGrace = 25 * time.Millisecond
 
 // commit proposes a transaction, and again when the leader changes meanwhile, because a leader that has died answers no proposal. retried means that an
 // earlier proposal may have been carried out all the same.
@@ -131,19 +132,36 @@ func (m *Member) commit(ctx context.Context, propose func(context.Context) (*cli
 
 var errLeaderChanged = errors.New("the leader has changed")
 
-// written tells whether all keys have the values that the operations would write, and the revision of the last of these writes.
+// written tells whether the operations have been carried out, and at which revision: whether each key got its value next after the revision that
+// its operation replaces, whatever was written over it since.
 func (m *Member) written(ctx context.Context, ops []store.Op) (at uint64, ok bool) {
 	for _, op := range ops {
 		if op.Value == nil {
 			continue
 		}
-		got, err := m.client.Get(ctx, op.Key)
-		if err != nil || len(got.Kvs) == 0 || !bytes.Equal(got.Kvs[0].Value, op.Value) {
+		kv, err := m.firstAfter(ctx, op)
+		if err != nil || kv == nil || !bytes.Equal(kv.Value, op.Value) {
 			return 0, false
 		}
-		at = rev(got.Kvs[0].ModRevision)
+		at = rev(kv.ModRevision)
 	}
 	return at, at != 0
+}
+
+// firstAfter is what replaced the revision of a key that an operation was to replace; the newest if it was to replace any. Nil: nothing did.
+func (m *Member) firstAfter(ctx context.Context, op store.Op) (found *mvccpb.KeyValue, err error) {
+	var options []clientv3.OpOption
+	for {
+		got, err := m.client.Get(ctx, op.Key, options...)
+		if err != nil || len(got.Kvs) == 0 || op.If != store.AnyRevision && rev(got.Kvs[0].ModRevision) <= op.If {
+			return found, err
+		}
+		found = got.Kvs[0]
+		if op.If == store.AnyRevision {
+			return found, nil
+		}
+		options = []clientv3.OpOption{clientv3.WithRev(found.ModRevision - 1)}
+	}
 }
 
 // rev and etcdRev convert revisions, which are signed numbers in etcd, though never negative.

@@ -64,6 +64,34 @@ func lead(t *testing.T, m *etcd.Member) uint64 {
 	}
 }
 
+// A write whose answer died with the leader is acknowledged, even if others have written over it before it was asked for again.
+func TestAWriteIsFoundUnderLaterOnes(t *testing.T) {
+	m := start(t, etcd.Config{Dir: t.TempDir(), Name: "n1", PeerURL: freeURL(t), HeartbeatMs: 10, ElectionMs: 100})
+	write := func(value string, over uint64) uint64 {
+		t.Helper()
+		at, err := m.Txn(t.Context(), 0, []store.Op{{Key: "/shoal/x", Value: []byte(value), If: over}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return at
+	}
+	first := write("first", 0)
+	second := write("second", first)
+	third := write("third", second)
+	for _, test := range []struct {
+		value string
+		over  uint64
+		at    uint64 // 0: not written
+	}{
+		{"first", 0, first}, {"second", first, second}, {"third", second, third},
+		{"other", 0, 0}, {"other", first, 0}, {"other", second, 0}, {"third", first, 0}, {"third", third, 0}, {"third", store.AnyRevision, third}, {"second", store.AnyRevision, 0},
+	} {
+		if at, ok := m.Written(t.Context(), []store.Op{{Key: "/shoal/x", Value: []byte(test.value), If: test.over}}); at != test.at || ok != (test.at != 0) {
+			t.Errorf("%s over %d: written at %d, %t; want %d", test.value, test.over, at, ok, test.at)
+		}
+	}
+}
+
 func TestMembersComeAndGo(t *testing.T) {
 	first := start(t, etcd.Config{Dir: t.TempDir(), Name: "n1", PeerURL: freeURL(t)})
 	if epoch := lead(t, first); epoch == 0 {
