@@ -13,4 +13,6 @@ func (m *Member) Kill() {
 }
 
 // Written is what Txn asks itself when a leader dies before it has answered.
-func (m *Member) Written(ctx context.Context, ops []store.Op) (at uint64, ok bool) { return m.written(ctx, ops) }
+func (m *Member) Written(ctx context.Context, ops []store.Op) (at uint64, ok bool) {
+	return m.written(ctx, ops)
+}
