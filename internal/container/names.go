@@ -28,6 +28,9 @@ func (e *Engine) reserveName(name, id string) (string, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	name = strings.TrimPrefix(name, "/")
+	if !e.listed {
+		return "", errdefs.ErrUnavailable.WithMessage("the containers of this node cannot be read")
+	}
 	if name == "" {
 		name = shoal.InventName(func(name string) bool { _, taken := e.names[name]; return taken })
 	}

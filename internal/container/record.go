@@ -46,6 +46,9 @@ func (e *Engine) register(info Info) *container {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.byID[info.ID], e.names[info.Name] = c, info.ID
+	e.byID[info.ID] = c
+	if _, taken := e.names[info.Name]; !taken { // one that could be read only late may have lost its name to another
+		e.names[info.Name] = info.ID
+	}
 	return c
 }

@@ -3,12 +3,14 @@ package network
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/containerd/errdefs"
 
+	"github.com/shoal-dev/shoal/internal/dataplane"
 	"github.com/shoal-dev/shoal/internal/events"
 	"github.com/shoal-dev/shoal/internal/network/local"
 	"github.com/shoal-dev/shoal/internal/shoal"
@@ -22,11 +24,23 @@ func (n *Networks) Create(ctx context.Context, spec shoal.NetworkSpec) (shoal.Ne
 	if err != nil {
 		return shoal.Network{}, err
 	}
-	if err := n.converge(ctx); err != nil {
-		return shoal.Network{}, fmt.Errorf("create network %s: %w", spec.Name, err)
+	if err := n.convergePart(ctx, "bridge "+l.Bridge()); err != nil {
+		err = fmt.Errorf("create network %s: %w", spec.Name, err)
+		return shoal.Network{}, errors.Join(err, n.discard(context.WithoutCancel(ctx), l))
 	}
 	n.publish("create", string(l.ID), l.Spec.Name, l.Spec.Driver, "")
 	return l.Network, nil
+}
+
+// discard takes back a network that could not be made.
+func (n *Networks) discard(ctx context.Context, l *local.Network) error {
+	n.mu.Lock()
+	_, err := n.local.Remove(string(l.ID), func(*local.Network) error { return nil })
+	n.mu.Unlock()
+	if failed := n.converge(ctx); failed != nil {
+		n.logFailure(failed)
+	}
+	return err
 }
 
 // Remove deletes a network of this node, given its name, ID or the beginning of an ID. Errors have Docker's words.
@@ -38,7 +52,7 @@ func (n *Networks) Remove(ctx context.Context, name string) error {
 		return err
 	}
 	n.publish("destroy", string(l.ID), l.Spec.Name, l.Spec.Driver, "")
-	return n.converge(ctx)
+	return n.convergePart(ctx, dataplane.PartPrune)
 }
 
 // checkUnusedLocked returns an error if a container is on the network.

@@ -198,23 +198,34 @@ func (n *Networks) deleteSandbox(ctx context.Context, sb *sandbox.Sandbox) error
 }
 
 // restoreSandboxes takes over the sandboxes that were there before the daemon was restarted.
-func (n *Networks) restoreSandboxes() error {
-	sandboxes, err := n.records.Load(n.plane.Exists, n.cfg.Quarantine.SetAside)
-	if err != nil {
-		return err
-	}
-	for _, sb := range sandboxes {
-		if err := n.restoreSandbox(sb); err != nil {
-			return fmt.Errorf("restore sandbox of %s: %w", sb.Spec.ContainerID, err)
-		}
+func (n *Networks) restoreSandboxes() {
+	for _, sb := range n.records.Load(n.log, n.plane.Exists, n.cfg.Quarantine.SetAside) {
 		n.sandboxes.Add(sb)
+		n.restoreSandbox(sb)
+		if err := n.openResolver(sb); err != nil {
+			n.cfg.Quarantine.Retry("names for container "+sb.Spec.Name, err, func(ctx context.Context) error {
+				return n.reopenResolver(ctx, sb)
+			})
+		}
 	}
-	return nil
 }
 
-func (n *Networks) restoreSandbox(sb *sandbox.Sandbox) error {
-	if _, err := n.plane.Namespace(sb.Namespace()); err != nil {
+// reopenResolver opens the resolver that a restored sandbox could not have, unless the sandbox is gone.
+func (n *Networks) reopenResolver(ctx context.Context, sb *sandbox.Sandbox) error {
+	if !sb.Lock() {
+		return nil
+	}
+	defer sb.Unlock()
+	if err := n.openResolver(sb); err != nil {
 		return err
+	}
+	return n.convergeSandbox(ctx, sb.Namespace())
+}
+
+// restoreSandbox takes what the sandbox has of the node: its namespace, addresses and ports.
+func (n *Networks) restoreSandbox(sb *sandbox.Sandbox) {
+	if _, err := n.plane.Namespace(sb.Namespace()); err != nil { // it exists, or Load had left it out
+		n.log.Warn("namespace of a container cannot be taken over", "container", sb.Spec.ContainerID, "err", err)
 	}
 	for _, e := range sb.Endpoints {
 		if l := n.local.Get(e.Info.NetworkID); l != nil {
@@ -226,7 +237,6 @@ func (n *Networks) restoreSandbox(sb *sandbox.Sandbox) error {
 			n.log.Warn("published port was taken while the daemon was away", "port", p.HostPort, "err", err)
 		}
 	}
-	return n.openResolver(sb)
 }
 
 // SandboxOf returns the container's sandbox, ErrNotFound if it has none.

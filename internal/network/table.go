@@ -35,13 +35,9 @@ func (n *Networks) Update(ctx context.Context, delta *shoal.TableDelta) error {
 		_, err = n.local.EnsureGatewayBridge(n.directory.Subnets())
 	}
 	n.mu.Unlock()
-	if err != nil {
-		return err
-	}
-	if err := n.journal.Append(delta, n.Table); err != nil {
-		return err
-	}
-	err = n.converge(ctx)
+	// The journal only spares a restarted daemon work: what is not in it comes from a manager again.
+	n.cfg.Quarantine.Note("record of the cluster's networks", n.journal.Append(delta, n.Table))
+	err = errors.Join(err, n.converge(ctx))
 	if len(unreachable) > 0 {
 		err = errors.Join(err, n.plane.ResetConnections(ctx, unreachable))
 	}

@@ -3,6 +3,7 @@
 package volume
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -52,6 +53,7 @@ type Store struct {
 	volumes map[string]*Volume         // by name
 	users   map[string]map[string]bool // the IDs of the containers that use a volume, by its name
 	mounted map[string]bool            // the names of the volumes whose options are known to be mounted
+	listed  bool                       // the directory was read; until then no volume is made, for it might be there already
 }
 
 // recordFile is the name of a volume's record in its directory, next to the one with its data.
@@ -61,37 +63,59 @@ const recordFile = "volume.json"
 var nameRule = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]+$`)
 
 // New returns a Store with the volumes under c.Root, which it makes if need be. A volume whose record is malformed is
-// not listed: the record is set aside, and the data stays where it is. An error means that the directory cannot be used.
+// not listed: the record is set aside, and the data stays where it is. What cannot be read is read again later. An error means that the directory cannot
+// be made.
 func New(c Config) (*Store, error) {
 	s := &Store{Config: c, volumes: map[string]*Volume{}, users: map[string]map[string]bool{}, mounted: map[string]bool{}}
 	if err := atomicfile.Mkdir(c.Root, 0o701); err != nil {
 		return nil, fmt.Errorf("make volumes directory: %w", err)
 	}
-	dirs, err := os.ReadDir(c.Root)
-	if err != nil {
-		return nil, fmt.Errorf("read volumes: %w", err)
-	}
-	for _, d := range dirs {
-		v, record := &Volume{}, filepath.Join(c.Root, d.Name(), recordFile)
-		err := atomicfile.ReadJSON(record, v)
-		if err == nil && v.Name != d.Name() {
-			err = fmt.Errorf("read %s: %w: it is of volume %q", record, atomicfile.ErrMalformed, v.Name)
-		}
-		switch {
-		case err == nil:
-		case errors.Is(err, atomicfile.ErrMalformed):
-			_ = c.Quarantine.SetAside(record, err) // logged
-			continue
-		default:
-			if !errors.Is(err, fs.ErrNotExist) {
-				c.Log.Error("volume record cannot be read; the volume is not listed until the daemon starts again, its data stays", "volume", d.Name(), "err", err)
-			}
-			continue
-		}
-		v.Mountpoint = s.dataDir(v.Name)
-		s.volumes[v.Name] = v
+	if err := s.load(); err != nil {
+		c.Quarantine.Retry("volumes", err, func(context.Context) error { return s.load() })
 	}
 	return s, nil
+}
+
+// load reads all volumes. The error is that of the directory.
+func (s *Store) load() error {
+	dirs, err := os.ReadDir(s.Root)
+	if err != nil {
+		return err
+	}
+	for _, d := range dirs {
+		if err := s.loadRecord(d.Name()); err != nil {
+			s.Quarantine.Retry("volume "+d.Name(), err, func(context.Context) error { return s.loadRecord(d.Name()) })
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.listed = true
+	return nil
+}
+
+// loadRecord reads the volume of a name. It is no error if its record is malformed, and set aside, or if there is none, as after a creation or a
+// removal that was cut off.
+func (s *Store) loadRecord(name string) error {
+	v, record := &Volume{}, filepath.Join(s.Root, name, recordFile)
+	err := atomicfile.ReadJSON(record, v)
+	if err == nil && v.Name != name {
+		err = fmt.Errorf("read %s: %w: it is of volume %q", record, atomicfile.ErrMalformed, v.Name)
+	}
+	switch {
+	case err == nil:
+		v.Mountpoint = s.dataDir(v.Name)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.volumes[v.Name] = v
+		return nil
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case errors.Is(err, atomicfile.ErrMalformed):
+		_ = s.Quarantine.SetAside(record, err) // logged
+		return nil
+	default:
+		return err
+	}
 }
 
 // dataDir is the directory of a volume's data.
@@ -126,6 +150,9 @@ func (s *Store) Create(spec Spec) (*Volume, error) {
 	if err := validateOptions(spec.Options); err != nil {
 		return nil, fmt.Errorf("create %s: %w", spec.Name, err)
 	}
+	if err := s.checkUnknownLocked(spec.Name); err != nil {
+		return nil, err
+	}
 	v := &Volume{Name: spec.Name, Driver: "local", CreatedAt: time.Now(), Labels: spec.Labels, Options: spec.Options, Anonymous: anonymous, Mountpoint: s.dataDir(spec.Name)}
 	if anonymous {
 		v.Labels = map[string]string{}
@@ -141,6 +168,14 @@ func (s *Store) Create(spec Spec) (*Volume, error) {
 	s.volumes[v.Name] = v
 	s.publish("create", v, nil)
 	return copyOf(v), nil
+}
+
+// checkUnknownLocked refuses the name of a volume that is there, perhaps, but could not be read yet.
+func (s *Store) checkUnknownLocked(name string) error {
+	if _, err := os.Lstat(filepath.Join(s.Root, name, recordFile)); s.listed && errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return errdefs.ErrUnavailable.WithMessage(fmt.Sprintf("create %s: a volume of this name is on the disk, or may be, and cannot be read now", name))
 }
 
 // randomName is the name of an anonymous volume: 64 hexadecimal digits.

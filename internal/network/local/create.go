@@ -85,6 +85,9 @@ func (n *Networks) checkBridgeName(name string) error {
 
 // create completes the spec, writes the network's record and returns it.
 func (n *Networks) create(spec shoal.NetworkSpec, taken []netip.Prefix) (*Network, error) {
+	if !n.listed {
+		return nil, errdefs.ErrUnavailable.WithMessage("the networks of this node cannot be read")
+	}
 	net := shoal.Network{ID: shoal.NetworkID(shoal.NewLocalID()), Meta: shoal.Meta{CreatedAt: time.Now().UTC()}, Spec: spec}
 	if allocates(spec.Driver) {
 		subnet, err := n.subnet(spec, taken)
