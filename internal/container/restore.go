@@ -14,6 +14,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/shoal-dev/shoal/internal/atomicfile"
+	"github.com/shoal-dev/shoal/internal/quarantine"
 	"github.com/shoal-dev/shoal/internal/runtime"
 )
 
@@ -43,7 +44,7 @@ func (e *Engine) restoreAll(ctx context.Context) error {
 	for _, d := range dirs {
 		wg.Go(func() {
 			dir := filepath.Join(e.Root, d.Name())
-			if err := e.restoreDir(ctx, dir); err != nil {
+			if err := quarantine.Guard(func() error { return e.restoreDir(ctx, dir) }); err != nil {
 				e.Quarantine.Retry("container "+d.Name(), err, func(ctx context.Context) error { return e.restoreDir(ctx, dir) })
 			}
 		})

@@ -18,9 +18,11 @@ import (
 
 // Create makes a network of this node. Errors have Docker's words.
 func (n *Networks) Create(ctx context.Context, spec shoal.NetworkSpec) (shoal.Network, error) {
-	n.mu.Lock()
-	l, err := n.local.Create(spec, n.directory.Subnets())
-	n.mu.Unlock()
+	var l *local.Network
+	err := n.locked(func() (err error) {
+		l, err = n.local.Create(spec, n.directory.Subnets())
+		return err
+	})
 	if err != nil {
 		return shoal.Network{}, err
 	}
@@ -34,9 +36,10 @@ func (n *Networks) Create(ctx context.Context, spec shoal.NetworkSpec) (shoal.Ne
 
 // discard takes back a network that could not be made.
 func (n *Networks) discard(ctx context.Context, l *local.Network) error {
-	n.mu.Lock()
-	_, err := n.local.Remove(string(l.ID), func(*local.Network) error { return nil })
-	n.mu.Unlock()
+	err := n.locked(func() error {
+		_, err := n.local.Remove(string(l.ID), func(*local.Network) error { return nil })
+		return err
+	})
 	if failed := n.converge(ctx); failed != nil {
 		n.logFailure(failed)
 	}
@@ -45,9 +48,11 @@ func (n *Networks) discard(ctx context.Context, l *local.Network) error {
 
 // Remove deletes a network of this node, given its name, ID or the beginning of an ID. Errors have Docker's words.
 func (n *Networks) Remove(ctx context.Context, name string) error {
-	n.mu.Lock()
-	l, err := n.local.Remove(name, n.checkUnusedLocked)
-	n.mu.Unlock()
+	var l *local.Network
+	err := n.locked(func() (err error) {
+		l, err = n.local.Remove(name, n.checkUnusedLocked)
+		return err
+	})
 	if err != nil {
 		return err
 	}

@@ -172,10 +172,7 @@ func (n *Networks) restore(ipv6 bool) (err error) {
 // retryLocked has something tried again until it succeeds, with n.mu held, and then applied.
 func (n *Networks) retryLocked(part string, cause error, try func() error) {
 	n.cfg.Quarantine.Retry(part, cause, func(ctx context.Context) error {
-		n.mu.Lock()
-		err := try()
-		n.mu.Unlock()
-		if err != nil {
+		if err := n.locked(try); err != nil {
 			return err
 		}
 		if err := n.converge(ctx); err != nil {
@@ -183,6 +180,13 @@ func (n *Networks) retryLocked(part string, cause error, try func() error) {
 		}
 		return nil
 	})
+}
+
+// locked calls f with n.mu held, which is given back even if f panics.
+func (n *Networks) locked(f func() error) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return f()
 }
 
 // Close stops the resolvers and releases the port reservations; the kernel keeps its state for the next start.

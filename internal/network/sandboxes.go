@@ -138,15 +138,20 @@ func (n *Networks) openResolver(sb *sandbox.Sandbox) error {
 
 // writeFiles writes the files that the container finds in /etc.
 func (n *Networks) writeFiles(sb *sandbox.Sandbox) error {
-	n.mu.Lock()
-	spec, endpoints := sb.Spec, slices.Clone(sb.Endpoints)
-	links, err := n.sandboxes.LinkHosts(sb)
-	n.mu.Unlock()
+	spec, endpoints := sb.Spec, slices.Clone(sb.Endpoints) // the sandbox is locked
+	links, err := n.linkHosts(sb)
 	if err != nil {
 		return err
 	}
 	host := etcfiles.ReadHostResolver(n.cfg.ResolvConf)
 	return etcfiles.Write(n.records.Dir(spec.ContainerID), spec, endpoints, host, links)
+}
+
+// linkHosts is the lines of the hosts file for the sandbox's links.
+func (n *Networks) linkHosts(sb *sandbox.Sandbox) (string, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.sandboxes.LinkHosts(sb)
 }
 
 // saveSandbox writes the sandbox's record.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"runtime/debug"
 	"slices"
 	"time"
 )
@@ -62,6 +63,16 @@ func (q *Quarantine) note(part string, err error, fresh *trouble) {
 	}
 }
 
+// Guard calls f and makes its panic an error, with the stack: a fault of ours that a record brings out must not end the daemon at every start.
+func Guard(f func() error) (err error) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			err = fmt.Errorf("a fault of the daemon, please report it: %v\n%s", fault, debug.Stack())
+		}
+	}()
+	return f()
+}
+
 // Run tries again what Retry was told of, until ctx ends.
 func (q *Quarantine) Run(ctx context.Context) error {
 	for {
@@ -93,7 +104,7 @@ func (q *Quarantine) tryDue(ctx context.Context) time.Duration {
 			wait = min(wait, due)
 			continue
 		}
-		err := t.try(ctx)
+		err := Guard(func() error { return t.try(ctx) })
 		t.pause = min(2*t.pause, longestPause)
 		t.next = time.Now().Add(t.pause)
 		wait = min(wait, t.pause)

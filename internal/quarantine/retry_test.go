@@ -61,3 +61,13 @@ func TestWhatDoesNotWorkIsTriedAgainUntilItDoes(t *testing.T) {
 		}
 	})
 }
+
+func TestAFaultIsAnErrorOfItsPart(t *testing.T) {
+	err := Guard(func() error { panic("no gateway") })
+	if err == nil || !strings.Contains(err.Error(), "no gateway") || !strings.Contains(err.Error(), "retry_test.go") {
+		t.Errorf("%v", err)
+	}
+	if err := Guard(func() error { return nil }); err != nil {
+		t.Error(err)
+	}
+}

@@ -2,7 +2,6 @@ package runtime
 
 import (
 	"errors"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -15,7 +14,7 @@ func TestADamagedDatabaseIsSetAside(t *testing.T) {
 	dir := t.TempDir()
 	var aside []string
 	c := Config{
-		Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Root: filepath.Join(dir, "root"), State: filepath.Join(dir, "state"),
+		Log: slog.New(slog.DiscardHandler), Root: filepath.Join(dir, "root"), State: filepath.Join(dir, "state"),
 		SetAside: func(path string, _ error) error {
 			aside = append(aside, filepath.Base(path))
 			return os.Rename(path, filepath.Join(dir, filepath.Base(path)))

@@ -18,6 +18,7 @@ import (
 
 	"github.com/shoal-dev/shoal/internal/atomicfile"
 	"github.com/shoal-dev/shoal/internal/network/ipam"
+	"github.com/shoal-dev/shoal/internal/quarantine"
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
@@ -96,9 +97,15 @@ func (n *Networks) loadRecord(file string) error {
 	if err == nil {
 		err = checkRecord(file, net)
 	}
+	var made *Network
+	if err == nil {
+		if fault := quarantine.Guard(func() error { made = newNetwork(net); return nil }); fault != nil {
+			err = fmt.Errorf("read %s: %w: %w", file, atomicfile.ErrMalformed, fault)
+		}
+	}
 	switch {
 	case err == nil:
-		n.byID[net.ID] = newNetwork(net)
+		n.byID[net.ID] = made
 	case errors.Is(err, fs.ErrNotExist):
 	case errors.Is(err, atomicfile.ErrMalformed):
 		_ = n.cfg.SetAside(file, err) // logged; if it fails, the record is read again at the next start
