@@ -66,8 +66,11 @@ func (e *Engine) Rename(ref, name string) error {
 		return err
 	}
 	old := info.Name
-	e.update(c, func(i *Info) { i.Name = name })
+	err = e.commit(c, func(i *Info) { i.Name = name })
 	e.releaseName(old)
+	if err != nil {
+		return err
+	}
 	e.publish("rename", c, map[string]string{"oldName": "/" + old})
 	return nil
 }

@@ -77,11 +77,7 @@ func (e *Engine) readRecord(dir string) (info Info, ok bool, err error) {
 	case err == nil:
 		err = fmt.Errorf("read %s: %w: it is of container %q", dir, atomicfile.ErrMalformed, info.ID)
 	case errors.Is(err, fs.ErrNotExist):
-		// The daemon was killed while it created the container, and nobody has been told of it, or while it removed the container: a record that was once
-		// written does not vanish otherwise.
-		if err := atomicfile.RemoveAll(dir); err != nil {
-			e.Log.Error("directory of a container that was not created, or removed, cannot be removed", "dir", dir, "err", err)
-		}
+		e.removeRest(dir)
 		return Info{}, false, nil
 	}
 	if errors.Is(err, atomicfile.ErrMalformed) {
@@ -89,6 +85,18 @@ func (e *Engine) readRecord(dir string) (info Info, ok bool, err error) {
 		return Info{}, false, nil
 	}
 	return Info{}, false, err
+}
+
+// removeRest removes what there is of a container without a record. The daemon was killed while it created the container, and nobody has been told of it,
+// or while it removed the container: a record that was once written does not vanish otherwise.
+func (e *Engine) removeRest(dir string) {
+	err := atomicfile.RemoveAll(dir)
+	if removeErr := e.snapshotter().Remove(runtime.WithNamespace(context.Background()), filepath.Base(dir)); !errdefs.IsNotFound(removeErr) {
+		err = errors.Join(err, removeErr)
+	}
+	if err != nil {
+		e.Log.Error("what is left of a container that was not created, or removed, cannot be removed; it takes space on the disk", "dir", dir, "err", err)
+	}
 }
 
 // restoreContainer attaches to a container that the record says runs, or records its exit if it has ended meanwhile. One that does not

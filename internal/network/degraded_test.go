@@ -1,6 +1,7 @@
 package network
 
 import (
+	"errors"
 	"net"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
+	"github.com/shoal-dev/shoal/internal/atomicfile"
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
@@ -111,4 +113,55 @@ func TestProbesWaitForTheirPort(t *testing.T) {
 		t.Fatal(err)
 	}
 	within(t, 10*time.Second, "it is tried again", func() bool { return len(n.cfg.Quarantine.Problems()) == 0 })
+}
+
+// On a slow disk everybody waited for whoever made a network.
+func TestASlowDiskKeepsNobodyFromReading(t *testing.T) {
+	n := newCluster(t, 1).nodes[0]
+	dir := n.cfg.DataRoot + "/network"
+	flushing, goOn := make(chan struct{}), make(chan struct{})
+	end := atomicfile.SetFailpoint(dir, func(step atomicfile.Step, _ string) error {
+		if step == atomicfile.StepFlush {
+			close(flushing)
+			<-goOn
+		}
+		return nil
+	})
+	made := make(chan error, 1)
+	go func() {
+		_, err := n.Create(t.Context(), shoal.NetworkSpec{Name: "slow"})
+		made <- err
+	}()
+	<-flushing
+	read := make(chan int, 1)
+	go func() { read <- len(n.List()) }()
+	select {
+	case <-read:
+	case <-time.After(10 * time.Second):
+		t.Error("reading waits for the disk")
+	}
+	if len(made) > 0 {
+		t.Error("acknowledged before it was on the disk")
+	}
+	close(goOn)
+	if err := <-made; err != nil {
+		t.Error(err)
+	}
+	end()
+	// What cannot be written, or whose record cannot be removed, is as if nobody had asked.
+	full := errors.New("no space left on device")
+	end = atomicfile.SetFailpoint(dir, func(atomicfile.Step, string) error { return full })
+	if _, err := n.Create(t.Context(), shoal.NetworkSpec{Name: "other"}); !errors.Is(err, full) {
+		t.Errorf("create: %v", err)
+	}
+	if err := n.Remove(t.Context(), "slow"); !errors.Is(err, full) {
+		t.Errorf("remove: %v", err)
+	}
+	end()
+	if _, err := n.Get("slow"); err != nil {
+		t.Error(err)
+	}
+	if _, err := n.Get("other"); err == nil {
+		t.Error("it is there")
+	}
 }

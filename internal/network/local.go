@@ -26,7 +26,11 @@ func (n *Networks) Create(ctx context.Context, spec shoal.NetworkSpec) (shoal.Ne
 	if err != nil {
 		return shoal.Network{}, err
 	}
-	if err := n.convergePart(ctx, "bridge "+l.Bridge()); err != nil {
+	err = n.local.Save(l) // without the lock: others need not wait for the disk
+	if err == nil {
+		err = n.convergePart(ctx, "bridge "+l.Bridge())
+	}
+	if err != nil {
 		err = fmt.Errorf("create network %s: %w", spec.Name, err)
 		return shoal.Network{}, errors.Join(err, n.discard(context.WithoutCancel(ctx), l))
 	}
@@ -37,9 +41,10 @@ func (n *Networks) Create(ctx context.Context, spec shoal.NetworkSpec) (shoal.Ne
 // discard takes back a network that could not be made.
 func (n *Networks) discard(ctx context.Context, l *local.Network) error {
 	err := n.locked(func() error {
-		_, err := n.local.Remove(string(l.ID), func(*local.Network) error { return nil })
-		return err
+		n.local.Forget(l)
+		return nil
 	})
+	err = errors.Join(err, n.local.RemoveRecord(l))
 	if failed := n.converge(ctx); failed != nil {
 		n.logFailure(failed)
 	}
@@ -55,6 +60,12 @@ func (n *Networks) Remove(ctx context.Context, name string) error {
 	})
 	if err != nil {
 		return err
+	}
+	if err := n.local.RemoveRecord(l); err != nil { // without the lock
+		return errors.Join(fmt.Errorf("remove network %s: %w", name, err), n.locked(func() error {
+			n.local.Restore(l)
+			return nil
+		}))
 	}
 	n.publish("destroy", string(l.ID), l.Spec.Name, l.Spec.Driver, "")
 	return n.convergePart(ctx, dataplane.PartPrune)

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -74,7 +75,7 @@ func (q *Quarantine) read(dir string) (item Item, ok bool) {
 		return Item{}, false
 	}
 	for _, entry := range entries {
-		if entry.Name() != reasonFile {
+		if !strings.HasPrefix(entry.Name(), reasonFile) { // nor what a crash has left of the reason
 			item.Now = filepath.Join(dir, entry.Name())
 		}
 	}
@@ -113,10 +114,14 @@ func (q *Quarantine) move(item *Item) error {
 	if err == nil {
 		err = move(item.Path, item.Now)
 	}
-	if err != nil {
-		return errors.Join(err, os.RemoveAll(dir))
+	if err == nil {
+		return nil
 	}
-	return nil
+	if _, there := os.Lstat(item.Now); there == nil {
+		q.log.Warn("what was set aside may be where it was again after a loss of power", "path", item.Path, "now", item.Now, "err", err)
+		return nil
+	}
+	return errors.Join(err, os.RemoveAll(dir))
 }
 
 // move renames, or copies a file to another file system: the exec root is in memory.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,6 +16,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -49,6 +51,8 @@ type Volume struct {
 // Store keeps the node's volumes. Its methods are safe for concurrent use. A name that no volume has is a not found error.
 type Store struct {
 	Config
+	disk sync.Mutex // held while volumes are made, removed and mounted, which takes as long as a disk or a server does; taken before mu
+
 	mu      sync.Mutex                 // guards the fields below
 	volumes map[string]*Volume         // by name
 	users   map[string]map[string]bool // the IDs of the containers that use a volume, by its name
@@ -83,6 +87,10 @@ func (s *Store) load() error {
 		return err
 	}
 	for _, d := range dirs {
+		if strings.HasPrefix(d.Name(), removedPrefix) {
+			s.removeRest(filepath.Join(s.Root, d.Name()))
+			continue
+		}
 		if err := s.loadRecord(d.Name()); err != nil {
 			s.Quarantine.Retry("volume "+d.Name(), err, func(context.Context) error { return s.loadRecord(d.Name()) })
 		}
@@ -142,15 +150,15 @@ func (s *Store) Create(spec Spec) (*Volume, error) {
 	if !nameRule.MatchString(spec.Name) {
 		return nil, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("create %s: %q includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use absolute path", spec.Name, spec.Name))
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if v, ok := s.volumes[spec.Name]; ok {
-		return copyOf(v), nil
+	s.disk.Lock()
+	defer s.disk.Unlock()
+	if v, err := s.Get(spec.Name); err == nil {
+		return v, nil
 	}
 	if err := validateOptions(spec.Options); err != nil {
 		return nil, fmt.Errorf("create %s: %w", spec.Name, err)
 	}
-	if err := s.checkUnknownLocked(spec.Name); err != nil {
+	if err := s.checkUnknown(spec.Name); err != nil {
 		return nil, err
 	}
 	v := &Volume{Name: spec.Name, Driver: "local", CreatedAt: time.Now(), Labels: spec.Labels, Options: spec.Options, Anonymous: anonymous, Mountpoint: s.dataDir(spec.Name)}
@@ -159,19 +167,40 @@ func (s *Store) Create(spec Spec) (*Volume, error) {
 		maps.Copy(v.Labels, spec.Labels)
 		v.Labels["com.docker.volume.anonymous"] = ""
 	}
-	if err := atomicfile.Mkdir(v.Mountpoint, 0o755); err != nil {
+	if err := s.save(v); err != nil {
 		return nil, fmt.Errorf("create volume %s: %w", v.Name, err)
 	}
-	if err := atomicfile.WriteJSON(filepath.Join(s.Root, v.Name, recordFile), v, 0o600); err != nil {
-		return nil, fmt.Errorf("create volume %s: %w", v.Name, err)
-	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.volumes[v.Name] = v
 	s.publish("create", v, nil)
 	return copyOf(v), nil
 }
 
-// checkUnknownLocked refuses the name of a volume that is there, perhaps, but could not be read yet.
-func (s *Store) checkUnknownLocked(name string) error {
+// recordVersion is the schema version of the records. It grows when what a field means changes.
+const recordVersion = 1
+
+// save makes a volume's directory and writes its record. After an error there is no record, or the error says so too: what of the directory is left may hold
+// the data of a volume whose record was set aside.
+func (s *Store) save(v *Volume) error {
+	if err := atomicfile.Mkdir(v.Mountpoint, 0o755); err != nil {
+		return err
+	}
+	encoded, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	record := filepath.Join(s.Root, v.Name, recordFile)
+	if err := atomicfile.WriteRecord[Volume](record, encoded, recordVersion, 0o600); err != nil {
+		return errors.Join(err, atomicfile.RemoveAll(record))
+	}
+	return nil
+}
+
+// checkUnknown refuses the name of a volume that is there, perhaps, but could not be read yet.
+func (s *Store) checkUnknown(name string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if _, err := os.Lstat(filepath.Join(s.Root, name, recordFile)); s.listed && errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

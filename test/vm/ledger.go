@@ -17,7 +17,9 @@ type Ledger struct {
 }
 
 // NewLedger returns an empty ledger.
-func NewLedger() *Ledger { return &Ledger{present: map[string]bool{}, open: map[string]bool{}, made: map[string]bool{}} }
+func NewLedger() *Ledger {
+	return &Ledger{present: map[string]bool{}, open: map[string]bool{}, made: map[string]bool{}}
+}
 
 // Enter enters the lines that were told since the last call: "try|ack KIND make|remove NAME".
 func (l *Ledger) Enter(lines []string) error {

@@ -11,14 +11,14 @@ import (
 func (n *node) furnish() {
 	n.Helper()
 	for _, line := range []string{
-		"shoal volume create --label n=v v", "shoal network create --label n=t-n t-n",
-		"echo secret | shoal secret create s -", "shoal run -d --name c --restart always busybox sleep 1000000",
+		"shoal volume create --label n=vol vol", "shoal network create --label n=t-n t-n",
+		"echo secret | shoal secret create sec -", "shoal run -d --name con --restart always busybox sleep 1000000",
 		"shoal network create -d overlay --attachable --label n=t-front t-front",
 		"shoal run -d --name on-overlay --restart always --network t-front busybox sleep 1000000",
 	} {
 		n.run(line)
 	}
-	for _, object := range []string{"volume v", "network t-n", "network t-front", "secret s", "container c", "container on-overlay"} {
+	for _, object := range []string{"volume vol", "network t-n", "network t-front", "secret sec", "container con", "container on-overlay"} {
 		n.ledger.present[object], n.ledger.made[object] = true, true
 	}
 }

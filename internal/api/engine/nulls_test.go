@@ -34,7 +34,10 @@ func TestNullsInRequestsAreSurvived(t *testing.T) {
 		body any
 		read func(*http.Request) error
 	}{
-		{apicontainer.CreateRequest{}, func(r *http.Request) error { _, err := readCreateRequest(r, container.New(container.Config{})); return err }},
+		{apicontainer.CreateRequest{}, func(r *http.Request) error {
+			_, err := readCreateRequest(r, container.New(container.Config{}))
+			return err
+		}},
 		{networkCreateRequest{}, handle((&networks{local: anyNetwork{}}).create)},
 		{apinetwork.ConnectRequest{}, func(r *http.Request) error { return server.ReadJSON(r, &apinetwork.ConnectRequest{}) }},
 		{apicontainer.ExecCreateRequest{}, func(r *http.Request) error { return server.ReadJSON(r, &apicontainer.ExecCreateRequest{}) }},

@@ -167,7 +167,7 @@ func TestAMalformedRecordIsSetAside(t *testing.T) {
 	if err := n.CreatePredefined(nil); err != nil {
 		t.Fatal(err)
 	}
-	kept, err := n.Create(shoal.NetworkSpec{Name: "kept"}, nil)
+	kept, err := n.createSaved(shoal.NetworkSpec{Name: "kept", Driver: shoal.DriverBridge}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -202,7 +202,7 @@ func TestAConfigOnlyNetworkMayHaveIPv6SubnetsOnly(t *testing.T) {
 	n := openNetworks(t, dir)
 	spec := shoal.NetworkSpec{Name: "c6", ConfigOnly: true, IPAM: []shoal.Subnet{{Subnet: netip.MustParsePrefix("fd00:1::/64")}}}
 	made, err := n.Create(spec, nil)
-	if err != nil {
+	if err = errors.Join(err, n.Save(made)); err != nil {
 		t.Fatal(err)
 	}
 	if again := openNetworks(t, dir).Get(made.ID); again == nil || len(again.IPAM) != 1 {
@@ -227,7 +227,7 @@ func TestABridgeNeverTakesOverAnInterface(t *testing.T) {
 // A bad block or too many open files made a network vanish until the next start, and a network of its name or subnet could be made meanwhile.
 func TestARecordThatCannotBeReadIsReadAgain(t *testing.T) {
 	dir := t.TempDir()
-	made, err := openNetworks(t, dir).Create(shoal.NetworkSpec{Name: "n"}, nil)
+	made, err := openNetworks(t, dir).createSaved(shoal.NetworkSpec{Name: "n", Driver: shoal.DriverBridge}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

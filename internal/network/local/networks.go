@@ -3,6 +3,7 @@
 package local
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -167,7 +168,31 @@ func (n *Networks) Subnets() []netip.Prefix {
 	return out
 }
 
-// Remove deletes a network and its record. Predefined networks, settings that other networks were made from and networks for which inUse returns
+// recordVersion is the schema version of the records. It grows when what a field means changes.
+const recordVersion = 1
+
+// Save writes a network's record. It reads nothing that its owner guards, so that the disk is waited for without a lock; so does RemoveRecord.
+func (n *Networks) Save(l *Network) error {
+	encoded, err := json.Marshal(l.Network)
+	if err == nil {
+		err = atomicfile.WriteRecord[shoal.Network](n.recordFile(l.ID), encoded, recordVersion, 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("save network: %w", err)
+	}
+	return nil
+}
+
+// RemoveRecord removes a network's record. It is no error if there is none.
+func (n *Networks) RemoveRecord(l *Network) error { return atomicfile.RemoveAll(n.recordFile(l.ID)) }
+
+// Forget takes a network out, without its record.
+func (n *Networks) Forget(l *Network) { delete(n.byID, l.ID) }
+
+// Restore puts back a network that was taken out.
+func (n *Networks) Restore(l *Network) { n.byID[l.ID] = l }
+
+// Remove takes a network out, without its record. Predefined networks, settings that other networks were made from and networks for which inUse returns
 // an error stay. Errors have Docker's words.
 func (n *Networks) Remove(name string, inUse func(*Network) error) (*Network, error) {
 	l := n.Find(name)
@@ -182,9 +207,6 @@ func (n *Networks) Remove(name string, inUse func(*Network) error) (*Network, er
 	if err := inUse(l); err != nil {
 		return nil, err
 	}
-	if err := atomicfile.RemoveAll(n.recordFile(l.ID)); err != nil {
-		return nil, err
-	}
-	delete(n.byID, l.ID)
+	n.Forget(l)
 	return l, nil
 }
