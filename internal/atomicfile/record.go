@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"reflect"
 	"strings"
@@ -71,14 +72,11 @@ func keepUnknown(now, before map[string]json.RawMessage, t reflect.Type) {
 // fieldTypes is the types of the fields that encoding/json gives a struct, by their names in small letters, as it compares them.
 func fieldTypes(t reflect.Type) map[string]reflect.Type {
 	fields := map[string]reflect.Type{}
-	for i := range t.NumField() {
-		f := t.Field(i)
+	for f := range t.Fields() {
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		switch {
 		case f.Anonymous && name == "" && f.Type.Kind() == reflect.Struct:
-			for inner, of := range fieldTypes(f.Type) {
-				fields[inner] = of
-			}
+			maps.Copy(fields, fieldTypes(f.Type))
 		case name == "":
 			name = f.Name
 		}

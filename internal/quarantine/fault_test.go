@@ -26,7 +26,7 @@ func TestSettingAsideMeetsEveryFault(t *testing.T) {
 		Do: func(dir string) error {
 			return open(dir).SetAside(filepath.Join(dir, "record"), errors.New("malformed"))
 		},
-		State: func(t *testing.T, dir string) string {
+		State: func(_ *testing.T, dir string) string {
 			_, err := os.Stat(filepath.Join(dir, "record"))
 			items := open(dir).Items()
 			switch {

@@ -74,7 +74,7 @@ func (m *Machine) Start(ctx context.Context) error {
 		clock = m.RTC.UTC().Format("2006-01-02T15:04:05")
 	}
 	m.qemu = exec.Command("nice", "-n", "19", "qemu-system-x86_64", "-rtc", "base="+clock, "-no-reboot", "-accel", "tcg,thread=multi", "-smp", "2", "-m", "2G", "-display", "none", "-no-user-config", "-nodefaults",
-		"-kernel", m.base.kernel(), "-initrd", m.base.initrd(), "-append", "root=/dev/vda rw console=ttyS0 net.ifnames=0 panic=-1",
+		"-kernel", m.base.kernel(), "-initrd", m.base.initrd(), "-append", strings.Join(append(masked(), "root=/dev/vda", "rw", "console=ttyS0", "net.ifnames=0", "panic=-1", "quiet", "systemd.show_status=0"), " "),
 		"-drive", "file="+m.Disk()+",format=raw,if=virtio,cache=unsafe", "-netdev", "user,id=n,restrict=on", "-device", "virtio-net-pci,netdev=n", "-device", "virtio-rng-pci",
 		"-chardev", "file,id=c0,append=on,path="+m.BootLog(), "-serial", "chardev:c0",
 		"-chardev", "socket,id=c1,server=on,wait=off,path="+socket, "-serial", "chardev:c1",
@@ -86,6 +86,19 @@ func (m *Machine) Start(ctx context.Context) error {
 	m.done = make(chan struct{})
 	go func() { _ = m.qemu.Wait(); close(m.done) }()
 	return m.connect(ctx, socket)
+}
+
+// masked is the kernel's arguments by which units are left out that take long here and that no test needs.
+func masked() []string {
+	var args []string
+	for _, unit := range []string{"nfs-server", "nfs-mountd", "nfs-idmapd", "nfsdcld", "nfs-blkmap", "rpcbind", "rpc-statd", "rpc-statd-notify", "systemd-binfmt", "systemd-update-utmp",
+		"e2scrub_reap", "systemd-logind", "getty@tty1", "modprobe@fuse", "modprobe@drm", "modprobe@efi_pstore", "apt-daily", "fstrim"} {
+		args = append(args, "systemd.mask="+unit+".service")
+	}
+	for _, unit := range []string{"apt-daily.timer", "apt-daily-upgrade.timer", "e2scrub_all.timer", "fstrim.timer", "dpkg-db-backup.timer", "proc-sys-fs-binfmt_misc.automount", "proc-fs-nfsd.mount", "nfs-client.target"} {
+		args = append(args, "systemd.mask="+unit)
+	}
+	return args
 }
 
 // connect opens the console and waits until the machine answers there.

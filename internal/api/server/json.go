@@ -29,12 +29,12 @@ func ReadJSON(r *http.Request, v any) error {
 
 // hasNull tells whether a list that can be reached from v has a nil pointer as an element: no request means anything by that.
 func hasNull(v reflect.Value) bool {
-	switch v.Kind() {
+	switch v.Kind() { //nolint:exhaustive // the kinds that others can be reached from
 	case reflect.Pointer, reflect.Interface:
 		return !v.IsNil() && hasNull(v.Elem())
 	case reflect.Struct:
-		for i := range v.NumField() {
-			if v.Type().Field(i).IsExported() && hasNull(v.Field(i)) {
+		for field, value := range v.Fields() {
+			if field.IsExported() && hasNull(value) {
 				return true
 			}
 		}

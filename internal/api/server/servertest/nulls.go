@@ -92,7 +92,7 @@ func fill(v reflect.Value, depth int) {
 	if depth > maxDepth || !v.CanSet() {
 		return
 	}
-	switch v.Kind() {
+	switch v.Kind() { //nolint:exhaustive // the kinds that others can be reached from
 	case reflect.Pointer:
 		v.Set(reflect.New(v.Type().Elem()))
 		fill(v.Elem(), depth+1)
@@ -111,8 +111,8 @@ func fill(v reflect.Value, depth int) {
 		v.Set(reflect.MakeMap(v.Type()))
 		v.SetMapIndex(key, value)
 	case reflect.Struct:
-		for i := range v.NumField() {
-			fill(v.Field(i), depth+1)
+		for _, value := range v.Fields() {
+			fill(value, depth+1)
 		}
 	case reflect.Array:
 		for i := range v.Len() {
