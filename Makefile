@@ -1,11 +1,11 @@
-# The eleven verbs. `make help` lists them.
+# The twelve verbs. `make help` lists them.
 SHELL := /bin/bash
 GO ?= go
 VERSION ?= 0.1.0-dev
 LDFLAGS := -s -w -X main.version=$(VERSION)
 export CGO_ENABLED ?= 0
 
-.PHONY: help setup build demo test unit e2e nightly bench lint cover clean
+.PHONY: help setup build demo test unit e2e nightly vm bench lint cover clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -36,6 +36,10 @@ nightly: build ## what takes too long for every change: the same promises, held 
 bench: build ## figures, as ratios against a yardstick in the same run
 	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 30m ./test/bench/... | cat
 	$(GO) test -C test/bench/dns -run '^$$' -bench . -benchtime 1x | cat
+
+vm: build ## power cuts, full disks and false clocks on whole Debian machines (qemu, an hour)
+	hack/setup.sh qemu-system-x86 mmdebstrap e2fsprogs
+	SHOAL_VM=1 $(GO) test ./test/vm -count 1 -v -timeout 3h $(if $(RUN),-run $(RUN))
 
 lint: build ## linters and known vulnerabilities
 	$(GO) vet ./...

@@ -1,8 +1,8 @@
 #!/bin/sh
-# Installs the Debian packages that building, testing and the demo need, if any is missing.
+# Installs the Debian packages that building, testing and the demo need, and those named by arguments, if any is missing.
 set -eu
 missing=
-for package in gcc pkg-config libseccomp-dev zstd iproute2 nftables util-linux procps curl; do
+for package in gcc pkg-config libseccomp-dev zstd iproute2 nftables util-linux procps curl "$@"; do
 	dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"
 done
 if ! command -v docker >/dev/null; then

@@ -81,5 +81,5 @@ func New(c Config) http.Handler {
 			},
 		}),
 	)
-	return forwarder.Handler(server.New(c.Log, resources...))
+	return server.Recover(c.Log, forwarder.Handler(server.New(c.Log, resources...)))
 }

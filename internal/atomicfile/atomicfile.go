@@ -14,48 +14,37 @@ import (
 // newSuffix ends the name of the second file. A file of this name that a killed daemon left behind is overwritten by the next Write.
 const newSuffix = ".new"
 
-// step is one operation on the disk.
-type step string
+// Step is one operation on the disk.
+type Step string
 
+// The operations on the disk.
 const (
-	stepCreate  step = "create"
-	stepWrite   step = "write"
-	stepFlush   step = "flush"
-	stepRename  step = "rename"
-	stepFlushUp step = "flush directory"
+	StepCreate   Step = "create"
+	StepWrite    Step = "write"
+	StepFlush    Step = "flush"
+	StepRename   Step = "rename"
+	StepMove     Step = "move" // the same, told of before it with the old name, where that is not of a second file
+	StepMkdir    Step = "make directory"
+	StepRemove   Step = "remove"
+	StepFlushDir Step = "flush directory"
 )
-
-// disk does the operations. The zero disk is the machine's.
-type disk struct {
-	// fail, unless nil, is called before each operation, which fails with its error: tests make each of them fail in turn.
-	fail func(step, string) error
-}
-
-func (d disk) before(s step, path string) error {
-	if d.fail == nil {
-		return nil
-	}
-	return d.fail(s, path)
-}
 
 // Write replaces the content of the file at path, or creates it with the permissions of mode. The directory must exist. After an error
 // the file has its previous content, unless only the directory could not be flushed: then it has the new content, which a loss of power may
 // undo. Two calls for one path must not run at the same time.
-func Write(path string, data []byte, mode os.FileMode) error { return disk{}.write(path, data, mode) }
-
-func (d disk) write(path string, data []byte, mode os.FileMode) error {
+func Write(path string, data []byte, mode os.FileMode) error {
 	second := path + newSuffix
-	if err := d.writeFlushed(second, data, mode); err != nil {
+	if err := writeFlushed(second, data, mode); err != nil {
 		return errors.Join(err, removeIfExists(second))
 	}
-	if err := d.rename(second, path); err != nil {
+	if err := rename(second, path); err != nil {
 		return errors.Join(err, removeIfExists(second))
 	}
-	return d.flushDir(filepath.Dir(path))
+	return FlushDir(filepath.Dir(path))
 }
 
-func (d disk) writeFlushed(path string, data []byte, mode os.FileMode) (err error) {
-	if err := d.before(stepCreate, path); err != nil {
+func writeFlushed(path string, data []byte, mode os.FileMode) (err error) {
+	if err := before(StepCreate, path); err != nil {
 		return err
 	}
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
@@ -63,21 +52,21 @@ func (d disk) writeFlushed(path string, data []byte, mode os.FileMode) (err erro
 		return err
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
-	if err := d.before(stepWrite, path); err != nil {
+	if err := before(StepWrite, path); err != nil {
 		_, _ = file.Write(data[:len(data)/2]) // as a full disk does
 		return err
 	}
 	if _, err := file.Write(data); err != nil {
 		return err
 	}
-	if err := d.before(stepFlush, path); err != nil {
+	if err := before(StepFlush, path); err != nil {
 		return err
 	}
 	return file.Sync()
 }
 
-func (d disk) rename(from, to string) error {
-	if err := d.before(stepRename, to); err != nil {
+func rename(from, to string) error {
+	if err := before(StepRename, to); err != nil {
 		return err
 	}
 	return os.Rename(from, to)
@@ -91,10 +80,8 @@ func removeIfExists(path string) error {
 }
 
 // FlushDir flushes a directory to the disk: that files in it were made, renamed or removed then outlives a loss of power.
-func FlushDir(dir string) error { return disk{}.flushDir(dir) }
-
-func (d disk) flushDir(dir string) error {
-	if err := d.before(stepFlushUp, dir); err != nil {
+func FlushDir(dir string) error {
+	if err := before(StepFlushDir, dir); err != nil {
 		return err
 	}
 	opened, err := os.Open(dir)
@@ -106,7 +93,10 @@ func (d disk) flushDir(dir string) error {
 
 // Rename renames a file or directory and flushes both directories that this changes.
 func Rename(from, to string) error {
-	if err := os.Rename(from, to); err != nil {
+	if err := before(StepMove, from); err != nil {
+		return err
+	}
+	if err := rename(from, to); err != nil {
 		return err
 	}
 	err := FlushDir(filepath.Dir(to))
@@ -118,27 +108,34 @@ func Rename(from, to string) error {
 
 // Mkdir makes a directory with the permissions of mode and those above it that are missing, and flushes what it made. It is no error if
 // the directory exists.
-func Mkdir(dir string, mode os.FileMode) error { return disk{}.mkdir(dir, mode) }
-
-func (d disk) mkdir(dir string, mode os.FileMode) error {
+func Mkdir(dir string, mode os.FileMode) error {
 	if _, err := os.Stat(dir); err == nil {
 		return nil
 	}
 	parent := filepath.Dir(dir)
 	if parent != dir {
-		if err := d.mkdir(parent, mode); err != nil {
+		if err := Mkdir(parent, mode); err != nil {
 			return err
 		}
+	}
+	if err := before(StepMkdir, dir); err != nil {
+		return err
 	}
 	if err := os.Mkdir(dir, mode); err != nil && !errors.Is(err, os.ErrExist) {
 		return err
 	}
-	return d.flushDir(parent)
+	if err := FlushDir(parent); err != nil {
+		return errors.Join(err, removeIfExists(dir)) // whoever tries again must not take it for flushed
+	}
+	return nil
 }
 
 // RemoveAll removes the file or directory at path with all that is in it, and flushes the directory that it was in. It is no error if
 // there is none.
 func RemoveAll(path string) error {
+	if err := before(StepRemove, path); err != nil {
+		return err
+	}
 	if err := os.RemoveAll(path); err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package atomicfile
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"testing"
@@ -14,6 +15,22 @@ func BenchmarkWrite(b *testing.B) {
 	b.Run("flushed", func(b *testing.B) {
 		for b.Loop() {
 			if err := Write(path, data, 0o600); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("record", func(b *testing.B) {
+		type entry struct{ Name, Value string }
+		entries := make([]entry, size/50)
+		for i := range entries {
+			entries[i] = entry{"a field of the record", "and its value"}
+		}
+		encoded, err := json.Marshal(struct{ Entries []entry }{entries})
+		if err != nil {
+			b.Fatal(err)
+		}
+		for b.Loop() {
+			if err := WriteRecord[struct{ Entries []entry }](path, encoded, 1, 0o600); err != nil {
 				b.Fatal(err)
 			}
 		}

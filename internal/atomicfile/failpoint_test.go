@@ -10,24 +10,24 @@ import (
 // Whatever step fails, readers find the old content or the new, whole, and nothing else lies about.
 func TestEveryStepMayFail(t *testing.T) {
 	broken := errors.New("input/output error")
-	for _, at := range []step{stepCreate, stepWrite, stepFlush, stepRename, stepFlushUp} {
+	for _, at := range []Step{StepCreate, StepWrite, StepFlush, StepRename, StepFlushDir} {
 		t.Run(string(at), func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "record")
 			if err := Write(path, []byte("the old content"), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			d := disk{fail: func(s step, _ string) error {
+			defer SetFailpoint(filepath.Dir(path), func(s Step, _ string) error {
 				if s == at {
 					return broken
 				}
 				return nil
-			}}
-			err := d.write(path, []byte("new"), 0o600)
+			})()
+			err := Write(path, []byte("new"), 0o600)
 			if !errors.Is(err, broken) {
 				t.Errorf("got %v", err)
 			}
 			want := "the old content"
-			if at == stepFlushUp { // it is there, but a loss of power may undo it
+			if at == StepFlushDir { // it is there, but a loss of power may undo it
 				want = "new"
 			}
 			if got, err := os.ReadFile(path); err != nil || string(got) != want {
@@ -42,23 +42,24 @@ func TestEveryStepMayFail(t *testing.T) {
 
 // The order is what makes a record outlive a loss of power: content before name, name before the answer to the caller.
 func TestContentIsFlushedBeforeItGetsItsName(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "a", "b", "record")
-	var steps []step
-	d := disk{fail: func(s step, _ string) error {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "a", "b", "record")
+	var steps []Step
+	defer SetFailpoint(dir, func(s Step, _ string) error {
 		steps = append(steps, s)
 		return nil
-	}}
-	if err := d.mkdir(filepath.Dir(path), 0o700); err != nil {
+	})()
+	if err := Mkdir(filepath.Dir(path), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if len(steps) != 2 { // two folders were made, and each is an entry of the one above it
+	if len(steps) != 4 { // two folders were made, and each is an entry of the one above it
 		t.Errorf("%v", steps)
 	}
 	steps = nil
-	if err := d.write(path, []byte("x"), 0o600); err != nil {
+	if err := Write(path, []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	want := []step{stepCreate, stepWrite, stepFlush, stepRename, stepFlushUp}
+	want := []Step{StepCreate, StepWrite, StepFlush, StepRename, StepFlushDir}
 	if len(steps) != len(want) {
 		t.Fatalf("got %v, want %v", steps, want)
 	}

@@ -15,10 +15,15 @@ import (
 
 // container is one container: its record, and its task while it runs.
 type container struct {
-	op sync.Mutex // serializes start, stop, pause, update and remove; taken before mu
+	id string
+	op sync.Mutex // serializes start, stop, pause, update and remove; taken before flushing and mu
+
+	flushing sync.Mutex // held while the record is written, which is not longer than a disk takes; taken before mu; guards flushed
+	flushed  uint64     // the change that is on disk
 
 	mu            sync.Mutex // guards the fields below
 	info          Info
+	changes       uint64             // how often info was changed
 	changed       chan struct{}      // closed and replaced at every change of info
 	task          client.Task        // nil unless the container runs
 	ended         chan struct{}      // closed when the task has ended and all is cleaned up after it; nil without a task

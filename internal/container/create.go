@@ -2,6 +2,7 @@ package container
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -66,7 +67,11 @@ func (e *Engine) build(ctx context.Context, info *Info, img *image.Image) error 
 	if err := e.makeMounts(ctx, info); err != nil {
 		return err
 	}
-	return save(*info)
+	encoded, err := json.Marshal(info)
+	if err != nil {
+		return err
+	}
+	return saveRecord(info.Dir, encoded)
 }
 
 // discard removes what build has made.

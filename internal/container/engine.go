@@ -60,10 +60,11 @@ type Engine struct {
 	close      func()         // closes closing, once
 	background sync.WaitGroup // the goroutines that Close waits for
 
-	mu    sync.Mutex            // guards the fields below
-	byID  map[string]*container // by their full IDs
-	names map[string]string     // name to ID
-	execs map[string]*Exec      // by their IDs; those of health checks go when they have ended, others with their container
+	mu     sync.Mutex            // guards the fields below
+	byID   map[string]*container // by their full IDs
+	names  map[string]string     // name to ID
+	listed bool                  // the directory of the records was read; until then no container is made, for its name may be taken
+	execs  map[string]*Exec      // by their IDs; those of health checks go when they have ended, others with their container
 }
 
 // CgroupOf returns the parent cgroup of a node that has none configured. It is derived from the state directory, so that nodes

@@ -28,6 +28,9 @@ func (e *Engine) reserveName(name, id string) (string, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	name = strings.TrimPrefix(name, "/")
+	if !e.listed {
+		return "", errdefs.ErrUnavailable.WithMessage("the containers of this node cannot be read")
+	}
 	if name == "" {
 		name = shoal.InventName(func(name string) bool { _, taken := e.names[name]; return taken })
 	}
@@ -63,8 +66,11 @@ func (e *Engine) Rename(ref, name string) error {
 		return err
 	}
 	old := info.Name
-	e.update(c, func(i *Info) { i.Name = name })
+	err = e.commit(c, func(i *Info) { i.Name = name })
 	e.releaseName(old)
+	if err != nil {
+		return err
+	}
 	e.publish("rename", c, map[string]string{"oldName": "/" + old})
 	return nil
 }

@@ -1,6 +1,10 @@
 package container
 
-import "github.com/shoal-dev/shoal/internal/shoal"
+import (
+	"errors"
+
+	"github.com/shoal-dev/shoal/internal/shoal"
+)
 
 // UpdateNetwork changes which networks a container asks for when it starts next (wanted) and which sandbox its record says it has
 // now (current). It changes the record only, not the kernel. It returns the error of change, and an error of kind
@@ -10,6 +14,6 @@ func (e *Engine) UpdateNetwork(ref string, change func(wanted *shoal.SandboxSpec
 	if err != nil {
 		return err
 	}
-	e.update(c, func(info *Info) { err = change(&info.Spec.Network, &info.Sandbox) })
-	return err
+	written := e.commit(c, func(info *Info) { err = change(&info.Spec.Network, &info.Sandbox) })
+	return errors.Join(err, written)
 }

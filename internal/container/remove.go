@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"syscall"
 
 	"github.com/containerd/containerd/v2/client"
@@ -53,12 +54,28 @@ func (e *Engine) Remove(ctx context.Context, ref string, force, volumes bool) er
 	return e.removeLocked(ctx, c, volumes)
 }
 
-// removeLocked removes a container that does not run. Its op lock is held.
+// forget removes the container's record from the disk. After an error the container is there as before.
+func (c *container) forget() error {
+	c.flushing.Lock()
+	defer c.flushing.Unlock()
+	info, _ := c.snapshot()
+	if err := atomicfile.RemoveAll(filepath.Join(info.Dir, recordFile)); err != nil {
+		c.flushed = 0 // it may be gone: the next change writes it again
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.removed = true
+	return nil
+}
+
+// removeLocked removes a container that does not run. Its op lock is held. Its record goes first, and with it the container: whatever a crash leaves of the
+// rest is removed at the next start.
 func (e *Engine) removeLocked(ctx context.Context, c *container, volumes bool) error {
 	info, _ := c.snapshot()
-	c.mu.Lock()
-	c.removed = true
-	c.mu.Unlock()
+	if err := c.forget(); err != nil {
+		return fmt.Errorf("remove container %s: %w", info.ID, err)
+	}
 	e.mu.Lock()
 	delete(e.byID, info.ID)
 	maps.DeleteFunc(e.execs, func(_ string, x *Exec) bool { return x.ContainerID == info.ID })

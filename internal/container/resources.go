@@ -28,12 +28,15 @@ func (e *Engine) Update(ctx context.Context, ref string, r Resources, restart *R
 			return fmt.Errorf("Cannot update container %s: %w", ref, err) //nolint:staticcheck // Docker's wording
 		}
 	}
-	e.update(c, func(i *Info) {
+	err = e.commit(c, func(i *Info) {
 		i.Spec.Resources = r
 		if restart != nil {
 			i.Spec.Restart = *restart
 		}
 	})
+	if err != nil {
+		return err
+	}
 	e.publish("update", c, nil)
 	return nil
 }

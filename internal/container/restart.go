@@ -37,6 +37,7 @@ const (
 	firstRestartDelay = 100 * time.Millisecond
 	maxRestartDelay   = time.Minute
 	lastingRun        = 10 * time.Second
+	longestStartDelay = 10 * time.Second // between attempts to start one that cannot be started
 )
 
 // restartAfter returns whether the restart policy starts a container again that has ended with this exit code, and after what delay.
@@ -83,11 +84,25 @@ func (e *Engine) restartAfterWait(c *container, delay time.Duration) {
 		}
 		ctx, endStart := e.untilClosed() // not the one of the wait, which startLocked ends
 		defer endStart()
-		if err := e.startLocked(ctx, c); err != nil && !errdefs.IsNotModified(err) {
-			info, _ := c.snapshot()
-			e.Log.Warn("container cannot be restarted as its restart policy asks; it stays ended", "container", info.ID, "err", err)
+		if err := e.startLocked(ctx, c); err != nil && !errdefs.IsNotModified(err) && !c.isRemoved() {
+			e.retryStart(c, err, delay)
 		}
 	})
+}
+
+// retryStart has a container tried again that its restart policy asked for and that could not be started, after twice the delay before this attempt. What
+// it needs of the node may come yet: after a reboot a network of the cluster is known only once a manager has told of it. A command that cannot be executed
+// stays so.
+func (e *Engine) retryStart(c *container, cause error, delay time.Duration) {
+	info, _ := c.snapshot()
+	if startExitCode(cause) != exitNotStarted {
+		e.Log.Warn("container cannot be restarted as its restart policy asks; it stays ended", "container", info.ID, "err", cause)
+		return
+	}
+	delay = min(2*delay, longestStartDelay)
+	e.Log.Warn("container cannot be restarted as its restart policy asks; it is tried again", "container", info.ID, "after", delay, "err", cause)
+	e.update(c, func(i *Info) { i.State.Status = Restarting })
+	e.restartAfterWait(c, delay)
 }
 
 // cancelRestartWait ends the wait of restartAfterWait, if there is one: the container is not started then.

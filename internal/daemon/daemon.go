@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/netip"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/shoal-dev/shoal/internal/allocator"
@@ -73,10 +75,7 @@ func (d *Daemon) construct(ctx context.Context) error {
 		return fmt.Errorf("read host name: %w", err)
 	}
 	d.quarantine = quarantine.Open(filepath.Join(d.cfg.DataRoot, "quarantine"), d.log, d.events)
-	d.runtime, err = containerd.Start(ctx, containerd.Config{
-		Log: d.log, Root: filepath.Join(d.cfg.DataRoot, "containerd"), State: filepath.Join(d.cfg.ExecRoot, "ctd"), // a short name: the addresses of sockets below it are limited to 108 bytes
-	})
-	if err != nil {
+	if d.runtime, err = d.startContainerd(ctx); err != nil {
 		return fmt.Errorf("start containerd: %w", err)
 	}
 	d.images = image.New(image.Config{
@@ -114,6 +113,27 @@ func (d *Daemon) construct(ctx context.Context) error {
 	return nil
 }
 
+// startContainerd starts containerd, again and again if need be: without it the node can do little, but what it lacks, such as room on the disk, may come.
+// Only another daemon on the same directories, and the end of ctx, are errors.
+func (d *Daemon) startContainerd(ctx context.Context) (*containerd.Runtime, error) {
+	const longestPause = 15 * time.Second
+	for pause := time.Second; ; pause = min(2*pause, longestPause) {
+		rt, err := containerd.Start(ctx, containerd.Config{
+			Log: d.log, Root: filepath.Join(d.cfg.DataRoot, "containerd"), State: filepath.Join(d.cfg.ExecRoot, "ctd"), // a short name: the addresses of sockets below it are limited to 108 bytes
+			SetAside: d.quarantine.SetAside,
+		})
+		if err == nil || errdefs.IsUnavailable(err) {
+			return rt, err
+		}
+		d.log.Error("containerd cannot be started, which the node waits for; it is tried again", "after", pause, "err", err)
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(pause):
+		}
+	}
+}
+
 // close closes what construct has made. Containers go on running.
 func (d *Daemon) close() error {
 	var errs []error
@@ -139,7 +159,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 			d.log.Error("shutting down failed in part; containers run on", "err", err)
 		}
 	}()
-	listeners, err := d.listen()
+	listeners, missing, err := d.listen()
 	if err != nil {
 		return err
 	}
@@ -149,17 +169,18 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}
 	defer func() { _ = os.Remove(d.cfg.PidFile) }()
 	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return d.quarantine.Run(ctx) })
 	group.Go(func() error { return d.networks.Run(ctx) })
 	group.Go(func() error { return trimMemory(ctx) })
 	if err := d.containers.Restore(ctx); err != nil {
 		return fmt.Errorf("restore containers: %w", err)
 	}
 	if err := d.members.Start(ctx); err != nil {
-		d.log.Error("the node could not resume its place in the cluster: it serves its own containers only", "err", err)
+		d.quarantine.Retry("place in the cluster", err, d.resumeMembership)
 	}
 	group.Go(func() error { return d.members.RenewCertificates(ctx) })
 	server := &http.Server{Handler: d.handler(), ReadHeaderTimeout: time.Minute}
-	for _, l := range listeners {
+	serve := func(l net.Listener) {
 		group.Go(func() error {
 			d.log.Info("API listens", "addr", l.Addr().String())
 			if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
@@ -167,6 +188,12 @@ func (d *Daemon) Run(ctx context.Context) error {
 			}
 			return nil
 		})
+	}
+	for _, l := range listeners {
+		serve(l)
+	}
+	for host, err := range missing {
+		d.listenLater(host, err, serve)
 	}
 	group.Go(func() error {
 		<-ctx.Done()
@@ -185,11 +212,19 @@ func (d *Daemon) Run(ctx context.Context) error {
 	return nil
 }
 
+// resumeMembership tries again to take up the node's place in its cluster, unless somebody has given it another meanwhile.
+func (d *Daemon) resumeMembership(ctx context.Context) error {
+	if d.members.Info().State != "error" {
+		return nil
+	}
+	return d.members.Start(ctx)
+}
+
 func (d *Daemon) handler() http.Handler {
 	hostname, _ := os.Hostname() // construct has had an answer already
 	return api.New(api.Config{
 		Log: d.log, Containers: d.containers, Images: d.images, Volumes: d.volumes, Networks: d.networks, Members: d.members,
-		Events: d.events, Logs: d.taskLogs, Dial: d.dialNode, CheckPorts: allocator.CheckPorts, Exhausted: allocator.Exhausted, Outdated: orchestrator.Stale, Problems: d.quarantine.Problems,
+		Events: d.events, Logs: d.taskLogs, Dial: d.dialNode, CheckPorts: allocator.CheckPorts, Exhausted: allocator.Exhausted, Outdated: orchestrator.Stale, Problems: func() []string { return append(d.quarantine.Problems(), d.networks.Problems()...) },
 		Machine: api.Machine{
 			ID: d.machineID(), Hostname: hostname, Version: d.cfg.Version, KernelVersion: kernelVersion(), OS: osName(),
 			Architecture: machine(), CPUs: int(describe(d.cfg).Resources.NanoCPUs / 1e9), Memory: memory(), Root: d.cfg.DataRoot,
@@ -198,7 +233,7 @@ func (d *Daemon) handler() http.Handler {
 	})
 }
 
-// writePidFile writes the daemon's process ID. It fails if the file names another process that runs.
+// writePidFile writes the daemon's process ID. It fails if the file names another process that runs; a file that cannot be written is only logged.
 func (d *Daemon) writePidFile() error {
 	if text, err := os.ReadFile(d.cfg.PidFile); err == nil {
 		pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
@@ -206,10 +241,14 @@ func (d *Daemon) writePidFile() error {
 			return fmt.Errorf("process with PID %d is still running", pid)
 		}
 	}
-	if err := os.MkdirAll(filepath.Dir(d.cfg.PidFile), 0o755); err != nil { // #nosec G301 -- as /run is
-		return err
+	err := os.MkdirAll(filepath.Dir(d.cfg.PidFile), 0o755) // #nosec G301 -- as /run is
+	if err == nil {
+		err = os.WriteFile(d.cfg.PidFile, []byte(strconv.Itoa(os.Getpid())), 0o644) // #nosec G306 -- others may read it
 	}
-	return os.WriteFile(d.cfg.PidFile, []byte(strconv.Itoa(os.Getpid())), 0o644) // #nosec G306 -- others may read it
+	if err != nil {
+		d.log.Warn("the file with the daemon's process ID cannot be written; programs that look there do not find the daemon", "file", d.cfg.PidFile, "err", err)
+	}
+	return nil
 }
 
 // addressPools reads the values of --default-address-pool: "base=CIDR,size=N", where N is the prefix length of the networks.

@@ -1,36 +1,52 @@
 package daemon
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/shoal-dev/shoal/internal/atomicfile"
 )
 
-// listen opens the sockets that the API is served on. An error closes those that are open already.
-func (d *Daemon) listen() ([]net.Listener, error) {
-	var all []net.Listener
+// listen opens the sockets that the API is served on. As long as it gets one of them, those that it does not get are no error but returned: an address
+// may come later, and a port become free.
+func (d *Daemon) listen() (all []net.Listener, missing map[string]error, err error) {
+	missing = map[string]error{}
 	for _, host := range d.cfg.Hosts {
 		l, err := d.listenAt(host)
 		if err != nil {
-			for _, l := range all {
-				_ = l.Close()
-			}
-			return nil, fmt.Errorf("listen at %s: %w", host, err)
+			missing[host] = fmt.Errorf("listen at %s: %w", host, err)
+			continue
 		}
 		all = append(all, l)
 	}
-	return all, nil
+	if len(all) == 0 {
+		return nil, nil, errors.Join(slices.Collect(maps.Values(missing))...)
+	}
+	return all, missing, nil
+}
+
+// listenLater opens a socket that could not be had yet, again and again, and serves the API there.
+func (d *Daemon) listenLater(host string, cause error, serve func(net.Listener)) {
+	d.quarantine.Retry("API at "+host, cause, func(context.Context) error {
+		l, err := d.listenAt(host)
+		if err == nil {
+			serve(l)
+		}
+		return err
+	})
 }
 
 func (d *Daemon) listenAt(host string) (net.Listener, error) {

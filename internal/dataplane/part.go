@@ -1,6 +1,10 @@
 package dataplane
 
-import "sync"
+import (
+	"fmt"
+	"runtime/debug"
+	"sync"
+)
 
 // The parts of a Config of which there is one; other parts are "bridge NAME", "overlay ID" and "sandbox NAME".
 const (
@@ -31,6 +35,17 @@ func (e *PartError) Unwrap() error { return e.Err }
 type failures struct {
 	mu   sync.Mutex // guards errs
 	errs []error
+}
+
+// try applies a part and records its error. A panic, which is a fault of ours that this config brings out, is an error of the part: the node goes on with
+// the others, and the caller's locks are given back.
+func (f *failures) try(part string, apply func() error) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			f.note(part, fmt.Errorf("a fault of the daemon, please report it: %v\n%s", fault, debug.Stack()))
+		}
+	}()
+	f.note(part, apply())
 }
 
 // note records the part's error, if it is one.

@@ -136,20 +136,20 @@ func (p *Plane) Apply(ctx context.Context, c *Config) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var failed failures
-	failed.note(PartForwarding, p.bridges.EnableForwarding(c.Bridges))
+	failed.try(PartForwarding, func() error { return p.bridges.EnableForwarding(c.Bridges) })
 	for _, name := range slices.Sorted(maps.Keys(c.Bridges)) {
-		failed.note(bridgePart(name), p.bridges.Apply(c.Bridges[name]))
+		failed.try(bridgePart(name), func() error { return p.bridges.Apply(c.Bridges[name]) })
 	}
-	failed.note(PartWireGuard, p.wireguard.Apply(c.WireGuard))
+	failed.try(PartWireGuard, func() error { return p.wireguard.Apply(c.WireGuard) })
 	parallel(ctx, slices.Sorted(maps.Keys(c.Overlays)), func(id string) {
-		failed.note(overlayPart(id), p.overlays.Apply(c.Overlays[id]))
+		failed.try(overlayPart(id), func() error { return p.overlays.Apply(c.Overlays[id]) })
 	})
-	failed.note(PartIngress, p.mesh.Apply(c.Ingress))
+	failed.try(PartIngress, func() error { return p.mesh.Apply(c.Ingress) })
 	parallel(ctx, slices.Sorted(maps.Keys(c.Sandboxes)), func(name string) {
-		failed.note(sandboxPart(name), p.sandboxes.Apply(name, c.Sandboxes[name], c.Bridges))
+		failed.try(sandboxPart(name), func() error { return p.sandboxes.Apply(name, c.Sandboxes[name], c.Bridges) })
 	})
-	failed.note(PartPorts, p.table.Apply(nodeRules(c), c))
-	failed.note(PartPrune, p.prune(c))
+	failed.try(PartPorts, func() error { return p.table.Apply(nodeRules(c), c) })
+	failed.try(PartPrune, func() error { return p.prune(c) })
 	return errors.Join(failed.errs...)
 }
 

@@ -275,7 +275,7 @@ func (m *Membership) Start(ctx context.Context) error {
 		return m.fail(fmt.Errorf("read cluster state: %w", err))
 	}
 	m.mu.Lock()
-	m.identity, m.state, m.locked = identity, state, false
+	m.identity, m.state, m.locked, m.failure = identity, state, false, nil
 	m.mu.Unlock()
 	// The agent looks for a manager while this node's own waits for a majority.
 	if err := m.startAgent(); err != nil {

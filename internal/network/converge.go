@@ -95,8 +95,14 @@ func (n *Networks) subnetsOfLocked(e *sandbox.Endpoint) []netip.Prefix {
 	return out
 }
 
-// convergeSandbox is converge for the sake of one sandbox: it returns what concerns that one, and logs the rest.
+// convergeSandbox is converge for the sake of one sandbox.
 func (n *Networks) convergeSandbox(ctx context.Context, namespace string) error {
+	return n.convergePart(ctx, "sandbox "+namespace)
+}
+
+// convergePart is converge for the sake of one part of the config, named as in a dataplane.PartError: it returns what concerns that one, and logs the
+// rest, which Run tries again.
+func (n *Networks) convergePart(ctx context.Context, name string) error {
 	err := n.converge(ctx)
 	if err == nil {
 		return nil
@@ -108,7 +114,7 @@ func (n *Networks) convergeSandbox(ctx context.Context, namespace string) error 
 	var mine error
 	for _, e := range parts.Unwrap() {
 		var part *dataplane.PartError
-		if errors.As(e, &part) && part.Part == "sandbox "+namespace {
+		if errors.As(e, &part) && part.Part == name {
 			mine = errors.Join(mine, part.Err)
 			continue
 		}
@@ -118,12 +124,5 @@ func (n *Networks) convergeSandbox(ctx context.Context, namespace string) error 
 }
 
 func (n *Networks) logFailure(err error) {
-	n.log.Warn("part of the network could not be applied", "err", err)
-}
-
-// lastFailure is what the last Apply could not do.
-func (n *Networks) lastFailure() error {
-	n.applyMu.Lock()
-	defer n.applyMu.Unlock()
-	return n.applyErr
+	n.log.Warn("part of the network could not be applied; the rest was, and it is tried again", "err", err)
 }

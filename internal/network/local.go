@@ -3,12 +3,14 @@ package network
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/containerd/errdefs"
 
+	"github.com/shoal-dev/shoal/internal/dataplane"
 	"github.com/shoal-dev/shoal/internal/events"
 	"github.com/shoal-dev/shoal/internal/network/local"
 	"github.com/shoal-dev/shoal/internal/shoal"
@@ -16,29 +18,57 @@ import (
 
 // Create makes a network of this node. Errors have Docker's words.
 func (n *Networks) Create(ctx context.Context, spec shoal.NetworkSpec) (shoal.Network, error) {
-	n.mu.Lock()
-	l, err := n.local.Create(spec, n.directory.Subnets())
-	n.mu.Unlock()
+	var l *local.Network
+	err := n.locked(func() (err error) {
+		l, err = n.local.Create(spec, n.directory.Subnets())
+		return err
+	})
 	if err != nil {
 		return shoal.Network{}, err
 	}
-	if err := n.converge(ctx); err != nil {
-		return shoal.Network{}, fmt.Errorf("create network %s: %w", spec.Name, err)
+	err = n.local.Save(l) // without the lock: others need not wait for the disk
+	if err == nil {
+		err = n.convergePart(ctx, "bridge "+l.Bridge())
+	}
+	if err != nil {
+		err = fmt.Errorf("create network %s: %w", spec.Name, err)
+		return shoal.Network{}, errors.Join(err, n.discard(context.WithoutCancel(ctx), l))
 	}
 	n.publish("create", string(l.ID), l.Spec.Name, l.Spec.Driver, "")
 	return l.Network, nil
 }
 
+// discard takes back a network that could not be made.
+func (n *Networks) discard(ctx context.Context, l *local.Network) error {
+	err := n.locked(func() error {
+		n.local.Forget(l)
+		return nil
+	})
+	err = errors.Join(err, n.local.RemoveRecord(l))
+	if failed := n.converge(ctx); failed != nil {
+		n.logFailure(failed)
+	}
+	return err
+}
+
 // Remove deletes a network of this node, given its name, ID or the beginning of an ID. Errors have Docker's words.
 func (n *Networks) Remove(ctx context.Context, name string) error {
-	n.mu.Lock()
-	l, err := n.local.Remove(name, n.checkUnusedLocked)
-	n.mu.Unlock()
+	var l *local.Network
+	err := n.locked(func() (err error) {
+		l, err = n.local.Remove(name, n.checkUnusedLocked)
+		return err
+	})
 	if err != nil {
 		return err
 	}
+	if err := n.local.RemoveRecord(l); err != nil { // without the lock
+		return errors.Join(fmt.Errorf("remove network %s: %w", name, err), n.locked(func() error {
+			n.local.Restore(l)
+			return nil
+		}))
+	}
 	n.publish("destroy", string(l.ID), l.Spec.Name, l.Spec.Driver, "")
-	return n.converge(ctx)
+	return n.convergePart(ctx, dataplane.PartPrune)
 }
 
 // checkUnusedLocked returns an error if a container is on the network.

@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/shoal-dev/shoal/internal/dataplane"
 	"github.com/shoal-dev/shoal/internal/dataplane/wireguard"
@@ -93,12 +94,15 @@ type Networks struct {
 	tableChanged chan struct{} // closed and replaced when a table arrives
 	generation   uint64        // grows with every change of the wanted state
 
-	applyMu           sync.Mutex // held while the kernel is brought up to date; guards appliedGeneration, applyErr
+	applyMu           sync.Mutex // held while the kernel is brought up to date; guards what follows
 	appliedGeneration uint64     // the generation that the last Apply was for
 	applyErr          error
+	retryPause        time.Duration // before what failed is applied again; 0 if nothing did
+	retryAt           time.Time
 }
 
-// New restores the node's networks from disk and applies them: after a restart of the daemon alone the kernel already has them and nothing changes.
+// New restores the node's networks from disk and applies them: after a restart of the daemon alone the kernel already has them and nothing changes. What
+// cannot be restored or applied is no error but among the Problems, and is tried again; an error means that the node cannot have networks at all.
 func New(cfg Config) (*Networks, error) {
 	if len(cfg.AddressPools) == 0 {
 		cfg.AddressPools = ipam.DefaultPools()
@@ -130,7 +134,10 @@ func New(cfg Config) (*Networks, error) {
 	if err := n.restore(ipv6); err != nil {
 		return nil, err
 	}
-	return n, n.converge(context.Background())
+	if err := n.converge(context.Background()); err != nil { // Run tries it again
+		n.logFailure(err)
+	}
+	return n, nil
 }
 
 // restore reads what is on disk.
@@ -139,24 +146,47 @@ func (n *Networks) restore(ipv6 bool) (err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("make network directory: %w", err)
 	}
-	if n.tunnelKey, err = loadKey(filepath.Join(dir, "wireguard.key")); err != nil {
+	if n.tunnelKey, err = n.loadKey(filepath.Join(dir, "wireguard.key")); err != nil {
 		return err
 	}
-	n.local, err = local.Open(local.Config{Log: n.log, SetAside: n.cfg.Quarantine.SetAside, Dir: filepath.Join(n.cfg.DataRoot, "network"), Pools: n.cfg.AddressPools, IPv6: ipv6, Host: n.host})
+	n.local, err = local.Open(local.Config{SetAside: n.cfg.Quarantine.SetAside, Retry: n.retryLocked, Dir: filepath.Join(n.cfg.DataRoot, "network"), Pools: n.cfg.AddressPools, IPv6: ipv6, Host: n.host})
 	if err != nil {
 		return err
 	}
 	n.planner = plan.Planner{Log: n.log, Local: n.local, Directory: n.directory, Sandboxes: n.sandboxes, Key: n.tunnelKey, IPv6: ipv6, PathMTU: n.plane.PathMTU}
-	var table shoal.Table
-	if n.journal, table, err = directory.OpenJournal(filepath.Join(dir, "table.json")); err != nil {
-		return err
+	journal, table, err := directory.OpenJournal(filepath.Join(dir, "table.json"))
+	if err != nil {
+		n.log.Warn("the last table of the cluster's networks cannot be restored; a manager sends it again", "err", err)
 	}
+	n.journal = journal
 	delta := shoal.Difference(n.directory.Table(), table)
 	n.directory.Update(&delta)
-	if err := n.restoreSandboxes(); err != nil {
-		return err
+	n.restoreSandboxes()
+	create := func() error { return n.local.CreatePredefined(n.directory.Subnets()) }
+	if err := create(); err != nil {
+		n.retryLocked("predefined networks", err, create)
 	}
-	return n.local.CreatePredefined(n.directory.Subnets())
+	return nil
+}
+
+// retryLocked has something tried again until it succeeds, with n.mu held, and then applied.
+func (n *Networks) retryLocked(part string, cause error, try func() error) {
+	n.cfg.Quarantine.Retry(part, cause, func(ctx context.Context) error {
+		if err := n.locked(try); err != nil {
+			return err
+		}
+		if err := n.converge(ctx); err != nil {
+			n.logFailure(err)
+		}
+		return nil
+	})
+}
+
+// locked calls f with n.mu held, which is given back even if f panics.
+func (n *Networks) locked(f func() error) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return f()
 }
 
 // Close stops the resolvers and releases the port reservations; the kernel keeps its state for the next start.

@@ -21,12 +21,30 @@ const repairPeriod = time.Second
 // Run answers and sends probes and watches the kernel for drift, until ctx ends.
 func (n *Networks) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error {
-		return probe.Run(ctx, probe.Config{Port: n.cfg.ProbePort, InNode: n.plane.InNode, Peers: n.probeTargets, Suspect: n.suspectPeers})
-	})
+	g.Go(func() error { return n.probe(ctx) })
 	g.Go(func() error { return n.repair(ctx) })
 	return g.Wait()
 }
+
+// probe answers and sends probes. As long as it cannot, for another program has the port, no peer is suspected by this node.
+func (n *Networks) probe(ctx context.Context) error {
+	const pause = 2 * time.Second
+	for {
+		err := probe.Run(ctx, probe.Config{Port: n.cfg.ProbePort, InNode: n.plane.InNode, Peers: n.probeTargets, Suspect: n.suspectPeers,
+			Listening: func() { n.cfg.Quarantine.Note(probesPart, nil) }})
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // it was to end
+		}
+		n.cfg.Quarantine.Note(probesPart, err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+	}
+}
+
+// probesPart is the probes among the parts of the node.
+const probesPart = "probes of other nodes"
 
 func (n *Networks) probeTargets() map[netip.AddrPort]shoal.NodeID {
 	n.mu.Lock()
@@ -67,6 +85,7 @@ func (n *Networks) repair(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 			_, _ = n.repairDrift(ctx, false) // logged, and listed by Diagnose
+			n.retryFailed(ctx)
 		}
 	}
 }
@@ -90,13 +109,10 @@ func (n *Networks) repairDrift(ctx context.Context, thorough bool) ([]string, er
 	return what, err
 }
 
-// Diagnose looks at the node's networking as a whole, repairs what other programs have changed, and reports the problems found.
+// Diagnose looks at the node's networking as a whole, repairs what other programs have changed, and reports the problems found, other than Problems.
 func (n *Networks) Diagnose(ctx context.Context) shoal.Diagnosis {
-	repaired, err := n.repairDrift(ctx, true)
-	if err == nil {
-		err = n.lastFailure()
-	}
-	d := diagnosis.Checkup{Plane: n.plane, Snapshot: n.snapshot(), Repaired: repaired, Failure: err}.Run(ctx)
+	repaired, _ := n.repairDrift(ctx, true) // what could not be restored is among the Problems
+	d := diagnosis.Checkup{Plane: n.plane, Snapshot: n.snapshot(), Repaired: repaired}.Run(ctx)
 	d.Repaired, d.Repairs = n.repairs.List()
 	return d
 }

@@ -138,15 +138,20 @@ func (n *Networks) openResolver(sb *sandbox.Sandbox) error {
 
 // writeFiles writes the files that the container finds in /etc.
 func (n *Networks) writeFiles(sb *sandbox.Sandbox) error {
-	n.mu.Lock()
-	spec, endpoints := sb.Spec, slices.Clone(sb.Endpoints)
-	links, err := n.sandboxes.LinkHosts(sb)
-	n.mu.Unlock()
+	spec, endpoints := sb.Spec, slices.Clone(sb.Endpoints) // the sandbox is locked
+	links, err := n.linkHosts(sb)
 	if err != nil {
 		return err
 	}
 	host := etcfiles.ReadHostResolver(n.cfg.ResolvConf)
 	return etcfiles.Write(n.records.Dir(spec.ContainerID), spec, endpoints, host, links)
+}
+
+// linkHosts is the lines of the hosts file for the sandbox's links.
+func (n *Networks) linkHosts(sb *sandbox.Sandbox) (string, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.sandboxes.LinkHosts(sb)
 }
 
 // saveSandbox writes the sandbox's record.
@@ -198,23 +203,34 @@ func (n *Networks) deleteSandbox(ctx context.Context, sb *sandbox.Sandbox) error
 }
 
 // restoreSandboxes takes over the sandboxes that were there before the daemon was restarted.
-func (n *Networks) restoreSandboxes() error {
-	sandboxes, err := n.records.Load(n.plane.Exists, n.cfg.Quarantine.SetAside)
-	if err != nil {
-		return err
-	}
-	for _, sb := range sandboxes {
-		if err := n.restoreSandbox(sb); err != nil {
-			return fmt.Errorf("restore sandbox of %s: %w", sb.Spec.ContainerID, err)
-		}
+func (n *Networks) restoreSandboxes() {
+	for _, sb := range n.records.Load(n.log, n.plane.Exists, n.cfg.Quarantine.SetAside) {
 		n.sandboxes.Add(sb)
+		n.restoreSandbox(sb)
+		if err := n.openResolver(sb); err != nil {
+			n.cfg.Quarantine.Retry("names for container "+sb.Spec.Name, err, func(ctx context.Context) error {
+				return n.reopenResolver(ctx, sb)
+			})
+		}
 	}
-	return nil
 }
 
-func (n *Networks) restoreSandbox(sb *sandbox.Sandbox) error {
-	if _, err := n.plane.Namespace(sb.Namespace()); err != nil {
+// reopenResolver opens the resolver that a restored sandbox could not have, unless the sandbox is gone.
+func (n *Networks) reopenResolver(ctx context.Context, sb *sandbox.Sandbox) error {
+	if !sb.Lock() {
+		return nil
+	}
+	defer sb.Unlock()
+	if err := n.openResolver(sb); err != nil {
 		return err
+	}
+	return n.convergeSandbox(ctx, sb.Namespace())
+}
+
+// restoreSandbox takes what the sandbox has of the node: its namespace, addresses and ports.
+func (n *Networks) restoreSandbox(sb *sandbox.Sandbox) {
+	if _, err := n.plane.Namespace(sb.Namespace()); err != nil { // it exists, or Load had left it out
+		n.log.Warn("namespace of a container cannot be taken over", "container", sb.Spec.ContainerID, "err", err)
 	}
 	for _, e := range sb.Endpoints {
 		if l := n.local.Get(e.Info.NetworkID); l != nil {
@@ -226,7 +242,6 @@ func (n *Networks) restoreSandbox(sb *sandbox.Sandbox) error {
 			n.log.Warn("published port was taken while the daemon was away", "port", p.HostPort, "err", err)
 		}
 	}
-	return n.openResolver(sb)
 }
 
 // SandboxOf returns the container's sandbox, ErrNotFound if it has none.

@@ -19,29 +19,26 @@ func (n *Networks) Apply(ctx context.Context, table shoal.Table) error {
 
 // Update changes the cluster's table. It returns when the kernel has it. The same delta may come again.
 func (n *Networks) Update(ctx context.Context, delta *shoal.TableDelta) error {
-	n.mu.Lock()
-	if delta.Full {
-		var table shoal.Table
-		delta.ApplyTo(&table)
-		part := shoal.Difference(n.directory.Table(), table)
-		delta = &part
-	}
-	unreachable := n.directory.RemovedOnSuspects(delta)
-	n.directory.Update(delta)
-	close(n.tableChanged)
-	n.tableChanged = make(chan struct{})
-	var err error
-	if len(n.directory.Table().Networks) > 0 {
-		_, err = n.local.EnsureGatewayBridge(n.directory.Subnets())
-	}
-	n.mu.Unlock()
-	if err != nil {
+	var unreachable map[string][]netip.Addr
+	err := n.locked(func() (err error) {
+		if delta.Full {
+			var table shoal.Table
+			delta.ApplyTo(&table)
+			part := shoal.Difference(n.directory.Table(), table)
+			delta = &part
+		}
+		unreachable = n.directory.RemovedOnSuspects(delta)
+		n.directory.Update(delta)
+		close(n.tableChanged)
+		n.tableChanged = make(chan struct{})
+		if len(n.directory.Table().Networks) > 0 {
+			_, err = n.local.EnsureGatewayBridge(n.directory.Subnets())
+		}
 		return err
-	}
-	if err := n.journal.Append(delta, n.Table); err != nil {
-		return err
-	}
-	err = n.converge(ctx)
+	})
+	// The journal only spares a restarted daemon work: what is not in it comes from a manager again.
+	n.cfg.Quarantine.Note("record of the cluster's networks", n.journal.Append(delta, n.Table))
+	err = errors.Join(err, n.converge(ctx))
 	if len(unreachable) > 0 {
 		err = errors.Join(err, n.plane.ResetConnections(ctx, unreachable))
 	}

@@ -1,6 +1,6 @@
-// Package quarantine sets aside records that the daemon cannot make sense of, so that one of them neither keeps the daemon from starting nor is
-// lost. It moves them below one folder, where a person can look at them, and keeps the list that `docker info` and `shoal doctor` show
-// (docs/durability.md).
+// Package quarantine is what keeps a daemon going whose own state is partly broken. Records that make no sense are set aside: moved below one folder,
+// where a person can look at them, neither lost nor in the way. What cannot be had for another reason, such as a fault of the disk or a port that is
+// taken, is tried again at growing intervals. It keeps the list of both that `docker info` and `shoal doctor` show (docs/durability.md).
 package quarantine
 
 import (
@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -44,14 +45,16 @@ type Quarantine struct {
 	log    *slog.Logger
 	events *events.Bus
 
-	mu    sync.Mutex // guards items
-	items []Item
+	mu       sync.Mutex // guards items and troubles
+	items    []Item
+	troubles map[string]*trouble // by part
+	added    chan struct{}       // tells Run of another trouble
 }
 
 // Open returns the quarantine in the folder, which is made when it is needed, with what earlier lives of the daemon have put there. It never
 // fails: an item without a readable reason is listed without one.
 func Open(dir string, log *slog.Logger, bus *events.Bus) *Quarantine {
-	q := &Quarantine{dir: dir, log: log, events: bus}
+	q := &Quarantine{dir: dir, log: log, events: bus, troubles: map[string]*trouble{}, added: make(chan struct{}, 1)}
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		log.Error("records that were set aside earlier cannot be listed", "dir", dir, "err", err)
@@ -72,7 +75,7 @@ func (q *Quarantine) read(dir string) (item Item, ok bool) {
 		return Item{}, false
 	}
 	for _, entry := range entries {
-		if entry.Name() != reasonFile {
+		if !strings.HasPrefix(entry.Name(), reasonFile) { // nor what a crash has left of the reason
 			item.Now = filepath.Join(dir, entry.Name())
 		}
 	}
@@ -111,10 +114,14 @@ func (q *Quarantine) move(item *Item) error {
 	if err == nil {
 		err = move(item.Path, item.Now)
 	}
-	if err != nil {
-		return errors.Join(err, os.RemoveAll(dir))
+	if err == nil {
+		return nil
 	}
-	return nil
+	if _, there := os.Lstat(item.Now); there == nil {
+		q.log.Warn("what was set aside may be where it was again after a loss of power", "path", item.Path, "now", item.Now, "err", err)
+		return nil
+	}
+	return errors.Join(err, os.RemoveAll(dir))
 }
 
 // move renames, or copies a file to another file system: the exec root is in memory.
@@ -156,11 +163,13 @@ func (q *Quarantine) Items() []Item {
 	return slices.Clone(q.items)
 }
 
-// Problems describes what was set aside, a sentence each, for `docker info` and `shoal doctor`.
+// Problems describes what was set aside and what cannot be had now, a sentence each, for `docker info` and `shoal doctor`.
 func (q *Quarantine) Problems() []string {
 	var all []string
 	for _, item := range q.Items() {
 		all = append(all, item.Problem())
 	}
-	return all
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return append(all, q.troubleProblemsLocked()...)
 }

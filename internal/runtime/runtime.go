@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -29,7 +30,7 @@ const Namespace = "shoal"
 // Snapshotter is the name of containerd's snapshotter that keeps the images' layers and the containers' file systems.
 const Snapshotter = "overlayfs"
 
-// Config says where the runtime stores its files. All fields but Shim and OCI are required.
+// Config says where the runtime stores its files. Log, Root and State are required.
 type Config struct {
 	Log *slog.Logger
 	// Root is the directory of what outlives a reboot: images, snapshots. Nodes on one machine must not share it, nor State.
@@ -39,6 +40,8 @@ type Config struct {
 	// Shim and OCI are the programs to use instead of the embedded ones, or of those on PATH where there are none.
 	Shim string
 	OCI  string
+	// SetAside takes what containerd keeps, a folder at a time, if its databases are damaged; nil makes that an error.
+	SetAside func(path string, cause error) error
 }
 
 // Runtime is a running containerd. Its methods are safe for concurrent use.
@@ -68,6 +71,13 @@ func Start(ctx context.Context, c Config) (*Runtime, error) {
 		return nil, fmt.Errorf("lock %s: %w", c.Root, err)
 	}
 	rt, err := start(ctx, c)
+	if err != nil && c.SetAside != nil {
+		if damage := damagedDatabases(c.Root); damage != nil {
+			if err = setAsideContent(c, damage); err == nil {
+				rt, err = start(ctx, c)
+			}
+		}
+	}
 	if err != nil {
 		lock.Close()
 		return nil, err
@@ -112,6 +122,11 @@ func start(ctx context.Context, c Config) (*Runtime, error) {
 		stop()
 		srv.Stop()
 		return nil, fmt.Errorf("start containerd: %w", err)
+	}
+	if captured.client == nil { // a part that it stands on could not be loaded; containerd has logged why
+		stop()
+		srv.Stop()
+		return nil, errors.New("start containerd: parts of it could not be loaded")
 	}
 	rt.Client, rt.server, rt.stop = captured.client, srv, stop
 	_, err = rt.Client.SandboxStore().Create(WithNamespace(ctx), sandbox.Sandbox{ID: Sandbox})

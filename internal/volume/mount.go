@@ -11,20 +11,44 @@ import (
 // Mount mounts what a volume's options ask for, unless it is mounted already, publishes a mount event for the container and returns the
 // volume's directory.
 func (s *Store) Mount(name, container string) (string, error) {
+	v, mounted, err := s.getMounted(name)
+	if err != nil {
+		return "", err
+	}
+	if v.Options["device"] != "" && !mounted {
+		if err := s.mountOnce(v); err != nil {
+			return "", fmt.Errorf("error while mounting volume '%s': %w", v.Mountpoint, err)
+		}
+	}
+	s.publish("mount", v, map[string]string{"container": container, "read/write": "true"})
+	return v.Mountpoint, nil
+}
+
+// getMounted is the volume of a name, and whether it is known to be mounted.
+func (s *Store) getMounted(name string) (*Volume, bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	v, ok := s.volumes[name]
 	if !ok {
-		return "", notFound(name)
+		return nil, false, notFound(name)
 	}
-	if v.Options["device"] != "" && !s.mounted[name] {
-		if err := mountDevice(v); err != nil {
-			return "", fmt.Errorf("error while mounting volume '%s': %w", v.Mountpoint, err)
-		}
-		s.mounted[name] = true
+	return copyOf(v), s.mounted[name], nil
+}
+
+// mountOnce mounts what a volume's options ask for, one at a time.
+func (s *Store) mountOnce(v *Volume) error {
+	s.disk.Lock()
+	defer s.disk.Unlock()
+	if _, mounted, err := s.getMounted(v.Name); mounted || err != nil {
+		return err
 	}
-	s.publish("mount", v, map[string]string{"container": container, "read/write": "true"})
-	return v.Mountpoint, nil
+	if err := mountDevice(v); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mounted[v.Name] = true
+	return nil
 }
 
 // mountDevice mounts what a volume's options ask for at its directory.

@@ -3,8 +3,10 @@
 package volume
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,6 +16,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -48,10 +51,13 @@ type Volume struct {
 // Store keeps the node's volumes. Its methods are safe for concurrent use. A name that no volume has is a not found error.
 type Store struct {
 	Config
+	disk sync.Mutex // held while volumes are made, removed and mounted, which takes as long as a disk or a server does; taken before mu
+
 	mu      sync.Mutex                 // guards the fields below
 	volumes map[string]*Volume         // by name
 	users   map[string]map[string]bool // the IDs of the containers that use a volume, by its name
 	mounted map[string]bool            // the names of the volumes whose options are known to be mounted
+	listed  bool                       // the directory was read; until then no volume is made, for it might be there already
 }
 
 // recordFile is the name of a volume's record in its directory, next to the one with its data.
@@ -61,37 +67,63 @@ const recordFile = "volume.json"
 var nameRule = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]+$`)
 
 // New returns a Store with the volumes under c.Root, which it makes if need be. A volume whose record is malformed is
-// not listed: the record is set aside, and the data stays where it is. An error means that the directory cannot be used.
+// not listed: the record is set aside, and the data stays where it is. What cannot be read is read again later. An error means that the directory cannot
+// be made.
 func New(c Config) (*Store, error) {
 	s := &Store{Config: c, volumes: map[string]*Volume{}, users: map[string]map[string]bool{}, mounted: map[string]bool{}}
 	if err := atomicfile.Mkdir(c.Root, 0o701); err != nil {
 		return nil, fmt.Errorf("make volumes directory: %w", err)
 	}
-	dirs, err := os.ReadDir(c.Root)
-	if err != nil {
-		return nil, fmt.Errorf("read volumes: %w", err)
-	}
-	for _, d := range dirs {
-		v, record := &Volume{}, filepath.Join(c.Root, d.Name(), recordFile)
-		err := atomicfile.ReadJSON(record, v)
-		if err == nil && v.Name != d.Name() {
-			err = fmt.Errorf("read %s: %w: it is of volume %q", record, atomicfile.ErrMalformed, v.Name)
-		}
-		switch {
-		case err == nil:
-		case errors.Is(err, atomicfile.ErrMalformed):
-			_ = c.Quarantine.SetAside(record, err) // logged
-			continue
-		default:
-			if !errors.Is(err, fs.ErrNotExist) {
-				c.Log.Error("volume record cannot be read; the volume is not listed until the daemon starts again, its data stays", "volume", d.Name(), "err", err)
-			}
-			continue
-		}
-		v.Mountpoint = s.dataDir(v.Name)
-		s.volumes[v.Name] = v
+	if err := s.load(); err != nil {
+		c.Quarantine.Retry("volumes", err, func(context.Context) error { return s.load() })
 	}
 	return s, nil
+}
+
+// load reads all volumes. The error is that of the directory.
+func (s *Store) load() error {
+	dirs, err := os.ReadDir(s.Root)
+	if err != nil {
+		return err
+	}
+	for _, d := range dirs {
+		if strings.HasPrefix(d.Name(), removedPrefix) {
+			s.removeRest(filepath.Join(s.Root, d.Name()))
+			continue
+		}
+		if err := s.loadRecord(d.Name()); err != nil {
+			s.Quarantine.Retry("volume "+d.Name(), err, func(context.Context) error { return s.loadRecord(d.Name()) })
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.listed = true
+	return nil
+}
+
+// loadRecord reads the volume of a name. It is no error if its record is malformed, and set aside, or if there is none, as after a creation or a
+// removal that was cut off.
+func (s *Store) loadRecord(name string) error {
+	v, record := &Volume{}, filepath.Join(s.Root, name, recordFile)
+	err := atomicfile.ReadJSON(record, v)
+	if err == nil && v.Name != name {
+		err = fmt.Errorf("read %s: %w: it is of volume %q", record, atomicfile.ErrMalformed, v.Name)
+	}
+	switch {
+	case err == nil:
+		v.Mountpoint = s.dataDir(v.Name)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.volumes[v.Name] = v
+		return nil
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case errors.Is(err, atomicfile.ErrMalformed):
+		_ = s.Quarantine.SetAside(record, err) // logged
+		return nil
+	default:
+		return err
+	}
 }
 
 // dataDir is the directory of a volume's data.
@@ -118,13 +150,16 @@ func (s *Store) Create(spec Spec) (*Volume, error) {
 	if !nameRule.MatchString(spec.Name) {
 		return nil, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("create %s: %q includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use absolute path", spec.Name, spec.Name))
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if v, ok := s.volumes[spec.Name]; ok {
-		return copyOf(v), nil
+	s.disk.Lock()
+	defer s.disk.Unlock()
+	if v, err := s.Get(spec.Name); err == nil {
+		return v, nil
 	}
 	if err := validateOptions(spec.Options); err != nil {
 		return nil, fmt.Errorf("create %s: %w", spec.Name, err)
+	}
+	if err := s.checkUnknown(spec.Name); err != nil {
+		return nil, err
 	}
 	v := &Volume{Name: spec.Name, Driver: "local", CreatedAt: time.Now(), Labels: spec.Labels, Options: spec.Options, Anonymous: anonymous, Mountpoint: s.dataDir(spec.Name)}
 	if anonymous {
@@ -132,15 +167,44 @@ func (s *Store) Create(spec Spec) (*Volume, error) {
 		maps.Copy(v.Labels, spec.Labels)
 		v.Labels["com.docker.volume.anonymous"] = ""
 	}
-	if err := atomicfile.Mkdir(v.Mountpoint, 0o755); err != nil {
+	if err := s.save(v); err != nil {
 		return nil, fmt.Errorf("create volume %s: %w", v.Name, err)
 	}
-	if err := atomicfile.WriteJSON(filepath.Join(s.Root, v.Name, recordFile), v, 0o600); err != nil {
-		return nil, fmt.Errorf("create volume %s: %w", v.Name, err)
-	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.volumes[v.Name] = v
 	s.publish("create", v, nil)
 	return copyOf(v), nil
+}
+
+// recordVersion is the schema version of the records. It grows when what a field means changes.
+const recordVersion = 1
+
+// save makes a volume's directory and writes its record. After an error there is no record, or the error says so too: what of the directory is left may hold
+// the data of a volume whose record was set aside.
+func (s *Store) save(v *Volume) error {
+	if err := atomicfile.Mkdir(v.Mountpoint, 0o755); err != nil {
+		return err
+	}
+	encoded, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	record := filepath.Join(s.Root, v.Name, recordFile)
+	if err := atomicfile.WriteRecord[Volume](record, encoded, recordVersion, 0o600); err != nil {
+		return errors.Join(err, atomicfile.RemoveAll(record))
+	}
+	return nil
+}
+
+// checkUnknown refuses the name of a volume that is there, perhaps, but could not be read yet.
+func (s *Store) checkUnknown(name string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, err := os.Lstat(filepath.Join(s.Root, name, recordFile)); s.listed && errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return errdefs.ErrUnavailable.WithMessage(fmt.Sprintf("create %s: a volume of this name is on the disk, or may be, and cannot be read now", name))
 }
 
 // randomName is the name of an anonymous volume: 64 hexadecimal digits.

@@ -1,6 +1,8 @@
 package volume
 
 import (
+	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"os"
@@ -8,6 +10,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/errdefs"
@@ -205,5 +208,39 @@ func TestAMalformedRecordIsSetAsideAndTheDataStays(t *testing.T) {
 	}
 	if items := s.Quarantine.Items(); len(items) != 1 || items[0].Path != filepath.Join(dir, "cut", recordFile) {
 		t.Errorf("set aside: %+v", items)
+	}
+}
+
+// A bad block or too many open files made a volume vanish until the next start; a volume of its name that was made meanwhile replaced its record.
+func TestAVolumeThatCannotBeReadIsReadAgain(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := open(t, dir).Create(Spec{Name: "data", Labels: map[string]string{"a": "b"}}); err != nil {
+		t.Fatal(err)
+	}
+	record := filepath.Join(dir, "data", recordFile)
+	if err := os.Rename(record, record+".hidden"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(record, 0o700); err != nil { // reading it gives an error of another kind than "no such file"
+		t.Fatal(err)
+	}
+	s := open(t, dir)
+	if _, err := s.Create(Spec{Name: "data"}); !errdefs.IsUnavailable(err) {
+		t.Errorf("made over another: %v", err)
+	}
+	if got := s.Quarantine.Problems(); len(got) != 1 || !strings.Contains(got[0], "volume data") {
+		t.Errorf("%q", got)
+	}
+	if err := errors.Join(os.Remove(record), os.Rename(record+".hidden", record)); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	go func() { _ = s.Quarantine.Run(ctx) }()
+	for len(s.Quarantine.Problems()) > 0 && ctx.Err() == nil {
+		<-time.After(10 * time.Millisecond)
+	}
+	if v, err := s.Get("data"); err != nil || v.Labels["a"] != "b" {
+		t.Errorf("%+v, %v", v, err)
 	}
 }

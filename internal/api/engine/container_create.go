@@ -15,17 +15,7 @@ import (
 )
 
 func (c *containers) create(w http.ResponseWriter, r *http.Request) error {
-	body := apicontainer.CreateRequest{}
-	if err := server.ReadJSON(r, &body); err != nil {
-		return err
-	}
-	if body.Config == nil {
-		return server.BadRequest("config cannot be empty in order to create a container")
-	}
-	if body.HostConfig == nil {
-		body.HostConfig = &apicontainer.HostConfig{}
-	}
-	spec, err := fromAPICreateRequest(body, c.engine)
+	spec, err := readCreateRequest(r, c.engine)
 	if err != nil {
 		return err
 	}
@@ -34,6 +24,20 @@ func (c *containers) create(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return server.WriteJSON(w, http.StatusCreated, apicontainer.CreateResponse{ID: id, Warnings: []string{}})
+}
+
+func readCreateRequest(r *http.Request, engine *container.Engine) (container.Spec, error) {
+	body := apicontainer.CreateRequest{}
+	if err := server.ReadJSON(r, &body); err != nil {
+		return container.Spec{}, err
+	}
+	if body.Config == nil {
+		return container.Spec{}, server.BadRequest("config cannot be empty in order to create a container")
+	}
+	if body.HostConfig == nil {
+		body.HostConfig = &apicontainer.HostConfig{}
+	}
+	return fromAPICreateRequest(body, engine)
 }
 
 // fromAPICreateRequest reads a request for a container. The request itself is kept with the container, for inspect to show.

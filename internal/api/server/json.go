@@ -5,13 +5,14 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"reflect"
 )
 
 // MaxBodySize bounds a JSON request body, in bytes. Image archives and the like are read as streams instead.
 const MaxBodySize = 4 << 20
 
 // ReadJSON decodes the request's body into what v points to. An empty body leaves v alone; what is no JSON, or does not fit,
-// is answered with status 400.
+// is answered with status 400, and so is null where a list has pointers. Pointers that are values of maps may be nil.
 func ReadJSON(r *http.Request, v any) error {
 	dec := json.NewDecoder(http.MaxBytesReader(nil, r.Body, MaxBodySize))
 	if err := dec.Decode(v); err != nil {
@@ -20,7 +21,40 @@ func ReadJSON(r *http.Request, v any) error {
 		}
 		return BadRequest("invalid JSON: %v", err)
 	}
+	if hasNull(reflect.ValueOf(v)) {
+		return BadRequest("invalid JSON: null in a list")
+	}
 	return nil
+}
+
+// hasNull tells whether a list that can be reached from v has a nil pointer as an element: no request means anything by that.
+func hasNull(v reflect.Value) bool {
+	switch v.Kind() { //nolint:exhaustive // the kinds that others can be reached from
+	case reflect.Pointer, reflect.Interface:
+		return !v.IsNil() && hasNull(v.Elem())
+	case reflect.Struct:
+		for field, value := range v.Fields() {
+			if field.IsExported() && hasNull(value) {
+				return true
+			}
+		}
+	case reflect.Map:
+		for it := v.MapRange(); it.Next(); {
+			if hasNull(it.Value()) {
+				return true
+			}
+		}
+	case reflect.Slice:
+		if v.Type().Elem().Kind() == reflect.Uint8 {
+			return false // bytes
+		}
+		for i := range v.Len() {
+			if e := v.Index(i); e.Kind() == reflect.Pointer && e.IsNil() || hasNull(e) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // WriteJSON answers with a status and a JSON body.

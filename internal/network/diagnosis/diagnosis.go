@@ -4,7 +4,6 @@ package diagnosis
 
 import (
 	"context"
-	"errors"
 	"net/netip"
 	"time"
 
@@ -49,8 +48,6 @@ type Checkup struct {
 	Snapshot Snapshot
 	// Repaired describes what other programs had changed and was restored just before.
 	Repaired []string
-	// Failure is why the kernel does not have what it should; nil if it does.
-	Failure error
 }
 
 // Run asks all that there is to ask. It takes some seconds if peers do not answer.
@@ -60,7 +57,6 @@ func (c Checkup) Run(ctx context.Context) shoal.Diagnosis {
 	for _, what := range c.Repaired {
 		d.Problems = append(d.Problems, what+": had been changed by another program; it was restored")
 	}
-	d.Problems = append(d.Problems, problems(c.Failure)...)
 	d.Checked = map[string]int{"parts": c.Plane.Parts(), "resolvers": len(s.Resolvers)}
 	d.Problems = append(d.Problems, c.checkResolvers(ctx)...)
 	d.Peers = c.checkPeers(ctx)
@@ -70,19 +66,4 @@ func (c Checkup) Run(ctx context.Context) shoal.Diagnosis {
 		d.Problems = append(d.Problems, encryptionProblems(p, time.Now())...)
 	}
 	return d
-}
-
-func problems(err error) []string {
-	var parts interface{ Unwrap() []error }
-	switch {
-	case err == nil:
-		return nil
-	case !errors.As(err, &parts):
-		return []string{"could not be applied: " + err.Error()}
-	}
-	var out []string
-	for _, e := range parts.Unwrap() {
-		out = append(out, "could not be applied: "+e.Error())
-	}
-	return out
 }

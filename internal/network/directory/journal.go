@@ -24,7 +24,8 @@ type Journal struct {
 // minCompactSize is the size of deltas in bytes up to which the journal is not compacted.
 const minCompactSize = 64 << 10
 
-// OpenJournal returns the journal in the file and the table that was last saved there, and compacts it. Without the file the table is empty.
+// OpenJournal returns the journal in the file and the table that was last saved there, and compacts it. Without the file the table is empty. The journal
+// can be used after an error too, with the table as far as it could be read.
 func OpenJournal(path string) (*Journal, shoal.Table, error) {
 	j := &Journal{path: path}
 	table, err := j.read()
@@ -32,7 +33,7 @@ func OpenJournal(path string) (*Journal, shoal.Table, error) {
 		err = j.rewrite(table)
 	}
 	if err != nil {
-		return nil, table, fmt.Errorf("read the saved table of networks: %w", err)
+		return j, table, fmt.Errorf("read the saved table of networks: %w", err)
 	}
 	return j, table, nil
 }

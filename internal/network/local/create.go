@@ -1,6 +1,7 @@
 package local
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -9,13 +10,12 @@ import (
 
 	"github.com/containerd/errdefs"
 
-	"github.com/shoal-dev/shoal/internal/atomicfile"
 	"github.com/shoal-dev/shoal/internal/network/ipam"
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
-// Create checks and completes the spec of a new network, writes its record and returns the network. Its subnets overlap neither those of others
-// nor taken, which is those of the cluster's networks. Errors have Docker's words.
+// Create checks and completes the spec of a new network and returns the network, which has no record yet: see Save. Its subnets overlap neither those of
+// others nor taken, which is those of the cluster's networks. Errors have Docker's words.
 func (n *Networks) Create(spec shoal.NetworkSpec, taken []netip.Prefix) (*Network, error) {
 	for _, l := range n.byID {
 		if l.Spec.Name == spec.Name {
@@ -83,8 +83,11 @@ func (n *Networks) checkBridgeName(name string) error {
 	return nil
 }
 
-// create completes the spec, writes the network's record and returns it.
+// create completes the spec and returns the network.
 func (n *Networks) create(spec shoal.NetworkSpec, taken []netip.Prefix) (*Network, error) {
+	if !n.listed {
+		return nil, errdefs.ErrUnavailable.WithMessage("the networks of this node cannot be read")
+	}
 	net := shoal.Network{ID: shoal.NetworkID(shoal.NewLocalID()), Meta: shoal.Meta{CreatedAt: time.Now().UTC()}, Spec: spec}
 	if allocates(spec.Driver) {
 		subnet, err := n.subnet(spec, taken)
@@ -105,11 +108,21 @@ func (n *Networks) create(spec shoal.NetworkSpec, taken []netip.Prefix) (*Networ
 			return nil, err
 		}
 	}
-	if err := atomicfile.WriteJSON(n.recordFile(net.ID), net, 0o600); err != nil {
-		return nil, fmt.Errorf("save network: %w", err)
-	}
 	n.byID[net.ID] = newNetwork(net)
 	return n.byID[net.ID], nil
+}
+
+// createSaved is create with a record. After an error there is no network.
+func (n *Networks) createSaved(spec shoal.NetworkSpec, taken []netip.Prefix) (*Network, error) {
+	l, err := n.create(spec, taken)
+	if err != nil {
+		return nil, err
+	}
+	if err := n.Save(l); err != nil {
+		n.Forget(l)
+		return nil, errors.Join(err, n.RemoveRecord(l))
+	}
+	return l, nil
 }
 
 // subnet is the first subnet that the spec asks for, completed and checked; the node's bridges have one.

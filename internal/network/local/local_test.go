@@ -2,7 +2,6 @@ package local
 
 import (
 	"errors"
-	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -40,7 +39,12 @@ func (node) CheckBridge(name string) error {
 
 func openNetworks(t *testing.T, dir string) *Networks {
 	t.Helper()
-	n, err := Open(Config{Log: slog.New(slog.DiscardHandler), Dir: dir, Pools: ipam.DefaultPools(), Host: node{}, SetAside: func(path string, _ error) error {
+	return openRetrying(t, dir, func(part string, cause error, _ func() error) { t.Errorf("%s: %v", part, cause) })
+}
+
+func openRetrying(t *testing.T, dir string, retry func(string, error, func() error)) *Networks {
+	t.Helper()
+	n, err := Open(Config{Dir: dir, Retry: retry, Pools: ipam.DefaultPools(), Host: node{}, SetAside: func(path string, _ error) error {
 		return os.Rename(path, filepath.Join(filepath.Dir(path), "aside-"+filepath.Base(path)+".bad"))
 	}})
 	if err != nil {
@@ -163,7 +167,7 @@ func TestAMalformedRecordIsSetAside(t *testing.T) {
 	if err := n.CreatePredefined(nil); err != nil {
 		t.Fatal(err)
 	}
-	kept, err := n.Create(shoal.NetworkSpec{Name: "kept"}, nil)
+	kept, err := n.createSaved(shoal.NetworkSpec{Name: "kept", Driver: shoal.DriverBridge}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,7 +179,11 @@ func TestAMalformedRecordIsSetAside(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(dir, "fault.json"), 0o700); err != nil { // it can be read as little as one on a bad block
 		t.Fatal(err)
 	}
-	n = openNetworks(t, dir)
+	n = openRetrying(t, dir, func(part string, _ error, _ func() error) {
+		if part != "network fault" {
+			t.Errorf("read again later: %s", part)
+		}
+	})
 	if n.Get(kept.ID) == nil || n.Find("bridge") == nil || n.Find("bare") != nil {
 		t.Error("not the networks that were there before")
 	}
@@ -194,7 +202,7 @@ func TestAConfigOnlyNetworkMayHaveIPv6SubnetsOnly(t *testing.T) {
 	n := openNetworks(t, dir)
 	spec := shoal.NetworkSpec{Name: "c6", ConfigOnly: true, IPAM: []shoal.Subnet{{Subnet: netip.MustParsePrefix("fd00:1::/64")}}}
 	made, err := n.Create(spec, nil)
-	if err != nil {
+	if err = errors.Join(err, n.Save(made)); err != nil {
 		t.Fatal(err)
 	}
 	if again := openNetworks(t, dir).Get(made.ID); again == nil || len(again.IPAM) != 1 {
@@ -213,5 +221,54 @@ func TestABridgeNeverTakesOverAnInterface(t *testing.T) {
 	}
 	if _, err := n.Create(shoal.NetworkSpec{Name: "twin", Options: map[string]string{optionBridgeName: "br0"}}, nil); !errdefs.IsPermissionDenied(err) {
 		t.Errorf("two networks of one bridge: %v", err)
+	}
+}
+
+// A bad block or too many open files made a network vanish until the next start, and a network of its name or subnet could be made meanwhile.
+func TestARecordThatCannotBeReadIsReadAgain(t *testing.T) {
+	dir := t.TempDir()
+	made, err := openNetworks(t, dir).createSaved(shoal.NetworkSpec{Name: "n", Driver: shoal.DriverBridge}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, string(made.ID)+".json")
+	hide := func(path string) (show func()) { // what is read gives an error of another kind than "no such file"
+		if err := os.Rename(path, path+".hidden"); err != nil {
+			t.Fatal(err)
+		}
+		return func() {
+			if err := errors.Join(os.RemoveAll(path), os.Rename(path+".hidden", path)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	showFile := hide(file)
+	if err := os.Mkdir(file, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	again := map[string]func() error{}
+	retry := func(part string, _ error, try func() error) { again[part] = try }
+	n := openRetrying(t, dir, retry)
+	try := again["network "+string(made.ID)]
+	if try == nil || try() == nil || n.Get(made.ID) != nil {
+		t.Fatalf("%v", again)
+	}
+	showFile()
+	if err := try(); err != nil || n.Get(made.ID) == nil {
+		t.Errorf("%v", err)
+	}
+
+	// The folder as a whole.
+	showDir := hide(dir)
+	if err := os.WriteFile(dir, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n = openRetrying(t, dir, retry)
+	if _, err := n.Create(shoal.NetworkSpec{Name: "n"}, nil); !errdefs.IsUnavailable(err) {
+		t.Errorf("made, though it may be there: %v", err)
+	}
+	showDir()
+	if err := again["networks of this node"](); err != nil || n.Get(made.ID) == nil {
+		t.Errorf("%v", err)
 	}
 }

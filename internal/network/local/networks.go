@@ -3,10 +3,11 @@
 package local
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"iter"
-	"log/slog"
 	"maps"
 	"net/netip"
 	"os"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/shoal-dev/shoal/internal/atomicfile"
 	"github.com/shoal-dev/shoal/internal/network/ipam"
+	"github.com/shoal-dev/shoal/internal/quarantine"
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
@@ -35,7 +37,6 @@ type Host interface {
 
 // Config is what Networks needs. All of it is required.
 type Config struct {
-	Log *slog.Logger
 	// Dir is where the records are. It is made if it is missing.
 	Dir string
 	// Pools is what subnets are cut from.
@@ -45,40 +46,74 @@ type Config struct {
 	Host Host
 	// SetAside takes the file of a record that is malformed, and the reason.
 	SetAside func(path string, cause error) error
+	// Retry has something tried again later, which now failed because of cause. part names it to a user.
+	Retry func(part string, cause error, try func() error)
 }
 
 // Networks is the networks of the node. It is guarded by its owner.
 type Networks struct {
 	cfg  Config
 	byID map[shoal.NetworkID]*Network
+	// listed tells that the folder of the records was read. Until then no network is made: it might be there already.
+	listed bool
 }
 
-// Open reads the records. Malformed ones are set aside; those that cannot be read for another reason are left for the next start.
+// Open reads the records. Malformed ones are set aside; what cannot be read for another reason is tried again later.
 func Open(c Config) (*Networks, error) {
 	n := &Networks{cfg: c, byID: map[shoal.NetworkID]*Network{}}
 	if err := atomicfile.Mkdir(c.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make network directory: %w", err)
 	}
-	files, err := filepath.Glob(filepath.Join(c.Dir, "*.json"))
-	if err != nil {
-		return nil, err
-	}
-	for _, f := range files {
-		var net shoal.Network
-		err := atomicfile.ReadJSON(f, &net)
-		if err == nil {
-			err = checkRecord(f, net)
-		}
-		switch {
-		case err == nil:
-			n.byID[net.ID] = newNetwork(net)
-		case errors.Is(err, atomicfile.ErrMalformed):
-			_ = c.SetAside(f, err) // logged; if it fails, the record is read again at the next start
-		default:
-			c.Log.Error("record of a network cannot be read; the network is left alone until the daemon starts again", "file", f, "err", err)
-		}
+	if err := n.load(); err != nil {
+		c.Retry("networks of this node", err, n.load)
 	}
 	return n, nil
+}
+
+func (n *Networks) load() error {
+	entries, err := os.ReadDir(n.cfg.Dir)
+	if err != nil {
+		return err
+	}
+	n.listed = true
+	for _, e := range entries {
+		if filepath.Ext(e.Name()) != recordExt {
+			continue
+		}
+		file := filepath.Join(n.cfg.Dir, e.Name())
+		if err := n.loadRecord(file); err != nil {
+			n.cfg.Retry("network "+strings.TrimSuffix(e.Name(), recordExt), err, func() error { return n.loadRecord(file) })
+		}
+	}
+	return nil
+}
+
+// recordExt ends the name of a record's file.
+const recordExt = ".json"
+
+// loadRecord reads the network in a file. It is no error if that is malformed, and set aside, or gone.
+func (n *Networks) loadRecord(file string) error {
+	var net shoal.Network
+	err := atomicfile.ReadJSON(file, &net)
+	if err == nil {
+		err = checkRecord(file, net)
+	}
+	var made *Network
+	if err == nil {
+		if fault := quarantine.Guard(func() error { made = newNetwork(net); return nil }); fault != nil {
+			err = fmt.Errorf("read %s: %w: %w", file, atomicfile.ErrMalformed, fault)
+		}
+	}
+	switch {
+	case err == nil:
+		n.byID[net.ID] = made
+	case errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, atomicfile.ErrMalformed):
+		_ = n.cfg.SetAside(file, err) // logged; if it fails, the record is read again at the next start
+	default:
+		return err
+	}
+	return nil
 }
 
 // checkRecord refuses a record that no network can be made from.
@@ -93,7 +128,7 @@ func checkRecord(file string, net shoal.Network) error {
 }
 
 func (n *Networks) recordFile(id shoal.NetworkID) string {
-	return filepath.Join(n.cfg.Dir, string(id)+".json")
+	return filepath.Join(n.cfg.Dir, string(id)+recordExt)
 }
 
 // All is the networks by their IDs, in no order.
@@ -133,7 +168,31 @@ func (n *Networks) Subnets() []netip.Prefix {
 	return out
 }
 
-// Remove deletes a network and its record. Predefined networks, settings that other networks were made from and networks for which inUse returns
+// recordVersion is the schema version of the records. It grows when what a field means changes.
+const recordVersion = 1
+
+// Save writes a network's record. It reads nothing that its owner guards, so that the disk is waited for without a lock; so does RemoveRecord.
+func (n *Networks) Save(l *Network) error {
+	encoded, err := json.Marshal(l.Network)
+	if err == nil {
+		err = atomicfile.WriteRecord[shoal.Network](n.recordFile(l.ID), encoded, recordVersion, 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("save network: %w", err)
+	}
+	return nil
+}
+
+// RemoveRecord removes a network's record. It is no error if there is none.
+func (n *Networks) RemoveRecord(l *Network) error { return atomicfile.RemoveAll(n.recordFile(l.ID)) }
+
+// Forget takes a network out, without its record.
+func (n *Networks) Forget(l *Network) { delete(n.byID, l.ID) }
+
+// Restore puts back a network that was taken out.
+func (n *Networks) Restore(l *Network) { n.byID[l.ID] = l }
+
+// Remove takes a network out, without its record. Predefined networks, settings that other networks were made from and networks for which inUse returns
 // an error stay. Errors have Docker's words.
 func (n *Networks) Remove(name string, inUse func(*Network) error) (*Network, error) {
 	l := n.Find(name)
@@ -148,9 +207,6 @@ func (n *Networks) Remove(name string, inUse func(*Network) error) (*Network, er
 	if err := inUse(l); err != nil {
 		return nil, err
 	}
-	if err := os.Remove(n.recordFile(l.ID)); err != nil {
-		return nil, err
-	}
-	delete(n.byID, l.ID)
+	n.Forget(l)
 	return l, nil
 }

@@ -26,7 +26,7 @@ func (n *Networks) CreatePredefined(taken []netip.Prefix) error {
 			continue
 		}
 		spec.Name, spec.Scope = name, shoal.ScopeLocal
-		if _, err := n.create(spec, taken); err != nil {
+		if _, err := n.createSaved(spec, taken); err != nil {
 			return fmt.Errorf("create network %s: %w", name, err)
 		}
 	}
@@ -43,7 +43,7 @@ func (n *Networks) EnsureGatewayBridge(taken []netip.Prefix) (*Network, error) {
 	if err != nil {
 		return nil, fmt.Errorf("look for IPv6 addresses: %w", err)
 	}
-	l, err := n.create(shoal.NetworkSpec{Name: shoal.GwbridgeName, Driver: shoal.DriverBridge, Scope: shoal.ScopeLocal, EnableIPv6: len(addrs6) > 0,
+	l, err := n.createSaved(shoal.NetworkSpec{Name: shoal.GwbridgeName, Driver: shoal.DriverBridge, Scope: shoal.ScopeLocal, EnableIPv6: len(addrs6) > 0,
 		Options: map[string]string{optionICC: "false", optionMasquerade: "true", optionBridgeName: shoal.GwbridgeName}}, taken)
 	if err != nil {
 		return nil, fmt.Errorf("create network %s: %w", shoal.GwbridgeName, err)

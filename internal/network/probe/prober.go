@@ -30,6 +30,8 @@ type Config struct {
 	Peers func() map[netip.AddrPort]shoal.NodeID
 	// Suspect is told of all peers that are suspected, whenever they change.
 	Suspect func(ctx context.Context, suspects map[shoal.NodeID]bool)
+	// Listening is called once the port is had; it may be nil.
+	Listening func()
 }
 
 // Run answers probes and asks the peers until ctx ends.
@@ -41,6 +43,9 @@ func Run(ctx context.Context, c Config) error {
 	})
 	if err != nil {
 		return fmt.Errorf("listen for probes: %w", err)
+	}
+	if c.Listening != nil {
+		c.Listening()
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {

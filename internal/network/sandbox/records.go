@@ -3,6 +3,7 @@ package sandbox
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 
@@ -25,13 +26,9 @@ func (r Records) Save(sb *Sandbox) error {
 
 // Load reads the records, as active sandboxes. It removes the folders of containers whose namespace is gone, as all are after a restart of the machine.
 //
-// A malformed record is set aside: its container gets another sandbox when the daemon finds it running. One that cannot be read for another reason is an
-// error.
-func (r Records) Load(namespaceExists func(name string) bool, setAside func(path string, cause error) error) ([]*Sandbox, error) {
-	files, err := filepath.Glob(filepath.Join(string(r), "*", "sandbox.json"))
-	if err != nil {
-		return nil, err
-	}
+// A malformed record is set aside, and one that cannot be read is left: their containers get other sandboxes when the daemon finds them running.
+func (r Records) Load(log *slog.Logger, namespaceExists func(name string) bool, setAside func(path string, cause error) error) []*Sandbox {
+	files, _ := filepath.Glob(filepath.Join(string(r), "*", "sandbox.json")) // fails for malformed patterns only
 	var out []*Sandbox
 	for _, f := range files {
 		sb := &Sandbox{Active: true}
@@ -40,21 +37,20 @@ func (r Records) Load(namespaceExists func(name string) bool, setAside func(path
 			err = fmt.Errorf("read %s: %w: it is of container %q", f, atomicfile.ErrMalformed, sb.Spec.ContainerID)
 		}
 		if errors.Is(err, atomicfile.ErrMalformed) {
-			if err := setAside(f, err); err != nil {
-				return nil, err
-			}
+			_ = setAside(f, err) // logged
 			continue
 		}
 		if err != nil {
-			return nil, err
+			log.Error("record of a container's networks cannot be read; the container gets others", "file", f, "err", err)
+			continue
 		}
 		if !namespaceExists(sb.Namespace()) {
 			if err := os.RemoveAll(filepath.Dir(f)); err != nil {
-				return nil, fmt.Errorf("remove record of sandbox: %w", err)
+				log.Warn("record of a container's networks that is of no use any more cannot be removed", "file", f, "err", err)
 			}
 			continue
 		}
 		out = append(out, sb)
 	}
-	return out, nil
+	return out
 }
