@@ -75,7 +75,7 @@ func (p *plan) evacuate() {
 }
 
 func (p *plan) draining(node shoal.NodeID) bool {
-	n := p.view.Node(node)
+	n := p.node(node)
 	return n != nil && n.Spec.Availability == shoal.AvailabilityDrain
 }
 
