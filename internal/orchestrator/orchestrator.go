@@ -87,7 +87,8 @@ func nodeConcerns(v store.View, node shoal.NodeID) []reconcile.Key {
 func taskConcerns(v store.View, c store.Change) []reconcile.Key {
 	if c.Old != nil && c.New != nil {
 		was, is := c.Old.(*shoal.Task), c.New.(*shoal.Task)
-		if was.Status.State == is.Status.State && was.DesiredState == is.DesiredState && was.NodeID == is.NodeID {
+		if was.Status.State == is.Status.State && was.DesiredState == is.DesiredState && was.NodeID == is.NodeID &&
+			(is.Status.State >= shoal.TaskAssigned || was.Status.Err == is.Status.Err) { // see blocked
 			return nil
 		}
 		keys := []reconcile.Key{reconcile.Key(is.ServiceID)}
@@ -113,6 +114,7 @@ func (o *Orchestrator) Reconcile(v store.View, key reconcile.Key) (store.Changes
 	p := &plan{
 		view: v, now: v.Now().UTC(), newID: o.newID, service: v.Service(shoal.ServiceID(key)),
 		tasks: map[shoal.TaskID]*shoal.Task{}, written: map[string]int{}, nodes: map[shoal.NodeID]*shoal.Node{},
+		room: map[shoal.NodeID]bool{},
 	}
 	for _, t := range v.TasksOfService(shoal.ServiceID(key)) {
 		p.tasks[t.ID] = t
@@ -195,6 +197,7 @@ type plan struct {
 	waits       *bool          // see waitsForDependencies; nil until it is asked for
 	order       []shoal.TaskID // the tasks, oldest first; nil after one was added
 	nodes       map[shoal.NodeID]*shoal.Node
+	room        map[shoal.NodeID]bool // see roomAfterStops
 }
 
 // sorted is the tasks, oldest first.

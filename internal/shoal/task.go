@@ -3,6 +3,7 @@ package shoal
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 )
 
@@ -106,6 +107,24 @@ type TaskStatus struct {
 	Unready bool `json:",omitempty"`
 	// Ports is the host-mode ports with the numbers that the node has bound.
 	Ports []Port
+}
+
+const noteSeparator = "; "
+
+// WithNote returns the status with a note for users behind its message.
+func (s TaskStatus) WithNote(note string) TaskStatus {
+	message, _, _ := strings.Cut(s.Message, noteSeparator)
+	s.Message = message + noteSeparator + note
+	return s
+}
+
+// WithMessage returns the status with another message. A note stays behind it.
+func (s TaskStatus) WithMessage(message string) TaskStatus {
+	if _, note, ok := strings.Cut(s.Message, noteSeparator); ok {
+		message += noteSeparator + note
+	}
+	s.Message = message
+	return s
 }
 
 // ContainerStatus is the container that a task runs in.
