@@ -126,6 +126,7 @@ func (o *Orchestrator) Reconcile(v store.View, key reconcile.Key) (store.Changes
 		for _, t := range p.sorted() {
 			p.desire(t, shoal.TaskRemove)
 		}
+		p.release()
 		p.removeOld()
 		return p.result(), nil
 	}
@@ -134,6 +135,7 @@ func (o *Orchestrator) Reconcile(v store.View, key reconcile.Key) (store.Changes
 	if p.service.SpecVersion != spec { // rolled back
 		p.reconcileTasks()
 	}
+	p.release()
 	p.startWaiting()
 	p.removeOld()
 	return p.result(), nil

@@ -84,6 +84,9 @@ type Task struct {
 	// NotBefore is the earliest start of a task that replaces one that ended: the orchestrator then sets DesiredState to Running. Zero for
 	// a task that need not wait.
 	NotBefore time.Time
+	// HeldUntil is set while a task is kept from its node, even if it has one: its predecessor was rejected before its own pause was over, and this one
+	// would be at once, too. The orchestrator clears it when that pause is over, or when the task is not wanted any more.
+	HeldUntil time.Time `json:",omitzero"`
 }
 
 // Observe records a status that the task's agent has reported.

@@ -292,3 +292,42 @@ func TestALargeServiceHoldsUpNoOther(t *testing.T) {
 		})
 	})
 }
+
+func TestAMissingImageIsNotTriedAllTheTime(t *testing.T) {
+	testcluster.Test(t, testcluster.Config{Managers: 1, Workers: 1}, func(t *testing.T, c *testcluster.Cluster) {
+		c.Image("missing", testcluster.Image{Missing: true})
+		_, sub := c.Machine("m1").Store().Subscribe()
+		defer sub.Close()
+		c.Service("missing", 1, func(s *shoal.ServiceSpec) {
+			s.Task.Restart = &shoal.RestartPolicy{Condition: shoal.RestartAny, Delay: new(10 * time.Millisecond)}
+		})
+		made, waiting := 0, 0
+		for range 60 {
+			time.Sleep(time.Second)
+			for _, batch := range sub.Take() {
+				for _, change := range batch.Changes {
+					if change.Kind == store.KindTask && change.Old == nil {
+						made++
+					}
+				}
+			}
+			for _, task := range c.TasksOf(c.View(), "missing") {
+				if task.DesiredState == shoal.TaskReady && task.Status.State == shoal.TaskAssigned {
+					waiting++ // as Docker shows it
+				}
+			}
+			if made > 1000 {
+				break
+			}
+		}
+		t.Logf("%d tasks in a minute", made)
+		if made > 20 || made < 5 || waiting < 50 {
+			t.Errorf("%d tasks in a minute; a successor was seen to wait %d times of 60", made, waiting)
+		}
+		c.Image("missing", testcluster.Image{})
+		c.UpdateService("missing", func(s *shoal.ServiceSpec) { s.Task.ForceUpdate++ })
+		if took := c.Eventually(c.Runs("missing", 1)); took > time.Second {
+			t.Errorf("a new spec starts after %v", took)
+		}
+	})
+}
