@@ -20,7 +20,7 @@ import (
 // Config is what an Allocator is made of.
 type Config struct{}
 
-// Allocator is the controller whose keys are "network/ID", "service/ID", "task/ID" (attached containers) and "node/ID".
+// Allocator is the controller whose keys are "network/ID", "service/ID", "task/ID" (attached containers), "node/ID" and waitingKey.
 type Allocator struct{}
 
 // New makes an allocator.
@@ -28,6 +28,10 @@ func New(Config) *Allocator { return &Allocator{} }
 
 // Name implements reconcile.Controller.
 func (a *Allocator) Name() string { return "allocator" }
+
+// waitingKey is everything that waits for an address, port or subnet to become free. It is one key, because there may be many that wait, and many that
+// become free at once.
+const waitingKey reconcile.Key = "waiting"
 
 func key(k store.Kind, id string) reconcile.Key { return reconcile.Key(string(k) + "/" + id) }
 
@@ -71,9 +75,9 @@ func (a *Allocator) Concerned(v store.View, c store.Change) []reconcile.Key {
 		return a.All(v)
 	case store.KindService:
 		if c.New == nil {
-			return a.waitingForResources(v)
+			return []reconcile.Key{waitingKey}
 		}
-		return append(a.waitingForResources(v), key(c.Kind, c.ID))
+		return []reconcile.Key{waitingKey, key(c.Kind, c.ID)}
 	case store.KindNode:
 		var keys []reconcile.Key
 		if c.Old == nil || c.New == nil || lacksAddress(c.New.(*shoal.Node)) {
@@ -85,7 +89,7 @@ func (a *Allocator) Concerned(v store.View, c store.Change) []reconcile.Key {
 		return keys
 	case store.KindTask:
 		if c.New == nil || c.New.(*shoal.Task).Status.State.Ended() {
-			return a.waitingForResources(v)
+			return []reconcile.Key{waitingKey}
 		}
 		if t := c.New.(*shoal.Task); t.Status.State == shoal.TaskNew {
 			return []reconcile.Key{ownerKey(t)}
@@ -117,9 +121,11 @@ func ownerKey(t *shoal.Task) reconcile.Key {
 // waitingForResources is the keys of everything that waits for an address, port or subnet to become free.
 func (a *Allocator) waitingForResources(v store.View) []reconcile.Key {
 	var keys []reconcile.Key
+	listed := map[shoal.ServiceID]bool{}
 	for _, t := range v.UnassignedTasks() {
-		if k := ownerKey(t); t.Status.State == shoal.TaskNew && !slices.Contains(keys, k) {
-			keys = append(keys, k)
+		if t.Status.State == shoal.TaskNew && !listed[t.ServiceID] {
+			keys = append(keys, ownerKey(t))
+			listed[t.ServiceID] = t.ServiceID != ""
 		}
 	}
 	if v.IngressNetwork() == nil {
@@ -135,6 +141,18 @@ func (a *Allocator) waitingForResources(v store.View) []reconcile.Key {
 
 // Reconcile implements reconcile.Controller.
 func (a *Allocator) Reconcile(v store.View, k reconcile.Key) (store.Changes, error) {
+	if k == waitingKey {
+		var all store.Changes
+		for _, waiting := range a.waitingForResources(v) {
+			changes, err := a.Reconcile(v, waiting)
+			if err != nil {
+				return all, err
+			}
+			v = v.With(changes)
+			all.Merge(changes)
+		}
+		return all, nil
+	}
 	kind, id, _ := strings.Cut(string(k), "/")
 	switch store.Kind(kind) {
 	case store.KindNetwork:

@@ -313,7 +313,7 @@ func (a *allocation) task(t *shoal.Task, s *shoal.Service, err error) {
 			next.Ports = append(next.Ports, p)
 		}
 	}
-	next.Status = shoal.TaskStatus{State: shoal.TaskPending, Timestamp: a.view.Now().UTC(), Message: "pending task scheduling"}
+	next.Status = shoal.TaskStatus{State: shoal.TaskPending, Timestamp: a.view.Now().UTC(), Message: t.Status.WithMessage("pending task scheduling").Message}
 	a.changes.Put(&next)
 }
 

@@ -233,7 +233,7 @@ func (s *session) nextTasks(view store.View, changed map[shoal.TaskID]bool) *rpc
 	refs := references{secrets: map[shoal.SecretID]bool{}, configs: map[shoal.ConfigID]bool{}}
 	for id := range changed {
 		t := view.Task(id)
-		if t != nil && t.NodeID == s.node && t.Status.State >= shoal.TaskAssigned {
+		if t != nil && t.NodeID == s.node && t.Status.State >= shoal.TaskAssigned && t.HeldUntil.IsZero() {
 			msg.Put = append(msg.Put, *t)
 			s.sentTasks[id] = true
 			refs.add(t)

@@ -49,8 +49,18 @@ func dependsOn(v store.View, s *shoal.Service, on shoal.ServiceID, seen map[shoa
 }
 
 // waitsForDependencies tells whether the service must not start yet: none of its tasks runs, and a service it depends on is not
-// ready. Services that depend on each other in a circle do not wait for each other.
+// ready. Services that depend on each other in a circle do not wait for each other. A plan changes none of this.
 func (p *plan) waitsForDependencies() bool {
+	if p.waits == nil {
+		p.waits = new(p.dependenciesMissing())
+	}
+	return *p.waits
+}
+
+func (p *plan) dependenciesMissing() bool {
+	if p.service.Spec.Labels[shoal.LabelDependsOn] == "" {
+		return false
+	}
 	for _, t := range p.tasks {
 		if t.Status.State == shoal.TaskRunning {
 			return false

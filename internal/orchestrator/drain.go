@@ -26,8 +26,15 @@ func (p *plan) finishMoves() {
 			}
 		case key.slot != 0 && !running(older) && newest.NodeID != "" && newest.Status.State < shoal.TaskAssigned:
 			p.desire(newest, shoal.TaskShutdown)
+		case newest.NodeID == "" && slices.ContainsFunc(older, p.stays):
+			p.desire(newest, shoal.TaskShutdown) // the node that was drained is active again
 		}
 	}
+}
+
+// stays tells whether a task may go on where it is.
+func (p *plan) stays(t *shoal.Task) bool {
+	return t.Status.State >= shoal.TaskAssigned && notEnded(t) && t.NodeID != "" && !p.draining(t.NodeID)
 }
 
 // waitsForReplacement tells whether a task on a node that is being drained keeps running until its replacement runs, or until
@@ -50,54 +57,47 @@ func (p *plan) minAvailable() int {
 }
 
 // evacuate moves tasks off nodes that are being drained. With update order start-first every replacement starts before its
-// predecessor stops. Otherwise as many tasks stop at once as the service's minimum allows, and only the rest start first.
+// predecessor stops. Otherwise as many tasks stop at once as the service's minimum allows, and only the rest start first. A replacement that finds no
+// node lets its predecessor stop first, unless the minimum forbids that.
 func (p *plan) evacuate() {
 	all := p.slots()
 	var leaving []*shoal.Task
+	stuck := map[*shoal.Task]*shoal.Task{} // replacements that find no node, by the task that waits for them
 	available := 0
 	for _, key := range sortedSlots(all) {
 		now := p.current(all[key])
 		if running(now) {
 			available++
 		}
-		if len(now) == 1 && wanted(now[0]) && p.waitsForReplacement(now[0]) && p.draining(now[0].NodeID) {
-			leaving = append(leaving, now[0])
+		for i, t := range now {
+			if !wanted(t) || !p.waitsForReplacement(t) || !p.draining(t.NodeID) {
+				continue
+			}
+			if len(now) == 1 {
+				leaving = append(leaving, t)
+			} else if next := now[len(now)-1]; i < len(now)-1 && p.blocked(next) {
+				leaving, stuck[t] = append(leaving, t), next
+			}
 		}
 	}
 	for _, t := range leaving {
-		if p.updateConfig().Order != shoal.StartFirst && available > p.minAvailable() {
+		next, startFirst := stuck[t], p.updateConfig().Order == shoal.StartFirst
+		spare := available > p.minAvailable()
+		switch {
+		case next != nil && spare:
+			available--
+			p.giveWay([]*shoal.Task{t}, next, next.Status.Err)
+		case next != nil: // as many as asked for cannot run elsewhere: it waits
+		case !startFirst && spare:
 			available--
 			p.desire(t, shoal.TaskShutdown)
-		} else {
+		default:
 			p.create(t.Slot, "", shoal.TaskRunning, p.now)
 		}
 	}
 }
 
 func (p *plan) draining(node shoal.NodeID) bool {
-	n := p.view.Node(node)
+	n := p.node(node)
 	return n != nil && n.Spec.Availability == shoal.AvailabilityDrain
-}
-
-// fits tells whether a node has the host-mode ports, CPU and memory for one more task of the service.
-func (p *plan) fits(n *shoal.Node) bool {
-	if p.hostPort() != nil && p.hostPortTaken(n) {
-		return false
-	}
-	need := reserved(&p.service.Spec.Task)
-	free := n.Description.Resources
-	for _, t := range p.view.TasksOnNode(n.ID) {
-		if !t.Status.State.Ended() {
-			free.NanoCPUs -= reserved(&t.Spec).NanoCPUs
-			free.MemoryBytes -= reserved(&t.Spec).MemoryBytes
-		}
-	}
-	return (need.NanoCPUs == 0 || need.NanoCPUs <= free.NanoCPUs) && (need.MemoryBytes == 0 || need.MemoryBytes <= free.MemoryBytes)
-}
-
-func reserved(spec *shoal.TaskSpec) shoal.Resources {
-	if spec.Resources == nil || spec.Resources.Reservations == nil {
-		return shoal.Resources{}
-	}
-	return *spec.Resources.Reservations
 }

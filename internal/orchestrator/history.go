@@ -58,7 +58,7 @@ func (p *plan) countsForJob(t *shoal.Task) bool {
 
 // nodeLost tells whether a task's node was removed or has been Down for so long that no status will come from it.
 func (p *plan) nodeLost(t *shoal.Task) bool {
-	node := p.view.Node(t.NodeID)
+	node := p.node(t.NodeID)
 	if node == nil {
 		return true
 	}

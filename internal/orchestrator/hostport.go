@@ -39,11 +39,14 @@ func isHostPort(port shoal.Port) bool { return port.Mode == shoal.PublishHost &&
 
 // hostPortTaken tells whether a task on a node has one of the service's host-mode ports.
 func (p *plan) hostPortTaken(n *shoal.Node) bool {
-	return slices.ContainsFunc(p.view.TasksOnNode(n.ID), func(t *shoal.Task) bool {
-		return !t.Status.State.Ended() && slices.ContainsFunc(t.Ports, func(has shoal.Port) bool {
-			return isHostPort(has) && slices.ContainsFunc(p.service.Spec.Endpoint.Ports, func(want shoal.Port) bool {
-				return isHostPort(want) && want.Published == has.Published && want.Protocol == has.Protocol
-			})
+	return slices.ContainsFunc(p.view.TasksOnNode(n.ID), func(t *shoal.Task) bool { return notEnded(t) && p.hasHostPort(t) })
+}
+
+// hasHostPort tells whether a task has one of the service's host-mode ports.
+func (p *plan) hasHostPort(t *shoal.Task) bool {
+	return p.service.Spec.Endpoint != nil && slices.ContainsFunc(t.Ports, func(has shoal.Port) bool {
+		return isHostPort(has) && slices.ContainsFunc(p.service.Spec.Endpoint.Ports, func(want shoal.Port) bool {
+			return isHostPort(want) && want.Published == has.Published && want.Protocol == has.Protocol
 		})
 	})
 }

@@ -87,7 +87,8 @@ func nodeConcerns(v store.View, node shoal.NodeID) []reconcile.Key {
 func taskConcerns(v store.View, c store.Change) []reconcile.Key {
 	if c.Old != nil && c.New != nil {
 		was, is := c.Old.(*shoal.Task), c.New.(*shoal.Task)
-		if was.Status.State == is.Status.State && was.DesiredState == is.DesiredState && was.NodeID == is.NodeID {
+		if was.Status.State == is.Status.State && was.DesiredState == is.DesiredState && was.NodeID == is.NodeID &&
+			(is.Status.State >= shoal.TaskAssigned || was.Status.Err == is.Status.Err) { // see blocked
 			return nil
 		}
 		keys := []reconcile.Key{reconcile.Key(is.ServiceID)}
@@ -110,7 +111,11 @@ func sameForTasks(a, b *shoal.Node) bool {
 
 // Reconcile implements reconcile.Controller.
 func (o *Orchestrator) Reconcile(v store.View, key reconcile.Key) (store.Changes, error) {
-	p := &plan{view: v, now: v.Now().UTC(), newID: o.newID, tasks: map[shoal.TaskID]*shoal.Task{}, written: map[string]int{}, service: v.Service(shoal.ServiceID(key))}
+	p := &plan{
+		view: v, now: v.Now().UTC(), newID: o.newID, service: v.Service(shoal.ServiceID(key)),
+		tasks: map[shoal.TaskID]*shoal.Task{}, written: map[string]int{}, nodes: map[shoal.NodeID]*shoal.Node{},
+		room: map[shoal.NodeID]bool{},
+	}
 	for _, t := range v.TasksOfService(shoal.ServiceID(key)) {
 		p.tasks[t.ID] = t
 	}
@@ -121,6 +126,7 @@ func (o *Orchestrator) Reconcile(v store.View, key reconcile.Key) (store.Changes
 		for _, t := range p.sorted() {
 			p.desire(t, shoal.TaskRemove)
 		}
+		p.release()
 		p.removeOld()
 		return p.result(), nil
 	}
@@ -129,6 +135,7 @@ func (o *Orchestrator) Reconcile(v store.View, key reconcile.Key) (store.Changes
 	if p.service.SpecVersion != spec { // rolled back
 		p.reconcileTasks()
 	}
+	p.release()
 	p.startWaiting()
 	p.removeOld()
 	return p.result(), nil
@@ -189,24 +196,55 @@ type plan struct {
 	changes     store.Changes
 	deletes     []store.Object
 	written     map[string]int // index in changes.Puts by object ID
+	waits       *bool          // see waitsForDependencies; nil until it is asked for
+	order       []shoal.TaskID // the tasks, oldest first; nil after one was added
+	nodes       map[shoal.NodeID]*shoal.Node
+	room        map[shoal.NodeID]bool // see roomAfterStops
 }
 
 // sorted is the tasks, oldest first.
 func (p *plan) sorted() []*shoal.Task {
 	all := make([]*shoal.Task, 0, len(p.tasks))
+	for _, id := range p.order {
+		if t := p.tasks[id]; t != nil {
+			all = append(all, t)
+		}
+	}
+	if p.order != nil {
+		return all
+	}
 	for _, t := range p.tasks {
 		all = append(all, t)
 	}
 	slices.SortFunc(all, olderFirst)
+	for _, t := range all {
+		p.order = append(p.order, t.ID)
+	}
 	return all
 }
 
 func olderFirst(a, b *shoal.Task) int {
-	return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ID, b.ID))
+	if c := a.CreatedAt.Compare(b.CreatedAt); c != 0 {
+		return c
+	}
+	return cmp.Compare(a.ID, b.ID)
+}
+
+// node is the node with an ID, nil if there is none.
+func (p *plan) node(id shoal.NodeID) *shoal.Node {
+	n, known := p.nodes[id]
+	if !known {
+		n = p.view.Node(id)
+		p.nodes[id] = n
+	}
+	return n
 }
 
 // put puts a task, which is the task from then on for the rest of the plan.
 func (p *plan) put(t *shoal.Task) {
+	if p.tasks[t.ID] == nil {
+		p.order = nil
+	}
 	p.tasks[t.ID] = t
 	p.write(t)
 }
@@ -271,7 +309,7 @@ func wantedSpec(s *shoal.Service) shoal.TaskSpec {
 func (p *plan) dirty(t *shoal.Task) bool {
 	same, placed := compare(p.service, t)
 	if same && !placed {
-		node := p.view.Node(t.NodeID)
+		node := p.node(t.NodeID)
 		return node == nil || !p.satisfies(node)
 	}
 	return !same
@@ -325,7 +363,7 @@ func (p *plan) stopped(t *shoal.Task) bool {
 	if t.Status.State < shoal.TaskAssigned {
 		return true // preset by global mode, but not on its node yet
 	}
-	node := p.view.Node(t.NodeID)
+	node := p.node(t.NodeID)
 	return node == nil || node.Status.State == shoal.NodeDown
 }
 
@@ -335,7 +373,7 @@ func (p *plan) shutDownUnplaceable() {
 		if !wanted(t) || t.NodeID == "" || t.Status.State.Ended() {
 			continue
 		}
-		node := p.view.Node(t.NodeID)
+		node := p.node(t.NodeID)
 		if node == nil || node.Status.State == shoal.NodeDown || !p.satisfiesOwn(t, node) || (p.draining(node.ID) && !p.waitsForReplacement(t)) {
 			p.desire(t, shoal.TaskShutdown)
 		}

@@ -166,7 +166,7 @@ func (d *distribution) taskToMove(nodes []*shoal.Node) *shoal.Task {
 func (d *distribution) leastLoaded(nodes []*shoal.Node) *shoal.Node {
 	sorted := slices.Clone(nodes)
 	slices.SortStableFunc(sorted, func(x, y *shoal.Node) int { return cmp.Compare(len(d.onNode[x.ID]), len(d.onNode[y.ID])) })
-	if i := slices.IndexFunc(sorted, d.fits); i >= 0 {
+	if i := slices.IndexFunc(sorted, func(n *shoal.Node) bool { return d.fits(n, notEnded) }); i >= 0 {
 		return sorted[i]
 	}
 	return nil

@@ -30,13 +30,41 @@ func (p *plan) restart(tasks []*shoal.Task) (hasReplacement bool) {
 			continue
 		}
 		if restartPause := p.restartPause(t, tasks); restartPause > 0 {
-			p.create(t.Slot, nodeOfGlobal(t), shoal.TaskReady, p.now.Add(restartPause))
+			next := p.create(t.Slot, nodeOfGlobal(t), shoal.TaskReady, p.now.Add(restartPause))
+			p.hold(next, t.NotBefore)
 		} else {
 			p.create(t.Slot, nodeOfGlobal(t), p.runState(), p.now)
 		}
 		hasReplacement = true
 	}
 	return hasReplacement
+}
+
+// hold keeps the successor of a task that ended while it waited from its node until that task's pause is over. Without it, a task that cannot even be
+// prepared would be replaced without end, however long its successors are to wait.
+func (p *plan) hold(next *shoal.Task, pauseOver time.Time) {
+	if !pauseOver.After(p.now) {
+		return
+	}
+	next.HeldUntil = pauseOver
+	if next.NotBefore.Before(pauseOver) {
+		next.NotBefore = pauseOver
+	}
+}
+
+// release lets tasks go that need not be held any longer.
+func (p *plan) release() {
+	for _, t := range p.sorted() {
+		switch {
+		case t.HeldUntil.IsZero():
+		case wanted(t) && t.HeldUntil.After(p.now):
+			p.changes.Requeue(t.HeldUntil)
+		default:
+			next := *t
+			next.HeldUntil = time.Time{}
+			p.put(&next)
+		}
+	}
 }
 
 // restartPause is how long the replacement of an ended task waits: the policy's delay. After a crash it is at least twice what

@@ -177,3 +177,52 @@ func TestATaskOfAnotherSpecDoesNotWaitForItsPredecessorsFailures(t *testing.T) {
 		t.Errorf("%s of spec %d wants %s, not before %v from now", got.ID, got.SpecVersion, got.DesiredState, got.NotBefore.Sub(s.now))
 	}
 }
+
+// TestATaskRejectedWhileItWaitsIsNotReplacedAtOnce: an image that is not there fails in Ready, before the pause is over. The successor is made at once,
+// but its node does not try again before that.
+func TestATaskRejectedWhileItWaitsIsNotReplacedAtOnce(t *testing.T) {
+	for _, delay := range []time.Duration{0, time.Millisecond, 100 * time.Millisecond, 5 * time.Second} {
+		t.Run(delay.String(), func(t *testing.T) {
+			s := newStage(t, &shoal.RestartPolicy{Condition: shoal.RestartAny, Delay: &delay})
+			tries := 0
+			for range 60_000 {
+				for tries < 1000 { // as often as it is let to
+					if task := s.last(); task.Status.State.Ended() || !task.HeldUntil.IsZero() {
+						break
+					}
+					tries++
+					s.report(s.last().ID, shoal.TaskRejected)
+					s.reconcile(t)
+				}
+				s.now = s.now.Add(time.Millisecond)
+				if s.now.Sub(s.last().CreatedAt)%(10*time.Millisecond) == 0 {
+					s.reconcile(t)
+				}
+			}
+			if tries > 20 || tries < 4 {
+				t.Errorf("%d tries in a minute", tries)
+			}
+			if got := s.last(); got.DesiredState != shoal.TaskReady || got.Status.State.Ended() {
+				t.Errorf("the successor is %s, wants %s", got.Status.State, got.DesiredState)
+			}
+		})
+	}
+}
+
+// TestAHeldTaskIsToldToStop: it is let go when it is not wanted any more, so that its node reports its end.
+func TestAHeldTaskIsToldToStop(t *testing.T) {
+	s := newStage(t, nil)
+	s.report("t01", shoal.TaskRejected)
+	s.reconcile(t)
+	s.report("t02", shoal.TaskRejected)
+	s.reconcile(t)
+	if got := s.last(); got.ID != "t03" || !got.HeldUntil.Equal(s.view.Task("t02").NotBefore) || got.NotBefore.Before(got.HeldUntil) {
+		t.Fatalf("the successor is held until %s, starts at %s", got.HeldUntil, got.NotBefore)
+	}
+	s.report("t03", shoal.TaskAssigned)
+	s.view = s.view.With(store.Changes{Deletes: []store.Object{s.view.Service("s")}})
+	s.reconcile(t)
+	if got := s.last(); got.DesiredState != shoal.TaskRemove || !got.HeldUntil.IsZero() {
+		t.Errorf("of a removed service it wants %s and is held until %s", got.DesiredState, got.HeldUntil)
+	}
+}

@@ -158,7 +158,7 @@ func (p *plan) global() {
 	all := p.slots()
 	var taken []slotKey
 	for _, t := range p.sorted() {
-		if node := p.view.Node(t.NodeID); wanted(t) && node != nil && !p.satisfies(node) {
+		if node := p.node(t.NodeID); wanted(t) && node != nil && !p.satisfies(node) {
 			p.desire(t, shoal.TaskShutdown)
 		}
 	}

@@ -41,6 +41,12 @@ func (p *plan) update(taken []slotKey) {
 			}
 			at.old = nil
 		}
+		if len(at.old) > 0 && len(at.fresh) > 0 && !p.paused() {
+			if next := at.fresh[len(at.fresh)-1]; p.blocked(next) && p.roomWithout(at.old) {
+				p.giveWay(at.old, next, next.Status.Err)
+				clear(p.room)
+			}
+		}
 		if len(at.old) > 0 && at.first == nil && len(at.fresh) == 0 {
 			stale = append(stale, at)
 			continue
@@ -194,7 +200,7 @@ func (p *plan) replace(at progress, order shoal.UpdateOrder) {
 	}
 	next := p.create(at.key.slot, at.key.node, shoal.TaskReady, p.now)
 	if conflict != "" {
-		next.Status.Message = "created; stop-first for this task: " + conflict
+		p.giveWay(nil, next, conflict)
 	}
 }
 

@@ -19,7 +19,7 @@ import (
 // BenchmarkCreateToAssigned measures the time from a service's creation until all its tasks have nodes and addresses, on one
 // real etcd member.
 func BenchmarkCreateToAssigned(b *testing.B) {
-	for _, replicas := range []uint64{1, 10, 50, 1000} {
+	for _, replicas := range []uint64{1, 10, 50, 1000, 20000} {
 		b.Run(fmt.Sprint(replicas), func(b *testing.B) {
 			s := realStore(b)
 			changes := store.Changes{Puts: []store.Object{

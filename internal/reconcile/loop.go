@@ -6,8 +6,8 @@ package reconcile
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/shoal-dev/shoal/internal/store"
@@ -26,7 +26,8 @@ type Controller interface {
 	All(v store.View) []Key
 	// Concerned is the keys whose result may be another one after a change; v is the state after it.
 	Concerned(v store.View, c store.Change) []Key
-	// Reconcile returns what to change for a key. It must return nothing when called again with its changes applied.
+	// Reconcile returns what to change for a key. It must return nothing when called again with its changes applied. When it wants more than there
+	// is room for, only some are applied before it is called again: all or nothing of each store.GroupOf, and whatever is no task.
 	Reconcile(v store.View, key Key) (store.Changes, error)
 }
 
@@ -45,8 +46,8 @@ type Config struct {
 }
 
 const (
-	// maxWrites and maxSteps bound one transaction, so that its result is visible soon, and so that two controllers that keep
-	// changing each other's output cannot keep it open for ever.
+	// maxWrites and maxSteps bound one pass, so that its result is visible soon, that no key holds up the others, and that two
+	// controllers that keep changing each other's output cannot keep it open for ever.
 	maxWrites = 2000
 	maxSteps  = 10000
 
@@ -99,10 +100,10 @@ func (l *Loop) lead(ctx context.Context, epoch uint64, leadershipChanged <-chan 
 	defer sub.Close()
 	q := newQueue(l.cfg.Controllers)
 	q.addAll(view)
-	var ownRevision uint64
+	var own []uint64 // revisions of the last pass
 	for {
 		for _, batch := range sub.Take() {
-			if batch.View.Revision() == ownRevision {
+			if slices.Contains(own, batch.View.Revision()) {
 				continue // our own commit: the work that follows from it was queued when it was made
 			}
 			for _, c := range batch.Changes {
@@ -121,11 +122,10 @@ func (l *Loop) lead(ctx context.Context, epoch uint64, leadershipChanged <-chan 
 			}
 			continue
 		}
-		rev, err := l.pass(ctx, epoch, q)
-		if err != nil {
+		var err error
+		if own, err = l.pass(ctx, epoch, q); err != nil {
 			return err
 		}
-		ownRevision = rev
 		select {
 		case <-leadershipChanged:
 			return errors.New("leadership has ended")
@@ -135,13 +135,15 @@ func (l *Loop) lead(ctx context.Context, epoch uint64, leadershipChanged <-chan 
 }
 
 // pass works off the queue against one snapshot and commits all changes at once. Each controller sees what the ones before
-// it want, so that a new service is planned, allocated and scheduled in a single transaction.
-func (l *Loop) pass(ctx context.Context, epoch uint64, q *queue) (uint64, error) {
+// it want, so that a new service is planned, allocated and scheduled in a single transaction. When the transaction has no room for what a controller
+// wants, the rest is left out, and the key queued again behind those that wait; only later controllers go on. pass returns the revisions that it made.
+func (l *Loop) pass(ctx context.Context, epoch uint64, q *queue) ([]uint64, error) {
 	view := l.cfg.Store.View()
-	t := transaction{objects: map[objectRef]object{}}
+	t := newTransaction()
 	var done []item
-	for steps := 0; steps < maxSteps && t.len() < maxWrites; steps++ {
-		work, ok := q.next()
+	first := 0 // the controllers before this one wait for the next pass
+	for range maxSteps {
+		work, at, ok := q.next(first)
 		if !ok {
 			break
 		}
@@ -159,45 +161,48 @@ func (l *Loop) pass(ctx context.Context, epoch uint64, q *queue) (uint64, error)
 			q.succeeded(work)
 			continue
 		}
+		changes, all := t.take(work, changes, maxWrites-t.len())
 		before := view
 		view = view.With(changes)
-		t.add(changes)
 		for _, c := range differences(before, changes) {
 			q.addConcerned(view, c)
 		}
+		if !all {
+			q.add(at, work.key)
+		}
+		if !all || t.len() >= maxWrites {
+			first = max(first, at+1)
+		}
 	}
-	rev, err := l.commit(ctx, t.changes(epoch))
+	return l.conclude(ctx, epoch, t, done, q)
+}
+
+// conclude commits what a pass has collected. What was not written is queued again.
+func (l *Loop) conclude(ctx context.Context, epoch uint64, t *transaction, done []item, q *queue) ([]uint64, error) {
+	c := commit{loop: l, transaction: t, epoch: epoch, tooLarge: map[item]bool{}}
+	err := c.parts(ctx, t.ordered())
 	switch {
 	case err == nil:
 		for _, work := range done {
-			q.succeeded(work)
+			if c.tooLarge[work] {
+				q.backOff(work, time.Now())
+			} else {
+				q.succeeded(work)
+			}
 		}
-		return rev, nil
+		return c.revisions, nil
 	case store.IsConflict(err):
 		// An object was written by someone else meanwhile. The short back-off below lets that change arrive in the view.
 		l.cfg.Log.Debug("commit met a conflict", "err", err)
 	case errors.Is(err, store.ErrFenced):
-		return 0, err
+		return nil, err
 	case ctx.Err() != nil:
-		return 0, ctx.Err()
+		return nil, ctx.Err()
 	default:
 		l.cfg.Log.Warn("changes of the controllers cannot be written to the store; they are planned again", "err", err)
 	}
 	for _, work := range done {
 		q.backOff(work, time.Now())
 	}
-	return 0, nil
-}
-
-func (l *Loop) commit(ctx context.Context, c store.Changes) (uint64, error) {
-	if c.Empty() {
-		return 0, nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
-	defer cancel()
-	rev, err := l.cfg.Store.Commit(ctx, c)
-	if err != nil {
-		return 0, fmt.Errorf("commit: %w", err)
-	}
-	return rev, nil
+	return c.revisions, nil
 }

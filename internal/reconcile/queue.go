@@ -54,16 +54,18 @@ func (q *queue) addConcerned(v store.View, change store.Change) {
 	}
 }
 
-func (q *queue) next() (item, bool) {
-	for i, keys := range q.waiting {
+// next is the next item of the controllers from the first on; at is the index of its controller.
+func (q *queue) next(first int) (work item, at int, ok bool) {
+	for i := first; i < len(q.waiting); i++ {
+		keys := q.waiting[i]
 		if len(keys) == 0 {
 			continue
 		}
 		q.waiting[i] = keys[1:]
 		delete(q.queued[i], keys[0])
-		return item{q.controllers[i], keys[0]}, true
+		return item{q.controllers[i], keys[0]}, i, true
 	}
-	return item{}, false
+	return item{}, 0, false
 }
 
 func (q *queue) empty() bool {

@@ -145,7 +145,8 @@ func (s *Scheduler) spreadLocked(v store.View, tasks []*shoal.Task, req *require
 func assigned(v store.View, t *shoal.Task, node shoal.NodeID, message string) *shoal.Task {
 	next := *t
 	next.NodeID = node
-	next.Status.State, next.Status.Message, next.Status.Err = shoal.TaskAssigned, message, ""
+	next.Status = t.Status.WithMessage(message)
+	next.Status.State, next.Status.Err = shoal.TaskAssigned, ""
 	next.Status.Timestamp = v.Now().UTC()
 	return &next
 }

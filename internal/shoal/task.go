@@ -3,6 +3,7 @@ package shoal
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 )
 
@@ -83,6 +84,9 @@ type Task struct {
 	// NotBefore is the earliest start of a task that replaces one that ended: the orchestrator then sets DesiredState to Running. Zero for
 	// a task that need not wait.
 	NotBefore time.Time
+	// HeldUntil is set while a task is kept from its node, even if it has one: its predecessor was rejected before its own pause was over, and this one
+	// would be at once, too. The orchestrator clears it when that pause is over, or when the task is not wanted any more.
+	HeldUntil time.Time `json:",omitzero"`
 }
 
 // Observe records a status that the task's agent has reported.
@@ -106,6 +110,24 @@ type TaskStatus struct {
 	Unready bool `json:",omitempty"`
 	// Ports is the host-mode ports with the numbers that the node has bound.
 	Ports []Port
+}
+
+const noteSeparator = "; "
+
+// WithNote returns the status with a note for users behind its message.
+func (s TaskStatus) WithNote(note string) TaskStatus {
+	message, _, _ := strings.Cut(s.Message, noteSeparator)
+	s.Message = message + noteSeparator + note
+	return s
+}
+
+// WithMessage returns the status with another message. A note stays behind it.
+func (s TaskStatus) WithMessage(message string) TaskStatus {
+	if _, note, ok := strings.Cut(s.Message, noteSeparator); ok {
+		message += noteSeparator + note
+	}
+	s.Message = message
+	return s
 }
 
 // ContainerStatus is the container that a task runs in.

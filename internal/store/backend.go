@@ -45,7 +45,8 @@ type Backend interface {
 	// Load returns the records of all keys that begin with Prefix, and the revision at which they were read.
 	Load(ctx context.Context) ([]Record, uint64, error)
 	// Txn performs all operations at one revision, which it returns, or none of them. The error is a *KeyConflict if the condition of one does not
-	// hold, ErrFenced if fence is neither 0 nor the revision of EpochKey, and ErrNoLeader if there is no majority of members.
+	// hold, ErrFenced if fence is neither 0 nor the revision of EpochKey, ErrNoLeader if there is no majority of members, and ErrTooLarge if
+	// and only if the operations are more than MaxTxnOps or MaxTxnBytes.
 	Txn(ctx context.Context, fence uint64, ops []Op) (uint64, error)
 	// Watch calls each with the records of every revision after the given one, in order. It returns when ctx ends or with an error, such as
 	// ErrCompacted.

@@ -43,6 +43,9 @@ func (m *Memory) Load(context.Context) ([]Record, uint64, error) {
 
 // Txn implements Backend.
 func (m *Memory) Txn(_ context.Context, fence uint64, ops []Op) (uint64, error) {
+	if err := CheckTxn(ops); err != nil {
+		return 0, err
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if fence != 0 && m.records[EpochKey].Rev != fence {

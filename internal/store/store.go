@@ -116,8 +116,8 @@ func (s *Store) Wait(ctx context.Context, rev uint64) error {
 }
 
 // Commit writes the changes in one transaction, waits until views show them and returns their revision. The error is a *ConflictError if an object
-// has changed since it was read or a name is taken, ErrFenced if c.Fence is no longer the current epoch, and ErrNoLeader without a
-// majority of managers.
+// has changed since it was read or a name is taken, ErrFenced if c.Fence is no longer the current epoch, ErrNoLeader without a
+// majority of managers, and ErrTooLarge if the changes are more than one transaction can hold.
 func (s *Store) Commit(ctx context.Context, c Changes) (uint64, error) {
 	rev, err := s.CommitNoWait(ctx, c)
 	if err != nil {
@@ -139,7 +139,7 @@ func (s *Store) CommitNoWait(ctx context.Context, c Changes) (uint64, error) {
 	if conflict, ok := errors.AsType[*KeyConflict](err); ok {
 		return 0, conflictOf(conflict.Key)
 	}
-	if errors.Is(err, ErrNoLeader) {
+	if errors.Is(err, ErrNoLeader) || errors.Is(err, ErrTooLarge) {
 		return 0, err
 	}
 	if err != nil {
@@ -161,7 +161,7 @@ func conflictOf(key string) error {
 // ops is the backend's operations for changes. Beside each object they write its name as a key of its own, so that two managers cannot create two
 // objects of one name.
 func (s *Store) ops(c Changes) ([]Op, error) {
-	view := s.View()
+	view, size := s.View(), 0
 	ops := make([]Op, 0, len(c.Puts)+len(c.Deletes))
 	for _, o := range c.Puts {
 		kind := KindOf(o)
@@ -184,6 +184,9 @@ func (s *Store) ops(c Changes) ([]Op, error) {
 			return nil, fmt.Errorf("encode %s %s: %w", kind, o.ObjectID(), err)
 		}
 		ops = append(ops, Op{Key: keyOf(kind, o.ObjectID()), Value: value, If: version})
+		if size += ops[len(ops)-1].size(); size > MaxTxnBytes {
+			return nil, ErrTooLarge // before more memory is spent on it
+		}
 		if name != oldName {
 			ops = append(ops, nameOps(kind, o.ObjectID(), name, oldName)...)
 		}

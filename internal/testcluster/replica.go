@@ -160,8 +160,8 @@ func (r *replica) Load(ctx context.Context) (all []store.Record, rev uint64, err
 
 // Txn implements store.Backend. A write whose outcome does not come back in time may have been carried out all the same.
 func (r *replica) Txn(ctx context.Context, fence uint64, ops []store.Op) (uint64, error) {
-	if len(ops) > maxOps {
-		return 0, fmt.Errorf("transaction of %d operations is larger than %d", len(ops), maxOps)
+	if err := store.CheckTxn(ops); err != nil {
+		return 0, err
 	}
 	bounded, cancel := context.WithTimeout(ctx, proposalLimit)
 	defer cancel()

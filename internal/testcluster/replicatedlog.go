@@ -15,9 +15,8 @@ import (
 	"github.com/shoal-dev/shoal/internal/store"
 )
 
-// The bounds and times of the replicated log are those of store/etcd.
+// The times of the replicated log are those of store/etcd.
 const (
-	maxOps            = 16384
 	maxLearners       = 8
 	keptRevisions     = 20000
 	heartbeat         = 100 * time.Millisecond

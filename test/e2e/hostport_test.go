@@ -42,6 +42,37 @@ func TestHostModePortsAnswerOnlyWhereTheTaskIs(t *testing.T) {
 	}
 }
 
+// A drain of a start-first service whose host-mode port leaves it no other node ends, and leaves nothing behind when it is taken back.
+func TestADrainEndsWhereTheHostModePortIsTakenEverywhere(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, "portdrain")
+	c.ok(c.n1, "service", "create", "-q", "--no-resolve-image", "--name", "web", "--replicas", "3", "--update-order", "start-first",
+		"--publish", "mode=host,target=80,published=8090", "srv:1")
+	answers := func(want ...string) func() error {
+		return func() error {
+			var got []string
+			for _, n := range c.Nodes() {
+				if _, err := c.get("http://" + n.Addr + ":8090/"); err == nil {
+					got = append(got, n.Name)
+				}
+			}
+			wanted := c.ok(c.n1, "service", "ps", "-q", "--filter", "desired-state=running", "web")
+			if n := len(strings.Fields(wanted)); !slices.Equal(got, want) || n != 3 {
+				return fmt.Errorf("%d tasks are wanted and %v answer, want 3 and %v", n, got, want)
+			}
+			return nil
+		}
+	}
+	c.eventually(10*time.Second, "every node answers", answers("n1", "n2", "n3"))
+	c.ok(c.n1, "node", "update", "--availability", "drain", "n3")
+	c.eventually(10*time.Second, "the drained node has no task", answers("n1", "n2"))
+	c.ok(c.n1, "node", "update", "--availability", "active", "n3")
+	c.eventually(10*time.Second, "every node answers again", answers("n1", "n2", "n3"))
+	// Without --detach the command ends when the update has.
+	c.ok(c.n1, "service", "update", "-q", "--no-resolve-image", "--update-parallelism", "3", "--update-monitor", "1s", "--image", "srv:2", "web")
+	c.eventually(10*time.Second, "every node answers after the update", answers("n1", "n2", "n3"))
+}
+
 // The published port of the mesh shows tasks the client's own address, whichever node it came in by.
 // asked is what a task tells of whom it sees, in answer to one request or one datagram from a namespace.
 func asked(from *lab.Host, network, addr string) (string, error) {

@@ -78,7 +78,7 @@ func (w *world) reconcile() bool {
 func step(t *shoal.Task) shoal.TaskState {
 	state := t.Status.State
 	switch {
-	case t.NodeID == "" || state < shoal.TaskAssigned || state.Ended():
+	case t.NodeID == "" || state < shoal.TaskAssigned || state.Ended() || !t.HeldUntil.IsZero():
 		return state
 	case t.DesiredState >= shoal.TaskShutdown:
 		return shoal.TaskShutdown

@@ -33,8 +33,8 @@ func (m *Member) Load(ctx context.Context) ([]store.Record, uint64, error) {
 
 // Txn implements store.Backend.
 func (m *Member) Txn(ctx context.Context, fence uint64, ops []store.Op) (uint64, error) {
-	if len(ops) > maxTxnOps {
-		return 0, fmt.Errorf("transaction of %d operations is larger than %d", len(ops), maxTxnOps)
+	if err := store.CheckTxn(ops); err != nil {
+		return 0, err
 	}
 	var (
 		compares []clientv3.Cmp
@@ -58,9 +58,6 @@ func (m *Member) Txn(ctx context.Context, fence uint64, ops []store.Op) (uint64,
 		} else {
 			writes = append(writes, clientv3.OpPut(op.Key, string(op.Value)))
 		}
-	}
-	if len(compares) > maxTxnOps {
-		return 0, fmt.Errorf("transaction of %d comparisons is larger than %d", len(compares), maxTxnOps)
 	}
 	bounded, cancel := context.WithTimeout(ctx, txnTimeout)
 	defer cancel()

@@ -16,14 +16,18 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
+
+	"github.com/shoal-dev/shoal/internal/store"
 )
 
 const (
-	heartbeatMs     = 100      // from the leader to the other members
-	electionMs      = 700      // without a heartbeat, until a member stands for election
-	maxTxnOps       = 16384    // operations in one transaction
-	maxRequestBytes = 64 << 20 // of one transaction
-	keptRevisions   = "20000"  // past revisions that a watch can begin at
+	heartbeatMs   = 100                 // from the leader to the other members
+	electionMs    = 700                 // without a heartbeat, until a member stands for election
+	maxTxnOps     = store.MaxTxnOps + 1 // of etcd's own; a fence is one comparison more
+	keptRevisions = "20000"             // past revisions that a watch can begin at
+	// maxRequestBytes is more than a transaction of store.MaxTxnBytes needs, whose keys are sent three times: to compare, to write and to read when
+	// a comparison fails.
+	maxRequestBytes = 4 * store.MaxTxnBytes
 )
 
 // TLS names the files with the certificates and keys of the members. They are read again at every handshake, so that they can be renewed; only CAFile

@@ -6,8 +6,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/containerd/errdefs"
 
 	"github.com/shoal-dev/shoal/internal/shoal"
 	"github.com/shoal-dev/shoal/internal/store"
@@ -17,7 +20,7 @@ import (
 func Run(t *testing.T, backend func(t *testing.T) store.Backend) {
 	for name, test := range map[string]func(*testing.T, store.Backend){
 		"ReadYourWrites": readYourWrites, "Conflict": conflict, "NameTaken": nameTaken, "AllOrNothing": allOrNothing,
-		"Watch": watch, "Sealed": sealed, "Fence": fence, "Large": large, "Reload": reload,
+		"Watch": watch, "Sealed": sealed, "Fence": fence, "Large": large, "Operations": operations, "Bytes": bytes, "Reload": reload,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, backend(t)) })
 	}
@@ -197,6 +200,55 @@ func large(t *testing.T, b store.Backend) {
 	commit(t, s, c)
 	if n := len(s.View().TasksOfSlot("s", 1)); n != 3000 {
 		t.Fatalf("%d tasks", n)
+	}
+}
+
+// operations: a transaction of MaxTxnOps is written, also a fenced one, and one of more is refused in whole.
+func operations(t *testing.T, b store.Backend) {
+	epoch, err := b.Txn(t.Context(), 0, []store.Op{{Key: store.EpochKey, Value: []byte("me"), If: store.AnyRevision}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ops := make([]store.Op, store.MaxTxnOps+1)
+	for i := range ops {
+		ops[i] = store.Op{Key: fmt.Sprint(store.Prefix, "x/", i), Value: []byte("x")}
+	}
+	refused(t, b, epoch, ops)
+	if _, err := b.Txn(t.Context(), epoch, ops[1:]); err != nil {
+		t.Fatalf("%d operations: %v", len(ops)-1, err)
+	}
+}
+
+// bytes: the same for MaxTxnBytes.
+func bytes(t *testing.T, b store.Backend) {
+	const parts = 4
+	var ops []store.Op
+	for i := range parts {
+		key := fmt.Sprint(store.Prefix, "x/", i)
+		ops = append(ops, store.Op{Key: key, Value: make([]byte, store.MaxTxnBytes/parts-len(key))})
+	}
+	ops[0].Value = append(ops[0].Value, 0)
+	refused(t, b, 0, ops)
+	ops[0].Value = ops[0].Value[1:]
+	if _, err := b.Txn(t.Context(), 0, ops); err != nil {
+		t.Fatalf("%d bytes: %v", store.MaxTxnBytes, err)
+	}
+	s := Open(t, b)
+	large := service("large")
+	large.Spec.Labels = map[string]string{"large": strings.Repeat("x", store.MaxTxnBytes)}
+	_, err := s.Commit(t.Context(), store.Changes{Puts: []store.Object{service("small"), large}})
+	if !errors.Is(err, store.ErrTooLarge) || !errdefs.IsInvalidArgument(err) || len(s.View().Services()) != 0 {
+		t.Fatalf("a service larger than a transaction: %v", err)
+	}
+}
+
+func refused(t *testing.T, b store.Backend, fence uint64, ops []store.Op) {
+	t.Helper()
+	if _, err := b.Txn(t.Context(), fence, ops); !errors.Is(err, store.ErrTooLarge) {
+		t.Fatalf("a transaction beyond the bounds: %v", err)
+	}
+	if all, _, err := b.Load(t.Context()); err != nil || len(all) > 1 {
+		t.Fatalf("of a transaction that was refused %d keys are there, %v", len(all), err)
 	}
 }
 

@@ -231,7 +231,7 @@ func restart(t *testing.T, m *members) {
 }
 
 func bounds(t *testing.T, m *members) {
-	const most = 16384
+	const most = store.MaxTxnOps
 	first := m.start("a", nil)
 	m.awaitLeadership(first)
 	var ops []store.Op

@@ -1,0 +1,102 @@
+package orchestrator
+
+import (
+	"testing"
+	"time"
+
+	"github.com/shoal-dev/shoal/internal/shoal"
+	"github.com/shoal-dev/shoal/internal/store"
+)
+
+// crowded is a stage on which a start-first update has made a replacement that finds no node: its predecessor t01 holds node n, and another
+// service's task holds node n2.
+func crowded(t *testing.T) *stage {
+	t.Helper()
+	s := newStage(t, nil)
+	cpus := shoal.Resources{NanoCPUs: 3e9}
+	for _, id := range []shoal.NodeID{"n", "n2"} {
+		s.put(&shoal.Node{ID: id, Status: shoal.NodeStatus{State: shoal.NodeReady}, Description: shoal.NodeDescription{Resources: shoal.Resources{NanoCPUs: 4e9}}})
+	}
+	s.put(&shoal.Task{
+		ID: "other", ServiceID: "o", Slot: 1, NodeID: "n2", DesiredState: shoal.TaskRunning, Status: shoal.TaskStatus{State: shoal.TaskRunning},
+		Spec: shoal.TaskSpec{Resources: &shoal.ResourceRequirements{Reservations: &cpus}},
+	})
+	s.edit(func(svc *shoal.Service) {
+		svc.Spec.Update = &shoal.UpdateConfig{Order: shoal.StartFirst}
+		svc.Spec.Task.Resources = &shoal.ResourceRequirements{Reservations: &cpus}
+	})
+	s.reconcile(t)
+	s.run(t, "")
+	s.edit(func(svc *shoal.Service) { svc.Spec.Task.Container = &shoal.ContainerSpec{Image: "new"} })
+	s.reconcile(t)
+	waiting := *s.last()
+	waiting.Status = shoal.TaskStatus{State: shoal.TaskPending, Timestamp: s.now, Err: "no suitable node (insufficient resources on 2 nodes)"}
+	s.put(&waiting)
+	return s
+}
+
+func (s *stage) put(o store.Object) { s.view = s.view.With(store.Changes{Puts: []store.Object{o}}) }
+
+// before is the task that the newest one is to replace.
+func (s *stage) before() *shoal.Task {
+	for _, t := range s.view.TasksOfService("s") {
+		if t.Status.State == shoal.TaskRunning {
+			return t
+		}
+	}
+	return &shoal.Task{}
+}
+
+func TestAReplacementWithoutRoomStartsAfterItsPredecessor(t *testing.T) {
+	s := crowded(t)
+	s.reconcile(t)
+	if got := s.before(); got.DesiredState != shoal.TaskShutdown {
+		t.Errorf("the predecessor wants %s", got.DesiredState)
+	}
+	want := "; stop-first for this task: no suitable node (insufficient resources on 2 nodes)"
+	if got := s.last().Status.Message; got != want {
+		t.Errorf("its status is %q", got)
+	}
+	if got := s.view.Service("s").UpdateStatus.Message; got != "update in progress; stop-first for task "+string(s.last().ID)+": "+s.last().Status.Err {
+		t.Errorf("the update is %q", got)
+	}
+}
+
+// TestAReplacementWaitsForRoomThatIsBeingMade: nothing is stopped for it while another task is about to end, unless that takes too long.
+func TestAReplacementWaitsForRoomThatIsBeingMade(t *testing.T) {
+	s := crowded(t)
+	ending := *s.view.Task("other")
+	ending.DesiredState = shoal.TaskShutdown
+	s.put(&ending)
+	due := s.reconcile(t).RequeueAt
+	if got := s.before(); got.DesiredState != shoal.TaskRunning {
+		t.Fatalf("the predecessor wants %s", got.DesiredState)
+	}
+	if wait := due.Sub(s.now); wait <= 0 || wait > blockedAfter {
+		t.Fatalf("the next look is in %s", wait)
+	}
+	s.now = s.now.Add(blockedAfter)
+	s.reconcile(t)
+	if got := s.before(); got.DesiredState != shoal.TaskShutdown {
+		t.Errorf("after %s the predecessor wants %s", blockedAfter, got.DesiredState)
+	}
+}
+
+// TestAReplacementThatNoNodeMayRunStopsNothing: the old task's end would not help it.
+func TestAReplacementThatNoNodeMayRunStopsNothing(t *testing.T) {
+	s := crowded(t)
+	s.edit(func(svc *shoal.Service) {
+		svc.Spec.Task.Placement = &shoal.Placement{Constraints: []string{"node.labels.none==yes"}}
+	})
+	waiting := *s.last()
+	waiting.SpecVersion = s.view.Service("s").SpecVersion
+	waiting.Spec.Placement = s.view.Service("s").Spec.Task.Placement
+	s.put(&waiting)
+	for range 100 {
+		s.reconcile(t)
+		s.now = s.now.Add(time.Second)
+	}
+	if got := s.before(); got.DesiredState != shoal.TaskRunning {
+		t.Errorf("the predecessor wants %s", got.DesiredState)
+	}
+}
