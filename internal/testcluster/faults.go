@@ -59,6 +59,16 @@ func (c *Cluster) PowerOff(name string) {
 	_ = m.kernel.clear(c.t.Context()) // never fails
 }
 
+// FailStore ends a manager's store member as a failing disk does: the member stops by itself, its data stays.
+func (c *Cluster) FailStore(name string, err error) {
+	c.t.Helper()
+	d := c.Machine(name).running()
+	if d == nil || d.replicaNow() == nil {
+		c.t.Fatalf("%s has no store member", name)
+	}
+	d.replicaNow().fail(err)
+}
+
 // Isolate breaks all links between some machines and the others.
 func (c *Cluster) Isolate(names ...string) {
 	c.t.Helper()

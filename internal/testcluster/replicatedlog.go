@@ -259,7 +259,7 @@ func (l *replicatedLog) claimLocked(file, peerURL string, join bool) (*logMember
 	if err == nil {
 		m := l.members[string(id)]
 		if m == nil {
-			return nil, errors.New("the store member has been removed")
+			return nil, store.ErrRemoved
 		}
 		return m, nil
 	}
