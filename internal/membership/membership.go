@@ -234,6 +234,9 @@ func (m *Membership) Problems() []string {
 	if m.startErr != nil {
 		all = append(all, "the node's manager cannot be started, which is tried again: "+m.startErr.Error())
 	}
+	if m.identity != nil && !m.identity.Valid(time.Now()) {
+		all = append(all, "the node's certificate is not valid (it is valid until "+m.identity.Certificate().NotAfter.Format(time.DateTime)+"), and no manager has given it another yet")
+	}
 	switch {
 	case m.manager == nil:
 	case isDone(m.manager) && m.manager.Err() != nil:
@@ -407,6 +410,11 @@ func (m *Membership) startManager(ctx context.Context, join *rpc.MemberReply) er
 	key, err := m.sealingKey(join)
 	if err != nil {
 		return fmt.Errorf("start manager: %w", err)
+	}
+	if join == nil && !identity.Valid(time.Now()) {
+		if err := m.certifySelf(identity); err != nil {
+			m.cfg.Log.Warn("the certificate of this manager has expired, and it cannot make itself another one; the other managers are asked", "expired", identity.Certificate().NotAfter, "err", err)
+		}
 	}
 	manager, err := m.cfg.Host.StartManager(ctx, ManagerConfig{Identity: identity, State: state, Dir: m.cfg.Dir, Join: join, SealingKey: key})
 	m.mu.Lock()

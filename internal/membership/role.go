@@ -3,6 +3,7 @@ package membership
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"os"
 	"path/filepath"
@@ -183,7 +184,9 @@ func (m *Membership) hasStore() bool {
 	if err != nil {
 		return !errors.Is(err, os.ErrNotExist)
 	}
-	return slices.ContainsFunc(entries, func(e os.DirEntry) bool { return e.Name() != filepath.Base(m.sealingKeyFile()) })
+	return slices.ContainsFunc(entries, func(e os.DirEntry) bool {
+		return e.Name() != filepath.Base(m.sealingKeyFile()) && e.Name() != filepath.Base(m.authorityFile())
+	})
 }
 
 // closeManager stops the manager part, if there is one, and leaves its data. removed means that the others have removed it from the store.
@@ -230,33 +233,19 @@ func (m *Membership) stopManager() {
 	}
 }
 
-// renew gets a new certificate from the first manager that answers. The session is opened again afterwards, because a connection
-// keeps the rights of the certificate that it was opened with.
-func (m *Membership) renew(ctx context.Context) error {
-	m.mu.Lock()
-	identity, agent := m.identity, m.agent
-	m.mu.Unlock()
-	if agent != nil {
-		defer agent.Reopen()
-	}
-	key, csr, err := ca.NewRequest()
-	if err != nil {
-		return err
-	}
-	return m.askManagers(ctx, func(ctx context.Context, c *rpc.Client) error {
-		reply, err := c.Renew(ctx, &rpc.RenewRequest{CSR: csr})
-		if err != nil {
-			return err
-		}
-		return identity.Renew(reply.Root, reply.Cert, key)
-	})
-}
-
 // askManagers calls ask with one manager after the other until it succeeds, and returns its last error. This node is left out unless
 // it is the only manager.
 func (m *Membership) askManagers(ctx context.Context, ask func(context.Context, *rpc.Client) error) error {
 	m.mu.Lock()
-	identity, state := m.identity, m.state
+	identity := m.identity
+	m.mu.Unlock()
+	return m.askManagersAs(ctx, identity.ClientTLS, ask)
+}
+
+// askManagersAs is askManagers with another identity than the node's, or none.
+func (m *Membership) askManagersAs(ctx context.Context, as func() *tls.Config, ask func(context.Context, *rpc.Client) error) error {
+	m.mu.Lock()
+	state := m.state
 	m.mu.Unlock()
 	self := state.nodeAddr()
 	err := errNoManagers
@@ -265,7 +254,7 @@ func (m *Membership) askManagers(ctx context.Context, ask func(context.Context, 
 			continue
 		}
 		exchange, cancel := context.WithTimeout(ctx, exchangeTimeout)
-		err = m.dial(remote, identity.ClientTLS(), func(c *rpc.Client) error { return ask(exchange, c) })
+		err = m.dial(remote, as(), func(c *rpc.Client) error { return ask(exchange, c) })
 		cancel()
 		if err == nil {
 			return nil
@@ -275,28 +264,3 @@ func (m *Membership) askManagers(ctx context.Context, ask func(context.Context, 
 }
 
 var errNoManagers = errors.New("no manager is known")
-
-// RenewCertificates replaces the node's certificate whenever half its life is over, until ctx ends.
-func (m *Membership) RenewCertificates(ctx context.Context) error {
-	const look, again = time.Hour, time.Minute
-	timer := time.NewTimer(look)
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-timer.C:
-		}
-		m.mu.Lock()
-		identity := m.identity
-		m.mu.Unlock()
-		pause := look
-		if identity != nil && time.Now().After(identity.RenewAt()) {
-			if err := m.renew(ctx); err != nil {
-				m.cfg.Log.Error("the node's certificate cannot be renewed; it is tried again; once the certificate has expired, the managers refuse this node", "expires", identity.Certificate().NotAfter, "err", err)
-				pause = again
-			}
-		}
-		timer.Reset(pause)
-	}
-}

@@ -80,6 +80,11 @@ func (c *Client) Renew(ctx context.Context, req *RenewRequest) (*CertificateRepl
 	return call[CertificateReply](ctx, c, "Renew", req)
 }
 
+// RenewExpired asks for a new certificate for a node whose present one is not valid any more; the client shows none.
+func (c *Client) RenewExpired(ctx context.Context, req *RenewExpiredRequest) (*CertificateReply, error) {
+	return call[CertificateReply](ctx, c, "RenewExpired", req)
+}
+
 // JoinMember asks the manager to add this manager to the members of the store; the reply has what the member must be started with.
 func (c *Client) JoinMember(ctx context.Context, req *MemberRequest) (*MemberReply, error) {
 	return call[MemberReply](ctx, c, "JoinMember", req)

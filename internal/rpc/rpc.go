@@ -87,6 +87,8 @@ type Handler interface {
 	Join(context.Context, *JoinRequest) (*CertificateReply, error)
 	// Renew returns a new certificate for the calling node, in the role that it should have now.
 	Renew(context.Context, *RenewRequest) (*CertificateReply, error)
+	// RenewExpired is Renew for a node whose certificate has expired. It may be called without a certificate.
+	RenewExpired(context.Context, *RenewExpiredRequest) (*CertificateReply, error)
 	// JoinMember adds the calling manager to the members of the store.
 	JoinMember(context.Context, *MemberRequest) (*MemberReply, error)
 	// Leave records that the calling node has left the cluster by itself.
@@ -196,6 +198,7 @@ func NewServer(id *ca.Identity, h Handler) *grpc.Server {
 			unary("RootCA", false, Handler.RootCA),
 			unary("Join", false, Handler.Join),
 			unary("Renew", true, Handler.Renew),
+			unary("RenewExpired", false, Handler.RenewExpired),
 			unary("JoinMember", true, Handler.JoinMember),
 			unary("Leave", true, Handler.Leave),
 			unary("Attach", true, Handler.Attach),
