@@ -53,6 +53,8 @@ type ManagerConfig struct {
 	Dir      string
 	// Join is set when the manager joins others; nil founds a cluster or starts again what is in Dir.
 	Join *rpc.MemberReply
+	// ForceNew makes the manager the only one, with what is in Dir.
+	ForceNew bool
 	// SealingKey seals secrets in the store.
 	SealingKey []byte
 }
@@ -404,6 +406,12 @@ func (m *Membership) stop() {
 }
 
 func (m *Membership) startManager(ctx context.Context, join *rpc.MemberReply) error {
+	return m.startManagerAs(ctx, ManagerConfig{Join: join})
+}
+
+// startManagerAs is startManager with some fields of the configuration; it fills in the others.
+func (m *Membership) startManagerAs(ctx context.Context, cfg ManagerConfig) error {
+	join := cfg.Join
 	m.mu.Lock()
 	identity, state := m.identity, m.state
 	m.mu.Unlock()
@@ -411,12 +419,13 @@ func (m *Membership) startManager(ctx context.Context, join *rpc.MemberReply) er
 	if err != nil {
 		return fmt.Errorf("start manager: %w", err)
 	}
+	cfg.Identity, cfg.State, cfg.Dir, cfg.SealingKey = identity, state, m.cfg.Dir, key
 	if join == nil && !identity.Valid(time.Now()) {
 		if err := m.certifySelf(identity); err != nil {
 			m.cfg.Log.Warn("the certificate of this manager has expired, and it cannot make itself another one; the other managers are asked", "expired", identity.Certificate().NotAfter, "err", err)
 		}
 	}
-	manager, err := m.cfg.Host.StartManager(ctx, ManagerConfig{Identity: identity, State: state, Dir: m.cfg.Dir, Join: join, SealingKey: key})
+	manager, err := m.cfg.Host.StartManager(ctx, cfg)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.startErr = err

@@ -8,10 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
@@ -190,6 +192,9 @@ func NewServer(id *ca.Identity, h Handler) *grpc.Server {
 		grpc.Creds(credentials.NewTLS(id.ServerTLS())),
 		grpc.ForceServerCodec(jsonCodec{}),
 		grpc.MaxRecvMsgSize(maxMessage),
+		// Clients that are gone without a word, and clients whose pings the default policy would punish with too_many_pings.
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveTime, Timeout: keepaliveTimeout}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: keepaliveTime / 2, PermitWithoutStream: true}),
 	)
 	s.RegisterService(&grpc.ServiceDesc{
 		ServiceName: serviceName,
@@ -216,6 +221,9 @@ func NewServer(id *ca.Identity, h Handler) *grpc.Server {
 	}, h)
 	return s
 }
+
+// A connection on which nothing was received for keepaliveTime is probed, and closed if there is no answer within keepaliveTimeout: by both ends.
+const keepaliveTime, keepaliveTimeout = 10 * time.Second, 5 * time.Second
 
 // maxMessage is the size limit of a message, in bytes. The first table of a node with thousands of endpoints has a few MiB.
 const maxMessage = 64 << 20

@@ -35,6 +35,8 @@ type memberConfig struct {
 	dir     string // the store's folder
 	peerURL string
 	join    bool // a member of the log has been made for it
+
+	forceNew bool // it is to be the only member
 }
 
 // start runs the member of the log that the store's folder names, or else the one that was made for the node, or else founds the log.
@@ -44,6 +46,9 @@ func (l *replicatedLog) start(ctx context.Context, cfg memberConfig) (*replica, 
 	if err != nil {
 		l.mu.Unlock()
 		return nil, err
+	}
+	if cfg.forceNew {
+		l.forceNewLocked(m)
 	}
 	r := l.holdLocked(m, cfg.name)
 	l.mu.Unlock()

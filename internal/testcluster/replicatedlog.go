@@ -273,6 +273,16 @@ func (l *replicatedLog) claimLocked(file, peerURL string, join bool) (*logMember
 	return m, keepMember(file, m.id)
 }
 
+// forceNewLocked makes a member the only one.
+func (l *replicatedLog) forceNewLocked(only *logMember) {
+	for id, m := range l.members {
+		if m != only {
+			m.removed = true
+			delete(l.members, id)
+		}
+	}
+}
+
 func keepMember(file, id string) error {
 	if err := os.MkdirAll(filepath.Dir(file), memberFolderMode); err != nil {
 		return err

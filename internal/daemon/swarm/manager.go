@@ -13,7 +13,6 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/shoal-dev/shoal/internal/allocator"
-	"github.com/shoal-dev/shoal/internal/ca"
 	"github.com/shoal-dev/shoal/internal/dispatcher"
 	"github.com/shoal-dev/shoal/internal/membership"
 	"github.com/shoal-dev/shoal/internal/orchestrator"
@@ -73,7 +72,7 @@ func (h *Host) startManager(ctx context.Context, cfg membership.ManagerConfig) (
 		return nil, fmt.Errorf("serve the node protocol: %w", err)
 	}
 	m := &Manager{log: h.cfg.Log, node: cfg.Identity.NodeID(), member: member, store: opened, key: cfg.SealingKey, done: make(chan struct{})}
-	m.run(cfg.Identity, listener, h.cfg.Follow)
+	m.run(cfg, listener, h.cfg.Follow)
 	if cfg.Join != nil {
 		if err := m.awaitVote(ctx); err != nil {
 			m.Stop()
@@ -90,10 +89,13 @@ type protocol struct {
 }
 
 // run starts everything that goes on until Stop. follow may be nil.
-func (m *Manager) run(identity *ca.Identity, listener net.Listener, follow func(context.Context, *store.Store) error) {
+func (m *Manager) run(cfg membership.ManagerConfig, listener net.Listener, follow func(context.Context, *store.Store) error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	m.cancel = cancel
 	nodeMonitor := membership.NewNodeMonitor(m.log, m.store, m.member, dispatcher.HeartbeatTimeout)
+	if cfg.Join == nil {
+		nodeMonitor.Restarted()
+	}
 	m.dispatcher = dispatcher.New(dispatcher.Config{
 		Log: m.log, Store: m.store, NodeMonitor: nodeMonitor, Leadership: m.member, Managers: membership.Managers,
 		Trust: membership.Trust,
@@ -101,7 +103,7 @@ func (m *Manager) run(identity *ca.Identity, listener net.Listener, follow func(
 	roster := &membership.Roster{
 		Log: m.log, Node: m.node, Store: m.store, Members: members{m}, Leadership: m.member, Resign: m.member.Resign,
 	}
-	m.server = rpc.NewServer(identity, protocol{
+	m.server = rpc.NewServer(cfg.Identity, protocol{
 		&membership.Admission{Log: m.log, Store: m.store, Members: members{m}}, m.dispatcher,
 	})
 	loop := reconcile.New(reconcile.Config{
