@@ -131,9 +131,11 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer applying.Wait()
 	defer a.tasks.Wait()
 	var s search
+	failures := sessionFailures{log: a.cfg.Log}
 	for ctx.Err() == nil {
-		manager := s.next(a.knownManagers())
-		err := a.runSession(ctx, manager)
+		managers := a.knownManagers()
+		manager := s.next(managers)
+		err := a.runSession(ctx, manager, s.connectTimeout(len(managers)))
 		if ctx.Err() != nil {
 			break
 		}
@@ -141,7 +143,7 @@ func (a *Agent) Run(ctx context.Context) error {
 			a.cfg.SessionEnded(manager)
 		}
 		pause := s.failed(manager, err, time.Now())
-		a.cfg.Log.Debug("no session with a manager", "manager", manager, "err", err)
+		failures.note(manager, err, time.Now())
 		select {
 		case <-ctx.Done():
 		case <-time.After(pause):

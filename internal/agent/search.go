@@ -11,6 +11,7 @@ type search struct {
 	nextIndex        int
 	leader           string // where the last manager redirected to; empty if it did not
 	pause            time.Duration
+	silent           int    // attempts in a row that nobody has answered
 	unreachable      string // the manager that could not be reached last
 	unreachableSince time.Time
 }
@@ -20,6 +21,19 @@ const (
 	// unreachableFor is how long no redirection leads back to a manager that could not be reached.
 	unreachableFor = 2 * time.Second
 )
+
+// Managers that are switched off answer nothing at all. Each is waited for so long that all can be asked within a heartbeat timeout, and for twice as long in
+// each later round in which none has answered: it may be this machine or the network that is slow.
+const firstConnectTimeout, longestConnectTimeout = 800 * time.Millisecond, 10 * time.Second
+
+// connectTimeout is how long to wait for the connection to the next of so many managers.
+func (s *search) connectTimeout(managers int) time.Duration {
+	timeout := firstConnectTimeout
+	for range s.silent / max(managers, 1) {
+		timeout = min(2*timeout, longestConnectTimeout)
+	}
+	return timeout
+}
 
 // redirectError says that a manager refused a session because it does not lead.
 type redirectError struct{ leader string }
@@ -50,6 +64,11 @@ func (s *search) next(managers []string) string {
 
 // failed records the outcome of an attempt and returns how long to wait before the next one.
 func (s *search) failed(manager string, err error, now time.Time) time.Duration {
+	if _, ended := errors.AsType[*endedError](err); !ended && errors.Is(err, errSilent) {
+		s.silent++
+	} else {
+		s.silent = 0
+	}
 	if redirect, ok := errors.AsType[*redirectError](err); ok {
 		if redirect.leader != "" && (redirect.leader != s.unreachable || now.Sub(s.unreachableSince) > unreachableFor) && redirect.leader != manager {
 			s.leader = redirect.leader

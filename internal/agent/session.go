@@ -21,7 +21,7 @@ const handshakeTimeout = 2 * time.Second
 
 // runSession holds one session from hello to its end. The error is a *redirectError when the manager does not lead, and an
 // *endedError when the session had begun.
-func (a *Agent) runSession(ctx context.Context, manager string) error {
+func (a *Agent) runSession(ctx context.Context, manager string, connectTimeout time.Duration) error {
 	client, err := a.cfg.Dial(manager)
 	if err != nil {
 		return err
@@ -30,9 +30,9 @@ func (a *Agent) runSession(ctx context.Context, manager string) error {
 	daemonCtx := ctx // tasks outlive the session that assigned them
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
-	silenceTimer := time.AfterFunc(handshakeTimeout, func() { end(errSilent) })
+	silenceTimer := time.AfterFunc(connectTimeout, func() { end(errSilent) })
 	defer silenceTimer.Stop()
-	stream, first, err := a.open(ctx, client)
+	stream, first, err := a.open(ctx, client, func() { silenceTimer.Reset(max(handshakeTimeout, connectTimeout)) })
 	if redirect, ok := errors.AsType[*redirectError](err); ok {
 		return redirect
 	}
@@ -43,7 +43,6 @@ func (a *Agent) runSession(ctx context.Context, manager string) error {
 	silenceTimer.Stop()
 	a.welcome(first.Welcome)
 	a.reportAll()
-	a.setSession(client)
 	defer a.setSession(nil)
 	a.cfg.Log.Info("session with a manager", "manager", manager)
 
@@ -82,12 +81,13 @@ func (a *Agent) runSession(ctx context.Context, manager string) error {
 	return &endedError{err}
 }
 
-// open says hello and waits for the answer.
-func (a *Agent) open(ctx context.Context, client *rpc.Client) (rpc.SessionClient, *rpc.ManagerMessage, error) {
+// open connects, says hello and waits for the answer.
+func (a *Agent) open(ctx context.Context, client *rpc.Client, connected func()) (rpc.SessionClient, *rpc.ManagerMessage, error) {
 	stream, err := client.Session(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
+	connected()
 	select {
 	case <-a.reopen: // this session is new already
 	default:
@@ -118,7 +118,7 @@ func causeOf(ctx context.Context, err error) error {
 
 var (
 	errNoWelcome    = errors.New("the manager has sent no welcome")
-	errSilent       = errors.New("no message from the manager within the heartbeat timeout")
+	errSilent       = errors.New("the manager does not answer")
 	errReopened     = errors.New("the node's description has changed")
 	errNewHeartbeat = errors.New("the cluster's heartbeat period has changed")
 )
@@ -181,6 +181,9 @@ func (a *Agent) receive(daemonCtx, session context.Context, client *rpc.Client, 
 		a.setTable(msg.Table)
 	}
 	if msg.Tasks != nil {
+		if msg.Tasks.Full {
+			a.setSession(client) // the managers have the node as Ready before they send it its tasks
+		}
 		if err := a.assign(daemonCtx, msg.Tasks); err != nil {
 			return err
 		}

@@ -220,11 +220,18 @@ func (id *Identity) ClusterID() shoal.ClusterID {
 // Role is the role that the certificate grants the node.
 func (id *Identity) Role() shoal.NodeRole { return RoleOf(id.Certificate()) }
 
-// RenewAt is when the certificate is to be renewed: half-way through its validity, so that a node that was off for long still has a valid
+// RenewAt is when the certificate is to be renewed: half-way between its making and its end, so that a node that was off for long still has a valid
 // one.
 func (id *Identity) RenewAt() time.Time {
 	cert := id.Certificate()
-	return cert.NotBefore.Add(cert.NotAfter.Sub(cert.NotBefore) / 2)
+	made := cert.NotBefore.Add(backdate)
+	return made.Add(cert.NotAfter.Sub(made) / 2)
+}
+
+// Valid tells whether the certificate is valid at a time. One that is not lets the node in nowhere; it can still prove who it is: see Prove.
+func (id *Identity) Valid(at time.Time) bool {
+	cert := id.Certificate()
+	return !at.Before(cert.NotBefore) && !at.After(cert.NotAfter)
 }
 
 // tlsCertificate is the node's present certificate with its key.
@@ -280,6 +287,9 @@ func (id *Identity) ClientTLS() *tls.Config {
 		},
 	}
 }
+
+// AnonymousTLS is the configuration of a node that calls a manager without showing its certificate, because that has expired.
+func (id *Identity) AnonymousTLS() *tls.Config { return JoinTLS(id.Root()) }
 
 // JoinTLS is the configuration of a node that asks to join and has no certificate yet. With a nil root it accepts any server: use that only to
 // fetch the root certificate, whose digest must then be compared with that in the join token. With that root, the token may be sent.

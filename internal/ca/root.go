@@ -29,7 +29,7 @@ const (
 const (
 	rootExpiry = 20 * 365 * 24 * time.Hour
 	// backdate is how long before its creation a certificate becomes valid, for nodes whose clocks are behind.
-	backdate = time.Hour
+	backdate = 24 * time.Hour
 )
 
 // Root is the cluster's certificate authority. It is immutable.

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -224,7 +225,10 @@ func (d *Daemon) handler() http.Handler {
 	hostname, _ := os.Hostname() // construct has had an answer already
 	return api.New(api.Config{
 		Log: d.log, Containers: d.containers, Images: d.images, Volumes: d.volumes, Networks: d.networks, Members: d.members,
-		Events: d.events, Logs: d.taskLogs, Dial: d.dialNode, CheckPorts: allocator.CheckPorts, Exhausted: allocator.Exhausted, Outdated: orchestrator.Stale, Problems: func() []string { return append(d.quarantine.Problems(), d.networks.Problems()...) },
+		Events: d.events, Logs: d.taskLogs, Dial: d.dialNode, CheckPorts: allocator.CheckPorts, Exhausted: allocator.Exhausted, Outdated: orchestrator.Stale,
+		Problems: func() []string {
+			return slices.Concat(d.quarantine.Problems(), d.networks.Problems(), d.members.Problems())
+		},
 		Machine: api.Machine{
 			ID: d.machineID(), Hostname: hostname, Version: d.cfg.Version, KernelVersion: kernelVersion(), OS: osName(),
 			Architecture: machine(), CPUs: int(describe(d.cfg).Resources.NanoCPUs / 1e9), Memory: memory(), Root: d.cfg.DataRoot,

@@ -46,7 +46,7 @@ func startMember(ctx context.Context, log *slog.Logger, cfg membership.ManagerCo
 			CertFile: filepath.Join(cfg.Identity.Dir(), ca.CertFile), KeyFile: cfg.Identity.OpenKeyFile(),
 			CAFile: filepath.Join(cfg.Identity.Dir(), ca.RootFile), ServerName: ca.ManagerUnit, AllowedName: ca.ManagerUnit,
 		},
-		Log: log,
+		ForceNew: cfg.ForceNew, Log: log,
 	}
 	if cfg.Join != nil {
 		config.Initial = make(map[string]string, len(cfg.Join.PeerURLs))

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"reflect"
 	"sync"
 	"time"
 
@@ -183,16 +184,35 @@ func (d *Dispatcher) Session(stream rpc.SessionServer) error {
 	if !leads {
 		return stream.Send(&rpc.ManagerMessage{Redirect: &rpc.Redirect{Leader: d.leaderAddr()}})
 	}
-	if err := d.describe(ctx, caller, first.Hello); err != nil {
-		return err
+	if d.cfg.Store.View().Node(caller.NodeID) == nil {
+		return shoal.NotFound("node %s is not part of this cluster", caller.NodeID)
 	}
 	s := newSession(d, caller.NodeID, stream, leadershipChanged)
 	d.add(s)
 	defer d.remove(s)
-	if err := d.cfg.NodeMonitor.Up(ctx, caller.NodeID, caller.Addr); err != nil {
-		return err
+	// The agent is answered while the store is written: on a slow disk it would give up otherwise, and try again, for ever.
+	ctx, cancel := context.WithCancel(ctx)
+	introduced := make(chan error, 1)
+	var introducing sync.WaitGroup
+	introducing.Go(func() { introduced <- d.introduce(ctx, caller, first.Hello) })
+	defer introducing.Wait() // the node monitor must not hear of the session after it has heard of its end
+	defer cancel()
+	err = s.run(ctx, introduced)
+	if stream.Context().Err() == nil {
+		d.cfg.Log.Info("session of a node has ended", "node", caller.NodeID, "addr", caller.Addr, "why", err)
 	}
-	return s.run(ctx)
+	return err
+}
+
+// introduce records what an agent says of its node, and that the node has a session.
+func (d *Dispatcher) introduce(ctx context.Context, caller rpc.Caller, hello *rpc.Hello) error {
+	if err := d.describe(ctx, caller, hello); err != nil {
+		return fmt.Errorf("record node %s: %w", caller.NodeID, err)
+	}
+	if err := d.cfg.NodeMonitor.Up(ctx, caller.NodeID, caller.Addr); err != nil {
+		return fmt.Errorf("record that node %s is ready: %w", caller.NodeID, err)
+	}
+	return nil
 }
 
 // leaderAddr is where the leader serves the node protocol ("host:port"); empty if that is not known.
@@ -219,7 +239,9 @@ func (d *Dispatcher) describe(ctx context.Context, caller rpc.Caller, hello *rpc
 		if !n.DataAddr.IsValid() {
 			n.DataAddr = caller.Addr
 		}
-		changes.Put(&n)
+		if !reflect.DeepEqual(&n, node) {
+			changes.Put(&n)
+		}
 		return changes, nil
 	})
 }

@@ -6,8 +6,6 @@ import (
 	"reflect"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/shoal-dev/shoal/internal/rpc"
 	"github.com/shoal-dev/shoal/internal/shoal"
 	"github.com/shoal-dev/shoal/internal/store"
@@ -36,6 +34,7 @@ type session struct {
 	announced       map[shoal.TaskID]bool // drained tasks that the agent has been told of, or will be with drained
 	controlMessages []rpc.ManagerMessage  // requests for logs and tunnels, to be sent once
 	lastHeard       time.Time             // when the last message of the agent arrived
+	introduced      bool                  // the store says that the node is Ready; until then the agent is only welcomed and answered
 	// sentVersion is the version of the newest table sent, and applied that of the newest one the agent has applied. Up to the
 	// revision unaffectedUpTo nothing has changed for the node since sentVersion.
 	sentVersion, applied, unaffectedUpTo uint64
@@ -58,12 +57,14 @@ func (s *session) replace() {
 	close(s.replaced)
 }
 
-// run serves the session until it breaks, falls silent or is replaced.
-func (s *session) run(ctx context.Context) error {
-	group, ctx := errgroup.WithContext(ctx)
+// run serves the session until it breaks, falls silent or is replaced, or introduced brings an error. It does not wait for a message that is being sent: that may
+// take for ever if the agent is cut off, and ends when the stream's handler has returned.
+func (s *session) run(ctx context.Context, introduced <-chan error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	received := make(chan *rpc.AgentMessage)
 	// Receiving ends with the stream, which ends when this handler returns: it cannot be waited for.
-	broken := make(chan error, 1)
+	broken := make(chan error, 2)
 	go func() {
 		for {
 			msg, err := s.stream.Recv()
@@ -78,12 +79,11 @@ func (s *session) run(ctx context.Context) error {
 			}
 		}
 	}()
-	group.Go(func() error { return s.receive(ctx, received, broken) })
-	group.Go(func() error { return s.send(ctx) })
-	return group.Wait()
+	go func() { broken <- s.send(ctx) }()
+	return s.receive(ctx, received, broken, introduced)
 }
 
-func (s *session) receive(ctx context.Context, received <-chan *rpc.AgentMessage, broken <-chan error) error {
+func (s *session) receive(ctx context.Context, received <-chan *rpc.AgentMessage, broken, introduced <-chan error) error {
 	for {
 		silence := HeartbeatTimeout(s.d.cfg.Store.View())
 		timer := time.NewTimer(silence)
@@ -100,6 +100,16 @@ func (s *session) receive(ctx context.Context, received <-chan *rpc.AgentMessage
 		case err := <-broken:
 			timer.Stop()
 			return err
+		case err := <-introduced:
+			timer.Stop()
+			if err != nil {
+				return err
+			}
+			introduced = nil
+			s.d.mu.Lock()
+			s.introduced = true
+			wake(s.wake)
+			s.d.mu.Unlock()
 		case <-timer.C:
 			return errSilent(s.node, silence)
 		case msg := <-received:
@@ -156,6 +166,10 @@ func (s *session) send(ctx context.Context) error {
 func (s *session) outbox() []*rpc.ManagerMessage {
 	d := s.d
 	d.mu.Lock()
+	if !s.introduced {
+		defer d.mu.Unlock()
+		return s.greetingLocked()
+	}
 	changed, dirty, welcomeDirty, heartbeatDue := s.dirtyTasks, s.dirty, s.welcomeDirty, s.heartbeatDue
 	drained, controlMessages := s.drained, s.controlMessages
 	s.dirtyTasks, s.dirty, s.welcomeDirty, s.heartbeatDue, s.drained, s.controlMessages = map[shoal.TaskID]bool{}, newDirtySet(), false, false, nil, nil
@@ -178,6 +192,19 @@ func (s *session) outbox() []*rpc.ManagerMessage {
 		out = append(out, &controlMessages[i])
 	}
 	return out
+}
+
+// greetingLocked is the messages that are due to an agent whose node is not recorded as Ready yet.
+func (s *session) greetingLocked() []*rpc.ManagerMessage {
+	if !s.welcomeDirty && !s.heartbeatDue {
+		return nil
+	}
+	msg := &rpc.ManagerMessage{}
+	if s.welcomeDirty {
+		msg.Welcome = s.nextWelcome(s.d.cfg.Store.View())
+	}
+	s.welcomeDirty, s.heartbeatDue = false, false
+	return []*rpc.ManagerMessage{msg}
 }
 
 // nextWelcome is the welcome message to send; nil if the last one still holds.

@@ -149,8 +149,36 @@ func (a *Admission) Renew(ctx context.Context, req *rpc.RenewRequest) (*rpc.Cert
 	if node == nil {
 		return nil, shoal.NotFound("node %s is not part of this cluster", rpc.CallerOf(ctx).NodeID)
 	}
+	return a.renew(ctx, view, node, req.CSR)
+}
+
+// RenewExpired gives a node whose certificate has expired a new one, if it proves that it has the key of the old one and is still part of the cluster.
+func (a *Admission) RenewExpired(ctx context.Context, req *rpc.RenewExpiredRequest) (*rpc.CertificateReply, error) {
+	view := a.Store.View()
+	cluster := view.Cluster()
+	if cluster == nil {
+		return nil, shoal.RefusalWithCode("Unavailable", "the cluster is not ready")
+	}
+	root, err := ca.ParseRoot(trusted(cluster), nil)
+	if err != nil {
+		return nil, err
+	}
+	cert, err := root.CheckProof(req.Proof, req.CSR)
+	if err != nil {
+		return nil, err
+	}
+	node := view.Node(shoal.NodeID(cert.Subject.CommonName))
+	if node == nil || !slices.Contains(cert.Subject.Organization, string(cluster.ID)) {
+		return nil, shoal.NotFound("node %s is not part of this cluster", cert.Subject.CommonName)
+	}
+	a.Log.Info("a node whose certificate has expired gets a new one", "node", node.ID, "expired", cert.NotAfter)
+	return a.renew(ctx, view, node, req.CSR)
+}
+
+// renew certifies a node in the role that its spec now says.
+func (a *Admission) renew(ctx context.Context, view store.View, node *shoal.Node, csr []byte) (*rpc.CertificateReply, error) {
 	role := node.Spec.Role
-	reply, err := a.certify(view, node.ID, role, req.CSR)
+	reply, err := a.certify(view, node.ID, role, csr)
 	if err != nil || node.Role == role {
 		return reply, err
 	}

@@ -30,11 +30,11 @@ type InitRequest struct {
 
 // Init makes the node the first manager of a new cluster and gives its ID.
 func (m *Membership) Init(ctx context.Context, req InitRequest) (shoal.NodeID, error) {
+	if req.ForceNew && m.Info().State != "inactive" {
+		return m.forceNew(ctx, req)
+	}
 	m.op.Lock()
 	defer m.op.Unlock()
-	if req.ForceNew {
-		return "", errdefs.ErrInvalidArgument.WithMessage("--force-new-cluster is not supported yet: restore a majority of the managers instead")
-	}
 	if m.Info().State != "inactive" {
 		return "", errSwarmExists
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"time"
@@ -167,6 +168,8 @@ func (m *Membership) becomeMember(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// Only now is it sure that the others have the state, and that this node's copy of earlier times is of no use.
+	m.removeStore(filepath.Join(m.cfg.Dir, StoreDir))
 	return m.startManager(ctx, reply)
 }
 

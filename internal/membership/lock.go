@@ -134,6 +134,9 @@ func (m *Membership) followLock(ctx context.Context, manager Manager, identity *
 	defer sub.Close()
 	for {
 		if cluster := view.Cluster(); cluster != nil {
+			if err := m.keepAuthority(manager, cluster, key); err != nil {
+				m.cfg.Log.Error("this manager's means to renew its own certificate cannot be kept on disk; without them a cluster that is off until its certificates have expired may not come back by itself", "err", err)
+			}
 			if err := m.relock(manager, identity, cluster.UnlockKey, key); err != nil {
 				m.cfg.Log.Error("this manager's keys cannot be encrypted as autolock asks; it is tried again at the cluster's next change", "err", err)
 			}

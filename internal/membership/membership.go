@@ -53,6 +53,8 @@ type ManagerConfig struct {
 	Dir      string
 	// Join is set when the manager joins others; nil founds a cluster or starts again what is in Dir.
 	Join *rpc.MemberReply
+	// ForceNew makes the manager the only one, with what is in Dir.
+	ForceNew bool
 	// SealingKey seals secrets in the store.
 	SealingKey []byte
 }
@@ -60,8 +62,12 @@ type ManagerConfig struct {
 // Manager is the running manager part.
 type Manager interface {
 	Store() *store.Store
-	// Done is closed when the store has stopped, be it by Stop or because the other managers took this one out.
+	// Done is closed when the manager has stopped, be it by Stop, because the other managers took this one out or because a part of it failed. Err is
+	// why: store.ErrRemoved, the failure, or nil.
 	Done() <-chan struct{}
+	Err() error
+	// Problems describes, a sentence each, what the manager can not do at present.
+	Problems() []string
 	// Resign hands leadership to another manager, if this one leads.
 	Resign() error
 	Stop()
@@ -120,6 +126,8 @@ type Membership struct {
 	failure     error
 	pending     bool
 	cancelStart context.CancelFunc // ends the attempts to start a manager that waits for others; may be nil
+	startErr    error              // why the manager could not be started last; nil once it runs
+	retryPause  time.Duration      // before the next attempt to take over what the leader asks for; 0 after a success
 	lastWelcome *rpc.Welcome       // what the leader said last
 	lock        ca.LockKey         // of this node's files; nil while they are open
 	locked      bool               // the key is missing
@@ -197,8 +205,10 @@ func (m *Membership) Manager() (Manager, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	switch {
-	case m.manager != nil:
+	case m.manager != nil && !isDone(m.manager):
 		return m.manager, nil
+	case m.manager != nil && m.manager.Err() != nil && !errors.Is(m.manager.Err(), store.ErrRemoved):
+		return nil, stopped(m.manager.Err())
 	case m.locked:
 		return nil, errLocked
 	case m.identity != nil && m.identity.Role() == shoal.RoleManager:
@@ -208,6 +218,35 @@ func (m *Membership) Manager() (Manager, error) {
 	default:
 		return nil, errNotInSwarm
 	}
+}
+
+// stopped is what a user is told whose manager has failed.
+func stopped(err error) error {
+	return errdefs.ErrUnavailable.WithMessage(fmt.Sprintf("The manager of this node has stopped and is started again as soon as possible: %v. Other managers may work.", err))
+}
+
+// Problems describes, a sentence each, what of the node's place in its cluster does not work.
+func (m *Membership) Problems() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var all []string
+	if m.failure != nil {
+		all = append(all, "the node could not resume its place in the cluster: "+m.failure.Error())
+	}
+	if m.startErr != nil {
+		all = append(all, "the node's manager cannot be started, which is tried again: "+m.startErr.Error())
+	}
+	if m.identity != nil && !m.identity.Valid(time.Now()) {
+		all = append(all, "the node's certificate is not valid (it is valid until "+m.identity.Certificate().NotAfter.Format(time.DateTime)+"), and no manager has given it another yet")
+	}
+	switch {
+	case m.manager == nil:
+	case isDone(m.manager) && m.manager.Err() != nil:
+		all = append(all, "the node's manager has stopped: "+m.manager.Err().Error())
+	default:
+		all = append(all, m.manager.Problems()...)
+	}
+	return all
 }
 
 // Withdraw takes the task of a container, if it is one's, out of every balancer before the container is ended by hand.
@@ -301,15 +340,14 @@ func (m *Membership) Start(ctx context.Context) error {
 
 // resume starts the node's manager again and again until it has a majority to work with, or is to be a manager no more.
 func (m *Membership) resume(ctx context.Context, identity *ca.Identity) {
-	const pause = time.Second
-	for ctx.Err() == nil && identity.Role() == shoal.RoleManager {
+	for pause := firstRetry; ctx.Err() == nil && identity.Role() == shoal.RoleManager; pause = min(2*pause, longestRetry) {
 		m.op.Lock()
 		err := m.resumeOnce(ctx)
 		m.op.Unlock()
 		if err == nil {
 			return
 		}
-		m.cfg.Log.Error("the node's manager cannot be started; it is tried again every second, and the node works as a worker until then", "err", err)
+		m.cfg.Log.Error("the node's manager cannot be started; it is tried again, and the node works as a worker until then", "err", err)
 		m.reconcileSoon() //nolint:contextcheck // it may have been demoted while it was away
 		select {
 		case <-ctx.Done():
@@ -320,11 +358,12 @@ func (m *Membership) resume(ctx context.Context, identity *ca.Identity) {
 
 func (m *Membership) resumeOnce(ctx context.Context) error {
 	m.mu.Lock()
-	running := m.manager != nil
+	running := m.manager != nil && !isDone(m.manager)
 	m.mu.Unlock()
 	if running || ctx.Err() != nil {
 		return nil
 	}
+	m.closeManager()
 	return m.startManager(ctx, nil)
 }
 
@@ -367,6 +406,12 @@ func (m *Membership) stop() {
 }
 
 func (m *Membership) startManager(ctx context.Context, join *rpc.MemberReply) error {
+	return m.startManagerAs(ctx, ManagerConfig{Join: join})
+}
+
+// startManagerAs is startManager with some fields of the configuration; it fills in the others.
+func (m *Membership) startManagerAs(ctx context.Context, cfg ManagerConfig) error {
+	join := cfg.Join
 	m.mu.Lock()
 	identity, state := m.identity, m.state
 	m.mu.Unlock()
@@ -374,21 +419,45 @@ func (m *Membership) startManager(ctx context.Context, join *rpc.MemberReply) er
 	if err != nil {
 		return fmt.Errorf("start manager: %w", err)
 	}
-	manager, err := m.cfg.Host.StartManager(ctx, ManagerConfig{Identity: identity, State: state, Dir: m.cfg.Dir, Join: join, SealingKey: key})
+	cfg.Identity, cfg.State, cfg.Dir, cfg.SealingKey = identity, state, m.cfg.Dir, key
+	if join == nil && !identity.Valid(time.Now()) {
+		if err := m.certifySelf(identity); err != nil {
+			m.cfg.Log.Warn("the certificate of this manager has expired, and it cannot make itself another one; the other managers are asked", "expired", identity.Certificate().NotAfter, "err", err)
+		}
+	}
+	manager, err := m.cfg.Host.StartManager(ctx, cfg)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.startErr = err
 	if err != nil {
 		return fmt.Errorf("start manager: %w", err)
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	m.manager = manager
 	following, stop := context.WithCancel(context.Background())
 	go m.followLock(following, manager, identity, key) //nolint:contextcheck // as long as the manager, not the request
 	go func() {                                        //nolint:contextcheck // as above
 		<-manager.Done()
 		stop()
-		m.reconcileSoon()
+		m.managerEnded(manager, identity)
 	}()
 	return nil
+}
+
+// managerEnded starts a manager again that has stopped by itself, or makes it join again if the others have removed it.
+func (m *Membership) managerEnded(manager Manager, identity *ca.Identity) {
+	m.mu.Lock()
+	current, welcomed := m.manager == manager, m.lastWelcome != nil
+	m.mu.Unlock()
+	if !current || welcomed {
+		m.reconcileSoon() // nothing to do if it was asked to stop
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	m.mu.Lock()
+	m.cancelStart = cancel
+	m.mu.Unlock()
+	m.resume(ctx, identity)
 }
 
 func (m *Membership) startAgent() error {

@@ -19,18 +19,45 @@ type Leadership interface {
 
 // NodeMonitor decides which nodes are Ready and which are Down. It does so while this manager leads, because then every node's
 // session is with it. A node is Ready once it has a session, and Down when it has been without one for longer than the silence
-// that the cluster allows: a daemon that is restarted within it does not lose its tasks.
+// that the cluster allows: a daemon that is restarted within it does not lose its tasks. Time in which this manager itself stood still does not count
+// as silence of the nodes.
 type NodeMonitor struct {
 	log              *slog.Logger
 	store            *store.Store
 	leadership       Leadership
 	heartbeatTimeout func(store.View) time.Duration
+	restarted        bool
 
 	mu       sync.Mutex // guards all below
 	sessions map[shoal.NodeID]int
 	lost     map[shoal.NodeID]time.Time // nodes without a session: when they were last heard of
 	wake     chan struct{}              // capacity 1
+	lastLook time.Time                  // when due was last called
+	stall    stall                      // the last one
 }
+
+// stall is a time in which this manager stood still: it was stopped, or had no processor.
+type stall struct {
+	end    time.Time
+	length time.Duration
+}
+
+// excuse is when a node counts as heard of that was last heard of at a time, given a stall since. After one that is longer than the heartbeat timeout every
+// node has a full one, because each has to open a new session.
+func (s stall) excuse(heard time.Time, heartbeatTimeout time.Duration) time.Time {
+	switch {
+	case !heard.Before(s.end):
+		return heard
+	case s.length >= heartbeatTimeout:
+		return s.end
+	default:
+		return heard.Add(min(s.length, s.end.Sub(heard)))
+	}
+}
+
+// looksPerTimeout is how often the monitor looks, at least, within a heartbeat timeout. When twice the time between two looks passes without one, it has
+// stood still.
+const looksPerTimeout = 5
 
 // NewNodeMonitor makes a monitor. It decides nothing before Run is called.
 func NewNodeMonitor(log *slog.Logger, s *store.Store, leadership Leadership, heartbeatTimeout func(store.View) time.Duration) *NodeMonitor {
@@ -52,11 +79,12 @@ func (m *NodeMonitor) Up(ctx context.Context, id shoal.NodeID, addr netip.Addr) 
 
 // Lost records that a node's session is over.
 func (m *NodeMonitor) Lost(id shoal.NodeID, lastHeard time.Time) {
+	heartbeatTimeout := m.heartbeatTimeout(m.store.View())
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.sessions[id]--; m.sessions[id] <= 0 {
 		delete(m.sessions, id)
-		m.lost[id] = lastHeard
+		m.lost[id] = m.stall.excuse(lastHeard, heartbeatTimeout)
 		select {
 		case m.wake <- struct{}{}:
 		default:
@@ -66,10 +94,15 @@ func (m *NodeMonitor) Lost(id shoal.NodeID, lastHeard time.Time) {
 
 // Run watches the nodes whenever this manager leads, until ctx ends.
 func (m *NodeMonitor) Run(ctx context.Context) error {
+	started := time.Now()
 	for ctx.Err() == nil {
 		epoch, leads, leadershipChanged := m.leadership.Leader()
 		if leads {
-			m.startGracePeriods()
+			grace := graceAfterElection
+			if m.restarted && time.Since(started) < justStarted {
+				grace = graceAfterStart
+			}
+			m.startGracePeriods(grace)
 			m.watch(ctx, epoch, leadershipChanged)
 			continue
 		}
@@ -81,17 +114,29 @@ func (m *NodeMonitor) Run(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// startGracePeriods gives every node that is not Down a full heartbeat timeout, from now on, to open a session with this manager,
-// which has just become the leader.
-func (m *NodeMonitor) startGracePeriods() {
-	nodes := m.store.View().Nodes()
+// How many heartbeat timeouts every node has to open a session with a manager that has just become the leader. If that manager has just been started with an older
+// state, there may have been no leader for long; agents then ask rarely, and wait for managers that do not answer.
+const (
+	graceAfterElection, graceAfterStart = 1, 3
+	justStarted                         = 30 * time.Second
+)
+
+// Restarted tells the monitor, before Run, that its manager has been started with the state of an earlier life.
+func (m *NodeMonitor) Restarted() { m.restarted = true }
+
+// startGracePeriods gives every node that is not Down so many heartbeat timeouts, from now on, to open a session with this manager, which has just become
+// the leader.
+func (m *NodeMonitor) startGracePeriods(timeouts int) {
+	view := m.store.View()
+	nodes, more := view.Nodes(), time.Duration(timeouts-1)*m.heartbeatTimeout(view)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
+	m.lastLook = now
 	clear(m.lost)
 	for _, n := range nodes {
 		if n.Status.State != shoal.NodeDown && m.sessions[n.ID] == 0 {
-			m.lost[n.ID] = now
+			m.lost[n.ID] = now.Add(more)
 		}
 	}
 }
@@ -99,9 +144,12 @@ func (m *NodeMonitor) startGracePeriods() {
 // watch sets nodes to Down when their heartbeat timeout is over, until another manager leads or ctx ends.
 func (m *NodeMonitor) watch(ctx context.Context, epoch uint64, leadershipChanged <-chan struct{}) {
 	for {
-		due, next := m.due()
+		due, next, stalled := m.due()
+		if stalled > 0 {
+			m.log.Warn("this manager stood still; nodes that were silent meanwhile get more time before they count as down", "for", stalled)
+		}
 		for _, id := range due {
-			m.log.Warn("node is down: it had no session for longer than the heartbeat timeout, its tasks will run elsewhere", "node", id)
+			m.log.Warn("node is down: it has had no session for longer than the heartbeat timeout, its tasks will run elsewhere", "node", id)
 			err := m.setStatus(ctx, epoch, id, shoal.NodeStatus{State: shoal.NodeDown, Message: "heartbeat failure"})
 			if errors.Is(err, store.ErrFenced) {
 				break // another manager leads: it watches the nodes now
@@ -110,39 +158,48 @@ func (m *NodeMonitor) watch(ctx context.Context, epoch uint64, leadershipChanged
 				m.log.Error("declare node down", "node", id, "err", err)
 			}
 		}
-		var timer <-chan time.Time
-		if !next.IsZero() {
-			timer = time.After(time.Until(next))
-		}
+		timer := time.NewTimer(time.Until(next))
 		select {
 		case <-ctx.Done():
+			timer.Stop()
 			return
 		case <-leadershipChanged:
+			timer.Stop()
 			return
 		case <-m.wake:
-		case <-timer:
+		case <-timer.C:
 		}
+		timer.Stop()
 	}
 }
 
-// due is the nodes whose heartbeat timeout is over, which are no longer watched, and the time at which the next one's will be; zero
-// if no node is without a session.
-func (m *NodeMonitor) due() (due []shoal.NodeID, next time.Time) {
+// due is the nodes whose heartbeat timeout is over, which are no longer watched, and the time at which to look next. stalled is how long this manager has stood
+// still since it looked last.
+func (m *NodeMonitor) due() (due []shoal.NodeID, next time.Time, stalled time.Duration) {
 	heartbeatTimeout := m.heartbeatTimeout(m.store.View())
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
+	interval := heartbeatTimeout / looksPerTimeout
+	if gap := now.Sub(m.lastLook); gap > 2*interval {
+		stalled = gap - interval
+		m.stall = stall{now, stalled}
+		for id, heard := range m.lost {
+			m.lost[id] = m.stall.excuse(heard, heartbeatTimeout)
+		}
+	}
+	m.lastLook, next = now, now.Add(interval)
 	for id, heard := range m.lost {
 		end := heard.Add(heartbeatTimeout)
 		switch {
 		case !now.Before(end):
 			due = append(due, id)
 			delete(m.lost, id)
-		case next.IsZero() || end.Before(next):
+		case end.Before(next):
 			next = end
 		}
 	}
-	return due, next
+	return due, next, stalled
 }
 
 func (m *NodeMonitor) setStatus(ctx context.Context, epoch uint64, id shoal.NodeID, status shoal.NodeStatus) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,6 +23,7 @@ type bench struct {
 	memory  *store.Memory
 	store   *store.Store
 	monitor *membership.NodeMonitor
+	stall   atomic.Int64 // how long the monitor is to stand still when it looks next
 }
 
 func newBench(t *testing.T) *bench {
@@ -29,7 +31,12 @@ func newBench(t *testing.T) *bench {
 	b.store = storetest.Open(t, b.memory)
 	b.put(&shoal.Node{ID: "a", Status: shoal.NodeStatus{State: shoal.NodeReady}})
 	b.put(&shoal.Node{ID: "b", Status: shoal.NodeStatus{State: shoal.NodeReady}})
-	b.monitor = membership.NewNodeMonitor(slog.New(slog.DiscardHandler), b.store, b.memory, func(store.View) time.Duration { return heartbeatTimeout })
+	b.monitor = membership.NewNodeMonitor(slog.New(slog.DiscardHandler), b.store, b.memory, func(store.View) time.Duration {
+		if stall := b.stall.Swap(0); stall != 0 {
+			<-time.After(time.Duration(stall))
+		}
+		return heartbeatTimeout
+	})
 	b.background(b.monitor.Run)
 	return b
 }
@@ -96,6 +103,38 @@ func TestANodeThatComesBackInTimeStaysReady(t *testing.T) {
 		b.up("b") // a second session before the first is known to have ended
 		b.monitor.Lost("b", time.Now())
 		b.after(2*heartbeatTimeout, shoal.NodeReady, shoal.NodeReady)
+	})
+}
+
+// A manager whose process was stopped for 30 s once took all nodes for silent, and replaced their tasks.
+func TestAManagerThatWasStalledAccusesNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.up("a")
+		b.up("b")
+		b.after(time.Second, shoal.NodeReady, shoal.NodeReady)
+		heard := time.Now()
+		b.stall.Store(int64(30 * time.Second))
+		<-time.After(29 * time.Second)
+		b.monitor.Lost("a", heard) // the sessions end when the process goes on: their time is over
+		b.monitor.Lost("b", heard)
+		b.after(3*time.Second, shoal.NodeReady, shoal.NodeReady)
+		b.up("a") // b does not come back
+		b.after(heartbeatTimeout, shoal.NodeReady, shoal.NodeDown)
+	})
+}
+
+// Agents that had no leader for long, and wait for managers that are switched off, need more time to find the one that is back.
+func TestARestartedManagerGivesEveryNodeMoreTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		monitor := membership.NewNodeMonitor(slog.New(slog.DiscardHandler), b.store, b.memory, func(store.View) time.Duration { return heartbeatTimeout })
+		monitor.Restarted()
+		b.up("a")
+		b.up("b")
+		b.background(monitor.Run)
+		b.after(2*heartbeatTimeout, shoal.NodeReady, shoal.NodeReady)
+		b.after(heartbeatTimeout, shoal.NodeDown, shoal.NodeDown)
 	})
 }
 

@@ -3,7 +3,9 @@ package membership
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
+	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -11,6 +13,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/ca"
 	"github.com/shoal-dev/shoal/internal/rpc"
 	"github.com/shoal-dev/shoal/internal/shoal"
+	"github.com/shoal-dev/shoal/internal/store"
 )
 
 // StoreDir is the folder, within the swarm folder, that a manager's copy of the state is kept in.
@@ -88,16 +91,34 @@ func (m *Membership) reconcileNode() {
 	if reconciled {
 		return
 	}
-	const limit, again = time.Minute, time.Second
+	const limit = time.Minute
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
+	failed := false
 	if err := m.reconcileTrust(ctx, identity, lastWelcome, agent); err != nil {
+		failed = true
 		m.cfg.Log.Error("the cluster's new root certificate cannot be taken over; it is tried again", "err", err)
 	}
 	if err := m.reconcileRole(ctx, lastWelcome.Role); err != nil {
-		m.cfg.Log.Error("the node cannot change its role; it is tried again", "role", lastWelcome.Role, "err", err)
+		failed = true
+		m.cfg.Log.Error("the node does not work in the role that it should have; it is tried again", "role", lastWelcome.Role, "err", err)
 	}
-	time.AfterFunc(again, m.reconcileSoon)
+	time.AfterFunc(m.nextRetry(failed), m.reconcileSoon)
+}
+
+// Pauses between attempts to start a manager and to take over a role.
+const firstRetry, longestRetry = time.Second, 30 * time.Second
+
+// nextRetry is how long to wait before the next attempt.
+func (m *Membership) nextRetry(failed bool) time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !failed {
+		m.retryPause = 0
+		return firstRetry
+	}
+	m.retryPause = min(max(2*m.retryPause, firstRetry), longestRetry)
+	return m.retryPause
 }
 
 // reconcileTrust makes the node trust the cluster's present root, and gets it a certificate of the present issuer.
@@ -125,16 +146,29 @@ func (m *Membership) reconcileRole(ctx context.Context, role shoal.NodeRole) err
 	if reconciled {
 		return nil
 	}
-	m.cfg.Log.Info("node changes its role", "role", role)
+	if role != m.role() {
+		m.cfg.Log.Info("node changes its role", "role", role)
+	}
 	if role == shoal.RoleWorker {
 		return m.demote(ctx)
 	}
 	return m.promote(ctx)
 }
 
-// promote makes the node a new member of the store, whatever it was before.
+// promote makes the node a member of the store. One that has been a member starts again with the data that it has, which may be the only copy: it
+// becomes a new member only if the others say that they have removed it.
 func (m *Membership) promote(ctx context.Context) error {
-	m.stopManager()
+	if m.role() == shoal.RoleManager && m.hasStore() {
+		removed := m.closeManager()
+		if !removed {
+			err := m.startManager(ctx, nil)
+			if !errors.Is(err, store.ErrRemoved) {
+				return err
+			}
+		}
+	} else {
+		m.closeManager()
+	}
 	if err := m.renew(ctx); err != nil {
 		return err
 	}
@@ -142,6 +176,30 @@ func (m *Membership) promote(ctx context.Context) error {
 		return nil // the role was changed back meanwhile; the next welcome says so
 	}
 	return m.becomeMember(ctx)
+}
+
+// hasStore tells whether the node has a copy of the cluster's state: more than the key to it.
+func (m *Membership) hasStore() bool {
+	entries, err := os.ReadDir(filepath.Join(m.cfg.Dir, StoreDir))
+	if err != nil {
+		return !errors.Is(err, os.ErrNotExist)
+	}
+	return slices.ContainsFunc(entries, func(e os.DirEntry) bool {
+		return e.Name() != filepath.Base(m.sealingKeyFile()) && e.Name() != filepath.Base(m.authorityFile())
+	})
+}
+
+// closeManager stops the manager part, if there is one, and leaves its data. removed means that the others have removed it from the store.
+func (m *Membership) closeManager() (removed bool) {
+	m.mu.Lock()
+	manager := m.manager
+	m.manager = nil
+	m.mu.Unlock()
+	if manager == nil {
+		return false
+	}
+	manager.Stop()
+	return errors.Is(manager.Err(), store.ErrRemoved)
 }
 
 // role is what the node's certificate grants.
@@ -160,15 +218,9 @@ func (m *Membership) demote(ctx context.Context) error {
 	return nil
 }
 
-// stopManager stops the manager part and deletes its copy of the cluster's state.
+// stopManager stops the manager part and deletes its copy of the cluster's state, because the node is to be a worker.
 func (m *Membership) stopManager() {
-	m.mu.Lock()
-	manager := m.manager
-	m.manager = nil
-	m.mu.Unlock()
-	if manager != nil {
-		manager.Stop()
-	}
+	m.closeManager()
 	m.removeStore(filepath.Join(m.cfg.Dir, StoreDir))
 	m.mu.Lock()
 	identity, locked := m.identity, m.lock != nil
@@ -181,33 +233,19 @@ func (m *Membership) stopManager() {
 	}
 }
 
-// renew gets a new certificate from the first manager that answers. The session is opened again afterwards, because a connection
-// keeps the rights of the certificate that it was opened with.
-func (m *Membership) renew(ctx context.Context) error {
-	m.mu.Lock()
-	identity, agent := m.identity, m.agent
-	m.mu.Unlock()
-	if agent != nil {
-		defer agent.Reopen()
-	}
-	key, csr, err := ca.NewRequest()
-	if err != nil {
-		return err
-	}
-	return m.askManagers(ctx, func(ctx context.Context, c *rpc.Client) error {
-		reply, err := c.Renew(ctx, &rpc.RenewRequest{CSR: csr})
-		if err != nil {
-			return err
-		}
-		return identity.Renew(reply.Root, reply.Cert, key)
-	})
-}
-
 // askManagers calls ask with one manager after the other until it succeeds, and returns its last error. This node is left out unless
 // it is the only manager.
 func (m *Membership) askManagers(ctx context.Context, ask func(context.Context, *rpc.Client) error) error {
 	m.mu.Lock()
-	identity, state := m.identity, m.state
+	identity := m.identity
+	m.mu.Unlock()
+	return m.askManagersAs(ctx, identity.ClientTLS, ask)
+}
+
+// askManagersAs is askManagers with another identity than the node's, or none.
+func (m *Membership) askManagersAs(ctx context.Context, as func() *tls.Config, ask func(context.Context, *rpc.Client) error) error {
+	m.mu.Lock()
+	state := m.state
 	m.mu.Unlock()
 	self := state.nodeAddr()
 	err := errNoManagers
@@ -216,7 +254,7 @@ func (m *Membership) askManagers(ctx context.Context, ask func(context.Context, 
 			continue
 		}
 		exchange, cancel := context.WithTimeout(ctx, exchangeTimeout)
-		err = m.dial(remote, identity.ClientTLS(), func(c *rpc.Client) error { return ask(exchange, c) })
+		err = m.dial(remote, as(), func(c *rpc.Client) error { return ask(exchange, c) })
 		cancel()
 		if err == nil {
 			return nil
@@ -226,28 +264,3 @@ func (m *Membership) askManagers(ctx context.Context, ask func(context.Context, 
 }
 
 var errNoManagers = errors.New("no manager is known")
-
-// RenewCertificates replaces the node's certificate whenever half its life is over, until ctx ends.
-func (m *Membership) RenewCertificates(ctx context.Context) error {
-	const look, again = time.Hour, time.Minute
-	timer := time.NewTimer(look)
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-timer.C:
-		}
-		m.mu.Lock()
-		identity := m.identity
-		m.mu.Unlock()
-		pause := look
-		if identity != nil && time.Now().After(identity.RenewAt()) {
-			if err := m.renew(ctx); err != nil {
-				m.cfg.Log.Error("the node's certificate cannot be renewed; it is tried again; once the certificate has expired, the managers refuse this node", "expires", identity.Certificate().NotAfter, "err", err)
-				pause = again
-			}
-		}
-		timer.Reset(pause)
-	}
-}

@@ -41,7 +41,7 @@ func (d Dialer) Dial(addr string, config *tls.Config) (*Client, error) {
 			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * time.Second},
 			MinConnectTimeout: 5 * time.Second,
 		}),
-		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveTime, Timeout: keepaliveTimeout}),
 	}
 	if d.Connect != nil {
 		options = append(options, grpc.WithContextDialer(d.Connect))
@@ -78,6 +78,11 @@ func (c *Client) Join(ctx context.Context, req *JoinRequest) (*CertificateReply,
 // Renew asks for a new certificate, in the role that the node now has; the client must have shown the node's present one.
 func (c *Client) Renew(ctx context.Context, req *RenewRequest) (*CertificateReply, error) {
 	return call[CertificateReply](ctx, c, "Renew", req)
+}
+
+// RenewExpired asks for a new certificate for a node whose present one is not valid any more; the client shows none.
+func (c *Client) RenewExpired(ctx context.Context, req *RenewExpiredRequest) (*CertificateReply, error) {
+	return call[CertificateReply](ctx, c, "RenewExpired", req)
 }
 
 // JoinMember asks the manager to add this manager to the members of the store; the reply has what the member must be started with.

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/shoal-dev/shoal/internal/ca"
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
@@ -26,7 +27,12 @@ type (
 	}
 	// RenewRequest asks for a new certificate for the calling node, which its present certificate names. CSR is PEM.
 	RenewRequest struct{ CSR []byte }
-	// CertificateReply answers JoinRequest and RenewRequest.
+	// RenewExpiredRequest is a RenewRequest of a node whose certificate is not valid any more, so that it cannot show it: the proof names the node.
+	RenewExpiredRequest struct {
+		CSR   []byte
+		Proof ca.Proof
+	}
+	// CertificateReply answers JoinRequest, RenewRequest and RenewExpiredRequest.
 	CertificateReply struct {
 		NodeID    shoal.NodeID
 		ClusterID shoal.ClusterID

@@ -8,10 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
@@ -87,6 +89,8 @@ type Handler interface {
 	Join(context.Context, *JoinRequest) (*CertificateReply, error)
 	// Renew returns a new certificate for the calling node, in the role that it should have now.
 	Renew(context.Context, *RenewRequest) (*CertificateReply, error)
+	// RenewExpired is Renew for a node whose certificate has expired. It may be called without a certificate.
+	RenewExpired(context.Context, *RenewExpiredRequest) (*CertificateReply, error)
 	// JoinMember adds the calling manager to the members of the store.
 	JoinMember(context.Context, *MemberRequest) (*MemberReply, error)
 	// Leave records that the calling node has left the cluster by itself.
@@ -188,6 +192,9 @@ func NewServer(id *ca.Identity, h Handler) *grpc.Server {
 		grpc.Creds(credentials.NewTLS(id.ServerTLS())),
 		grpc.ForceServerCodec(jsonCodec{}),
 		grpc.MaxRecvMsgSize(maxMessage),
+		// Clients that are gone without a word, and clients whose pings the default policy would punish with too_many_pings.
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveTime, Timeout: keepaliveTimeout}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: keepaliveTime / 2, PermitWithoutStream: true}),
 	)
 	s.RegisterService(&grpc.ServiceDesc{
 		ServiceName: serviceName,
@@ -196,6 +203,7 @@ func NewServer(id *ca.Identity, h Handler) *grpc.Server {
 			unary("RootCA", false, Handler.RootCA),
 			unary("Join", false, Handler.Join),
 			unary("Renew", true, Handler.Renew),
+			unary("RenewExpired", false, Handler.RenewExpired),
 			unary("JoinMember", true, Handler.JoinMember),
 			unary("Leave", true, Handler.Leave),
 			unary("Attach", true, Handler.Attach),
@@ -213,6 +221,9 @@ func NewServer(id *ca.Identity, h Handler) *grpc.Server {
 	}, h)
 	return s
 }
+
+// A connection on which nothing was received for keepaliveTime is probed, and closed if there is no answer within keepaliveTimeout: by both ends.
+const keepaliveTime, keepaliveTimeout = 10 * time.Second, 5 * time.Second
 
 // maxMessage is the size limit of a message, in bytes. The first table of a node with thousands of endpoints has a few MiB.
 const maxMessage = 64 << 20

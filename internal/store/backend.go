@@ -40,6 +40,9 @@ func (e *KeyConflict) Error() string { return "key " + e.Key + " has changed" }
 // ErrCompacted is the error of a watch for revisions that the backend no longer has. The caller has to load everything again.
 var ErrCompacted = errors.New("revision has been compacted")
 
+// ErrRemoved says that the other members have taken this one out of the store. Its data is of no use any more; with any other error it is.
+var ErrRemoved = errors.New("the other managers have removed this one from the store")
+
 // Backend is a replicated map of keys to values. Every write has a revision, a number that grows with each write.
 type Backend interface {
 	// Load returns the records of all keys that begin with Prefix, and the revision at which they were read.

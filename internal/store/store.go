@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/hashicorp/go-memdb"
 )
 
@@ -139,8 +140,8 @@ func (s *Store) CommitNoWait(ctx context.Context, c Changes) (uint64, error) {
 	if conflict, ok := errors.AsType[*KeyConflict](err); ok {
 		return 0, conflictOf(conflict.Key)
 	}
-	if errors.Is(err, ErrNoLeader) || errors.Is(err, ErrTooLarge) {
-		return 0, err
+	if errors.Is(err, ErrNoLeader) || errors.Is(err, ErrTooLarge) || errdefs.IsUnavailable(err) {
+		return 0, err // it is in the user's words
 	}
 	if err != nil {
 		return 0, fmt.Errorf("commit changes: %w", err)

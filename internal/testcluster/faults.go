@@ -3,6 +3,7 @@ package testcluster
 import (
 	"time"
 
+	"github.com/shoal-dev/shoal/internal/membership"
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
@@ -57,6 +58,26 @@ func (c *Cluster) PowerOff(name string) {
 	}
 	m.containers.losePower()
 	_ = m.kernel.clear(c.t.Context()) // never fails
+}
+
+// FailStore ends a manager's store member as a failing disk does: the member stops by itself, its data stays.
+func (c *Cluster) FailStore(name string, err error) {
+	c.t.Helper()
+	d := c.Machine(name).running()
+	if d == nil || d.replicaNow() == nil {
+		c.t.Fatalf("%s has no store member", name)
+	}
+	d.replicaNow().fail(err)
+}
+
+// ForceNewCluster makes a machine the only manager of its cluster.
+func (c *Cluster) ForceNewCluster(name string) {
+	c.t.Helper()
+	ctx, cancel := c.context()
+	defer cancel()
+	if _, err := c.Machine(name).running().members.Init(ctx, membership.InitRequest{ForceNew: true}); err != nil {
+		c.t.Fatalf("force a new cluster on %s: %v", name, err)
+	}
 }
 
 // Isolate breaks all links between some machines and the others.

@@ -79,7 +79,7 @@ func (d *daemon) startMember(ctx context.Context, cfg membership.ManagerConfig) 
 		return nil, err
 	}
 	r, err := d.machine.cluster.replicated.start(ctx, memberConfig{
-		name: string(cfg.Identity.NodeID()), dir: filepath.Join(cfg.Dir, membership.StoreDir), peerURL: peerURL, join: cfg.Join != nil,
+		name: string(cfg.Identity.NodeID()), dir: filepath.Join(cfg.Dir, membership.StoreDir), peerURL: peerURL, join: cfg.Join != nil, forceNew: cfg.ForceNew,
 	})
 	if err != nil {
 		return nil, err

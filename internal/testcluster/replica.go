@@ -21,6 +21,7 @@ type replica struct {
 	stop func() // closes done
 
 	mu                sync.Mutex // guards all below
+	err               error      // why it has stopped by itself
 	epoch             uint64
 	leads             bool
 	leadershipChanged chan struct{} // closed and replaced when leadership changes
@@ -34,6 +35,8 @@ type memberConfig struct {
 	dir     string // the store's folder
 	peerURL string
 	join    bool // a member of the log has been made for it
+
+	forceNew bool // it is to be the only member
 }
 
 // start runs the member of the log that the store's folder names, or else the one that was made for the node, or else founds the log.
@@ -43,6 +46,9 @@ func (l *replicatedLog) start(ctx context.Context, cfg memberConfig) (*replica, 
 	if err != nil {
 		l.mu.Unlock()
 		return nil, err
+	}
+	if cfg.forceNew {
+		l.forceNewLocked(m)
 	}
 	r := l.holdLocked(m, cfg.name)
 	l.mu.Unlock()
@@ -71,7 +77,7 @@ func (r *replica) beat() {
 	for {
 		r.log.tick(r.member, r)
 		if r.expelled() {
-			r.Close()
+			r.fail(store.ErrRemoved)
 		}
 		select {
 		case <-r.done:
@@ -308,6 +314,24 @@ func (r *replica) Learner() bool {
 
 // Done implements swarm.Member.
 func (r *replica) Done() <-chan struct{} { return r.done }
+
+// Err implements swarm.Member.
+func (r *replica) Err() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.err
+}
+
+// Problems implements swarm.Member.
+func (r *replica) Problems() []string { return nil }
+
+// fail stops the member as etcd's stops by itself.
+func (r *replica) fail(err error) {
+	r.mu.Lock()
+	r.err = err
+	r.mu.Unlock()
+	r.Close()
+}
 
 // die is the end of the process, of which the process itself is not told: nothing it asks for is answered any more.
 func (r *replica) die() {

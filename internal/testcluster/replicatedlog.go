@@ -258,7 +258,7 @@ func (l *replicatedLog) claimLocked(file, peerURL string, join bool) (*logMember
 	if err == nil {
 		m := l.members[string(id)]
 		if m == nil {
-			return nil, errors.New("the store member has been removed")
+			return nil, store.ErrRemoved
 		}
 		return m, nil
 	}
@@ -270,6 +270,16 @@ func (l *replicatedLog) claimLocked(file, peerURL string, join bool) (*logMember
 		return nil, err
 	}
 	return m, keepMember(file, m.id)
+}
+
+// forceNewLocked makes a member the only one.
+func (l *replicatedLog) forceNewLocked(only *logMember) {
+	for id, m := range l.members {
+		if m != only {
+			m.removed = true
+			delete(l.members, id)
+		}
+	}
 }
 
 func keepMember(file, id string) error {

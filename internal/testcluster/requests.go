@@ -209,7 +209,7 @@ func (c *Cluster) Logs(ctx context.Context, manager, service string, follow bool
 	return swarm.Logs(ctx, c.Machine(manager).running().members, query, each)
 }
 
-// SessionAt opens a session with a manager under the identity of a machine and gives its first answer.
+// SessionAt opens a session with a manager under the identity of a machine and gives its answer: a redirection, or the first tasks.
 func (c *Cluster) SessionAt(manager, as string) (*rpc.ManagerMessage, error) {
 	m := c.Machine(as)
 	ctx, cancel := c.context()
@@ -231,7 +231,12 @@ func (c *Cluster) SessionAt(manager, as string) (*rpc.ManagerMessage, error) {
 	if err := session.Send(&rpc.AgentMessage{Hello: &rpc.Hello{Description: m.describe()}}); err != nil {
 		return nil, err
 	}
-	return session.Recv()
+	for {
+		answer, err := session.Recv()
+		if err != nil || answer.Redirect != nil || answer.Tasks != nil {
+			return answer, err
+		}
+	}
 }
 
 // WriteThroughout makes configs by way of whichever daemon the machine has, one after the other with a pause, from now until do has

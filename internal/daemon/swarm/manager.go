@@ -13,7 +13,6 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/shoal-dev/shoal/internal/allocator"
-	"github.com/shoal-dev/shoal/internal/ca"
 	"github.com/shoal-dev/shoal/internal/dispatcher"
 	"github.com/shoal-dev/shoal/internal/membership"
 	"github.com/shoal-dev/shoal/internal/orchestrator"
@@ -35,8 +34,11 @@ type Manager struct {
 	key        []byte // seals secrets in the store
 	server     *grpc.Server
 	cancel     context.CancelFunc
-	done       chan struct{}
+	done       chan struct{} // closed when nothing of it runs any more, except for the member
 	stopping   sync.Once
+
+	mu  sync.Mutex // guards err
+	err error      // why it has stopped; nil if it was asked to
 }
 
 // StartManager implements membership.Host: it opens the store and serves the node protocol until Stop.
@@ -70,7 +72,7 @@ func (h *Host) startManager(ctx context.Context, cfg membership.ManagerConfig) (
 		return nil, fmt.Errorf("serve the node protocol: %w", err)
 	}
 	m := &Manager{log: h.cfg.Log, node: cfg.Identity.NodeID(), member: member, store: opened, key: cfg.SealingKey, done: make(chan struct{})}
-	m.run(cfg.Identity, listener, h.cfg.Follow)
+	m.run(cfg, listener, h.cfg.Follow)
 	h.manager.Store(m)
 	if cfg.Join != nil {
 		if err := m.awaitVote(ctx); err != nil {
@@ -88,10 +90,13 @@ type protocol struct {
 }
 
 // run starts everything that goes on until Stop. follow may be nil.
-func (m *Manager) run(identity *ca.Identity, listener net.Listener, follow func(context.Context, *store.Store) error) {
+func (m *Manager) run(cfg membership.ManagerConfig, listener net.Listener, follow func(context.Context, *store.Store) error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	m.cancel = cancel
 	nodeMonitor := membership.NewNodeMonitor(m.log, m.store, m.member, dispatcher.HeartbeatTimeout)
+	if cfg.Join == nil {
+		nodeMonitor.Restarted()
+	}
 	m.dispatcher = dispatcher.New(dispatcher.Config{
 		Log: m.log, Store: m.store, NodeMonitor: nodeMonitor, Leadership: m.member, Managers: membership.Managers,
 		Trust: membership.Trust,
@@ -99,7 +104,7 @@ func (m *Manager) run(identity *ca.Identity, listener net.Listener, follow func(
 	roster := &membership.Roster{
 		Log: m.log, Node: m.node, Store: m.store, Members: members{m}, Leadership: m.member, Resign: m.member.Resign,
 	}
-	m.server = rpc.NewServer(identity, protocol{
+	m.server = rpc.NewServer(cfg.Identity, protocol{
 		&membership.Admission{Log: m.log, Store: m.store, Members: members{m}}, m.dispatcher,
 	})
 	loop := reconcile.New(reconcile.Config{
@@ -127,16 +132,27 @@ func (m *Manager) run(identity *ca.Identity, listener net.Listener, follow func(
 	})
 	go func() {
 		defer close(m.done)
-		err := group.Wait()
-		select {
-		case <-m.member.Done():
-			m.log.Info("manager has stopped: the other managers have removed it from the store")
-		default:
-			if err != nil && !errors.Is(err, context.Canceled) {
-				m.log.Error("manager has stopped; it starts again with the daemon", "err", err)
-			}
-		}
+		m.ended(group.Wait())
 	}()
+}
+
+// ended records why the manager has stopped. A part that fails stops all of it, because the rest would work on a view that does not change any more.
+func (m *Manager) ended(err error) {
+	if cause := m.member.Err(); cause != nil {
+		err = cause
+	}
+	if errors.Is(err, context.Canceled) {
+		err = nil
+	}
+	m.mu.Lock()
+	m.err = err
+	m.mu.Unlock()
+	switch {
+	case errors.Is(err, store.ErrRemoved):
+		m.log.Info("manager has stopped: the other managers have removed it from the store")
+	case err != nil:
+		m.log.Error("manager has stopped; it is started again with what it has on its disk, and the node works as a worker until then", "err", err)
+	}
 }
 
 // awaitVote waits until the store of a new manager has its node and its member has a vote.
@@ -154,7 +170,7 @@ func (m *Manager) awaitVote(ctx context.Context) error {
 		case <-ctx.Done():
 			return fmt.Errorf("wait to become a full member of the store: %w", ctx.Err())
 		case <-m.member.Done():
-			return errors.New("wait to become a full member of the store: it has stopped")
+			return fmt.Errorf("wait to become a full member of the store: it has stopped: %w", m.member.Err())
 		case <-ticker.C:
 		}
 	}
@@ -173,6 +189,24 @@ func (m *Manager) recordMember(ctx context.Context) error {
 		}
 		view = m.store.View()
 	}
+	const firstPause, longestPause = 100 * time.Millisecond, 10 * time.Second
+	for pause := firstPause; ; pause = min(2*pause, longestPause) {
+		err := m.recordMemberOnce(ctx)
+		if err == nil || ctx.Err() != nil {
+			return ctx.Err()
+		}
+		m.log.Warn("this manager's store member cannot be recorded; it is tried again, and until then agents are not led to this manager when it leads", "err", err)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-m.member.Done():
+			return nil
+		case <-time.After(pause):
+		}
+	}
+}
+
+func (m *Manager) recordMemberOnce(ctx context.Context) error {
 	return m.store.Update(ctx, func(view store.View) (store.Changes, error) {
 		var changes store.Changes
 		if node := view.Node(m.node); node != nil && node.Manager != nil && node.Manager.MemberID != m.member.ID() {
@@ -204,7 +238,17 @@ func (m *Manager) Stop() {
 }
 
 // Done implements membership.Manager.
-func (m *Manager) Done() <-chan struct{} { return m.member.Done() }
+func (m *Manager) Done() <-chan struct{} { return m.done }
+
+// Err implements membership.Manager.
+func (m *Manager) Err() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.err
+}
+
+// Problems implements membership.Manager.
+func (m *Manager) Problems() []string { return m.member.Problems() }
 
 // Resign implements membership.Manager.
 func (m *Manager) Resign() error { return m.member.Resign() }

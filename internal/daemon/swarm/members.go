@@ -34,9 +34,13 @@ type Member interface {
 	Remove(ctx context.Context, id string) error
 	// Run keeps what Leader returns current until ctx ends or the member stops.
 	Run(ctx context.Context) error
-	// Done is closed when the member has stopped, because of Close or because it was removed.
+	// Done is closed when the member has stopped, because of Close, because it was removed or because it has failed. Err is why: store.ErrRemoved,
+	// the failure, or nil.
 	Done() <-chan struct{}
-	// Close stops the member, once; its data stays.
+	Err() error
+	// Problems describes, a sentence each, what the member can not do at present.
+	Problems() []string
+	// Close stops the member; its data stays. Further calls do nothing.
 	Close()
 }
 

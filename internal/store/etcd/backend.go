@@ -20,6 +20,8 @@ func (m *Member) Load(ctx context.Context) ([]store.Record, uint64, error) {
 	if m.server.Server.IsLearner() {
 		options = append(options, clientv3.WithSerializable())
 	}
+	ctx, cancel := m.whileRunning(ctx)
+	defer cancel()
 	got, err := m.client.Get(ctx, store.Prefix, options...)
 	if err != nil {
 		return nil, 0, fmt.Errorf("read all keys: %w", err)
@@ -59,11 +61,19 @@ func (m *Member) Txn(ctx context.Context, fence uint64, ops []store.Op) (uint64,
 			writes = append(writes, clientv3.OpPut(op.Key, string(op.Value)))
 		}
 	}
-	bounded, cancel := context.WithTimeout(ctx, txnTimeout)
+	if err := m.noRoom(); err != nil {
+		return 0, err
+	}
+	running, stop := m.whileRunning(ctx)
+	defer stop()
+	bounded, cancel := context.WithTimeout(running, txnTimeout)
 	defer cancel()
 	done, retried, err := m.commit(bounded, func(ctx context.Context) (*clientv3.TxnResponse, error) {
 		return m.client.Txn(ctx).If(compares...).Then(writes...).Else(reads...).Commit()
 	})
+	if errors.Is(context.Cause(running), errStopped) && err != nil {
+		return 0, errStopped
+	}
 	if leaderless(err) && ctx.Err() == nil {
 		return 0, store.ErrNoLeader
 	}
@@ -175,7 +185,7 @@ func leaderless(err error) bool {
 
 // Watch implements store.Backend.
 func (m *Member) Watch(ctx context.Context, after uint64, each func(uint64, []store.Record)) error {
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := m.whileRunning(ctx)
 	defer cancel()
 	for got := range m.client.Watch(ctx, store.Prefix, clientv3.WithPrefix(), clientv3.WithRev(etcdRev(after)+1)) {
 		if err := got.Err(); err != nil {

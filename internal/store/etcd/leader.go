@@ -1,8 +1,10 @@
 package etcd
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/shoal-dev/shoal/internal/store"
@@ -22,9 +24,16 @@ func (m *Member) LeaderID() string { return m.server.Server.Leader().String() }
 // ID is the ID of this member, in hex.
 func (m *Member) ID() string { return m.server.Server.MemberID().String() }
 
-// Run follows raft's leadership until ctx ends or the member stops. Each time this member becomes raft's leader, it writes the epoch key.
+// Run follows raft's leadership until ctx ends or the member stops. Each time this member becomes raft's leader, it writes the epoch key. It also looks
+// after the disk and the database: see docs/store.md.
 func (m *Member) Run(ctx context.Context) error {
 	defer m.setLeadership(0, false)
+	var caring sync.WaitGroup
+	defer caring.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	caring.Go(func() { m.guardDisk(ctx) })
+	caring.Go(func() { m.maintain(ctx) })
 	for {
 		changed := m.server.Server.LeaderChangedNotify()
 		isLeader := m.server.Server.Leader() == m.server.Server.MemberID()
@@ -47,8 +56,8 @@ func (m *Member) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-m.server.Server.StopNotify():
-			return fmt.Errorf("etcd member %s has stopped", m.ID())
+		case <-m.done:
+			return cmp.Or(m.Err(), errStopped)
 		case <-changed:
 		case <-again:
 		}
@@ -71,6 +80,8 @@ func (m *Member) Learner() bool {
 
 // begin begins an epoch by writing the epoch key; the result is its revision.
 func (m *Member) begin(ctx context.Context) (uint64, error) {
+	ctx, stop := m.whileRunning(ctx)
+	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	put, err := m.client.Put(ctx, store.EpochKey, m.ID())

@@ -6,23 +6,28 @@ import (
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+
+	"github.com/shoal-dev/shoal/internal/store"
 )
 
 // newZapLogger is etcd's logger: what etcd has to say from warnings upwards goes to log, under the group "etcd". Below that, etcd
-// tells of its normal work in more lines than all the rest of the daemon.
-func newZapLogger(log *slog.Logger) *zap.Logger {
-	return zap.New(&slogCore{log: log.WithGroup("etcd")})
+// tells of its normal work in more lines than all the rest of the daemon. Where etcd would end the process, failed learns of it and the goroutine ends.
+func newZapLogger(log *slog.Logger, failed *failure) *zap.Logger {
+	return zap.New(&slogCore{log: log.WithGroup("etcd"), failed: failed}, zap.WithFatalHook(failed), zap.WithPanicHook(failed))
 }
 
 // slogCore is a zapcore.Core that writes to a slog.Logger.
-type slogCore struct{ log *slog.Logger }
+type slogCore struct {
+	log    *slog.Logger
+	failed *failure
+}
 
 // Enabled implements zapcore.Core.
 func (c *slogCore) Enabled(level zapcore.Level) bool { return level >= zapcore.WarnLevel }
 
 // With implements zapcore.Core.
 func (c *slogCore) With(fields []zapcore.Field) zapcore.Core {
-	return &slogCore{slog.New(c.log.Handler().WithAttrs(attributes(fields)))}
+	return &slogCore{slog.New(c.log.Handler().WithAttrs(attributes(fields))), c.failed}
 }
 
 // Check implements zapcore.Core.
@@ -33,8 +38,16 @@ func (c *slogCore) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *za
 	return checked
 }
 
-// Write implements zapcore.Core. zap itself ends the process after an entry of level fatal.
+// removedText is what etcd logs when another member has told this one that it is no member any more; there is no other way to learn of that.
+const removedText = "the member has been permanently removed from the cluster"
+
+// Write implements zapcore.Core.
 func (c *slogCore) Write(entry zapcore.Entry, fields []zapcore.Field) error {
+	for _, field := range fields {
+		if err, ok := field.Interface.(error); ok && field.Type == zapcore.ErrorType && err.Error() == removedText {
+			c.failed.set(store.ErrRemoved)
+		}
+	}
 	level := slog.LevelWarn
 	if entry.Level >= zapcore.ErrorLevel {
 		level = slog.LevelError

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
+	"syscall"
 	"testing"
 
 	"go.uber.org/zap"
@@ -12,7 +13,7 @@ import (
 
 func TestWarningsOfEtcdAreLogged(t *testing.T) {
 	var out bytes.Buffer
-	log := newZapLogger(slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	log := newZapLogger(slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug})), newFailure())
 	log.Info("nothing to see")
 	log.With(zap.String("member", "n1")).Warn("slow fdatasync", zap.Int("took", 3))
 	log.Error("failed to write WAL", zap.Error(errors.New("no space left on device")))
@@ -27,5 +28,34 @@ func TestWarningsOfEtcdAreLogged(t *testing.T) {
 		if !strings.HasSuffix(lines[i], want) {
 			t.Errorf("%s\nwant %s", lines[i], want)
 		}
+	}
+}
+
+// etcd calls Fatal where it gives up, as on a full disk, and zap then ends the process: with it went the API, DNS and the readers of logs.
+func TestWhatIsFatalToEtcdEndsOneGoroutineOnly(t *testing.T) {
+	var out bytes.Buffer
+	failed := newFailure()
+	log := newZapLogger(slog.New(slog.NewTextHandler(&out, nil)), failed)
+	for _, giveUp := range []func(){
+		func() { log.Fatal("failed to save entries", zap.Error(syscall.ENOSPC)) },
+		func() { log.Panic("failed to close") },
+	} {
+		ended := make(chan bool)
+		go func() {
+			returned := false
+			defer func() { ended <- returned }()
+			giveUp()
+			returned = true
+		}()
+		if <-ended {
+			t.Error("etcd goes on after it has given up")
+		}
+	}
+	<-failed.failed
+	if err := failed.cause(); !errors.Is(err, syscall.ENOSPC) || err.Error() != "failed to save entries: no space left on device" {
+		t.Errorf("the reason is %v", err)
+	}
+	if !strings.Contains(out.String(), `level=ERROR msg="failed to save entries"`) {
+		t.Errorf("logged:\n%s", out.String())
 	}
 }

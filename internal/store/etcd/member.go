@@ -3,15 +3,18 @@
 package etcd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/url"
 	"os"
+	"strconv"
 	"sync"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"go.etcd.io/etcd/client/pkg/v3/transport"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
@@ -21,10 +24,9 @@ import (
 )
 
 const (
-	heartbeatMs   = 100                 // from the leader to the other members
-	electionMs    = 700                 // without a heartbeat, until a member stands for election
-	maxTxnOps     = store.MaxTxnOps + 1 // of etcd's own; a fence is one comparison more
-	keptRevisions = "20000"             // past revisions that a watch can begin at
+	heartbeatMs = 100                 // from the leader to the other members
+	electionMs  = 700                 // without a heartbeat, until a member stands for election
+	maxTxnOps   = store.MaxTxnOps + 1 // of etcd's own; a fence is one comparison more
 	// maxRequestBytes is more than a transaction of store.MaxTxnBytes needs, whose keys are sent three times: to compare, to write and to read when
 	// a comparison fails.
 	maxRequestBytes = 4 * store.MaxTxnBytes
@@ -59,48 +61,122 @@ type Config struct {
 	ForceNew bool
 	// HeartbeatMs and ElectionMs are etcd's timing in milliseconds; 0 means 100 and 700.
 	HeartbeatMs, ElectionMs uint
-	Log                     *slog.Logger
+	// MinFree is the free disk space, in bytes, below which the member takes no writes; 0 means 256 MiB.
+	MinFree uint64
+	// Quota is the size of the database, in bytes, beyond which etcd takes no writes; 0 means 2 GiB.
+	Quota int64
+	// MaintenanceInterval is the time between two passes of compaction and defragmentation; 0 means 30 s.
+	MaintenanceInterval time.Duration
+	Log                 *slog.Logger
+}
+
+// withDefaults is the configuration with what it leaves open.
+func (c Config) withDefaults() Config {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	c.MinFree, c.Quota = cmp.Or(c.MinFree, defaultMinFree), cmp.Or(c.Quota, defaultQuota)
+	c.MaintenanceInterval = cmp.Or(c.MaintenanceInterval, maintenanceInterval)
+	c.HeartbeatMs, c.ElectionMs = cmp.Or(c.HeartbeatMs, heartbeatMs), cmp.Or(c.ElectionMs, electionMs)
+	return c
 }
 
 // Member is a running etcd member and the store's backend.
 type Member struct {
+	cfg    Config
 	log    *slog.Logger
 	server *embed.Etcd
 	client *clientv3.Client
+	failed *failure
+	done   chan struct{} // closed when the member has stopped, for whatever reason
+	close  func()        // once
 
-	mu                sync.Mutex // guards epoch, leading, leadershipChanged
+	mu                sync.Mutex // guards all below
 	epoch             uint64
 	leading           bool
 	leadershipChanged chan struct{} // closed when leadership changes
+	full              error         // why no writes are taken; nil while they are
+	compacted         int64         // history is forgotten up to this revision
 }
 
-// Start starts a member and waits until it takes part in the cluster. If ctx ends before, the member is stopped. Close stops it later.
+// errGaveUp is the error of a start that etcd has given up without a word of why.
+var errGaveUp = errors.New("etcd has given up")
+
+// Start starts a member and waits until it takes part in the cluster. If ctx ends before, the member is stopped. Close stops it later. The error
+// wraps store.ErrRemoved if the other members know this one no more.
 func Start(ctx context.Context, cfg Config) (*Member, error) {
-	if cfg.Log == nil {
-		cfg.Log = slog.New(slog.DiscardHandler)
-	}
-	settings, err := settings(cfg)
+	cfg = cfg.withDefaults()
+	failed := newFailure()
+	settings, err := settings(cfg, failed)
 	if err != nil {
 		return nil, err
 	}
-	server, err := embed.StartEtcd(settings)
+	if free, err := freeSpace(cfg.Dir); err == nil && free < cfg.MinFree/stopPart {
+		return nil, noRoom(cfg.Dir, free, cfg.MinFree)
+	}
+	server, err := startServer(cfg, settings, failed)
 	if err != nil {
 		return nil, fmt.Errorf("start etcd: %w", err)
 	}
+	m := &Member{
+		cfg: cfg, log: cfg.Log, server: server, failed: failed, done: make(chan struct{}), leadershipChanged: make(chan struct{}),
+	}
+	m.close = sync.OnceFunc(m.stop)
+	go func() {
+		defer close(m.done)
+		select {
+		case <-server.Server.StopNotify():
+		case <-failed.failed:
+		}
+	}()
 	select {
 	case <-server.Server.ReadyNotify():
-	case err := <-server.Err():
-		server.Close()
-		return nil, fmt.Errorf("start etcd: %w", err)
-	case <-server.Server.StopNotify():
-		server.Close()
-		return nil, errors.New("start etcd: member has stopped")
+	case err = <-server.Err():
+	case <-m.done:
+		err = cmp.Or(failed.cause(), errors.New("member has stopped"))
 	case <-learning(ctx, server): // a learner is never ready before its promotion, but it can be promoted now
 	case <-ctx.Done():
-		server.Close()
-		return nil, fmt.Errorf("start etcd: %w", ctx.Err())
+		err = cmp.Or(failed.cause(), ctx.Err())
 	}
-	return &Member{log: cfg.Log, server: server, client: v3client.New(server.Server), leadershipChanged: make(chan struct{})}, nil
+	if err != nil {
+		m.Close()
+		return nil, fmt.Errorf("start etcd: %w", err)
+	}
+	m.client = v3client.New(server.Server)
+	return m, nil
+}
+
+// startServer starts etcd. If etcd gives up meanwhile, what it has opened is released.
+func startServer(cfg Config, settings *embed.Config, failed *failure) (*embed.Etcd, error) {
+	type outcome struct {
+		server *embed.Etcd
+		err    error
+	}
+	started := make(chan outcome)
+	go func() {
+		result := outcome{err: errGaveUp}
+		defer func() {
+			if reason := recover(); reason != nil {
+				failed.set(fmt.Errorf("%v", reason))
+			}
+			started <- result
+		}()
+		result.server, result.err = embed.StartEtcd(settings)
+	}()
+	result := <-started
+	if !errors.Is(result.err, errGaveUp) {
+		return result.server, result.err
+	}
+	abandon(cfg.Log, cfg.Dir, listenPort(settings))
+	return nil, cmp.Or(failed.cause(), errGaveUp)
+}
+
+func listenPort(settings *embed.Config) int {
+	port, err := strconv.Atoi(settings.ListenPeerUrls[0].Port())
+	if err != nil {
+		return 0 // a URL without a port: etcd refuses it
+	}
+	return port
 }
 
 // learning returns a channel that is closed when the member is a learner and knows the leader.
@@ -128,7 +204,7 @@ func learning(ctx context.Context, server *embed.Etcd) <-chan struct{} {
 }
 
 // settings is the configuration in etcd's form.
-func settings(cfg Config) (*embed.Config, error) {
+func settings(cfg Config, failed *failure) (*embed.Config, error) {
 	peer, err := url.Parse(cfg.PeerURL)
 	if err != nil {
 		return nil, fmt.Errorf("parse peer URL: %w", err)
@@ -148,18 +224,12 @@ func settings(cfg Config) (*embed.Config, error) {
 	s.ListenClientUrls = nil
 	s.AdvertiseClientUrls = []url.URL{{Scheme: "http", Host: "localhost:0"}} // etcd demands one, though no port is open for clients
 	s.TickMs, s.ElectionMs = cfg.HeartbeatMs, cfg.ElectionMs
-	if s.TickMs == 0 {
-		s.TickMs = heartbeatMs
-	}
-	if s.ElectionMs == 0 {
-		s.ElectionMs = electionMs
-	}
 	s.MaxTxnOps, s.MaxRequestBytes = maxTxnOps, maxRequestBytes
-	s.AutoCompactionMode, s.AutoCompactionRetention = embed.CompactorModeRevision, keptRevisions
+	s.QuotaBackendBytes = cfg.Quota
 	s.MaxLearners = 8
 	s.StrictReconfigCheck = false // it would delay every change of members by 5 s; our callers make sure that a majority remains
 	s.ForceNewCluster = cfg.ForceNew
-	s.ZapLoggerBuilder = embed.NewZapLoggerBuilder(newZapLogger(cfg.Log))
+	s.ZapLoggerBuilder = embed.NewZapLoggerBuilder(newZapLogger(cfg.Log, failed))
 	s.InitialCluster, s.ClusterState = cfg.Name+"="+cfg.PeerURL, embed.ClusterStateFlagNew
 	if len(cfg.Initial) > 0 {
 		s.InitialCluster, s.ClusterState = "", embed.ClusterStateFlagExisting
@@ -182,14 +252,65 @@ func settings(cfg Config) (*embed.Config, error) {
 	return s, nil
 }
 
-// Close stops the member and waits for that. The other members go on.
-func (m *Member) Close() {
-	_ = m.client.Close()
-	m.server.Close()
+const (
+	closeLimit       = 15 * time.Second // for a member that works
+	failedCloseLimit = 2 * time.Second  // for one that has failed, most of whose parts wait for the one that is missing
+)
+
+// Close stops the member and waits for that. The other members go on. Further calls do nothing.
+func (m *Member) Close() { m.close() }
+
+func (m *Member) stop() {
+	if m.client != nil {
+		_ = m.client.Close()
+	}
+	limit := closeLimit
+	if err := m.failed.cause(); err != nil && !errors.Is(err, store.ErrRemoved) && !errdefs.IsUnavailable(err) {
+		limit = failedCloseLimit
+	}
+	closed := make(chan bool, 1)
+	go func() {
+		clean := false
+		defer func() { closed <- clean }() // also if etcd gives up
+		m.server.Close()
+		clean = true
+	}()
+	select {
+	case clean := <-closed:
+		if clean {
+			return
+		}
+	case <-time.After(limit):
+	}
+	m.failed.set(errors.New("the store member could not be closed"))
+	m.log.Warn("the store member cannot be closed in good order; its files are taken from it")
+	for _, p := range m.server.Peers {
+		_ = p.Close()
+	}
+	abandon(m.log, m.cfg.Dir, 0)
 }
 
-// Done is closed when the member has stopped, be it by Close or because it was removed from the cluster.
-func (m *Member) Done() <-chan struct{} { return m.server.Server.StopNotify() }
+// Done is closed when the member has stopped, be it by Close, because it was removed from the cluster or because it has failed: see Err.
+func (m *Member) Done() <-chan struct{} { return m.done }
+
+// Err is why the member has stopped: store.ErrRemoved, or what it failed with; nil if it runs or was closed.
+func (m *Member) Err() error { return m.failed.cause() }
+
+// errStopped is the error of requests to a member that has stopped.
+var errStopped = errors.New("this manager's store member has stopped")
+
+// whileRunning is ctx, until the member stops.
+func (m *Member) whileRunning(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	go func() {
+		select {
+		case <-m.done:
+			cancel(errStopped)
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() { cancel(nil) }
+}
 
 // retryPause is the time between two attempts at a request that the cluster refuses only for the moment.
 const retryPause = 200 * time.Millisecond
