@@ -31,6 +31,7 @@ type NodeMonitor struct {
 	mu       sync.Mutex // guards all below
 	sessions map[shoal.NodeID]int
 	lost     map[shoal.NodeID]time.Time // nodes without a session: when they were last heard of
+	gone     map[shoal.NodeID]bool      // nodes whose daemon has ended, or whose session has: to be marked as absent
 	wake     chan struct{}              // capacity 1
 	lastLook time.Time                  // when due was last called
 	stall    stall                      // the last one
@@ -63,7 +64,7 @@ const looksPerTimeout = 5
 func NewNodeMonitor(log *slog.Logger, s *store.Store, leadership Leadership, heartbeatTimeout func(store.View) time.Duration) *NodeMonitor {
 	return &NodeMonitor{
 		log: log, store: s, leadership: leadership, heartbeatTimeout: heartbeatTimeout,
-		sessions: map[shoal.NodeID]int{}, lost: map[shoal.NodeID]time.Time{}, wake: make(chan struct{}, 1),
+		sessions: map[shoal.NodeID]int{}, lost: map[shoal.NodeID]time.Time{}, gone: map[shoal.NodeID]bool{}, wake: make(chan struct{}, 1),
 	}
 }
 
@@ -85,10 +86,7 @@ func (m *NodeMonitor) Lost(id shoal.NodeID, lastHeard time.Time) {
 	if m.sessions[id]--; m.sessions[id] <= 0 {
 		delete(m.sessions, id)
 		m.lost[id] = m.stall.excuse(lastHeard, heartbeatTimeout)
-		select {
-		case m.wake <- struct{}{}:
-		default:
-		}
+		m.markGoneLocked(id)
 	}
 }
 
@@ -144,6 +142,7 @@ func (m *NodeMonitor) startGracePeriods(timeouts int) {
 // watch sets nodes to Down when their heartbeat timeout is over, until another manager leads or ctx ends.
 func (m *NodeMonitor) watch(ctx context.Context, epoch uint64, leadershipChanged <-chan struct{}) {
 	for {
+		m.markAbsent(ctx, epoch)
 		due, next, stalled := m.due()
 		if stalled > 0 {
 			m.log.Warn("this manager stood still; nodes that were silent meanwhile get more time before they count as down", "for", stalled)

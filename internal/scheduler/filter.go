@@ -126,7 +126,7 @@ func plural(one, many string) func(int) string {
 }
 
 func ready(n *shoal.Node) bool {
-	return n.Ready() && (n.Spec.Availability == shoal.AvailabilityActive || n.Spec.Availability == "")
+	return n.Ready() && !n.Status.Absent && (n.Spec.Availability == shoal.AvailabilityActive || n.Spec.Availability == "")
 }
 
 // fits compares platforms; an empty field of want fits every platform.

@@ -41,6 +41,17 @@ func schedule(t *testing.T, objects ...store.Object) store.View {
 	return v
 }
 
+func TestANodeWhoseDaemonIsAwayIsGivenNothing(t *testing.T) {
+	away := node("n1", nil)
+	away.Status.Absent = true
+	if got := schedule(t, away, node("n2", nil), task(1, shoal.TaskSpec{})).Task("t1"); got.NodeID != "n2" {
+		t.Errorf("placed on %q", got.NodeID)
+	}
+	if got := schedule(t, away, task(1, shoal.TaskSpec{})).Task("t1"); got.NodeID != "" || got.Status.Err != "no suitable node (1 node not available for new tasks)" {
+		t.Errorf("placed on %q: %s", got.NodeID, got.Status.Err)
+	}
+}
+
 func TestExplanations(t *testing.T) {
 	hostPort := []shoal.Port{{Protocol: shoal.TCP, Target: 80, Published: 8088, Mode: shoal.PublishHost}}
 	down := node("n3", nil)

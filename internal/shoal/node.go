@@ -95,6 +95,8 @@ type NodeStatus struct {
 	State   NodeState
 	Message string     // why the node is in this state; may be empty
 	Addr    netip.Addr // what the node advertises, else where its connection came from
+	// Absent says that the node's daemon has no session just now. Its tasks run and are balanced to, but it is given no new ones: they would wait for it.
+	Absent bool
 }
 
 // ManagerStatus is what only a node that is a manager has.

@@ -23,6 +23,7 @@ func (h *Host) leaderMayBeGone(ctx context.Context, addr string) {
 		if n.Manager == nil || n.Manager.Addr != addr {
 			continue
 		}
+		m.nodes.Gone(n.ID)
 		if err := m.member.Stand(ctx, n.Manager.MemberID); err != nil && ctx.Err() == nil {
 			h.cfg.Log.Warn("this manager cannot stand for election at once; the next leader is found by timeout", "err", err)
 		}

@@ -31,6 +31,7 @@ type Manager struct {
 	member     Member
 	store      *store.Store
 	dispatcher *dispatcher.Dispatcher
+	nodes      *membership.NodeMonitor
 	key        []byte // seals secrets in the store
 	server     *grpc.Server
 	cancel     context.CancelFunc
@@ -93,12 +94,12 @@ type protocol struct {
 func (m *Manager) run(cfg membership.ManagerConfig, listener net.Listener, follow func(context.Context, *store.Store) error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	m.cancel = cancel
-	nodeMonitor := membership.NewNodeMonitor(m.log, m.store, m.member, dispatcher.HeartbeatTimeout)
+	m.nodes = membership.NewNodeMonitor(m.log, m.store, m.member, dispatcher.HeartbeatTimeout)
 	if cfg.Join == nil {
-		nodeMonitor.Restarted()
+		m.nodes.Restarted()
 	}
 	m.dispatcher = dispatcher.New(dispatcher.Config{
-		Log: m.log, Store: m.store, NodeMonitor: nodeMonitor, Leadership: m.member, Managers: membership.Managers,
+		Log: m.log, Store: m.store, NodeMonitor: m.nodes, Leadership: m.member, Managers: membership.Managers,
 		Trust: membership.Trust,
 	})
 	roster := &membership.Roster{
@@ -117,7 +118,7 @@ func (m *Manager) run(cfg membership.ManagerConfig, listener net.Listener, follo
 	group.Go(func() error { return m.store.Run(ctx) })
 	group.Go(func() error { return m.member.Run(ctx) })
 	group.Go(func() error { return m.dispatcher.Run(ctx) })
-	group.Go(func() error { return nodeMonitor.Run(ctx) })
+	group.Go(func() error { return m.nodes.Run(ctx) })
 	group.Go(func() error { return roster.Run(ctx) })
 	group.Go(func() error { return loop.Run(ctx) })
 	group.Go(func() error { return m.recordMember(ctx) })
