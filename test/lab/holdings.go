@@ -1,0 +1,59 @@
+package lab
+
+import (
+	"bytes"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// Holdings is what a node has of the machine's resources.
+type Holdings struct {
+	Processes, Cgroups, Mounts, Links int
+	Descriptors                       int // of the daemon
+	MemoryKiB                         int // of the daemon, resident
+}
+
+// Holdings counts what the node has now.
+func (n *Node) Holdings() (h Holdings, err error) {
+	h.Processes = len(n.ownProcesses())
+	for _, g := range n.cgroups() {
+		if err := filepath.WalkDir(g, func(_ string, d fs.DirEntry, err error) error {
+			if err == nil && d.IsDir() {
+				h.Cgroups++
+			}
+			return nil //nolint:nilerr // a group that vanishes while it is read is none
+		}); err != nil {
+			return h, err
+		}
+	}
+	proc := filepath.Join("/proc", strconv.Itoa(n.PID()))
+	mounts, err := os.ReadFile(filepath.Join(proc, "mounts"))
+	if err != nil {
+		return h, err
+	}
+	h.Mounts = bytes.Count(mounts, []byte(" "+n.dir()+"/"))
+	links, err := os.ReadFile(filepath.Join(proc, "net", "dev"))
+	if err != nil {
+		return h, err
+	}
+	const header = 2
+	h.Links = bytes.Count(links, []byte("\n")) - header
+	open, err := os.ReadDir(filepath.Join(proc, "fd"))
+	if err != nil {
+		return h, err
+	}
+	h.Descriptors = len(open)
+	status, err := os.ReadFile(filepath.Join(proc, "status"))
+	if err != nil {
+		return h, err
+	}
+	_, resident, _ := strings.Cut(string(status), "VmRSS:")
+	if _, err := fmt.Sscan(resident, &h.MemoryKiB); err != nil {
+		return h, fmt.Errorf("read the daemon's memory: %w", err)
+	}
+	return h, nil
+}
