@@ -113,6 +113,7 @@ func (c *Cluster) addMachine(name string) {
 func (c *Cluster) close() {
 	for _, m := range c.machines {
 		m.kernel.release()
+		m.stall(false)
 		if d := m.replace(nil); d != nil {
 			d.kill()
 		}
@@ -122,6 +123,9 @@ func (c *Cluster) close() {
 	}
 	const leftovers = 5 * time.Minute // what goes on after its request has limits of its own, below this
 	time.Sleep(leftovers)
+	for _, violation := range c.replicated.invariants.found() {
+		c.t.Errorf("an invariant was broken: %s", violation)
+	}
 	if c.t.Failed() {
 		c.t.Logf("%s%s", c.network, c.logged)
 	}

@@ -116,3 +116,48 @@ func All(conditions ...func(store.View) string) func(store.View) string {
 		return ""
 	}
 }
+
+// OnlyWantedContainers says that no container runs that no task asks for, and that every task that runs has one.
+func (c *Cluster) OnlyWantedContainers() func(store.View) string {
+	return func(v store.View) string {
+		running := map[shoal.TaskID]bool{}
+		for _, m := range c.Machines() {
+			for _, container := range m.Containers() {
+				task := v.Task(container.TaskID)
+				if container.Running && (task == nil || !task.Wanted()) {
+					return fmt.Sprintf("container %s runs on %s for nobody", container.ID, m.Name)
+				}
+				running[container.TaskID] = running[container.TaskID] || container.Running
+			}
+		}
+		for _, task := range v.Tasks() {
+			if task.Status.State == shoal.TaskRunning && !running[task.ID] {
+				return fmt.Sprintf("task %s runs without a container", task.ID)
+			}
+		}
+		return ""
+	}
+}
+
+// TablesAreRight holds when the kernels of all machines balance to the tasks of some services that are published in the routing mesh, and to no task that
+// does not run.
+func (c *Cluster) TablesAreRight(services ...string) func(store.View) string {
+	return func(v store.View) string {
+		for _, m := range c.machines {
+			ready := m.kernel.ready()
+			for _, service := range services {
+				for _, t := range c.RunningOf(v, service) {
+					if !ready[t.ID] {
+						return fmt.Sprintf("%s does not balance to task %s", m.Name, t.ID)
+					}
+				}
+			}
+			for id := range ready {
+				if t := v.Task(id); t == nil || t.Status.State != shoal.TaskRunning || !t.Wanted() {
+					return fmt.Sprintf("%s balances to task %s, which does not run", m.Name, id)
+				}
+			}
+		}
+		return ""
+	}
+}

@@ -99,7 +99,7 @@ func (c *conn) Write(p []byte) (int, error) {
 		if c.peer.closed && c.net.passesLocked(c.remote.Addr(), c.local.Addr()) {
 			return 0, syscall.EPIPE
 		}
-		if c.out.size < sendBuffer {
+		if c.out.size < sendBuffer && c.net.takesLocked(c.local.Addr(), c.remote.Addr()) {
 			break
 		}
 		c.out.changed.Wait()

@@ -31,7 +31,9 @@ func (c *Cluster) Start(name string) {
 // Stop ends a machine's daemon in good order; containers run on.
 func (c *Cluster) Stop(name string) {
 	c.t.Helper()
-	d := c.Machine(name).replace(nil)
+	m := c.Machine(name)
+	m.stall(false)
+	d := m.replace(nil)
 	if d == nil {
 		c.t.Fatalf("the daemon of %s does not run", name)
 	}
@@ -41,11 +43,13 @@ func (c *Cluster) Stop(name string) {
 // Kill ends a machine's daemon as SIGKILL does: containers run on, its connections are reset.
 func (c *Cluster) Kill(name string) {
 	c.t.Helper()
-	d := c.Machine(name).replace(nil)
+	m := c.Machine(name)
+	d := m.replace(nil)
 	if d == nil {
 		c.t.Fatalf("the daemon of %s does not run", name)
 	}
 	d.kill()
+	m.stall(false)
 }
 
 // PowerOff takes a machine's power: its containers end, and its peers hear nothing of it.
@@ -80,6 +84,38 @@ func (c *Cluster) ForceNewCluster(name string) {
 	}
 }
 
+// LoseDisk takes a machine's power and all that it had on its disk. When it is started again it belongs to no cluster: see Replace.
+func (c *Cluster) LoseDisk(name string) {
+	c.t.Helper()
+	m := c.Machine(name)
+	if m.Up() {
+		c.PowerOff(name)
+	}
+	m.containers.clear()
+	m.dir = c.t.TempDir()
+	m.blank = true
+}
+
+// Stall stops a machine's daemon as SIGSTOP does: it neither reads nor writes, starts nothing and takes no part in the replicated log. Its timers go on
+// and act when it does, until Continue.
+func (c *Cluster) Stall(name string) {
+	c.t.Helper()
+	c.Machine(name).stall(true)
+}
+
+// Continue undoes Stall.
+func (c *Cluster) Continue(name string) {
+	c.t.Helper()
+	c.Machine(name).stall(false)
+}
+
+// Block makes writes of one machine to another wait until Mend, as when a peer has stopped reading. What was sent before arrives, and the other
+// direction stays as it is.
+func (c *Cluster) Block(from, to string) {
+	c.t.Helper()
+	c.network.fill(c.Machine(from).Addr, c.Machine(to).Addr)
+}
+
 // Isolate breaks all links between some machines and the others.
 func (c *Cluster) Isolate(names ...string) {
 	c.t.Helper()
@@ -102,7 +138,7 @@ func (c *Cluster) Break(from, to string) {
 	c.network.setLink(c.Machine(from).Addr, c.Machine(to).Addr, true)
 }
 
-// Mend makes all links whole.
+// Mend makes all links whole, and lets writes go on.
 func (c *Cluster) Mend() { c.network.mend() }
 
 // HoldTables lets a machine's kernel take up no table until ReleaseTables.

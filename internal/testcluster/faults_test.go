@@ -1,9 +1,7 @@
 package testcluster_test
 
 import (
-	"flag"
 	"fmt"
-	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -12,92 +10,78 @@ import (
 	"github.com/shoal-dev/shoal/internal/testcluster"
 )
 
-// seeds is how many different courses TestTheClusterSurvivesWhatMayHappen takes.
-var seeds = flag.Uint64("seeds", 4, "courses of random mishaps to try") // each is a third of a second
-
-// TestTheClusterSurvivesWhatMayHappen does things at random that a majority of the managers survives, or comes back from, and checks
-// that the cluster comes to rest as it was asked to when all is well again.
+// TestTheClusterSurvivesWhatMayHappen takes a few of the courses that test/sim takes many of, for the race detector.
 func TestTheClusterSurvivesWhatMayHappen(t *testing.T) {
-	const steps = 12
-	for seed := range *seeds {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			testcluster.Test(t, testcluster.Config{Managers: 3, Workers: 3, Seed: seed}, func(t *testing.T, c *testcluster.Cluster) {
-				c.Eventually(c.Managers("m1", "m2", "m3"))
-				c.Service("web", 7, testcluster.Published(8080))
-				c.Service("everywhere", 1, testcluster.Everywhere)
-				c.Eventually(c.Runs("web", 7))
-				acknowledged := c.WriteThroughout("m1", 300*time.Millisecond, func() {
-					random := rand.New(rand.NewPCG(seed, seed))
-					for range steps {
-						mishap(c, random)
-						time.Sleep(time.Duration(random.Int64N(int64(4 * time.Second))))
-					}
-				})
+	const seeds = 4
+	for seed := range uint64(seeds) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) { testcluster.Simulate(t, seed) })
+	}
+}
+
+func TestABlockedStreamCostsTheNodeItsTasks(t *testing.T) {
+	for _, direction := range [][2]string{{"m1", "w1"}, {"w1", "m1"}} {
+		t.Run(direction[0]+" to "+direction[1], func(t *testing.T) {
+			testcluster.Test(t, testcluster.Config{Managers: 1, Workers: 2}, func(_ *testing.T, c *testcluster.Cluster) {
+				c.Service("web", 3, testcluster.Published(8080))
+				c.Eventually(c.RunsAt("web", map[string]int{"m1": 1, "w1": 1, "w2": 1}))
+				c.Block(direction[0], direction[1])
+				c.Within(10*time.Second, c.IsNode("w1", shoal.NodeDown))
+				c.Eventually(c.Runs("web", 3))
 				c.Mend()
-				for _, m := range c.Machines() {
-					if !m.Up() {
-						c.Start(m.Name)
-					}
-				}
-				c.Leader()
-				for _, m := range c.Machines() {
-					c.Eventually(c.IsNode(m.Name, shoal.NodeReady))
-				}
-				c.Eventually(testcluster.All(c.Managers("m1", "m2", "m3"), c.Runs("web", 7), c.Runs("everywhere", 6), onlyWantedContainers(c)))
-				for _, name := range acknowledged {
-					if c.View().ConfigByName(name) == nil {
-						t.Errorf("config %s was acknowledged and is lost", name)
-					}
-				}
+				c.Within(10*time.Second, testcluster.All(c.IsNode("w1", shoal.NodeReady), c.OnlyWantedContainers(), c.TablesAreRight("web")))
 			})
 		})
 	}
 }
 
-// mishap does one thing to one machine.
-func mishap(c *testcluster.Cluster, random *rand.Rand) {
-	all := c.Machines()
-	m, other := all[random.IntN(len(all))], all[random.IntN(len(all))]
-	switch random.IntN(7) {
-	case 0:
-		if m.Up() {
-			c.Kill(m.Name)
+func TestAStalledWorkerLosesItsTasks(t *testing.T) {
+	testcluster.Test(t, testcluster.Config{Managers: 1, Workers: 2}, func(t *testing.T, c *testcluster.Cluster) {
+		c.Service("web", 3)
+		c.Eventually(c.RunsAt("web", map[string]int{"m1": 1, "w1": 1, "w2": 1}))
+		c.Stall("w1")
+		c.Within(10*time.Second, c.IsNode("w1", shoal.NodeDown))
+		c.Eventually(c.Runs("web", 3))
+		time.Sleep(10 * time.Second)
+		if n := len(c.Machine("w1").Containers()); n != 1 {
+			t.Errorf("the stalled daemon has %d containers: it can neither start nor remove one", n)
 		}
-	case 1:
-		if m.Up() {
-			c.PowerOff(m.Name)
-		}
-	case 2, 3:
-		if !m.Up() {
-			c.Start(m.Name)
-		}
-	case 4:
-		c.Isolate(m.Name)
-	case 5:
-		c.Break(m.Name, other.Name)
-	case 6:
-		c.Mend()
-	}
+		c.Continue("w1")
+		c.Within(10*time.Second, testcluster.All(c.IsNode("w1", shoal.NodeReady), c.OnlyWantedContainers()))
+	})
 }
 
-// onlyWantedContainers says that no container runs that no task asks for, and that every task that runs has one.
-func onlyWantedContainers(c *testcluster.Cluster) func(store.View) string {
-	return func(v store.View) string {
-		running := map[shoal.TaskID]bool{}
-		for _, m := range c.Machines() {
-			for _, container := range m.Containers() {
-				task := v.Task(container.TaskID)
-				if container.Running && (task == nil || !task.Wanted()) {
-					return fmt.Sprintf("container %s runs on %s for nobody", container.ID, m.Name)
-				}
-				running[container.TaskID] = running[container.TaskID] || container.Running
+func TestAStalledLeaderWritesNothingAfterwards(t *testing.T) {
+	testcluster.Test(t, testcluster.Config{Managers: 3, Workers: 1}, func(t *testing.T, c *testcluster.Cluster) {
+		c.Service("web", 4)
+		c.Eventually(c.Runs("web", 4))
+		before := c.Leader()
+		c.Stall(before.Name)
+		c.Eventually(func(store.View) string {
+			if c.Leader() == before {
+				return "the stalled manager leads"
 			}
+			return ""
+		})
+		c.Service("late", 3)
+		c.Eventually(c.Runs("late", 3))
+		c.Continue(before.Name)
+		c.Eventually(testcluster.All(c.IsNode(before.Name, shoal.NodeReady), c.Runs("web", 4), c.Runs("late", 3), c.OnlyWantedContainers()))
+		if before.Leads() {
+			t.Errorf("%s still believes that it leads", before.Name)
 		}
-		for _, task := range v.Tasks() {
-			if task.Status.State == shoal.TaskRunning && !running[task.ID] {
-				return fmt.Sprintf("task %s runs without a container", task.ID)
-			}
+	})
+}
+
+func TestAMachineThatHasLostItsDiskIsReplaced(t *testing.T) {
+	testcluster.Test(t, testcluster.Config{Managers: 3, Workers: 1}, func(_ *testing.T, c *testcluster.Cluster) {
+		c.Service("web", 4)
+		c.Eventually(c.RunsAt("web", map[string]int{"m1": 1, "m2": 1, "m3": 1, "w1": 1}))
+		for _, name := range []string{"w1", "m1"} { // the leader among them
+			c.LoseDisk(name)
+			c.Eventually(c.Runs("web", 4))
+			c.Start(name)
+			c.Replace(name)
+			c.Eventually(testcluster.All(c.IsNode(name, shoal.NodeReady), c.Managers("m1", "m2", "m3"), c.Runs("web", 4), c.OnlyWantedContainers()))
 		}
-		return ""
-	}
+	})
 }

@@ -57,7 +57,7 @@ func TestADrainEndsWhereNothingCanStartFirst(t *testing.T) {
 				}
 				c.Eventually(c.RunsAt("web", all))
 				c.SetAvailability("w1", shoal.AvailabilityDrain)
-				c.Within(10*time.Second, testcluster.All(c.RunsAt("web", left), onlyWantedContainers(c)))
+				c.Within(10*time.Second, testcluster.All(c.RunsAt("web", left), c.OnlyWantedContainers()))
 				for _, task := range c.TasksOf(c.View(), "web") {
 					if task.Status.State == shoal.TaskPending && !gaveWay(task) {
 						t.Errorf("the task that waits says %q", task.Status.Message)

@@ -61,6 +61,19 @@ func (k *kernel) release() {
 	}
 }
 
+// ready is the tasks that the node sends new connections to.
+func (k *kernel) ready() map[shoal.TaskID]bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	all := map[shoal.TaskID]bool{}
+	for _, e := range k.table.Endpoints {
+		if e.State == shoal.EndpointReady {
+			all[e.TaskID] = true
+		}
+	}
+	return all
+}
+
 // balances tells whether the node sends new connections to a task.
 func (k *kernel) balances(task shoal.TaskID) bool {
 	k.mu.Lock()

@@ -24,13 +24,44 @@ type Machine struct {
 	Addr    netip.Addr
 	cluster *Cluster
 	dir     string       // its disk
+	blank   bool         // it has lost its disk, and has not joined again since
 	nodeID  shoal.NodeID // since it joined last
 
 	containers *containers
 	kernel     *kernel
 
-	mu     sync.Mutex // guards daemon
-	daemon *daemon    // nil while none runs
+	mu      sync.Mutex    // guards all below
+	daemon  *daemon       // nil while none runs
+	stalled chan struct{} // closed when the daemon goes on; nil while it is not stalled
+}
+
+// stall stops the daemon, or lets it go on.
+func (m *Machine) stall(stalled bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.stalled != nil {
+		close(m.stalled)
+		m.stalled = nil
+	}
+	if stalled {
+		m.stalled = make(chan struct{})
+	}
+	m.cluster.network.stall(m.Addr, stalled)
+}
+
+// awake waits as long as the machine's daemon is stalled; not beyond its end or that of ctx.
+func (m *Machine) awake(ctx context.Context, dead <-chan struct{}) {
+	m.mu.Lock()
+	stalled := m.stalled
+	m.mu.Unlock()
+	if stalled == nil {
+		return
+	}
+	select {
+	case <-stalled:
+	case <-dead:
+	case <-ctx.Done():
+	}
 }
 
 // daemon is one life of a machine's daemon: the process, as far as it belongs to the cluster.
@@ -104,6 +135,7 @@ func (m *Machine) identity() (*ca.Identity, error) {
 
 // applyTable gives a table to the kernel, unless the daemon is dead.
 func (d *daemon) applyTable(ctx context.Context, delta *shoal.TableDelta) error {
+	d.machine.awake(ctx, d.dead)
 	select {
 	case <-d.dead:
 		<-ctx.Done()

@@ -20,6 +20,8 @@ type network struct {
 	mu        sync.Mutex // guards all below, and the streams of all connections
 	listeners map[string]*listener
 	broken    map[link]bool
+	full      map[link]bool       // nobody reads what is sent, so that writers wait
+	stalled   map[netip.Addr]bool // machines whose daemon has been stopped for a while
 	off       map[netip.Addr]bool // machines without power
 	conns     map[*conn]bool      // both ends of each connection, until it is closed or reset
 }
@@ -28,12 +30,43 @@ type network struct {
 type link struct{ from, to netip.Addr }
 
 func newNetwork() *network {
-	return &network{listeners: map[string]*listener{}, broken: map[link]bool{}, off: map[netip.Addr]bool{}, conns: map[*conn]bool{}}
+	return &network{listeners: map[string]*listener{}, broken: map[link]bool{}, full: map[link]bool{}, stalled: map[netip.Addr]bool{}, off: map[netip.Addr]bool{}, conns: map[*conn]bool{}}
 }
 
 // passesLocked tells whether bytes that one machine sends arrive at another.
 func (n *network) passesLocked(from, to netip.Addr) bool {
-	return !n.off[from] && !n.off[to] && !n.broken[link{from, to}]
+	return !n.off[from] && !n.off[to] && !n.stalled[from] && !n.stalled[to] && !n.broken[link{from, to}]
+}
+
+// takesLocked tells whether a write from one machine to another returns.
+func (n *network) takesLocked(from, to netip.Addr) bool {
+	return !n.full[link{from, to}] && !n.stalled[from]
+}
+
+// stall stops or continues a machine's daemon, as far as the network is concerned.
+func (n *network) stall(addr netip.Addr, stalled bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if stalled {
+		n.stalled[addr] = true
+	} else {
+		delete(n.stalled, addr)
+	}
+	n.wakeLocked()
+}
+
+// runs tells whether a machine's daemon is not stalled.
+func (n *network) runs(addr netip.Addr) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return !n.stalled[addr]
+}
+
+// fill makes writes from one machine to another wait until mend.
+func (n *network) fill(from, to netip.Addr) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.full[link{from, to}] = true
 }
 
 // reach tells whether bytes arrive in both directions between two machines.
@@ -60,12 +93,14 @@ func (n *network) mend() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	clear(n.broken)
+	clear(n.full)
 	n.wakeLocked()
 }
 
 func (n *network) wakeLocked() {
 	for c := range n.conns {
 		c.in.changed.Broadcast()
+		c.out.changed.Broadcast()
 	}
 }
 
@@ -248,6 +283,12 @@ func (n *network) String() string {
 	var text strings.Builder
 	for l := range n.broken {
 		fmt.Fprintf(&text, "link %s to %s is broken\n", l.from, l.to)
+	}
+	for l := range n.full {
+		fmt.Fprintf(&text, "link %s to %s is full\n", l.from, l.to)
+	}
+	for addr := range n.stalled {
+		fmt.Fprintf(&text, "%s is stalled\n", addr)
 	}
 	for addr := range n.off {
 		fmt.Fprintf(&text, "%s is off\n", addr)

@@ -173,7 +173,7 @@ func (r *replica) Txn(ctx context.Context, fence uint64, ops []store.Op) (uint64
 	defer cancel()
 	var rev uint64
 	err := r.ask(bounded, func() (err error) {
-		rev, err = r.log.proposeLocked(fence, ops)
+		rev, err = r.log.proposeLocked(r.member, fence, ops)
 		return err
 	})
 	if err == nil {

@@ -43,6 +43,7 @@ type replicatedLog struct {
 	leader       *logMember // of the newest term; it leads as long as it has a majority
 	term         uint64
 	lastMemberNo uint64
+	invariants   *invariants
 }
 
 // revision is one entry of the log.
@@ -71,7 +72,7 @@ type logMember struct {
 func newReplicatedLog(n *network, seed uint64) *replicatedLog {
 	return &replicatedLog{
 		net: n, records: map[string]store.Record{}, members: map[string]*logMember{},
-		random: rand.New(rand.NewPCG(seed, seed)),
+		random: rand.New(rand.NewPCG(seed, seed)), invariants: newInvariants(),
 	}
 }
 
@@ -104,7 +105,7 @@ func (l *replicatedLog) drawElectionTimeoutLocked(m *logMember) {
 
 // reachLocked tells whether two members run and messages arrive in both directions between them.
 func (l *replicatedLog) reachLocked(a, b *logMember) bool {
-	return a.holder != nil && b.holder != nil && (a == b || l.net.reach(a.host, b.host))
+	return a.holder != nil && b.holder != nil && l.net.runs(a.host) && (a == b || l.net.reach(a.host, b.host))
 }
 
 // majorityLocked tells whether a member can talk to a majority of the voters.
@@ -136,7 +137,7 @@ func (l *replicatedLog) connectedLocked(m *logMember) bool {
 func (l *replicatedLog) tick(m *logMember, r *replica) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if m.holder != r {
+	if m.holder != r || !l.net.runs(m.host) {
 		return
 	}
 	if l.connectedLocked(m) {
@@ -210,8 +211,8 @@ func (m *logMember) wakeLocked() {
 	m.committed = make(chan struct{})
 }
 
-// proposeLocked carries out a transaction. The caller has made sure that it is agreed on.
-func (l *replicatedLog) proposeLocked(fence uint64, ops []store.Op) (uint64, error) {
+// proposeLocked carries out a member's transaction. The caller has made sure that it is agreed on.
+func (l *replicatedLog) proposeLocked(by *logMember, fence uint64, ops []store.Op) (uint64, error) {
 	if fence != 0 && l.records[store.EpochKey].Rev != fence {
 		return 0, store.ErrFenced
 	}
@@ -220,6 +221,7 @@ func (l *replicatedLog) proposeLocked(fence uint64, ops []store.Op) (uint64, err
 			return 0, &store.KeyConflict{Key: op.Key}
 		}
 	}
+	l.invariants.check(by.id, string(l.records[store.EpochKey].Value), fence, ops)
 	l.rev++
 	written := revision{rev: l.rev}
 	for _, op := range ops {

@@ -71,6 +71,31 @@ func (c *Cluster) TryJoin(name, token string) error {
 	return err
 }
 
+// Replace makes a machine that has lost its disk part of the cluster again, under a new identity, and has the old one forgotten.
+func (c *Cluster) Replace(name string) {
+	c.t.Helper()
+	m, old := c.Machine(name), c.Node(name)
+	if old != nil {
+		c.Eventually(c.IsNode(name, shoal.NodeDown))
+		if old.Role == shoal.RoleManager {
+			c.SetRole(name, shoal.RoleWorker)
+			c.Eventually(func(v store.View) string {
+				if v.Node(old.ID).Manager != nil {
+					return name + " is still a manager"
+				}
+				return ""
+			})
+		}
+		c.RemoveNode(name)
+	}
+	m.blank = false
+	role := shoal.RoleWorker
+	if old != nil {
+		role = old.Role
+	}
+	c.Join(name, role)
+}
+
 // Leave makes a machine leave the cluster of its own will; managers too.
 func (c *Cluster) Leave(name string) {
 	c.t.Helper()

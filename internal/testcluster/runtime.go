@@ -72,6 +72,7 @@ const (
 
 // take waits for d; it fails if ctx ends or the daemon is killed first.
 func (r *runtime) take(ctx context.Context, d time.Duration) error {
+	r.machine.awake(ctx, r.dead)
 	select { // a killed daemon does nothing, even if d is 0
 	case <-r.dead:
 		return errors.New("the daemon has been killed")
@@ -186,6 +187,13 @@ func (cs *containers) losePower() {
 	}
 }
 
+// clear removes all containers.
+func (cs *containers) clear() {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	clear(cs.all)
+}
+
 // Healthy implements agent.Runtime.
 func (r *runtime) Healthy(ctx context.Context, id string, _ *shoal.Task) error {
 	c, err := r.find(id)
@@ -218,6 +226,7 @@ func (r *runtime) Wait(ctx context.Context, id string) (agent.Exit, error) {
 	}
 	select {
 	case <-c.ended:
+		r.machine.awake(ctx, r.dead)
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		return c.Exit, nil

@@ -329,5 +329,13 @@ func TestAMissingImageIsNotTriedAllTheTime(t *testing.T) {
 		if took := c.Eventually(c.Runs("missing", 1)); took > time.Second {
 			t.Errorf("a new spec starts after %v", took)
 		}
+		c.Eventually(func(v store.View) string {
+			for _, task := range c.TasksOf(v, "missing") {
+				if !task.Wanted() && !task.Status.State.Ended() {
+					return fmt.Sprintf("task %s, which was held, is %s", task.ID, task.Status.State)
+				}
+			}
+			return ""
+		})
 	})
 }
