@@ -31,6 +31,7 @@ e2e: build ## tests on real nodes
 	hack/go-test.sh e2e -timeout 30m -parallel 3 ./test/e2e/...
 
 nightly: build ## what takes too long for every change: the same promises, held for longer
+	SHOAL_SEEDS=10000 hack/go-test.sh simulation -timeout 6h -run ClustersSurvive ./test/sim
 	SHOAL_NIGHTLY=1 hack/go-test.sh nightly -timeout 4h -run '^(TestUpdatesWhileDaemonsAreKilledCostNoRequest|TestTheLeaderIsKilledUnderWrites|TestChurnLeavesNothingBehind)$$' ./test/e2e/...
 
 bench: build ## figures, as ratios against a yardstick in the same run

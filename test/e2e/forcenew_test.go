@@ -16,6 +16,7 @@ import (
 
 // The disks of two of three managers are gone. Tasks and traffic go on; the flag brings control back, and everything that the cluster had.
 func TestForceNewCluster(t *testing.T) {
+	t.Parallel()
 	c := newManagers(t, "force")
 	worker, err := c.AddNode("n4", 14)
 	if err != nil {
@@ -24,7 +25,7 @@ func TestForceNewCluster(t *testing.T) {
 	c.loadImages(worker)
 	c.ok(worker, "swarm", "join", "--token", c.ok(c.n1, "swarm", "join-token", "-q", "worker"), c.n1.Addr+":2377")
 	c.ok(c.n1, "network", "create", "-d", "overlay", "back")
-	c.ok(c.n1, "service", "create", "-q", "--name", "web", "-p", "8080:80", "--network", "back", "--replicas", "4", "nginx")
+	c.create(c.n1, "--name", "web", "-p", "8080:80", "--network", "back", "--replicas", "4", "nginx")
 	containers := func(n *lab.Node) []string { return c.rows(n, "ps", "-q", "--no-trunc") }
 	before := map[*lab.Node][]string{c.n1: containers(c.n1), worker: containers(worker)}
 	facts := func() string {

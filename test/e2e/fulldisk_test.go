@@ -31,7 +31,7 @@ func TestAManagersDiskIsFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.ok(c.n1, "swarm", "init", "--advertise-addr", c.n1.Addr)
-	c.ok(c.n1, "service", "create", "-q", "--name", "web", "--replicas", "2", "busybox", "sleep", "1d")
+	c.create(c.n1, "--name", "web", "--replicas", "2", "busybox", "sleep", "1d")
 	before := c.rows(c.n1, "ps", "-q")
 	pid := c.n1.PID()
 

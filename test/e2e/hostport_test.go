@@ -46,7 +46,7 @@ func TestHostModePortsAnswerOnlyWhereTheTaskIs(t *testing.T) {
 func TestADrainEndsWhereTheHostModePortIsTakenEverywhere(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, "portdrain")
-	c.ok(c.n1, "service", "create", "-q", "--no-resolve-image", "--name", "web", "--replicas", "3", "--update-order", "start-first",
+	c.create(c.n1, "--name", "web", "--replicas", "3", "--update-order", "start-first",
 		"--publish", "mode=host,target=80,published=8090", "srv:1")
 	answers := func(want ...string) func() error {
 		return func() error {

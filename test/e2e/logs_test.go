@@ -123,6 +123,7 @@ func TestFollowedLogsSurviveLeadersAndNodes(t *testing.T) {
 
 // What is asked of logs is answered as Docker does, and tasks that come later are followed too.
 func TestServiceLogOptions(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, "logopts")
 	c.create(c.n1, "--name", "talk", "--env", "COLOUR=red", "busybox", "sh", "-c", "echo one; echo two; echo err >&2; exec sleep 1d")
 	c.eventually(10*time.Second, "all lines are there", func() error {

@@ -22,6 +22,7 @@ const recordedDir = "/tmp/shoal-recorded"
 // TestStateOfAnEarlierVersion starts a node on the data root that an earlier version left: everything is there, looks as it did
 // and runs again.
 func TestStateOfAnEarlierVersion(t *testing.T) {
+	t.Parallel()
 	c, n := startRecorded(t)
 	recorded := map[string]json.RawMessage{}
 	text, err := os.ReadFile("testdata/recorded/inspect.json")

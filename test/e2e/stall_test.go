@@ -26,10 +26,12 @@ func stall(t *testing.T, n *lab.Node, d time.Duration) {
 
 // A manager that had stood still once took all nodes for silent as soon as it went on: every node was Down, and every task was replaced.
 func TestAManagerThatStoodStillAccusesNobody(t *testing.T) {
+	t.Parallel()
 	for name, found := range map[string]func(*testing.T, string) *cluster{"solemgr": newCluster, "threemgr": newManagers} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			c := found(t, name)
-			c.ok(c.n1, "service", "create", "-q", "--name", "web", "--replicas", "6", "busybox", "sleep", "1d")
+			c.create(c.n1, "--name", "web", "--replicas", "6", "busybox", "sleep", "1d")
 			tasks := func() []string {
 				rows := strings.Split(c.docker(c.n1, "service", "ps", "web", "--no-trunc", "--format", "{{.ID}} {{.DesiredState}}").Text(), "\n")
 				slices.Sort(rows)

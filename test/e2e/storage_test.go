@@ -15,7 +15,7 @@ func TestStorage(t *testing.T) {
 	c := newCluster(t, "storage")
 	create := func(name string, args ...string) {
 		t.Helper()
-		c.ok(c.n1, append([]string{"service", "create", "-q", "--no-resolve-image", "--name", name, "--stop-grace-period", "100ms"}, args...)...)
+		c.create(c.n1, append([]string{"--name", name, "--stop-grace-period", "100ms"}, args...)...)
 	}
 	onN2 := []string{"--constraint", "node.labels.data==yes"}
 	c.ok(c.n1, "node", "update", "--label-add", "data=yes", "n2")
