@@ -2,6 +2,7 @@ package container
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -190,11 +191,14 @@ func TestARecordThatCannotBeWrittenIsWrittenLater(t *testing.T) {
 			flushed = flushed || step == atomicfile.StepFlushDir
 			return nil
 		})
+		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
-		go func() { defer close(done); _ = e.Quarantine.Run(t.Context()) }()
+		go func() { defer close(done); _ = e.Quarantine.Run(ctx) }()
 		for limit := time.Now().Add(10 * time.Second); len(e.Quarantine.Problems()) > 0 && time.Now().Before(limit); {
 			<-time.After(10 * time.Millisecond)
 		}
+		cancel()
+		<-done
 		end()
 		if got := name(t, dir); got != "n-"+string(at[0]) || !flushed {
 			t.Errorf("it is %s, flushed %v", got, flushed)

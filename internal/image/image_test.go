@@ -21,10 +21,15 @@ import (
 
 func newStore(t *testing.T) *Store {
 	t.Helper()
+	return newStoreIn(t, t.TempDir())
+}
+
+func newStoreIn(t *testing.T, dir string) *Store {
+	t.Helper()
 	if os.Getuid() != 0 {
 		t.Fatal("needs root")
 	}
-	dir, log := t.TempDir(), slog.New(slog.NewTextHandler(t.Output(), nil))
+	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 	rt, err := runtime.Start(context.Background(), runtime.Config{Log: log, Root: filepath.Join(dir, "root"), State: filepath.Join(dir, "state")})
 	if err != nil {
 		t.Fatal(err)

@@ -181,7 +181,9 @@ func serverConfig(c Config, socketDir string) *srvconfig.Config {
 		Plugins: map[string]any{
 			"io.containerd.server.v1.ttrpc": map[string]any{"address": filepath.Join(socketDir, serverSocket)},
 			"io.containerd.shim.v1.manager": map[string]any{"socket_dir": socketDir},
-			"io.containerd.gc.v1.scheduler": map[string]any{"startup_delay": "10s"},
+			// A layer counts as unpacked once the database says so, which is flushed: its files must be on the disk before.
+			"io.containerd.service.v1.diff-service": map[string]any{"sync_fs": true},
+			"io.containerd.gc.v1.scheduler":         map[string]any{"startup_delay": "10s"},
 		},
 	}
 }

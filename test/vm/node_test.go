@@ -61,7 +61,8 @@ func newNode(t *testing.T) *node {
 	n.boot()
 	for _, line := range []string{
 		"cd /usr/local/lib/vm && for i in busybox nginx; do shoal load -q -i $i.tar; done",
-		"shoal swarm init --advertise-addr " + Address,
+		// The machine is some twenty times slower than others, so heartbeats are given more time too.
+		"shoal swarm init --dispatcher-heartbeat 2m --advertise-addr " + Address,
 		fmt.Sprintf("shoal service create -d --name web --replicas %d -p 8080:80 nginx", replicas),
 	} {
 		n.run(line)

@@ -8,11 +8,30 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 )
 
+// sharedText is text that several goroutines write and read.
+type sharedText struct {
+	mu   sync.Mutex // guards text
+	text strings.Builder
+}
+
+func (s *sharedText) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.Write(p)
+}
+
+func (s *sharedText) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.String()
+}
+
 func TestAPanicEndsOneRequestOnly(t *testing.T) {
-	var log strings.Builder
+	var log sharedText
 	mux := http.NewServeMux()
 	mux.HandleFunc("/before", func(http.ResponseWriter, *http.Request) { panic("no head") })
 	mux.HandleFunc("/during", func(w http.ResponseWriter, _ *http.Request) {
