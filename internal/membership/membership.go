@@ -32,6 +32,8 @@ type Config struct {
 	Dir      string
 	Hostname string
 	Host     Host
+	// SetAside, optional, moves a file or folder that cannot be used to where it is kept; without it, it is deleted.
+	SetAside func(path string, cause error) error
 	// Dialer connects to managers; its zero value does over TCP.
 	Dialer rpc.Dialer
 }
@@ -55,6 +57,8 @@ type ManagerConfig struct {
 	Join *rpc.MemberReply
 	// ForceNew makes the manager the only one, with what is in Dir.
 	ForceNew bool
+	// Import is written to the store, which must be empty, before anything else runs.
+	Import []store.Record
 	// SealingKey seals secrets in the store.
 	SealingKey []byte
 }
@@ -364,7 +368,7 @@ func (m *Membership) resumeOnce(ctx context.Context) error {
 		return nil
 	}
 	m.closeManager()
-	return m.startManager(ctx, nil)
+	return m.startAgain(ctx)
 }
 
 // fail records why the node has no place although it should.
