@@ -144,7 +144,7 @@ func (m *Membership) Restore(ctx context.Context, from io.Reader, passphrase str
 	if err != nil {
 		return "", err
 	}
-	state.Managers = []string{state.nodeAddr()}
+	state.Managers, state.Interface = []string{state.NodeAddr()}, interfaceOf(state.AdvertiseAddr)
 	records, cluster, err := restored(ctx, head, ops, state)
 	if err != nil {
 		return "", err

@@ -163,7 +163,7 @@ func (m *Membership) becomeMember(ctx context.Context, damage error) error {
 	var reply *rpc.MemberReply
 	err = m.askManagers(ctx, func(ctx context.Context, c *rpc.Client) error {
 		var err error
-		reply, err = c.JoinMember(ctx, &rpc.MemberRequest{Addr: state.nodeAddr(), PeerURL: peerURL})
+		reply, err = c.JoinMember(ctx, &rpc.MemberRequest{Addr: state.NodeAddr(), PeerURL: peerURL})
 		return err
 	})
 	if err != nil {

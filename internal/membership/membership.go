@@ -101,6 +101,8 @@ type Agent interface {
 type State struct {
 	// AdvertiseAddr and Port are where other nodes reach the node protocol.
 	AdvertiseAddr netip.Addr
+	// Interface is the interface that had AdvertiseAddr when the node got its place; empty if none had, as behind NAT.
+	Interface string `json:",omitempty"`
 	// ListenAddr is where the node serves the node protocol while it is a manager.
 	ListenAddr netip.AddrPort
 	Port       string // decimal
@@ -113,8 +115,8 @@ type State struct {
 // PeerURL is where a manager's store member is reached: the port after that of the node protocol.
 func (s State) PeerURL() (string, error) { return nextPort(s.AdvertiseAddr.String(), s.Port) }
 
-// nodeAddr is where other nodes reach the node protocol: "host:port".
-func (s State) nodeAddr() string { return net.JoinHostPort(s.AdvertiseAddr.String(), s.Port) }
+// NodeAddr is where other nodes reach the node protocol: "host:port".
+func (s State) NodeAddr() string { return net.JoinHostPort(s.AdvertiseAddr.String(), s.Port) }
 
 // Membership is the node's place in a cluster, or its lack of one.
 type Membership struct {
@@ -317,6 +319,7 @@ func (m *Membership) Start(ctx context.Context) error {
 	if err := json.Unmarshal(text, &state); err != nil {
 		return m.fail(fmt.Errorf("read cluster state: %w", err))
 	}
+	m.followAddress(&state)
 	m.mu.Lock()
 	m.identity, m.state, m.locked = identity, state, false
 	m.mu.Unlock()

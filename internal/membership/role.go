@@ -271,7 +271,7 @@ func (m *Membership) askManagersAs(ctx context.Context, as func() *tls.Config, a
 	m.mu.Lock()
 	state := m.state
 	m.mu.Unlock()
-	self := state.nodeAddr()
+	self := state.NodeAddr()
 	err := errNoManagers
 	for _, remote := range state.Managers {
 		if remote == self && len(state.Managers) > 1 {

@@ -28,6 +28,7 @@ import (
 type Manager struct {
 	log        *slog.Logger
 	node       shoal.NodeID
+	state      membership.State
 	member     Member
 	store      *store.Store
 	dispatcher *dispatcher.Dispatcher
@@ -75,7 +76,7 @@ func (h *Host) startManager(ctx context.Context, cfg membership.ManagerConfig) (
 		member.Close()
 		return nil, fmt.Errorf("serve the node protocol: %w", err)
 	}
-	m := &Manager{log: h.cfg.Log, node: cfg.Identity.NodeID(), member: member, store: opened, key: cfg.SealingKey, done: make(chan struct{})}
+	m := &Manager{log: h.cfg.Log, node: cfg.Identity.NodeID(), state: cfg.State, member: member, store: opened, key: cfg.SealingKey, done: make(chan struct{})}
 	m.run(cfg, listener, h.cfg.Follow)
 	if cfg.Join != nil {
 		if err := m.awaitVote(ctx); err != nil {
@@ -203,7 +204,7 @@ func (m *Manager) awaitVote(ctx context.Context) error {
 	}
 }
 
-// recordMember writes the ID of this node's store member into the node, as soon as the store says that the node is a manager.
+// recordMember writes the ID and addresses of this node's store member into the node, as soon as the store says that the node is a manager.
 func (m *Manager) recordMember(ctx context.Context) error {
 	view, sub := m.store.Subscribe()
 	defer sub.Close()
@@ -236,10 +237,17 @@ func (m *Manager) recordMember(ctx context.Context) error {
 func (m *Manager) recordMemberOnce(ctx context.Context) error {
 	return m.store.Update(ctx, func(view store.View) (store.Changes, error) {
 		var changes store.Changes
-		if node := view.Node(m.node); node != nil && node.Manager != nil && node.Manager.MemberID != m.member.ID() {
-			n, status := *node, *node.Manager
-			status.MemberID = m.member.ID()
-			n.Manager = &status
+		node := view.Node(m.node)
+		if node == nil || node.Manager == nil {
+			return changes, nil
+		}
+		peerURL, err := m.state.PeerURL()
+		if err != nil {
+			return changes, err
+		}
+		if now := (shoal.ManagerStatus{MemberID: m.member.ID(), Addr: m.state.NodeAddr(), PeerURL: peerURL}); *node.Manager != now {
+			n := *node
+			n.Manager = &now
 			changes.Put(&n)
 		}
 		return changes, nil

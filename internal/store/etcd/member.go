@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"syscall"
@@ -148,7 +149,26 @@ func Start(ctx context.Context, cfg Config) (*Member, error) {
 		return nil, fmt.Errorf("start etcd: %w", err)
 	}
 	m.client = v3client.New(server.Server)
+	if err := m.publishURL(ctx); err != nil {
+		m.Close()
+		return nil, err
+	}
 	return m, nil
+}
+
+// publishURL tells the other members where this one is reached now, if that was elsewhere before.
+func (m *Member) publishURL(ctx context.Context) error {
+	id := m.server.Server.MemberID()
+	known := m.server.Server.Cluster().Member(id)
+	if known == nil || known.IsLearner || slices.Equal(known.PeerURLs, []string{m.cfg.PeerURL}) {
+		return nil
+	}
+	ctx, cancel := m.whileRunning(ctx)
+	defer cancel()
+	if _, err := m.client.MemberUpdate(ctx, uint64(id), []string{m.cfg.PeerURL}); err != nil {
+		return fmt.Errorf("publish the new address %s of the store member: %w", m.cfg.PeerURL, err)
+	}
+	return nil
 }
 
 // startServer starts etcd. If etcd gives up meanwhile, what it has opened is released.
