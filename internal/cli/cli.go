@@ -54,6 +54,7 @@ func run(ctx context.Context, c Config) error {
 	addServiceExec(root, docker)       //nolint:contextcheck // cobra gives commands theirs
 	addSecretUpdate(root, docker)      //nolint:contextcheck // likewise
 	root.AddCommand(newDoctor(docker)) //nolint:contextcheck // likewise
+	root.AddCommand(newBackup(docker), newRestore(docker))
 	cmd, args, err := top.HandleGlobalFlags()
 	if err != nil {
 		return err

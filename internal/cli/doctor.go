@@ -63,13 +63,30 @@ func newDoctor(docker command.Cli) *cobra.Command {
 	return cmd
 }
 
-// askDoctor gets the diagnosis from the daemon. Docker's client has no method for it, so it only lends its connection.
-func askDoctor(ctx context.Context, docker command.Cli, all bool) ([]diagnosis, error) {
+// ask sends a request for which Docker's client has no method: it only lends its connection. A refusal of the daemon is an error, in docker's form.
+func ask(docker command.Cli, req *http.Request) (*http.Response, error) {
 	dial := docker.Client().Dialer()
 	client := &http.Client{Transport: &http.Transport{
 		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
 		DisableKeepAlives: true,
 	}}
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("ask the daemon: %w", err)
+	}
+	if resp.StatusCode == http.StatusOK {
+		return resp, nil
+	}
+	defer resp.Body.Close()
+	var refusal struct{ Message string }
+	if err := json.NewDecoder(resp.Body).Decode(&refusal); err != nil || refusal.Message == "" {
+		return nil, fmt.Errorf("ask the daemon: %s", resp.Status)
+	}
+	return nil, errors.New("Error response from daemon: " + refusal.Message) //nolint:revive,staticcheck // docker's own words
+}
+
+// askDoctor gets the diagnosis from the daemon.
+func askDoctor(ctx context.Context, docker command.Cli, all bool) ([]diagnosis, error) {
 	url := "http://shoal/shoal/doctor"
 	if all {
 		url += "?all=1"
@@ -78,18 +95,11 @@ func askDoctor(ctx context.Context, docker command.Cli, all bool) ([]diagnosis, 
 	if err != nil {
 		return nil, err
 	}
-	resp, err := client.Do(req)
+	resp, err := ask(docker, req)
 	if err != nil {
-		return nil, fmt.Errorf("ask the daemon: %w", err)
+		return nil, err
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		var refusal struct{ Message string }
-		if err := json.NewDecoder(resp.Body).Decode(&refusal); err != nil || refusal.Message == "" {
-			return nil, fmt.Errorf("ask the daemon: %s", resp.Status)
-		}
-		return nil, errors.New("Error response from daemon: " + refusal.Message) //nolint:revive,staticcheck // docker's own words
-	}
 	var found []diagnosis
 	if err := json.NewDecoder(resp.Body).Decode(&found); err != nil {
 		return nil, fmt.Errorf("read the daemon's answer: %w", err)

@@ -110,6 +110,7 @@ func (d *Daemon) construct(ctx context.Context) error {
 	})
 	d.members = membership.New(membership.Config{
 		Log: d.log, Dir: filepath.Join(d.cfg.DataRoot, "swarm"), Hostname: hostname, Host: d.newSwarmHost(),
+		SetAside: d.quarantine.SetAside,
 	})
 	return nil
 }

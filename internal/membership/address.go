@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -65,6 +66,52 @@ func dataPathAddress(text string) (netip.Addr, error) {
 		return netip.Addr{}, errBadDataPath
 	}
 	return ip, nil
+}
+
+// interfaceOf is the name of the interface that has an address; empty if none has.
+func interfaceOf(addr netip.Addr) string {
+	ifaces, err := net.Interfaces()
+	if err != nil {
+		return ""
+	}
+	for i := range ifaces {
+		addrs, err := usableAddresses(&ifaces[i])
+		if err == nil && slices.Contains(addrs, addr) {
+			return ifaces[i].Name
+		}
+	}
+	return ""
+}
+
+// followAddress gives the state the present address of the interface that had the node's, if no interface has that any more: the machine has another lease, or
+// was moved.
+func (m *Membership) followAddress(state *State) {
+	if state.Interface == "" || interfaceOf(state.AdvertiseAddr) != "" {
+		return
+	}
+	now, err := resolve(state.Interface)
+	if err != nil {
+		m.cfg.Log.Warn("the node's address is on no interface any more, and its interface has no other", "addr", state.AdvertiseAddr, "interface", state.Interface, "err", err)
+		return
+	}
+	before := *state
+	state.AdvertiseAddr = now
+	if state.ListenAddr.Addr() == before.AdvertiseAddr {
+		state.ListenAddr = netip.AddrPortFrom(now, state.ListenAddr.Port())
+	}
+	if state.DataPathAddr == before.AdvertiseAddr {
+		state.DataPathAddr = now
+	}
+	state.Managers = slices.Clone(state.Managers)
+	for i, addr := range state.Managers {
+		if addr == before.NodeAddr() {
+			state.Managers[i] = state.NodeAddr()
+		}
+	}
+	m.cfg.Log.Warn("the node has another address; it is published to the other nodes", "before", before.AdvertiseAddr, "now", now)
+	if err := m.saveState(*state); err != nil {
+		m.cfg.Log.Warn("the node's new address cannot be saved; it is looked for again at the next start", "err", err)
+	}
 }
 
 // splitPort takes "host", "host:port" or an IPv6 address with or without brackets apart.

@@ -29,7 +29,7 @@ func (m *Membership) forceNew(ctx context.Context, req InitRequest) (shoal.NodeI
 	if err := readdress(&state, req); err != nil {
 		return "", err
 	}
-	state.Managers = []string{state.nodeAddr()}
+	state.Managers = []string{state.NodeAddr()}
 	if err := m.saveIdentity(identity, state); err != nil {
 		return "", err
 	}
@@ -89,7 +89,7 @@ func soleManager(view store.View, self shoal.NodeID, state State, spec shoal.Clu
 		n := *node
 		switch {
 		case n.ID == self:
-			status := shoal.ManagerStatus{Addr: state.nodeAddr(), PeerURL: peerURL}
+			status := shoal.ManagerStatus{Addr: state.NodeAddr(), PeerURL: peerURL}
 			if n.Manager != nil {
 				status.MemberID = n.Manager.MemberID
 			}

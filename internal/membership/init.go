@@ -42,7 +42,7 @@ func (m *Membership) Init(ctx context.Context, req InitRequest) (shoal.NodeID, e
 	if err != nil {
 		return "", err
 	}
-	state.Managers = []string{state.nodeAddr()}
+	state.Managers = []string{state.NodeAddr()}
 	if err := checkInit(&req); err != nil {
 		return "", err
 	}
@@ -92,6 +92,7 @@ func (m *Membership) awaitSession(ctx context.Context) error {
 
 // saveIdentity records the node's identity and state, on disk and in memory.
 func (m *Membership) saveIdentity(identity *ca.Identity, state State) error {
+	state.Interface = interfaceOf(state.AdvertiseAddr)
 	if err := m.saveState(state); err != nil {
 		return err
 	}
@@ -173,7 +174,7 @@ func (m *Membership) newInitialState(req InitRequest, state State) (*initialStat
 			Description: shoal.NodeDescription{Hostname: m.cfg.Hostname},
 			Status:      shoal.NodeStatus{State: shoal.NodeUnknown, Addr: state.AdvertiseAddr},
 			DataAddr:    state.DataPathAddr,
-			Manager:     &shoal.ManagerStatus{Addr: state.nodeAddr(), PeerURL: peerURL},
+			Manager:     &shoal.ManagerStatus{Addr: state.NodeAddr(), PeerURL: peerURL},
 		},
 		ingress: &shoal.Network{
 			ID:   shoal.NewID[shoal.NetworkID](),

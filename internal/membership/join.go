@@ -3,6 +3,7 @@ package membership
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -122,7 +123,7 @@ func (m *Membership) joinAt(ctx context.Context, remote string, token ca.Token, 
 // startParts starts what the node's role needs and waits for its first session.
 func (m *Membership) startParts(ctx context.Context, role shoal.NodeRole) error {
 	if role == shoal.RoleManager {
-		if err := m.becomeMember(ctx); err != nil {
+		if err := m.becomeMember(ctx, nil); err != nil {
 			return err
 		}
 	}
@@ -150,8 +151,8 @@ func (m *Membership) fetchRoot(ctx context.Context, remote string, token ca.Toke
 	})
 }
 
-// becomeMember makes this node, which has a manager's certificate, a member of the store.
-func (m *Membership) becomeMember(ctx context.Context) error {
+// becomeMember makes this node, which has a manager's certificate, a member of the store. A copy of earlier times is deleted or, if it is damaged, set aside.
+func (m *Membership) becomeMember(ctx context.Context, damage error) error {
 	m.mu.Lock()
 	state := m.state
 	m.mu.Unlock()
@@ -162,14 +163,19 @@ func (m *Membership) becomeMember(ctx context.Context) error {
 	var reply *rpc.MemberReply
 	err = m.askManagers(ctx, func(ctx context.Context, c *rpc.Client) error {
 		var err error
-		reply, err = c.JoinMember(ctx, &rpc.MemberRequest{Addr: state.nodeAddr(), PeerURL: peerURL})
+		reply, err = c.JoinMember(ctx, &rpc.MemberRequest{Addr: state.NodeAddr(), PeerURL: peerURL})
 		return err
 	})
 	if err != nil {
 		return err
 	}
 	// Only now is it sure that the others have the state, and that this node's copy of earlier times is of no use.
-	m.removeStore(filepath.Join(m.cfg.Dir, StoreDir))
+	dir := filepath.Join(m.cfg.Dir, StoreDir)
+	if damage == nil {
+		m.removeStore(dir)
+	} else if err := m.setAside(dir, damage); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
 	return m.startManager(ctx, reply)
 }
 

@@ -32,6 +32,8 @@ type Config struct {
 	Dir      string
 	Hostname string
 	Host     Host
+	// SetAside, optional, moves a file or folder that cannot be used to where it is kept; without it, it is deleted.
+	SetAside func(path string, cause error) error
 	// Dialer connects to managers; its zero value does over TCP.
 	Dialer rpc.Dialer
 }
@@ -55,6 +57,8 @@ type ManagerConfig struct {
 	Join *rpc.MemberReply
 	// ForceNew makes the manager the only one, with what is in Dir.
 	ForceNew bool
+	// Import is written to the store, which must be empty, before anything else runs.
+	Import []store.Record
 	// SealingKey seals secrets in the store.
 	SealingKey []byte
 }
@@ -97,6 +101,8 @@ type Agent interface {
 type State struct {
 	// AdvertiseAddr and Port are where other nodes reach the node protocol.
 	AdvertiseAddr netip.Addr
+	// Interface is the interface that had AdvertiseAddr when the node got its place; empty if none had, as behind NAT.
+	Interface string `json:",omitempty"`
 	// ListenAddr is where the node serves the node protocol while it is a manager.
 	ListenAddr netip.AddrPort
 	Port       string // decimal
@@ -109,8 +115,8 @@ type State struct {
 // PeerURL is where a manager's store member is reached: the port after that of the node protocol.
 func (s State) PeerURL() (string, error) { return nextPort(s.AdvertiseAddr.String(), s.Port) }
 
-// nodeAddr is where other nodes reach the node protocol: "host:port".
-func (s State) nodeAddr() string { return net.JoinHostPort(s.AdvertiseAddr.String(), s.Port) }
+// NodeAddr is where other nodes reach the node protocol: "host:port".
+func (s State) NodeAddr() string { return net.JoinHostPort(s.AdvertiseAddr.String(), s.Port) }
 
 // Membership is the node's place in a cluster, or its lack of one.
 type Membership struct {
@@ -313,6 +319,7 @@ func (m *Membership) Start(ctx context.Context) error {
 	if err := json.Unmarshal(text, &state); err != nil {
 		return m.fail(fmt.Errorf("read cluster state: %w", err))
 	}
+	m.followAddress(&state)
 	m.mu.Lock()
 	m.identity, m.state, m.locked, m.failure = identity, state, false, nil
 	m.mu.Unlock()
@@ -364,7 +371,7 @@ func (m *Membership) resumeOnce(ctx context.Context) error {
 		return nil
 	}
 	m.closeManager()
-	return m.startManager(ctx, nil)
+	return m.startAgain(ctx)
 }
 
 // fail records why the node has no place although it should.

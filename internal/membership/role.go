@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -161,7 +162,7 @@ func (m *Membership) promote(ctx context.Context) error {
 	if m.role() == shoal.RoleManager && m.hasStore() {
 		removed := m.closeManager()
 		if !removed {
-			err := m.startManager(ctx, nil)
+			err := m.startAgain(ctx)
 			if !errors.Is(err, store.ErrRemoved) {
 				return err
 			}
@@ -175,7 +176,30 @@ func (m *Membership) promote(ctx context.Context) error {
 	if m.role() != shoal.RoleManager {
 		return nil // the role was changed back meanwhile; the next welcome says so
 	}
-	return m.becomeMember(ctx)
+	return m.becomeMember(ctx, nil)
+}
+
+// startAgain starts the manager with the data that the node has. If that is damaged, it is set aside, and the node becomes a member anew, once another
+// manager has agreed.
+func (m *Membership) startAgain(ctx context.Context) error {
+	err := fmt.Errorf("%w: it is gone", store.ErrDamaged)
+	if m.hasStore() {
+		err = m.startManager(ctx, nil)
+	}
+	if !errors.Is(err, store.ErrDamaged) {
+		return err
+	}
+	m.mu.Lock()
+	m.startErr = err
+	m.mu.Unlock()
+	m.mu.Lock()
+	alone := len(m.state.Managers) < 2
+	m.mu.Unlock()
+	if alone {
+		return fmt.Errorf("%w; restore a backup of it with \"shoal restore\"", err)
+	}
+	m.cfg.Log.Error("this manager's copy of the cluster's state is damaged; it is fetched from the other managers anew", "err", err)
+	return m.becomeMember(ctx, err)
 }
 
 // hasStore tells whether the node has a copy of the cluster's state: more than the key to it.
@@ -247,7 +271,7 @@ func (m *Membership) askManagersAs(ctx context.Context, as func() *tls.Config, a
 	m.mu.Lock()
 	state := m.state
 	m.mu.Unlock()
-	self := state.nodeAddr()
+	self := state.NodeAddr()
 	err := errNoManagers
 	for _, remote := range state.Managers {
 		if remote == self && len(state.Managers) > 1 {

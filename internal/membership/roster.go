@@ -126,10 +126,13 @@ func (r *Roster) removeOrphans(ctx context.Context, before map[string]bool) map[
 	const limit = 10 * time.Second
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	known := map[string]bool{}
+	known, self := map[string]bool{}, ""
 	for _, n := range r.Store.View().Nodes() {
 		if n.Manager != nil {
 			known[n.Manager.PeerURL] = true
+			if n.ID == r.Node {
+				self = n.Manager.MemberID
+			}
 		}
 	}
 	orphans := map[string]bool{}
@@ -143,6 +146,7 @@ func (r *Roster) removeOrphans(ctx context.Context, before map[string]bool) map[
 	}
 	for _, m := range all {
 		switch {
+		case m.ID == self: // its address may be about to change
 		case known[m.PeerURL] && m.Learner && m.Started:
 			err = r.Members.Promote(ctx, m.ID)
 		case !known[m.PeerURL] && before[m.ID]:

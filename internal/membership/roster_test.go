@@ -128,3 +128,21 @@ func TestTheRosterFollowsTheNodes(t *testing.T) {
 		}
 	})
 }
+
+// The store learns of a manager's new address a moment before or after the node's object does. The manager must not remove itself for that.
+func TestAManagerWithAnotherAddressDoesNotRemoveItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		self := managerNode("m1", shoal.RoleManager)
+		self.Manager.MemberID = "m1"
+		b.put(self)
+		members := &fakeMembers{all: []membership.Member{{ID: "m1", PeerURL: "https://m1-before", Started: true}}}
+		roster := &membership.Roster{Log: slog.New(slog.DiscardHandler), Node: "m1", Store: b.store, Members: members, Leadership: b.memory}
+		b.background(roster.Run)
+		<-time.After(10 * time.Second)
+		synctest.Wait()
+		if !members.has("m1") {
+			t.Error("the manager has removed itself from the store")
+		}
+	})
+}

@@ -99,6 +99,9 @@ func (s *Store) revision() uint64 {
 	return s.rev
 }
 
+// Dump reads all records from the backend, as of one revision.
+func (s *Store) Dump(ctx context.Context) ([]Record, uint64, error) { return s.cfg.Backend.Load(ctx) }
+
 // Wait blocks until views show a revision. The error is that of ctx.
 func (s *Store) Wait(ctx context.Context, rev uint64) error {
 	for {

@@ -74,6 +74,9 @@ func (c *Cluster) FailStore(name string, err error) {
 	d.replicaNow().fail(err)
 }
 
+// RefuseWrites makes the next writes of a machine's store member fail.
+func (c *Cluster) RefuseWrites(name string, writes int64) { c.Machine(name).refuse.Store(writes) }
+
 // ForceNewCluster makes a machine the only manager of its cluster.
 func (c *Cluster) ForceNewCluster(name string) {
 	c.t.Helper()

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 
 	"github.com/shoal-dev/shoal/internal/agent"
 	"github.com/shoal-dev/shoal/internal/ca"
@@ -29,6 +30,8 @@ type Machine struct {
 
 	containers *containers
 	kernel     *kernel
+
+	refuse atomic.Int64 // so many writes of its store member fail
 
 	mu      sync.Mutex    // guards all below
 	daemon  *daemon       // nil while none runs
@@ -110,7 +113,7 @@ func (d *daemon) startMember(ctx context.Context, cfg membership.ManagerConfig) 
 		return nil, err
 	}
 	r, err := d.machine.cluster.replicated.start(ctx, memberConfig{
-		name: string(cfg.Identity.NodeID()), dir: filepath.Join(cfg.Dir, membership.StoreDir), peerURL: peerURL, join: cfg.Join != nil, forceNew: cfg.ForceNew,
+		name: string(cfg.Identity.NodeID()), dir: filepath.Join(cfg.Dir, membership.StoreDir), peerURL: peerURL, join: cfg.Join != nil, forceNew: cfg.ForceNew, refuse: &d.machine.refuse,
 	})
 	if err != nil {
 		return nil, err

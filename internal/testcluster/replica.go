@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/shoal-dev/shoal/internal/store"
@@ -20,12 +21,16 @@ type replica struct {
 	done chan struct{}
 	stop func() // closes done
 
+	refuse *atomic.Int64 // so many writes fail
+
 	mu                sync.Mutex // guards all below
 	err               error      // why it has stopped by itself
 	epoch             uint64
 	leads             bool
 	leadershipChanged chan struct{} // closed and replaced when leadership changes
 }
+
+var errRefused = errors.New("this write fails, as the test wants it")
 
 var errMemberStopped = errors.New("the store member has stopped")
 
@@ -36,7 +41,8 @@ type memberConfig struct {
 	peerURL string
 	join    bool // a member of the log has been made for it
 
-	forceNew bool // it is to be the only member
+	forceNew bool          // it is to be the only member
+	refuse   *atomic.Int64 // so many writes fail
 }
 
 // start runs the member of the log that the store's folder names, or else the one that was made for the node, or else founds the log.
@@ -51,6 +57,7 @@ func (l *replicatedLog) start(ctx context.Context, cfg memberConfig) (*replica, 
 		l.forceNewLocked(m)
 	}
 	r := l.holdLocked(m, cfg.name)
+	r.refuse = cfg.refuse
 	l.mu.Unlock()
 	if err := r.await(ctx, func() bool { return l.connectedLocked(m) && m.applied == l.rev }); err != nil {
 		r.Close()
@@ -168,6 +175,9 @@ func (r *replica) Load(ctx context.Context) (all []store.Record, rev uint64, err
 func (r *replica) Txn(ctx context.Context, fence uint64, ops []store.Op) (uint64, error) {
 	if err := store.CheckTxn(ops); err != nil {
 		return 0, err
+	}
+	if r.refuse != nil && r.refuse.Add(-1) >= 0 {
+		return 0, errRefused
 	}
 	bounded, cancel := context.WithTimeout(ctx, proposalLimit)
 	defer cancel()

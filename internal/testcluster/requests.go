@@ -227,11 +227,37 @@ func (c *Cluster) Secret(name, data string) func(*shoal.ServiceSpec) {
 
 // Logs reads the logs of a service's tasks as a manager does for a user.
 func (c *Cluster) Logs(ctx context.Context, manager, service string, follow bool, each func(shoal.LogLine) error) error {
+	return swarm.Logs(ctx, c.Machine(manager).running().members, c.logQuery(service, follow), each)
+}
+
+func (c *Cluster) logQuery(service string, follow bool) shoal.LogQuery {
 	query := shoal.LogQuery{Follow: follow, Tail: -1, Stdout: true, Stderr: true}
 	for _, t := range c.TasksOf(c.View(), service) {
 		query.TaskIDs = append(query.TaskIDs, t.ID)
 	}
-	return swarm.Logs(ctx, c.Machine(manager).running().members, query, each)
+	return query
+}
+
+// dial connects to a manager under the identity of a machine.
+func (c *Cluster) dial(manager, as string) (*rpc.Client, error) {
+	m := c.Machine(as)
+	identity, err := m.identity()
+	if err != nil {
+		return nil, err
+	}
+	dialer := rpc.Dialer{Connect: m.running().endpoint.connect}
+	return dialer.Dial(net.JoinHostPort(c.Machine(manager).Addr.String(), strconv.Itoa(rpc.DefaultPort)), identity.ClientTLS())
+}
+
+// FollowLogsAt reads a service's logs from a manager under the identity of a machine, over a connection on which there is nothing else, until ctx ends or the
+// manager ends it.
+func (c *Cluster) FollowLogsAt(ctx context.Context, manager, as, service string) error {
+	client, err := c.dial(manager, as)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = client.Close() }()
+	return client.ReadLogs(ctx, c.logQuery(service, true), func(shoal.LogLine) error { return nil })
 }
 
 // SessionAt opens a session with a manager under the identity of a machine and gives its answer: a redirection, or the first tasks.
@@ -239,12 +265,7 @@ func (c *Cluster) SessionAt(manager, as string) (*rpc.ManagerMessage, error) {
 	m := c.Machine(as)
 	ctx, cancel := c.context()
 	defer cancel()
-	identity, err := m.identity()
-	if err != nil {
-		return nil, err
-	}
-	dialer := rpc.Dialer{Connect: m.running().endpoint.connect}
-	client, err := dialer.Dial(net.JoinHostPort(c.Machine(manager).Addr.String(), strconv.Itoa(rpc.DefaultPort)), identity.ClientTLS())
+	client, err := c.dial(manager, as)
 	if err != nil {
 		return nil, err
 	}

@@ -83,6 +83,7 @@ var libraries = map[string][]string{
 	"github.com/vishvananda/netlink":         {"dataplane", "network"},
 	"github.com/vishvananda/netns":           {"dataplane"},
 	"go.etcd.io/etcd":                        {"store"},
+	"golang.org/x/crypto":                    {"backup"},
 	"golang.zx2c4.com/wireguard":             {"dataplane"},
 	"google.golang.org/grpc":                 {"rpc", "daemon"},
 }

@@ -46,6 +46,7 @@ func Resources(c Config) []server.Resource {
 		newSecrets(c.Members),
 		newConfigs(c.Members),
 		&taskLogs{c.Members, c.Logs},
+		&backups{c.Members},
 		&doctor{diagnose: c.Diagnose, state: c.Members, forwarder: c.Forwarder},
 	}
 }

@@ -13,7 +13,7 @@ import (
 const goneTimeout = 200 * time.Millisecond
 
 // leaderMayBeGone is told that the agent's session with the leader has ended. If that is because the leader's process has, this node's manager
-// stands for election at once; otherwise the election timeout decides who leads. See adr/013.
+// stands for election at once; otherwise the election timeout decides who leads. See adr/014.
 func (h *Host) leaderMayBeGone(ctx context.Context, addr string) {
 	m := h.manager.Load()
 	if m == nil || !gone(ctx, addr) {

@@ -28,6 +28,7 @@ import (
 type Manager struct {
 	log        *slog.Logger
 	node       shoal.NodeID
+	state      membership.State
 	member     Member
 	store      *store.Store
 	dispatcher *dispatcher.Dispatcher
@@ -62,6 +63,10 @@ func (h *Host) startManager(ctx context.Context, cfg membership.ManagerConfig) (
 	if err != nil {
 		return nil, err
 	}
+	if err := importRecords(ctx, member, cfg.Import); err != nil {
+		member.Close()
+		return nil, err
+	}
 	opened, err := store.Open(ctx, store.Config{Backend: member, Key: cfg.SealingKey, Log: h.cfg.Log})
 	if err != nil {
 		member.Close()
@@ -72,7 +77,7 @@ func (h *Host) startManager(ctx context.Context, cfg membership.ManagerConfig) (
 		member.Close()
 		return nil, fmt.Errorf("serve the node protocol: %w", err)
 	}
-	m := &Manager{log: h.cfg.Log, node: cfg.Identity.NodeID(), member: member, store: opened, key: cfg.SealingKey, done: make(chan struct{})}
+	m := &Manager{log: h.cfg.Log, node: cfg.Identity.NodeID(), state: cfg.State, member: member, store: opened, key: cfg.SealingKey, done: make(chan struct{})}
 	m.run(cfg, listener, h.cfg.Follow)
 	h.manager.Store(m)
 	if cfg.Join != nil {
@@ -82,6 +87,30 @@ func (h *Host) startManager(ctx context.Context, cfg membership.ManagerConfig) (
 		}
 	}
 	return m, nil
+}
+
+// Bounds of one transaction of importRecords.
+const (
+	importOps   = 1000
+	importBytes = 4 << 20
+)
+
+// importRecords writes the records of a backup to an empty store.
+func importRecords(ctx context.Context, backend store.Backend, records []store.Record) error {
+	var ops []store.Op
+	size := 0
+	for i, r := range records {
+		ops = append(ops, store.Op{Key: r.Key, Value: r.Value})
+		size += len(r.Key) + len(r.Value)
+		if len(ops) < importOps && size < importBytes && i < len(records)-1 {
+			continue
+		}
+		if _, err := backend.Txn(ctx, 0, ops); err != nil {
+			return fmt.Errorf("write restored state: %w", err)
+		}
+		ops, size = nil, 0
+	}
+	return nil
 }
 
 // protocol implements rpc.Handler: Admission has the calls of nodes that join, renew and leave, Dispatcher all others.
@@ -177,7 +206,7 @@ func (m *Manager) awaitVote(ctx context.Context) error {
 	}
 }
 
-// recordMember writes the ID of this node's store member into the node, as soon as the store says that the node is a manager.
+// recordMember writes the ID and addresses of this node's store member into the node, as soon as the store says that the node is a manager.
 func (m *Manager) recordMember(ctx context.Context) error {
 	view, sub := m.store.Subscribe()
 	defer sub.Close()
@@ -210,10 +239,17 @@ func (m *Manager) recordMember(ctx context.Context) error {
 func (m *Manager) recordMemberOnce(ctx context.Context) error {
 	return m.store.Update(ctx, func(view store.View) (store.Changes, error) {
 		var changes store.Changes
-		if node := view.Node(m.node); node != nil && node.Manager != nil && node.Manager.MemberID != m.member.ID() {
-			n, status := *node, *node.Manager
-			status.MemberID = m.member.ID()
-			n.Manager = &status
+		node := view.Node(m.node)
+		if node == nil || node.Manager == nil {
+			return changes, nil
+		}
+		peerURL, err := m.state.PeerURL()
+		if err != nil {
+			return changes, err
+		}
+		if now := (shoal.ManagerStatus{MemberID: m.member.ID(), Addr: m.state.NodeAddr(), PeerURL: peerURL}); *node.Manager != now {
+			n := *node
+			n.Manager = &now
 			changes.Put(&n)
 		}
 		return changes, nil

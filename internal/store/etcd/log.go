@@ -30,9 +30,14 @@ func (c *slogCore) With(fields []zapcore.Field) zapcore.Core {
 	return &slogCore{slog.New(c.log.Handler().WithAttrs(attributes(fields))), c.failed}
 }
 
+// ofNoConcern tells whether etcd warns of it at every start: of ports for clients, of which there are none, and of a limit that is meant to be as it is.
+func ofNoConcern(message string) bool {
+	return message == "Running http and grpc server on single port. This is not recommended for production." || message == "exceeded recommended request limit"
+}
+
 // Check implements zapcore.Core.
 func (c *slogCore) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
-	if c.Enabled(entry.Level) {
+	if c.Enabled(entry.Level) && !ofNoConcern(entry.Message) {
 		return checked.AddCore(entry, c)
 	}
 	return checked

@@ -7,18 +7,26 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/containerd/errdefs"
+	"go.etcd.io/etcd/client/pkg/v3/fileutil"
 	"go.etcd.io/etcd/client/pkg/v3/transport"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
+	"go.etcd.io/etcd/server/v3/etcdserver/api/snap"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
+	"go.etcd.io/etcd/server/v3/storage/wal"
+	"go.etcd.io/etcd/server/v3/storage/wal/walpb"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/shoal-dev/shoal/internal/store"
 )
@@ -143,7 +151,26 @@ func Start(ctx context.Context, cfg Config) (*Member, error) {
 		return nil, fmt.Errorf("start etcd: %w", err)
 	}
 	m.client = v3client.New(server.Server)
+	if err := m.publishURL(ctx); err != nil {
+		m.Close()
+		return nil, err
+	}
 	return m, nil
+}
+
+// publishURL tells the other members where this one is reached now, if that was elsewhere before.
+func (m *Member) publishURL(ctx context.Context) error {
+	id := m.server.Server.MemberID()
+	known := m.server.Server.Cluster().Member(id)
+	if known == nil || known.IsLearner || slices.Equal(known.PeerURLs, []string{m.cfg.PeerURL}) {
+		return nil
+	}
+	ctx, cancel := m.whileRunning(ctx)
+	defer cancel()
+	if _, err := m.client.MemberUpdate(ctx, uint64(id), []string{m.cfg.PeerURL}); err != nil {
+		return fmt.Errorf("publish the new address %s of the store member: %w", m.cfg.PeerURL, err)
+	}
+	return nil
 }
 
 // startServer starts etcd. If etcd gives up meanwhile, what it has opened is released.
@@ -152,7 +179,7 @@ func startServer(cfg Config, settings *embed.Config, failed *failure) (*embed.Et
 		server *embed.Etcd
 		err    error
 	}
-	started := make(chan outcome)
+	started := make(chan outcome, 1)
 	go func() {
 		result := outcome{err: errGaveUp}
 		defer func() {
@@ -163,12 +190,46 @@ func startServer(cfg Config, settings *embed.Config, failed *failure) (*embed.Et
 		}()
 		result.server, result.err = embed.StartEtcd(settings)
 	}()
-	result := <-started
-	if !errors.Is(result.err, errGaveUp) {
-		return result.server, result.err
+	result := outcome{err: errGaveUp}
+	select {
+	case result = <-started:
+	case <-failed.failed:
+		select { // what starts may wait for the part that has failed
+		case result = <-started:
+		case <-time.After(failedStartLimit):
+		}
+	}
+	switch {
+	case result.err == nil:
+		return result.server, nil
+	case unreadable(result.err):
+		return nil, damage(result.err)
+	case !errors.Is(result.err, errGaveUp):
+		return nil, result.err
 	}
 	abandon(cfg.Log, cfg.Dir, listenPort(settings))
-	return nil, cmp.Or(failed.cause(), errGaveUp)
+	return nil, damage(cmp.Or(failed.cause(), errGaveUp))
+}
+
+// unreadable tells whether an error says that etcd's files do not hold what they should.
+func unreadable(err error) bool {
+	for _, known := range []error{
+		walpb.ErrCRCMismatch, wal.ErrCRCMismatch, wal.ErrMetadataConflict, wal.ErrFileNotFound, wal.ErrSnapshotMismatch, wal.ErrSnapshotNotFound,
+		wal.ErrSliceOutOfRange, wal.ErrDecoderNotFound, snap.ErrEmptySnapshot, snap.ErrCRCMismatch, io.ErrUnexpectedEOF, proto.Error,
+	} {
+		if errors.Is(err, known) {
+			return true
+		}
+	}
+	return false
+}
+
+// damage is the error of a start that etcd has given up. Errors of the system may go away; whatever else etcd finds in its files does not.
+func damage(cause error) error {
+	if _, ok := errors.AsType[syscall.Errno](cause); ok || errors.Is(cause, fileutil.ErrLocked) {
+		return cause
+	}
+	return fmt.Errorf("%w: %w", store.ErrDamaged, cause)
 }
 
 func listenPort(settings *embed.Config) int {
@@ -251,6 +312,9 @@ func settings(cfg Config, failed *failure) (*embed.Config, error) {
 	}
 	return s, nil
 }
+
+// failedStartLimit is how long a start may go on after a part of it has failed.
+const failedStartLimit = 2 * time.Second
 
 const (
 	closeLimit       = 15 * time.Second // for a member that works
