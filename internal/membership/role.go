@@ -174,7 +174,8 @@ func (m *Membership) promote(ctx context.Context) error {
 		return err
 	}
 	if m.role() != shoal.RoleManager {
-		return nil // the role was changed back meanwhile; the next welcome says so
+		m.stopManager() // the role was changed meanwhile, and the node learns of that before the leader tells it
+		return nil
 	}
 	return m.becomeMember(ctx, nil)
 }

@@ -3,6 +3,7 @@ package testcluster
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -256,6 +257,12 @@ func (m *Machine) Balances(task shoal.TaskID) bool { return m.kernel.balances(ta
 
 // Up tells whether the machine's daemon runs.
 func (m *Machine) Up() bool { return m.running() != nil }
+
+// KeyLocked tells whether the machine's private key is encrypted on its disk.
+func (m *Machine) KeyLocked() bool {
+	_, err := m.identity()
+	return errors.Is(err, ca.ErrLocked)
+}
 
 // Certificate is the node certificate on the machine's disk.
 func (m *Machine) Certificate() *x509.Certificate {

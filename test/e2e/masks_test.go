@@ -60,6 +60,8 @@ func volatileMasks() []mask {
 		`(?m)^ *\d+/\d+: .*$`, "TASK",
 		`(\s\S+)\.\d+(\s+\S+\s+NODE\s)`, "$1.SLOT$2",
 		`\b(Running|Ready)\s+(New|Pending|Allocated|Assigned|Accepted|Preparing|Ready|Starting|Running) TIME ago`, "ALIVE",
+		// Docker replaces a task that is rejected while it waits when its time has come; here its successor waits beside it.
+		`\bReady\s+Rejected TIME ago +".*"`, "ALIVE",
 		`\bShutdown\s+(New|Pending|Allocated|Assigned|Accepted|Preparing|Ready|Starting|Running|Shutdown) TIME ago`, "DOWN",
 		`(?m)^.*\\_ \S+\.SLOT .*(DOWN|NOSUCH).*$`, "", // how much of it is kept varies with the slots it was in
 	))
