@@ -149,6 +149,11 @@ func (l *replicatedLog) tick(m *logMember, r *replica) {
 	if time.Since(m.heard) < m.electionTimeout {
 		return
 	}
+	if m.follows == m { // it believed that it led, until it was cut off or stood still: it steps down, and only then stands for election again
+		m.heard = time.Now()
+		l.followLocked(m, nil)
+		return
+	}
 	l.drawElectionTimeoutLocked(m)
 	l.followLocked(m, nil)
 	if !m.learner && !m.removed && l.electableLocked(m) {
