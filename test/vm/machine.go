@@ -119,8 +119,9 @@ func (m *Machine) connect(ctx context.Context, socket string) error {
 
 // awaitConsole asks until there is an answer.
 func (m *Machine) awaitConsole(ctx context.Context) error {
-	for {
-		const patience = 3 * time.Second
+	// Before the machine listens, questions are lost. Once it does it may be slow, and must not be asked faster than it can answer.
+	const longest = time.Minute
+	for patience := 2 * time.Second; ; patience = min(2*patience, longest) {
 		if _, err := m.Try(ctx, patience, "true"); err == nil {
 			return nil
 		}
