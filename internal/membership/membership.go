@@ -217,6 +217,8 @@ func (m *Membership) Manager() (Manager, error) {
 		return nil, stopped(m.manager.Err())
 	case m.locked:
 		return nil, errLocked
+	case m.identity != nil && m.identity.Role() == shoal.RoleManager && m.startErr != nil && !waiting(m.startErr):
+		return nil, stopped(m.startErr)
 	case m.identity != nil && m.identity.Role() == shoal.RoleManager:
 		return nil, store.ErrNoLeader // it starts, or waits for others to
 	case m.identity != nil:
@@ -226,9 +228,14 @@ func (m *Membership) Manager() (Manager, error) {
 	}
 }
 
+// waiting tells whether a manager could not be started because it waited for a majority for too long.
+func waiting(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || errors.Is(err, store.ErrNoLeader)
+}
+
 // stopped is what a user is told whose manager has failed.
 func stopped(err error) error {
-	return errdefs.ErrUnavailable.WithMessage(fmt.Sprintf("The manager of this node has stopped and is started again as soon as possible: %v. Other managers may work.", err))
+	return errdefs.ErrUnavailable.WithMessage(fmt.Sprintf("The manager of this node does not run; it is started again as soon as possible: %v. Other managers may work.", err))
 }
 
 // Problems describes, a sentence each, what of the node's place in its cluster does not work.

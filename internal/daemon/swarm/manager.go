@@ -162,8 +162,27 @@ func (m *Manager) run(cfg membership.ManagerConfig, listener net.Listener, follo
 	})
 	go func() {
 		defer close(m.done)
-		m.ended(group.Wait())
+		m.ended(m.await(group))
 	}()
+}
+
+// await waits until all parts have ended. A part that asks something of a member that has failed may wait for ever; it is left behind.
+func (m *Manager) await(group *errgroup.Group) error {
+	const limit = 15 * time.Second
+	finished := make(chan error, 1)
+	go func() { finished <- group.Wait() }()
+	select {
+	case err := <-finished:
+		return err
+	case <-m.member.Done():
+	}
+	select {
+	case err := <-finished:
+		return err
+	case <-time.After(limit):
+		m.log.Warn("a part of the manager waits for the store member that has failed; it is left behind")
+		return errors.New("the store member does not answer")
+	}
 }
 
 // ended records why the manager has stopped. A part that fails stops all of it, because the rest would work on a view that does not change any more.

@@ -110,8 +110,11 @@ func (m *Member) Problems() []string {
 	if err := m.noRoom(); err != nil {
 		all = append(all, err.Error())
 	}
-	if err := m.Err(); err != nil && !errors.Is(err, store.ErrRemoved) {
-		all = append(all, "this manager's copy of the cluster's state has stopped: "+err.Error())
+	if err := m.Err(); err != nil {
+		if !errors.Is(err, store.ErrRemoved) {
+			all = append(all, "this manager's copy of the cluster's state has stopped: "+err.Error())
+		}
+		return all // etcd may answer nothing any more
 	}
 	for _, alarm := range m.server.Server.Alarms() {
 		all = append(all, fmt.Sprintf("the store has raised the alarm %s for member %x: it takes no writes until that is over", alarm.GetAlarm(), alarm.GetMemberID()))

@@ -29,7 +29,11 @@ func (m *Member) ID() string { return m.server.Server.MemberID().String() }
 func (m *Member) Run(ctx context.Context) error {
 	defer m.setLeadership(0, false)
 	var caring sync.WaitGroup
-	defer caring.Wait()
+	defer func() {
+		if m.Err() == nil { // what a failed member was asked for may never be answered
+			caring.Wait()
+		}
+	}()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	caring.Go(func() { m.guardDisk(ctx) })
