@@ -13,7 +13,7 @@ import (
 // A demoted manager that learned of its end from the store first, and only then from the leader, kept its key encrypted: after a restart it
 // waited for an unlock key that workers do not have.
 func TestADemotedManagersKeyIsOpenHoweverItLearnsOfIt(t *testing.T) {
-	testcluster.Test(t, testcluster.Config{Managers: 3}, func(t *testing.T, c *testcluster.Cluster) {
+	testcluster.Test(t, testcluster.Config{Managers: 3}, func(_ *testing.T, c *testcluster.Cluster) {
 		victim := c.Machine("m3")
 		if victim.Leads() {
 			victim = c.Machine("m2")
