@@ -231,6 +231,7 @@ func (n *node) containersRun() error {
 // serviceWorks asks for the tasks, and the published port by two of its addresses.
 func (n *node) serviceWorks() error {
 	var tasks []struct {
+		ServiceID    string // none for a plain container on an overlay
 		DesiredState string
 		Status       struct{ State string }
 	}
@@ -239,7 +240,7 @@ func (n *node) serviceWorks() error {
 	}
 	running := 0
 	for _, task := range tasks {
-		if task.DesiredState == "running" && task.Status.State == "running" {
+		if task.ServiceID != "" && task.DesiredState == "running" && task.Status.State == "running" {
 			running++
 		}
 	}
