@@ -10,6 +10,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/ca"
 	"github.com/shoal-dev/shoal/internal/daemon/swarm"
 	"github.com/shoal-dev/shoal/internal/membership"
+	"github.com/shoal-dev/shoal/internal/store"
 	"github.com/shoal-dev/shoal/internal/store/etcd"
 )
 
@@ -47,6 +48,9 @@ func startMember(ctx context.Context, log *slog.Logger, cfg membership.ManagerCo
 			CAFile: filepath.Join(cfg.Identity.Dir(), ca.RootFile), ServerName: ca.ManagerUnit, AllowedName: ca.ManagerUnit,
 		},
 		ForceNew: cfg.ForceNew, Log: log,
+	}
+	if cfg.Join == nil && !cfg.Found && !etcd.Exists(config.Dir) {
+		return nil, store.ErrNoData
 	}
 	if cfg.Join != nil {
 		config.Initial = make(map[string]string, len(cfg.Join.PeerURLs))

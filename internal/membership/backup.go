@@ -249,7 +249,7 @@ func (m *Membership) startRestored(ctx context.Context, head saved, cluster *sho
 	m.mu.Lock()
 	m.identity, m.state = identity, state
 	m.mu.Unlock()
-	if err := m.startManagerAs(ctx, ManagerConfig{Import: records}); err != nil {
+	if err := m.startManagerAs(ctx, ManagerConfig{Found: true, Import: records}); err != nil {
 		return err
 	}
 	if err := m.saveState(state); err != nil {

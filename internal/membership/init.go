@@ -61,7 +61,7 @@ func (m *Membership) Init(ctx context.Context, req InitRequest) (shoal.NodeID, e
 }
 
 func (m *Membership) startFirstManager(ctx context.Context, f *initialState) error {
-	if err := m.startManager(ctx, nil); err != nil {
+	if err := m.startManagerAs(ctx, ManagerConfig{Found: true}); err != nil {
 		return err
 	}
 	s, err := m.Store()

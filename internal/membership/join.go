@@ -15,6 +15,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/ca"
 	"github.com/shoal-dev/shoal/internal/rpc"
 	"github.com/shoal-dev/shoal/internal/shoal"
+	"github.com/shoal-dev/shoal/internal/store"
 )
 
 // JoinRequest joins a cluster.
@@ -176,7 +177,11 @@ func (m *Membership) becomeMember(ctx context.Context, damage error) error {
 	} else if err := m.setAside(dir, damage); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	return m.startManager(ctx, reply)
+	err = m.startManager(ctx, reply)
+	if errors.Is(err, store.ErrRemoved) {
+		m.removeStore(dir) // demoted meanwhile; what there is of the state does not even tell where the other members are
+	}
+	return err
 }
 
 // Leave takes the node out of its cluster and removes all that belonged to it. A manager leaves only with force.

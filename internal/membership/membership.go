@@ -53,8 +53,9 @@ type ManagerConfig struct {
 	Identity *ca.Identity
 	State    State
 	Dir      string
-	// Join is set when the manager joins others; nil founds a cluster or starts again what is in Dir.
-	Join *rpc.MemberReply
+	// Join is set when the manager joins others. Otherwise it starts again what is in Dir or, if Found is set, founds a cluster.
+	Join  *rpc.MemberReply
+	Found bool
 	// ForceNew makes the manager the only one, with what is in Dir.
 	ForceNew bool
 	// Import is written to the store, which must be empty, before anything else runs.

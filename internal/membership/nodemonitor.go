@@ -149,12 +149,13 @@ func (m *NodeMonitor) watch(ctx context.Context, epoch uint64, leadershipChanged
 		}
 		for _, id := range due {
 			m.log.Warn("node is down: it has had no session for longer than the heartbeat timeout, its tasks will run elsewhere", "node", id)
-			err := m.setStatus(ctx, epoch, id, shoal.NodeStatus{State: shoal.NodeDown, Message: "heartbeat failure"})
+			err := m.declareDown(ctx, epoch, id)
 			if errors.Is(err, store.ErrFenced) {
 				break // another manager leads: it watches the nodes now
 			}
 			if err != nil {
 				m.log.Error("declare node down", "node", id, "err", err)
+				m.watchAgain(id)
 			}
 		}
 		timer := time.NewTimer(time.Until(next))
@@ -207,6 +208,9 @@ func (m *NodeMonitor) setStatus(ctx context.Context, epoch uint64, id shoal.Node
 		node := view.Node(id)
 		if node == nil {
 			return changes, nil
+		}
+		if status.State == shoal.NodeDown && m.hasSession(id) {
+			return changes, nil // it came back while the verdict could not be written
 		}
 		if !status.Addr.IsValid() {
 			status.Addr = node.Status.Addr

@@ -162,10 +162,13 @@ func (m *Membership) promote(ctx context.Context) error {
 	if m.role() == shoal.RoleManager && m.hasStore() {
 		removed := m.closeManager()
 		if !removed {
-			err := m.startAgain(ctx)
-			if !errors.Is(err, store.ErrRemoved) {
+			limited, cancel := context.WithTimeout(ctx, startWithLeader)
+			err := m.startAgain(limited)
+			cancel()
+			if !errors.Is(err, store.ErrRemoved) && (!waiting(err) || !m.hasSession()) {
 				return err
 			}
+			m.cfg.Log.Warn("this manager is no member of the store any more, as it seems; it asks to become one anew", "err", err)
 		}
 	} else {
 		m.closeManager()
@@ -180,14 +183,34 @@ func (m *Membership) promote(ctx context.Context) error {
 	return m.becomeMember(ctx, nil)
 }
 
+// startWithLeader is how long a manager may take to take part in the store when there is a leader already. If it takes longer, the others have most likely removed
+// its member, and it cannot learn so from them.
+const startWithLeader = 15 * time.Second
+
+// hasSession tells whether the node has a session now: with a leader, and so with a majority that does without this node's member. Whatever the majority
+// grants then is safe to act upon.
+func (m *Membership) hasSession() bool {
+	m.mu.Lock()
+	agent := m.agent
+	m.mu.Unlock()
+	if agent == nil {
+		return false
+	}
+	now, cancel := context.WithCancel(context.Background())
+	cancel()
+	client, err := agent.Client(now)
+	return err == nil && client != nil
+}
+
 // startAgain starts the manager with the data that the node has. If that is damaged, it is set aside, and the node becomes a member anew, once another
 // manager has agreed.
 func (m *Membership) startAgain(ctx context.Context) error {
-	err := fmt.Errorf("%w: it is gone", store.ErrDamaged)
+	err := store.ErrNoData
 	if m.hasStore() {
 		err = m.startManager(ctx, nil)
 	}
-	if !errors.Is(err, store.ErrDamaged) {
+	gone := errors.Is(err, store.ErrNoData)
+	if !gone && !errors.Is(err, store.ErrDamaged) {
 		return err
 	}
 	m.mu.Lock()
@@ -199,7 +222,10 @@ func (m *Membership) startAgain(ctx context.Context) error {
 	if alone {
 		return fmt.Errorf("%w; restore a backup of it with \"shoal restore\"", err)
 	}
-	m.cfg.Log.Error("this manager's copy of the cluster's state is damaged; it is fetched from the other managers anew", "err", err)
+	m.cfg.Log.Error("this manager's copy of the cluster's state cannot be used; it is fetched from the other managers anew", "err", err)
+	if gone {
+		return m.becomeMember(ctx, nil)
+	}
 	return m.becomeMember(ctx, err)
 }
 

@@ -43,6 +43,9 @@ var ErrCompacted = errors.New("revision has been compacted")
 // ErrRemoved says that the other members have taken this one out of the store. Its data is of no use any more; with any other error it is.
 var ErrRemoved = errors.New("the other managers have removed this one from the store")
 
+// ErrNoData says that a member that should have data has none. It must not found a store of its own.
+var ErrNoData = errors.New("the copy of the cluster's state on this node is gone")
+
 // ErrDamaged says that a member's data cannot be read, and reading it again will not help.
 var ErrDamaged = errors.New("the copy of the cluster's state on this node is damaged")
 

@@ -38,16 +38,22 @@ func (m *Member) Run(ctx context.Context) error {
 	defer cancel()
 	caring.Go(func() { m.guardDisk(ctx) })
 	caring.Go(func() { m.maintain(ctx) })
+	var term uint64 // of raft, in which the epoch was written
 	for {
 		changed := m.server.Server.LeaderChangedNotify()
 		isLeader := m.server.Server.Leader() == m.server.Server.MemberID()
 		_, leading, _ := m.Leader()
+		if now := m.server.Server.Term(); leading && now != term { // it may have been deposed and elected again between two looks
+			m.setLeadership(0, false)
+			leading = false
+		}
 		var again <-chan time.Time
 		if isLeader { // LeaderChangedNotify says nothing of a leader that loses its majority, and writing the epoch may fail
 			again = time.After(retryPause)
 		}
 		switch {
 		case isLeader && !leading:
+			term = m.server.Server.Term()
 			epoch, err := m.begin(ctx)
 			if err != nil {
 				m.log.Warn("leader could not write its epoch; it tries again", "err", err)

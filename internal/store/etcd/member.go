@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net/url"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"sync"
@@ -157,6 +158,9 @@ func Start(ctx context.Context, cfg Config) (*Member, error) {
 	}
 	return m, nil
 }
+
+// Exists tells whether a member has written data to a folder.
+func Exists(dir string) bool { return wal.Exist(filepath.Join(dir, "member", "wal")) }
 
 // publishURL tells the other members where this one is reached now, if that was elsewhere before.
 func (m *Member) publishURL(ctx context.Context) error {
