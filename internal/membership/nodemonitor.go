@@ -19,10 +19,12 @@ type Leadership interface {
 
 // NodeMonitor decides which nodes are Ready and which are Down. It does so while this manager leads, because then every node's
 // session is with it. A node is Ready once it has a session, and Down when it has been without one for longer than the silence
-// that the cluster allows: a daemon that is restarted within it does not lose its tasks. Time in which this manager itself stood still does not count
+// that the cluster allows: a daemon that is restarted within it does not lose its tasks. The monitor's own node is never Down: on a starved machine its
+// session may break, but its daemon runs, and so do its tasks. Time in which this manager itself stood still does not count
 // as silence of the nodes.
 type NodeMonitor struct {
 	log              *slog.Logger
+	self             shoal.NodeID
 	store            *store.Store
 	leadership       Leadership
 	heartbeatTimeout func(store.View) time.Duration
@@ -60,10 +62,10 @@ func (s stall) excuse(heard time.Time, heartbeatTimeout time.Duration) time.Time
 // stood still.
 const looksPerTimeout = 5
 
-// NewNodeMonitor makes a monitor. It decides nothing before Run is called.
-func NewNodeMonitor(log *slog.Logger, s *store.Store, leadership Leadership, heartbeatTimeout func(store.View) time.Duration) *NodeMonitor {
+// NewNodeMonitor makes a monitor of the manager on the node self. It decides nothing before Run is called.
+func NewNodeMonitor(log *slog.Logger, self shoal.NodeID, s *store.Store, leadership Leadership, heartbeatTimeout func(store.View) time.Duration) *NodeMonitor {
 	return &NodeMonitor{
-		log: log, store: s, leadership: leadership, heartbeatTimeout: heartbeatTimeout,
+		log: log, self: self, store: s, leadership: leadership, heartbeatTimeout: heartbeatTimeout,
 		sessions: map[shoal.NodeID]int{}, lost: map[shoal.NodeID]time.Time{}, gone: map[shoal.NodeID]bool{}, wake: make(chan struct{}, 1),
 	}
 }
@@ -192,6 +194,7 @@ func (m *NodeMonitor) due() (due []shoal.NodeID, next time.Time, stalled time.Du
 	for id, heard := range m.lost {
 		end := heard.Add(heartbeatTimeout)
 		switch {
+		case id == m.self: // its daemon is this process
 		case !now.Before(end):
 			due = append(due, id)
 			delete(m.lost, id)

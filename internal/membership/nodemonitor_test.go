@@ -31,7 +31,7 @@ func newBench(t *testing.T) *bench {
 	b.store = storetest.Open(t, b.memory)
 	b.put(&shoal.Node{ID: "a", Status: shoal.NodeStatus{State: shoal.NodeReady}})
 	b.put(&shoal.Node{ID: "b", Status: shoal.NodeStatus{State: shoal.NodeReady}})
-	b.monitor = membership.NewNodeMonitor(slog.New(slog.DiscardHandler), b.store, b.memory, func(store.View) time.Duration {
+	b.monitor = membership.NewNodeMonitor(slog.New(slog.DiscardHandler), "self", b.store, b.memory, func(store.View) time.Duration {
 		if stall := b.stall.Swap(0); stall != 0 {
 			<-time.After(time.Duration(stall))
 		}
@@ -92,6 +92,23 @@ func TestASilentNodeIsDownWhenItsTimeIsOver(t *testing.T) {
 	})
 }
 
+// The sole manager of a starved machine declared its own node down, over and over, and replaced its tasks.
+func TestAManagersOwnNodeIsNeverDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.put(&shoal.Node{ID: "self", Status: shoal.NodeStatus{State: shoal.NodeReady}})
+		b.up("a")
+		b.up("b")
+		b.up("self")
+		b.monitor.Lost("self", time.Now())
+		b.monitor.Lost("b", time.Now())
+		b.after(3*heartbeatTimeout, shoal.NodeReady, shoal.NodeDown)
+		if got := b.store.View().Node("self").Status.State; got != shoal.NodeReady {
+			t.Errorf("the manager's own node is %s", got)
+		}
+	})
+}
+
 func TestANodeThatComesBackInTimeStaysReady(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
@@ -128,7 +145,7 @@ func TestAManagerThatWasStalledAccusesNobody(t *testing.T) {
 func TestARestartedManagerGivesEveryNodeMoreTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
-		monitor := membership.NewNodeMonitor(slog.New(slog.DiscardHandler), b.store, b.memory, func(store.View) time.Duration { return heartbeatTimeout })
+		monitor := membership.NewNodeMonitor(slog.New(slog.DiscardHandler), "self", b.store, b.memory, func(store.View) time.Duration { return heartbeatTimeout })
 		monitor.Restarted()
 		b.up("a")
 		b.up("b")

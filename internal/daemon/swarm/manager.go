@@ -123,7 +123,7 @@ type protocol struct {
 func (m *Manager) run(cfg membership.ManagerConfig, listener net.Listener, follow func(context.Context, *store.Store) error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	m.cancel = cancel
-	m.nodes = membership.NewNodeMonitor(m.log, m.store, m.member, dispatcher.HeartbeatTimeout)
+	m.nodes = membership.NewNodeMonitor(m.log, m.node, m.store, m.member, dispatcher.HeartbeatTimeout)
 	if cfg.Join == nil {
 		m.nodes.Restarted()
 	}
