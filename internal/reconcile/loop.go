@@ -136,12 +136,14 @@ func (l *Loop) lead(ctx context.Context, epoch uint64, leadershipChanged <-chan 
 
 // pass works off the queue against one snapshot and commits all changes at once. Each controller sees what the ones before
 // it want, so that a new service is planned, allocated and scheduled in a single transaction. When the transaction has no room for what a controller
-// wants, the rest is left out, and the key queued again behind those that wait; only later controllers go on. pass returns the revisions that it made.
+// wants, the rest is left out. The first controller, which plans what the others complete, then waits for the next pass, and the key that filled the transaction behind
+// its others, so that a large object holds up no small one. The others go on with what the transaction has; what they had no room for comes first in the next
+// pass. pass returns the revisions that it made.
 func (l *Loop) pass(ctx context.Context, epoch uint64, q *queue) ([]uint64, error) {
 	view := l.cfg.Store.View()
 	t := newTransaction()
-	var done []item
-	first := 0 // the controllers before this one wait for the next pass
+	var done, postponed []item
+	first := 0 // 1: the first controller waits for the next pass
 	for range maxSteps {
 		work, at, ok := q.next(first)
 		if !ok {
@@ -167,13 +169,17 @@ func (l *Loop) pass(ctx context.Context, epoch uint64, q *queue) ([]uint64, erro
 		for _, c := range differences(before, changes) {
 			q.addConcerned(view, c)
 		}
-		if !all {
-			q.add(at, work.key)
-		}
 		if !all || t.len() >= maxWrites {
-			first = max(first, at+1)
+			first = 1
+		}
+		switch {
+		case !all && at == 0:
+			q.add(at, work.key)
+		case !all:
+			postponed = append(postponed, work)
 		}
 	}
+	q.urgent = append(postponed, q.urgent...)
 	return l.conclude(ctx, epoch, t, done, q)
 }
 

@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"slices"
 	"time"
 
 	"github.com/shoal-dev/shoal/internal/store"
@@ -16,6 +17,7 @@ type item struct {
 // concurrent use.
 type queue struct {
 	controllers []Controller
+	urgent      []item  // come before all others
 	waiting     [][]Key // by controller
 	queued      []map[Key]bool
 	due         map[item]time.Time
@@ -56,6 +58,10 @@ func (q *queue) addConcerned(v store.View, change store.Change) {
 
 // next is the next item of the controllers from the first on; at is the index of its controller.
 func (q *queue) next(first int) (work item, at int, ok bool) {
+	if len(q.urgent) > 0 {
+		work, q.urgent = q.urgent[0], q.urgent[1:]
+		return work, slices.Index(q.controllers, work.controller), true
+	}
 	for i := first; i < len(q.waiting); i++ {
 		keys := q.waiting[i]
 		if len(keys) == 0 {
@@ -69,12 +75,7 @@ func (q *queue) next(first int) (work item, at int, ok bool) {
 }
 
 func (q *queue) empty() bool {
-	for _, keys := range q.waiting {
-		if len(keys) > 0 {
-			return false
-		}
-	}
-	return true
+	return len(q.urgent) == 0 && !slices.ContainsFunc(q.waiting, func(keys []Key) bool { return len(keys) > 0 })
 }
 
 // at asks for an item at a time, unless it is due earlier.
