@@ -25,12 +25,18 @@ const (
 	replicas    = 2
 )
 
+// TestMain runs the tests for `make vm` only.
+func TestMain(m *testing.M) {
+	if os.Getenv("SHOAL_VM") == "" {
+		fmt.Println("whole machines are started by `make vm`")
+		return
+	}
+	os.Exit(m.Run())
+}
+
 // newNode starts a machine and makes a node of it.
 func newNode(t *testing.T) *node {
 	t.Helper()
-	if os.Getenv("SHOAL_VM") == "" {
-		t.Skip("whole machines are started by `make vm`")
-	}
 	release := os.Getenv("SHOAL_VM_RELEASE")
 	if release == "" {
 		release = "bookworm"
