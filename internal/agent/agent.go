@@ -24,7 +24,7 @@ type Config struct {
 	Managers []string
 	// Welcomed is called with the leader's welcome message at the start of every session and whenever it changes.
 	Welcomed func(rpc.Welcome)
-	// SessionEnded, optional, is called with a manager's address when the session with it has ended though the agent did not end it. It must not block.
+	// SessionEnded, optional, is called with a manager's address when a session with it has ended, for whatever reason. It must not block.
 	SessionEnded func(manager string)
 	// Describe tells of the node.
 	Describe  func() shoal.NodeDescription
