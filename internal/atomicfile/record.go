@@ -73,10 +73,15 @@ func keepUnknown(now, before map[string]json.RawMessage, t reflect.Type) {
 func fieldTypes(t reflect.Type) map[string]reflect.Type {
 	fields := map[string]reflect.Type{}
 	for f := range t.Fields() {
-		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		tag := f.Tag.Get("json")
+		name, _, _ := strings.Cut(tag, ",")
 		switch {
+		case tag == "-":
+			continue
 		case f.Anonymous && name == "" && f.Type.Kind() == reflect.Struct:
 			maps.Copy(fields, fieldTypes(f.Type))
+		case !f.IsExported():
+			continue
 		case name == "":
 			name = f.Name
 		}

@@ -21,6 +21,8 @@ type (
 		Spec   inner
 		Extra  *inner `json:"extra,omitempty"`
 		Labels map[string]string
+		Cached int `json:"-"`
+		secret int
 	}
 	newerInner struct {
 		Size, Limit int
@@ -33,13 +35,15 @@ type (
 		Extra         newerInner `json:"extra"`
 		Labels        map[string]string
 		Owner         struct{ Team string }
+		Cached        int // names that encoding/json does not give to the older daemon's fields
+		Secret        string
 	}
 )
 
 func TestFieldsOfANewerDaemonSurviveARewrite(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "record.json")
 	newer := newerRecord{SchemaVersion: 3, Name: "old", Spec: newerInner{1, 2, 3}, Extra: newerInner{4, 5, 6}, Labels: map[string]string{"gone": "x"}}
-	newer.Owner.Team = "net"
+	newer.Owner.Team, newer.Cached, newer.Secret = "net", 8, "s"
 	if err := WriteJSON(path, newer, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -47,6 +51,7 @@ func TestFieldsOfANewerDaemonSurviveARewrite(t *testing.T) {
 	if err := ReadJSON(path, &known); err != nil {
 		t.Fatal(err)
 	}
+	known.Cached, known.secret = 1, 1
 	known.Name, known.Spec.Limit, known.Labels = "new", 0, map[string]string{"b": "y"}
 	encoded, err := json.Marshal(known)
 	if err != nil {

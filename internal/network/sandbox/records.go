@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -16,9 +17,16 @@ type Records string
 // Dir is the container's folder.
 func (r Records) Dir(containerID string) string { return filepath.Join(string(r), containerID) }
 
+// recordVersion is the schema version of the records. It grows when what a field means changes.
+const recordVersion = 1
+
 // Save writes the sandbox's record. The container's folder must exist.
 func (r Records) Save(sb *Sandbox) error {
-	if err := atomicfile.WriteJSON(filepath.Join(r.Dir(sb.Spec.ContainerID), "sandbox.json"), sb, 0o600); err != nil {
+	encoded, err := json.Marshal(sb)
+	if err == nil {
+		err = atomicfile.WriteRecord[Sandbox](filepath.Join(r.Dir(sb.Spec.ContainerID), "sandbox.json"), encoded, recordVersion, 0o600)
+	}
+	if err != nil {
 		return fmt.Errorf("write record of sandbox: %w", err)
 	}
 	return nil

@@ -1,12 +1,17 @@
 package sandbox
 
 import (
+	"encoding/json"
+	"errors"
 	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"reflect"
+	"strings"
 	"testing"
 
+	"github.com/shoal-dev/shoal/internal/atomicfile"
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
@@ -17,7 +22,7 @@ const recorded = `{"Spec":{"ContainerID":"0123456789abcdef","Name":"c","Hostname
 	`"MAC":"02:42:0a:00:00:02","Aliases":null,"DNSNames":["c"],"DriverOpts":null},"Bridge":"br-brid","Overlay":"","Parent":"","Network":null,"Attachment":"","Aliases":["al"]}],` +
 	`"Ports":[{"Protocol":"tcp","Target":80,"HostIP":"0.0.0.0","HostPort":8080,"HostPortEnd":0}]}`
 
-func TestRecordsOfEarlierVersionsAreReadAndWrittenAsTheyWere(t *testing.T) {
+func TestRecordsOfEarlierVersionsAreReadAndKeepTheirNames(t *testing.T) {
 	r := Records(t.TempDir())
 	file := filepath.Join(r.Dir("0123456789abcdef"), "sandbox.json")
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
@@ -33,8 +38,13 @@ func TestRecordsOfEarlierVersionsAreReadAndWrittenAsTheyWere(t *testing.T) {
 	if err := r.Save(all[0]); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := os.ReadFile(file); err != nil || string(got) != recorded {
-		t.Errorf("wrote\n%s, want\n%s (%v)", got, recorded, err)
+	var was, is map[string]any
+	if err := errors.Join(json.Unmarshal([]byte(recorded), &was), atomicfile.ReadJSON(file, &is)); err != nil {
+		t.Fatal(err)
+	}
+	was["SchemaVersion"] = 1.0
+	if !reflect.DeepEqual(was, is) {
+		t.Errorf("wrote\n%v, want\n%v", is, was)
 	}
 	// After a restart of the machine the namespace is gone, and with it the container's folder.
 	if all := r.Load(slog.New(slog.DiscardHandler), func(string) bool { return false }, noQuarantine(t)); len(all) != 0 {
@@ -42,6 +52,38 @@ func TestRecordsOfEarlierVersionsAreReadAndWrittenAsTheyWere(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Dir(file)); !os.IsNotExist(err) {
 		t.Errorf("the folder is still there: %v", err)
+	}
+}
+
+// TestARecordOfANewerDaemonKeepsWhatThisOneDoesNotKnow: a daemon that was downgraded while containers ran rewrote their records without it.
+func TestARecordOfANewerDaemonKeepsWhatThisOneDoesNotKnow(t *testing.T) {
+	r := Records(t.TempDir())
+	file := filepath.Join(r.Dir("0123456789abcdef"), "sandbox.json")
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	newer := strings.Replace(recorded, `{"Spec":{`, `{"SchemaVersion":3,"Deleted":"soon","Spec":{"Shaping":{"Rate":7},`, 1)
+	if err := os.WriteFile(file, []byte(newer), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	all := r.Load(slog.New(slog.DiscardHandler), func(string) bool { return true }, noQuarantine(t))
+	if len(all) != 1 {
+		t.Fatalf("read %+v", all)
+	}
+	all[0].Spec.Name = "renamed"
+	if err := r.Save(all[0]); err != nil {
+		t.Fatal(err)
+	}
+	var got struct {
+		SchemaVersion int
+		Deleted       string
+		Spec          struct {
+			Name    string
+			Shaping struct{ Rate int }
+		}
+	}
+	if err := atomicfile.ReadJSON(file, &got); err != nil || got.SchemaVersion != 3 || got.Deleted != "soon" || got.Spec.Name != "renamed" || got.Spec.Shaping.Rate != 7 {
+		t.Errorf("%+v, %v", got, err)
 	}
 }
 
