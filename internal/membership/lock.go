@@ -119,7 +119,7 @@ func (m *Membership) keepSealingKey(lock ca.LockKey, key []byte) error {
 		return err
 	}
 	file := m.sealingKeyFile()
-	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+	if err := atomicfile.Mkdir(filepath.Dir(file), 0o700); err != nil {
 		return fmt.Errorf("keep sealing key: %w", err)
 	}
 	if err := atomicfile.Write(file, kept, 0o600); err != nil {
