@@ -18,6 +18,8 @@ type node struct {
 	machine *Machine
 	ledger  *ledger.Ledger
 	prefix  string // of the names of what its ledger is about; none: all
+	shared  string // prefix of the service's name, its secret's and its network's
+	tasks   int    // of the service
 }
 
 // Limits for a machine that is twenty times slower than others.
@@ -57,7 +59,7 @@ func newMachine(t *testing.T, cfg Config) *node {
 	if cfg.Dir, err = os.MkdirTemp(filepath.Join(tree(), ".cache", "vm"), "machine-*"); err != nil { //nolint:usetesting // the disk is too large for a memory, and may be kept
 		t.Fatal(err)
 	}
-	n := &node{T: t, ledger: ledger.New()}
+	n := &node{T: t, ledger: ledger.New(), tasks: replicas}
 	t.Cleanup(func() {
 		if os.Getenv("SHOAL_VM_KEEP") == "" {
 			_ = os.RemoveAll(cfg.Dir)
@@ -82,29 +84,53 @@ func newNode(t *testing.T, programs map[string]string) *node {
 	t.Helper()
 	n := newMachine(t, Config{Base: base(t), Programs: programs})
 	t.Logf("API after %v", n.boot())
-	n.run("cd /usr/local/lib/vm && for i in busybox nginx; do shoal load -q -i $i.tar; done")
+	n.loadImages()
 	// The machine is some twenty times slower than others, so heartbeats are given more time too.
 	n.run("shoal swarm init --dispatcher-heartbeat 2m --advertise-addr " + n.machine.Address())
-	n.run("shoal volume create --label n=web web && cd $(shoal volume inspect -f '{{.Mountpoint}}' web) && echo content-of-web >content && sync content .")
-	n.ledger.Make("volume web", "content-of-web")
-	for _, line := range []string{
-		"network t-front: shoal network create -d overlay --attachable --label n=t-front t-front",
-		"network t-n: shoal network create --label n=t-n t-n",
-		"secret web: echo a secret of the service | shoal secret create web -",
-		fmt.Sprintf("service web: shoal service create -d -q --name web --replicas %d -p 8080:80 --network t-front --secret source=web,target=/usr/share/nginx/html/secret,mode=0444 "+
-			"--mount type=volume,src=web,dst=/usr/share/nginx/html/volume nginx", replicas),
-		"container con: shoal run -d --name con --network t-n --restart always busybox sleep 1000000",
-		"container on-overlay: shoal run -d --name on-overlay --restart always --network t-front busybox sleep 1000000",
-	} {
-		object, command, _ := strings.Cut(line, ": ")
-		n.ledger.Make(object, n.run(command))
-	}
+	n.ledger.Make("volume web", n.webContent())
+	n.serve()
+	n.furnish()
 	n.settled("all works")
 	return n
 }
 
+func (n *node) loadImages() {
+	n.Helper()
+	n.run("cd /usr/local/lib/vm && for i in busybox nginx; do shoal load -q -i $i.tar; done")
+}
+
+// webContent makes the volume that the service's tasks on this node serve, and returns its content.
+func (n *node) webContent() string {
+	n.Helper()
+	n.run("shoal volume create --label n=web web && cd $(shoal volume inspect -f '{{.Mountpoint}}' web) && echo content-of-web >content && sync content .")
+	return "content-of-web"
+}
+
+// serve makes the service, of replicas tasks, with its secret and its network.
+func (n *node) serve() {
+	n.Helper()
+	name := n.web()
+	n.ledger.Make("network "+name, n.run(fmt.Sprintf("shoal network create -d overlay --attachable --label n=%s %s", name, name)))
+	n.ledger.Make("secret "+name, n.run("echo a secret of the service | shoal secret create "+name+" -"))
+	n.ledger.Make("service "+name, n.run(fmt.Sprintf("shoal service create -d -q --name %s --replicas %d -p 8080:80 --network %s --secret source=%s,target=/usr/share/nginx/html/secret,mode=0444 "+
+		"--mount type=volume,src=web,dst=/usr/share/nginx/html/volume nginx", name, n.tasks, name, name)))
+}
+
+// furnish makes a network and containers on it and on the service's.
+func (n *node) furnish() {
+	n.Helper()
+	network := n.prefix + "own"
+	n.ledger.Make("network "+network, n.run(fmt.Sprintf("shoal network create --label n=%s %s", network, network)))
+	for name, on := range map[string]string{n.prefix + "con": network, n.onOverlay(): n.web()} {
+		n.ledger.Make("container "+name, n.run(fmt.Sprintf("shoal run -d --name %s --network %s --restart always busybox sleep 1000000", name, on)))
+	}
+}
+
 // web is the name of the service with the published port.
-func (n *node) web() string { return n.prefix + "web" }
+func (n *node) web() string { return n.shared + "web" }
+
+// onOverlay is the name of the container on the service's network.
+func (n *node) onOverlay() string { return n.prefix + "on-overlay" }
 
 // boot turns the machine on and returns when the API answers.
 func (n *node) boot() time.Duration {
@@ -151,11 +177,23 @@ func (n *node) within(limit time.Duration, what string, check func() error) time
 func (n *node) settled(what string) time.Duration {
 	n.Helper()
 	took := n.within(settleLimit, what, n.works)
-	if aside := n.run("ls -A /var/lib/shoal/quarantine 2>/dev/null; true"); aside != "" {
+	if aside := n.aside(); aside != "" {
 		n.Errorf("%s, but this was set aside: %s", what, aside)
 	}
-	n.run("shoal service update -d -q --label-add settled=$(date +%s%N) " + n.web())
+	n.change()
 	return took
+}
+
+// aside is what was found damaged.
+func (n *node) aside() string {
+	n.Helper()
+	return n.run("ls -A /var/lib/shoal/quarantine 2>/dev/null; true")
+}
+
+// change changes the service, but none of its tasks.
+func (n *node) change() {
+	n.Helper()
+	n.run("shoal service update -d -q --label-add settled=$(date +%s%N) " + n.web())
 }
 
 // startedOnce demands that the daemon has not ended since the boot.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -34,17 +35,28 @@ func (n *node) churn(round int, random *rand.Rand, kinds ...string) {
 		fmt.Fprintf(&script, "setsid nohup /usr/local/lib/vm/churn.sh %s %s %d %s >/dev/null 2>&1 &\n", kind, prefix+kind[:3], random.IntN(seeds),
 			strings.Join(n.ledger.Names(kind, n.prefix+"t-churn-"), " "))
 	}
-	before := n.ledger.Acks
 	n.run(script.String())
+	n.acknowledges(kinds...)
+}
+
+// acknowledges waits until the daemon has acknowledged a step more, of one of some kinds.
+func (n *node) acknowledges(kinds ...string) {
+	n.Helper()
+	seen := -1
 	n.within(settleLimit, "a step is acknowledged", func() error {
 		lines, err := n.machine.Told()
-		if err == nil {
-			err = n.ledger.Enter(lines)
+		if err != nil {
+			return err
 		}
-		if err == nil && n.ledger.Acks == before {
-			err = fmt.Errorf("none of %d lines", len(lines))
+		if seen < 0 {
+			seen = len(lines)
 		}
-		return err
+		for _, line := range lines[seen:] {
+			if f := strings.Fields(line); len(f) > 1 && f[0] == "ack" && slices.Contains(kinds, f[1]) {
+				return n.ledger.Enter(lines)
+			}
+		}
+		return fmt.Errorf("none in %d lines", len(lines)-seen)
 	})
 }
 

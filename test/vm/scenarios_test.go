@@ -111,7 +111,7 @@ func fullDisk(t *testing.T, n *node) {
 	}
 	containers, err := n.kept()
 	for _, part := range []func() error{
-		func() error { return err }, func() error { return n.containersRun(containers) }, n.answers,
+		func() error { return err }, func() error { return n.containersRun(containers) }, func() error { return n.answers() },
 	} {
 		if err := part(); err != nil {
 			t.Errorf("while the disk is full: %v", err)

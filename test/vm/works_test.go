@@ -82,7 +82,7 @@ func (n *node) servicesRun(containers map[string]bool) error {
 	for _, name := range n.ledger.Acknowledged("service") {
 		want := 1
 		if name == n.web() {
-			want = replicas
+			want = n.tasks
 		}
 		running := 0
 		for _, task := range tasks {
@@ -100,19 +100,21 @@ func (n *node) servicesRun(containers map[string]bool) error {
 // page is what the service answers: the secret and the content of the volume that it was given.
 const page = "a secret of the service\ncontent-of-web"
 
-// answers asks the published port from outside and by two of the machine's addresses, and the service by its name from a container on its network.
-func (n *node) answers() error {
-	for _, addr := range []string{"127.0.0.1", n.machine.Address()} {
+// answers asks the published port from outside and by addresses as they are in the machine, and the service by its name from a container on its network.
+func (n *node) answers(addresses ...string) error {
+	for _, addr := range append(addresses, "127.0.0.1", n.machine.Address()) {
 		url := "http://" + addr + ":8080"
 		out, err := n.try("curl -sSf --max-time 20 " + url + "/secret " + url + "/volume/content")
 		if err != nil || out != page {
-			return fmt.Errorf("published port: %q, %w", out, err)
+			return fmt.Errorf("published port of %s: %q, %w", addr, out, err)
 		}
 	}
-	if err := n.answersOutside(); err != nil {
-		return fmt.Errorf("published port, from outside: %w", err)
+	if n.machine.Published != "" {
+		if err := n.answersOutside(); err != nil {
+			return fmt.Errorf("published port, from outside: %w", err)
+		}
 	}
-	out, err := n.try("shoal exec on-overlay wget -q -O - -T 20 http://" + n.web() + "/secret")
+	out, err := n.try("shoal exec " + n.onOverlay() + " wget -q -O - -T 20 http://" + n.web() + "/secret")
 	if err != nil || !strings.HasPrefix(page, out+"\n") {
 		return fmt.Errorf("from a container on the overlay: %q, %w", out, err)
 	}

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Makes and removes objects of one kind for ever. The third serial port is told of each step, before ("try") and once the daemon has acknowledged it
 # ("ack"): KIND make|remove NAME, and of what was made what tells it from others of its name. Arguments: the kind, a prefix of new names, a seed, and
-# the names that are there.
+# the names that are there. It ends after a step once there is a file /run/churn-stop.
 set -o pipefail
 kind=$1 prefix=$2 RANDOM=$3
 shift 3
@@ -47,6 +47,7 @@ service) most=2 ;;
 esac
 made=("$@")
 for ((n = 0; ; n++)); do
+	[ -e /run/churn-stop ] && exit
 	if ((${#made[@]} >= most || (${#made[@]} > 0 && RANDOM % 3 == 0))); then
 		i=$((RANDOM % ${#made[@]})) name=${made[i]}
 		tell try "$kind" remove "$name"
