@@ -38,9 +38,11 @@ bench: build ## figures, as ratios against a yardstick in the same run
 	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 30m ./test/bench/... | cat
 	$(GO) test -C test/bench/dns -run '^$$' -bench . -benchtime 1x | cat
 
-vm: build ## power cuts, full disks and false clocks on whole Debian machines (qemu, an hour)
+vm: build ## power cuts, full disks, false clocks and upgrades on whole Debian machines (qemu, hours)
 	hack/setup.sh qemu-system-x86 mmdebstrap e2fsprogs
-	SHOAL_VM=1 $(GO) test ./test/vm -count 1 -v -timeout 3h $(if $(RUN),-run $(RUN))
+	for release in $${SHOAL_VM_RELEASE:-bookworm trixie}; do \
+		SHOAL_VM=1 SHOAL_VM_RELEASE=$$release $(GO) test ./test/vm -count 1 -v -timeout 4h $(if $(RUN),-run '$(RUN)') || exit 1; \
+	done
 
 lint: build ## linters and known vulnerabilities
 	$(GO) vet ./...

@@ -9,10 +9,12 @@ import (
 	"embed"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/shoal-dev/shoal/test/images"
@@ -25,6 +27,11 @@ var guest embed.FS
 
 // packages are what a machine has besides Debian's minimal base.
 const packages = "linux-image-amd64,systemd,systemd-sysv,dbus,udev,iproute2,nftables,curl,procps,kmod,apparmor,wireguard-tools,nfs-kernel-server,nfs-common,ca-certificates"
+
+// smallInitrd makes the first root hold the drivers of these machines only: each boot unpacks it.
+const smallInitrd = `sed -i s/^MODULES=.*/MODULES=list/ "$1/etc/initramfs-tools/initramfs.conf"
+printf '%s\n' virtio_pci virtio_blk virtio_net virtio_rng ext4 crc32c_generic >>"$1/etc/initramfs-tools/modules"
+chroot "$1" update-initramfs -u`
 
 // tree is the root of the source tree.
 func tree() string {
@@ -48,7 +55,7 @@ func NewBase(ctx context.Context, release string) (Base, error) {
 	}
 	const size = "6G"
 	steps := [][]string{
-		{"mmdebstrap", "--variant=minbase", "--mode=root", "--include=" + packages, release, root},
+		{"mmdebstrap", "--variant=minbase", "--mode=root", "--include=" + packages, "--customize-hook=" + smallInitrd, release, root},
 		{"sh", "-c", "cp " + root + "/boot/vmlinuz-* " + b.kernel() + " && cp " + root + "/boot/initrd.img-* " + b.initrd()},
 		{"truncate", "-s", size, disk},
 		{"mke2fs", "-q", "-t", "ext4", "-F", "-d", root, disk},
@@ -65,8 +72,9 @@ func (b Base) disk() string   { return filepath.Join(b.dir, "base.img") }
 func (b Base) kernel() string { return filepath.Join(b.dir, "vmlinuz") }
 func (b Base) initrd() string { return filepath.Join(b.dir, "initrd") }
 
-// newDisk makes a machine's disk at path: the base with shoal, its unit, the images of the tests and what the tests need of the machine.
-func (b Base) newDisk(ctx context.Context, path string) error {
+// newDisk makes a machine's disk at path: the base with shoal, its unit, the images of the tests and what the tests need of the machine, among it
+// programs (the path here, by the path there).
+func (b Base) newDisk(ctx context.Context, path string, programs map[string]string) error {
 	archives, err := images.Build(ctx, images.CacheDir())
 	if err != nil {
 		return err
@@ -84,7 +92,10 @@ func (b Base) newDisk(ctx context.Context, path string) error {
 		script = append(script, fmt.Sprintf("write %s %s", from, to), fmt.Sprintf("sif %s mode 0100%s", to, mode))
 	}
 	install(filepath.Join(tree(), "bin", "shoal"), "/usr/local/bin/shoal", "755")
-	for _, name := range []string{"console.sh", "churn.sh"} {
+	for _, to := range slices.Sorted(maps.Keys(programs)) {
+		install(programs[to], to, "755")
+	}
+	for _, name := range []string{"console.sh", "churn.sh", "address.sh"} {
 		install(filepath.Join(own, "guest", name), "/usr/local/lib/vm/"+name, "755")
 	}
 	for _, name := range []string{"busybox", "nginx"} {
@@ -102,7 +113,12 @@ func (b Base) newDisk(ctx context.Context, path string) error {
 	if out, err := exec.CommandContext(ctx, "cp", "--sparse=always", b.disk(), path).CombinedOutput(); err != nil { // #nosec G204 -- ours
 		return fmt.Errorf("copy disk: %w: %s", err, out)
 	}
-	cmd := exec.CommandContext(ctx, "debugfs", "-w", "-f", "-", path) // #nosec G204 -- ours
+	return writeFiles(ctx, path, script)
+}
+
+// writeFiles has debugfs change a disk that is not in use.
+func writeFiles(ctx context.Context, disk string, script []string) error {
+	cmd := exec.CommandContext(ctx, "debugfs", "-w", "-f", "-", disk) // #nosec G204 -- ours
 	cmd.Stdin = strings.NewReader(strings.Join(script, "\n") + "\n")
 	out, err := cmd.CombinedOutput()
 	if text := string(out); err == nil && (strings.Contains(text, "No such file") || strings.Contains(text, "Could not allocate")) {

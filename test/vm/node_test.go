@@ -2,20 +2,24 @@ package vm
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/shoal-dev/shoal/test/vm/ledger"
 )
 
 // node is a machine with a cluster of one and a service of two tasks on a published port.
 type node struct {
 	*testing.T
 	machine *Machine
-	ledger  *Ledger
+	ledger  *ledger.Ledger
+	prefix  string // of the names of what its ledger is about; none: all
+	shared  string // prefix of the service's name, its secret's and its network's
+	tasks   int    // of the service
 }
 
 // Limits for a machine that is twenty times slower than others.
@@ -34,23 +38,34 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// newNode starts a machine and makes a node of it.
-func newNode(t *testing.T) *node {
+// base is what the machines of this run are made of.
+func base(t *testing.T) Base {
 	t.Helper()
 	release := os.Getenv("SHOAL_VM_RELEASE")
 	if release == "" {
 		release = "bookworm"
 	}
-	base, err := NewBase(t.Context(), release)
+	b, err := NewBase(t.Context(), release)
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, err := os.MkdirTemp(filepath.Dir(base.dir), "machine-*") //nolint:usetesting // the disk is too large for a memory, and may be kept
-	if err != nil {
+	return b
+}
+
+// newMachine returns a node without a cluster, whose machine is off.
+func newMachine(t *testing.T, cfg Config) *node {
+	t.Helper()
+	var err error
+	if cfg.Dir, err = os.MkdirTemp(filepath.Join(tree(), ".cache", "vm"), "machine-*"); err != nil { //nolint:usetesting // the disk is too large for a memory, and may be kept
 		t.Fatal(err)
 	}
-	n := &node{T: t, ledger: NewLedger()}
-	if n.machine, err = NewMachine(t.Context(), base, dir); err != nil {
+	n := &node{T: t, ledger: ledger.New(), tasks: replicas}
+	t.Cleanup(func() {
+		if os.Getenv("SHOAL_VM_KEEP") == "" {
+			_ = os.RemoveAll(cfg.Dir)
+		}
+	})
+	if n.machine, err = NewMachine(t.Context(), cfg); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -60,22 +75,62 @@ func newNode(t *testing.T) *node {
 		if err := n.machine.Cut(); err != nil {
 			t.Error(err)
 		}
-		if os.Getenv("SHOAL_VM_KEEP") == "" {
-			_ = os.RemoveAll(dir)
-		}
 	})
-	n.boot()
-	for _, line := range []string{
-		"cd /usr/local/lib/vm && for i in busybox nginx; do shoal load -q -i $i.tar; done",
-		// The machine is some twenty times slower than others, so heartbeats are given more time too.
-		"shoal swarm init --dispatcher-heartbeat 2m --advertise-addr " + Address,
-		fmt.Sprintf("shoal service create -d --name web --replicas %d -p 8080:80 nginx", replicas),
-	} {
-		n.run(line)
-	}
-	n.settled("the service works")
 	return n
 }
+
+// newNode starts a machine, makes a node of it, and makes one of everything there, acknowledged.
+func newNode(t *testing.T, programs map[string]string) *node {
+	t.Helper()
+	n := newMachine(t, Config{Base: base(t), Programs: programs})
+	t.Logf("API after %v", n.boot())
+	n.loadImages()
+	// The machine is some twenty times slower than others, so heartbeats are given more time too.
+	n.run("shoal swarm init --dispatcher-heartbeat 2m --advertise-addr " + n.machine.Address())
+	n.ledger.Make("volume web", n.webContent())
+	n.serve()
+	n.furnish()
+	n.settled("all works")
+	return n
+}
+
+func (n *node) loadImages() {
+	n.Helper()
+	n.run("cd /usr/local/lib/vm && for i in busybox nginx; do shoal load -q -i $i.tar; done")
+}
+
+// webContent makes the volume that the service's tasks on this node serve, and returns its content.
+func (n *node) webContent() string {
+	n.Helper()
+	n.run("shoal volume create --label n=web web && cd $(shoal volume inspect -f '{{.Mountpoint}}' web) && echo content-of-web >content && sync content .")
+	return "content-of-web"
+}
+
+// serve makes the service, of replicas tasks, with its secret and its network.
+func (n *node) serve() {
+	n.Helper()
+	name := n.web()
+	n.ledger.Make("network "+name, n.run(fmt.Sprintf("shoal network create -d overlay --attachable --label n=%s %s", name, name)))
+	n.ledger.Make("secret "+name, n.run("echo a secret of the service | shoal secret create "+name+" -"))
+	n.ledger.Make("service "+name, n.run(fmt.Sprintf("shoal service create -d -q --name %s --replicas %d -p 8080:80 --network %s --secret source=%s,target=/usr/share/nginx/html/secret,mode=0444 "+
+		"--mount type=volume,src=web,dst=/usr/share/nginx/html/volume nginx", name, n.tasks, name, name)))
+}
+
+// furnish makes a network and containers on it and on the service's.
+func (n *node) furnish() {
+	n.Helper()
+	network := n.prefix + "own"
+	n.ledger.Make("network "+network, n.run(fmt.Sprintf("shoal network create --label n=%s %s", network, network)))
+	for name, on := range map[string]string{n.prefix + "con": network, n.onOverlay(): n.web()} {
+		n.ledger.Make("container "+name, n.run(fmt.Sprintf("shoal run -d --name %s --network %s --restart always busybox sleep 1000000", name, on)))
+	}
+}
+
+// web is the name of the service with the published port.
+func (n *node) web() string { return n.shared + "web" }
+
+// onOverlay is the name of the container on the service's network.
+func (n *node) onOverlay() string { return n.prefix + "on-overlay" }
 
 // boot turns the machine on and returns when the API answers.
 func (n *node) boot() time.Duration {
@@ -88,11 +143,6 @@ func (n *node) boot() time.Duration {
 	}
 	n.within(bootLimit, "the API answers", func() error { _, err := n.try(api("/_ping")); return err })
 	return time.Since(began).Round(time.Second)
-}
-
-// api is the command that asks the daemon.
-func api(path string) string {
-	return "curl -sf --max-time 60 --unix-socket /var/run/docker.sock http://d" + path
 }
 
 func (n *node) try(command string) (string, error) { return n.machine.Run(n.Context(), command) }
@@ -123,156 +173,41 @@ func (n *node) within(limit time.Duration, what string, check func() error) time
 	}
 }
 
-// settled waits until all that was acknowledged is there and works.
+// settled waits until all that was acknowledged is there and works, with nothing set aside, and the cluster can be changed.
 func (n *node) settled(what string) time.Duration {
 	n.Helper()
-	return n.within(settleLimit, what, n.works)
+	took := n.within(settleLimit, what, n.works)
+	if aside := n.aside(); aside != "" {
+		n.Errorf("%s, but this was set aside: %s", what, aside)
+	}
+	n.change()
+	return took
 }
 
-// works tells what does not work: the objects that were acknowledged, the containers, the service.
-func (n *node) works() error {
-	there, err := n.objects()
-	if err != nil {
-		return err
-	}
-	lines, err := n.machine.Told()
-	if err != nil {
-		return err
-	}
-	if err := n.ledger.Enter(lines); err != nil {
-		return err
-	}
-	if wrong := n.ledger.Compare(there); len(wrong) > 0 {
-		return fmt.Errorf("%s", strings.Join(wrong, "; "))
-	}
-	if err := n.containersRun(); err != nil {
-		return err
-	}
-	return n.serviceWorks()
+// aside is what was found damaged.
+func (n *node) aside() string {
+	n.Helper()
+	return n.run("ls -A /var/lib/shoal/quarantine 2>/dev/null; true")
 }
 
-// get asks the daemon and decodes its answer.
-func (n *node) get(path string, out any) error {
-	text, err := n.try(api(path))
-	if err != nil {
-		return err
-	}
-	return json.Unmarshal([]byte(text), out)
+// change changes the service, but none of its tasks.
+func (n *node) change() {
+	n.Helper()
+	n.run("shoal service update -d -q --label-add settled=$(date +%s%N) " + n.web())
 }
 
-// objects is what the daemon has of the kinds that are made and removed all the time.
-func (n *node) objects() (map[string]bool, error) {
-	var volumes struct {
-		Volumes []struct {
-			Name   string
-			Labels map[string]string
-		}
+// startedOnce demands that the daemon has not ended since the boot.
+func (n *node) startedOnce() {
+	n.Helper()
+	if got := n.starts(); !strings.Contains(got, "NRestarts=0") {
+		n.Errorf("the daemon was started again: %s", got)
 	}
-	var networks []struct {
-		Name   string
-		Labels map[string]string
-	}
-	var secrets []struct{ Spec struct{ Name string } }
-	there := map[string]bool{}
-	if err := n.get("/volumes", &volumes); err != nil {
-		return nil, err
-	}
-	for _, v := range volumes.Volumes {
-		there["volume "+v.Name] = v.Labels["n"] == v.Name
-	}
-	if err := n.get("/networks", &networks); err != nil {
-		return nil, err
-	}
-	for _, v := range networks {
-		if strings.HasPrefix(v.Name, "t-") {
-			there["network "+v.Name] = v.Labels["n"] == v.Name
-		}
-	}
-	if err := n.get("/secrets", &secrets); err != nil {
-		return nil, err
-	}
-	for _, v := range secrets {
-		there["secret "+v.Spec.Name] = true
-	}
-	containers, err := n.containers()
-	for name := range containers {
-		there["container "+name] = true
-	}
-	return there, err
-}
-
-// containers is the states of the containers that are no tasks, by name.
-func (n *node) containers() (map[string]string, error) {
-	var list []struct {
-		Names  []string
-		State  string
-		Labels map[string]string
-	}
-	states := map[string]string{}
-	if err := n.get("/containers/json?all=1", &list); err != nil {
-		return nil, err
-	}
-	for _, c := range list {
-		if c.Labels["com.docker.swarm.task.id"] == "" && len(c.Names) > 0 {
-			states[strings.TrimPrefix(c.Names[0], "/")] = c.State
-		}
-	}
-	return states, nil
-}
-
-// containersRun tells of a container that was started and does not run.
-func (n *node) containersRun() error {
-	states, err := n.containers()
-	if err != nil {
-		return err
-	}
-	for name, state := range states {
-		if state != "running" && n.ledger.Acknowledged("container "+name) {
-			return fmt.Errorf("container %s is %s", name, state)
-		}
-	}
-	return nil
-}
-
-// serviceWorks asks for the tasks, and the published port by two of its addresses.
-func (n *node) serviceWorks() error {
-	var tasks []struct {
-		ServiceID    string // none for a plain container on an overlay
-		DesiredState string
-		Status       struct{ State string }
-	}
-	if err := n.get("/tasks", &tasks); err != nil {
-		return err
-	}
-	running := 0
-	for _, task := range tasks {
-		if task.ServiceID != "" && task.DesiredState == "running" && task.Status.State == "running" {
-			running++
-		}
-	}
-	if running != replicas {
-		return fmt.Errorf("%d of %d tasks run", running, replicas)
-	}
-	for _, addr := range []string{"127.0.0.1", Address} {
-		if _, err := n.try("curl -sf -o /dev/null --max-time 20 http://" + addr + ":8080/"); err != nil {
-			return fmt.Errorf("published port: %w", err)
-		}
-	}
-	return nil
-}
-
-// showLog shows what the daemon has logged last.
-func (n *node) showLog() {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(n.Context()), time.Minute)
-	defer cancel()
-	out, err := n.machine.Run(ctx, "journalctl -u shoal -b --no-pager -o cat | tail -60; shoal info 2>&1 | grep -A20 WARNING; ls -R /var/lib/shoal/quarantine 2>/dev/null")
-	n.Log(out, err)
-	boot, _ := os.ReadFile(n.machine.BootLog())
-	n.Log(string(boot[max(0, len(boot)-2000):]))
 }
 
 // starts is how often systemd has started the daemon again since the boot, and the daemon's process.
-func (n *node) starts() string { return n.run("systemctl show shoal -p NRestarts -p MainPID") }
+func (n *node) starts() string {
+	return strings.ReplaceAll(n.run("systemctl show shoal -p NRestarts -p MainPID"), "\n", " ")
+}
 
 // complaints is what the daemon says of itself, other than what docker always warns of.
 func (n *node) complaints() string {
@@ -281,4 +216,14 @@ func (n *node) complaints() string {
 		return err.Error()
 	}
 	return strings.Join(info.Warnings, "\n")
+}
+
+// showLog shows what the daemon has logged last.
+func (n *node) showLog() {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(n.Context()), time.Minute)
+	defer cancel()
+	out, err := n.machine.Run(ctx, "journalctl -u shoal -b --no-pager -o cat | tail -100; shoal info 2>&1 | grep -A20 WARNING; ls -R /var/lib/shoal/quarantine 2>/dev/null; shoal service ls; shoal ps -a")
+	n.Log(out, err)
+	boot, _ := os.ReadFile(n.machine.BootLog())
+	n.Log(string(boot[max(0, len(boot)-2000):]))
 }
