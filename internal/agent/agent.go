@@ -31,9 +31,10 @@ type Config struct {
 	DataAddr  netip.Addr // optional
 	ProbePort uint16
 	Runtime   Runtime
-	// ApplyTable applies a delta of the endpoint table and returns when the kernel has it. It must be idempotent: after an error it
-	// is called again, with the same delta merged with later ones.
-	ApplyTable func(context.Context, *shoal.TableDelta) error
+	// ApplyTable applies a delta of the endpoint table and returns when the kernel has what it accepts of it. The error tells of the rest; lagging is
+	// the networks on which this node may still open connections by an earlier table. As long as there are any it is called again, with the same
+	// delta merged with later ones, so it must be idempotent. Whatever else the kernel has refused is its own to try again.
+	ApplyTable func(context.Context, *shoal.TableDelta) (lagging []shoal.NetworkID, err error)
 	// DialAPI connects to the node's own API.
 	DialAPI func(context.Context) (net.Conn, error)
 }
@@ -94,7 +95,7 @@ type Agent struct {
 	runners  map[shoal.TaskID]*runner
 	deps     Dependencies
 	reports  map[shoal.TaskID]shoal.TaskStatus // newest status of each task that has not been sent yet
-	applied  uint64                            // version of the newest table applied and not yet reported; 0 for none
+	applied  *rpc.AppliedPartly                // the newest table applied and not yet reported; nil for none
 	managers []string
 	session  *rpc.Client   // connection of the present session; nil without one
 	changed  chan struct{} // closed and replaced when session changes

@@ -3,6 +3,7 @@ package agent_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"slices"
@@ -160,7 +161,7 @@ func (s *session) await(task shoal.TaskID, state shoal.TaskState) {
 }
 
 // start runs managers and an agent that knows them.
-func start(t *testing.T, runtime agent.Runtime, managers int) []*manager {
+func start(t *testing.T, runtime agent.Runtime, managers int, change ...func(*agent.Config)) []*manager {
 	t.Helper()
 	root, err := ca.NewRoot()
 	if err != nil {
@@ -184,13 +185,17 @@ func start(t *testing.T, runtime agent.Runtime, managers int) []*manager {
 		})
 		all, addrs = append(all, m), append(addrs, m.addr)
 	}
-	a := agent.New(agent.Config{
+	cfg := agent.Config{
 		Log: slog.New(slog.DiscardHandler), Managers: addrs, Runtime: runtime,
 		Dial:       func(addr string) (*rpc.Client, error) { return rpc.Dial(addr, identity.ClientTLS()) },
 		Welcomed:   func(rpc.Welcome) {},
 		Describe:   func() shoal.NodeDescription { return shoal.NodeDescription{} },
-		ApplyTable: func(context.Context, *shoal.TableDelta) error { return nil },
-	})
+		ApplyTable: func(context.Context, *shoal.TableDelta) ([]shoal.NetworkID, error) { return nil, nil },
+	}
+	for _, f := range change {
+		f(&cfg)
+	}
+	a := agent.New(cfg)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- a.Run(ctx) }()
@@ -282,4 +287,39 @@ func TestASilentManagerIsLeft(t *testing.T) {
 	managers := start(t, &fakeRuntime{running: map[string]chan struct{}{}}, 2)
 	managers[0].next(t).welcome(200 * time.Millisecond)
 	managers[1].next(t).welcome(patient)
+}
+
+// The kernel of one node refused one network: the node never acknowledged a table again, and every drain of the cluster waited for it.
+func TestATableThatTheKernelRefusesInPartIsAcknowledged(t *testing.T) {
+	refused := errors.New("overlay broken: file exists")
+	answers := make(chan []shoal.NetworkID, 3)
+	for _, lagging := range [][]shoal.NetworkID{{"a", "b"}, {"b"}, nil} {
+		answers <- lagging
+	}
+	managers := start(t, &fakeRuntime{running: map[string]chan struct{}{}}, 1, func(cfg *agent.Config) {
+		cfg.ApplyTable = func(_ context.Context, delta *shoal.TableDelta) ([]shoal.NetworkID, error) {
+			if delta.Networks["n"].ID != "n" {
+				t.Error("what lagged is not tried again with all that it was")
+			}
+			return <-answers, refused // in the end another part is broken: that is not the agent's business
+		}
+	})
+	s := managers[0].next(t)
+	s.welcome(patient)
+	s.say(&rpc.ManagerMessage{Table: &shoal.TableDelta{Full: true, Version: 7, Networks: map[shoal.NetworkID]shoal.Network{"n": {ID: "n"}}}})
+	var said []string
+	for len(said) < 3 {
+		m, err := s.Recv()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.AppliedPartly != nil {
+			said = append(said, fmt.Sprint(m.AppliedPartly.Version, m.AppliedPartly.Lagging))
+		} else if m.Applied > 0 {
+			said = append(said, fmt.Sprint(m.Applied))
+		}
+	}
+	if want := []string{"7 [a b]", "7 [b]", "7"}; !slices.Equal(said, want) {
+		t.Errorf("acknowledged %q, want %q", said, want)
+	}
 }

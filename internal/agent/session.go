@@ -155,12 +155,19 @@ func (a *Agent) send(ctx context.Context, stream rpc.SessionClient, heartbeat ti
 func (a *Agent) outbox() *rpc.AgentMessage {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	msg := &rpc.AgentMessage{Applied: a.applied}
+	msg := &rpc.AgentMessage{}
+	switch {
+	case a.applied == nil:
+	case len(a.applied.Lagging) > 0:
+		msg.AppliedPartly = a.applied
+	default:
+		msg.Applied = a.applied.Version
+	}
 	for id, status := range a.reports {
 		msg.Statuses = append(msg.Statuses, rpc.StatusReport{TaskID: id, Status: status})
 	}
 	clear(a.reports)
-	a.applied = 0
+	a.applied = nil
 	return msg
 }
 

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"time"
 
+	"github.com/shoal-dev/shoal/internal/rpc"
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
@@ -44,11 +45,12 @@ func merged(first, next *shoal.TableDelta) *shoal.TableDelta {
 	return first.Then(next)
 }
 
-// applyTables applies queued deltas until ctx ends, one at a time. Deltas that arrive meanwhile are merged into the next one. A
-// delta that could not be applied is tried again with exponential backoff, merged with those that arrived since.
+// applyTables applies queued deltas until ctx ends, one at a time. Deltas that arrive meanwhile are merged into the next one. One that has left networks
+// lagging is tried again with exponential backoff, merged with those that arrived since.
 func (a *Agent) applyTables(ctx context.Context) {
 	const firstPause, longestPause = 100 * time.Millisecond, 5 * time.Second
 	pause := firstPause
+	failure := "" // what was last logged
 	for {
 		select {
 		case <-ctx.Done():
@@ -62,22 +64,40 @@ func (a *Agent) applyTables(ctx context.Context) {
 		if delta == nil {
 			continue
 		}
-		if err := a.cfg.ApplyTable(ctx, delta); err != nil {
-			if ctx.Err() != nil {
-				return
-			}
-			a.cfg.Log.Error("networks cannot be brought up to date with the managers' table; it is tried again, and connections follow the last table until then", "version", delta.Version, "err", err)
-			a.mu.Lock()
-			a.table = merged(delta, a.table)
-			a.mu.Unlock()
-			time.AfterFunc(pause, func() { wake(a.wakeTable) })
-			pause = min(2*pause, longestPause)
-			continue
+		lagging, err := a.cfg.ApplyTable(ctx, delta)
+		if err != nil && ctx.Err() != nil {
+			return
 		}
-		pause = firstPause
+		failure = a.logTable(failure, delta.Version, lagging, err)
 		a.mu.Lock()
-		a.applied = delta.Version
+		a.applied = &rpc.AppliedPartly{Version: delta.Version, Lagging: lagging}
+		if len(lagging) > 0 {
+			a.table = merged(delta, a.table)
+		}
 		a.mu.Unlock()
 		wake(a.wakeSend)
+		if len(lagging) == 0 {
+			pause = firstPause
+			continue
+		}
+		time.AfterFunc(pause, func() { wake(a.wakeTable) })
+		pause = min(2*pause, longestPause)
 	}
+}
+
+// logTable tells what has become of a table, unless that was logged before. It returns what it has told of.
+func (a *Agent) logTable(before string, version uint64, lagging []shoal.NetworkID, err error) string {
+	switch {
+	case err == nil && before != "":
+		a.cfg.Log.Info("the managers' table is applied again as a whole", "version", version)
+	case err == nil || err.Error() == before:
+	case len(lagging) > 0:
+		a.cfg.Log.Error("networks cannot be brought up to date with the managers' table; it is tried again, and until then this node opens connections on them by the last table", "version", version, "networks", lagging, "err", err)
+	default:
+		a.cfg.Log.Error("parts of the network cannot be brought up to date with the managers' table; the rest is, and they are tried again", "version", version, "err", err)
+	}
+	if err == nil {
+		return ""
+	}
+	return err.Error()
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"runtime/debug"
 	"sync"
+
+	"github.com/shoal-dev/shoal/internal/dataplane/sandbox"
 )
 
 // The parts of a Config of which there is one; other parts are "bridge NAME", "overlay ID" and "sandbox NAME".
@@ -15,15 +17,21 @@ const (
 	PartPrune      = "prune"      // the removal of what is no longer wanted
 )
 
+// SandboxPrefix is the beginning of the names of sandboxes' parts; the name of the sandbox's namespace follows.
+const SandboxPrefix = "sandbox "
+
 func bridgePart(name string) string  { return "bridge " + name }
 func overlayPart(id string) string   { return "overlay " + id }
-func sandboxPart(name string) string { return "sandbox " + name }
+func sandboxPart(name string) string { return SandboxPrefix + name }
 
 // PartError says which part of a Config could not be applied; the others were.
 type PartError struct {
 	Part string // its name
 	Err  error  // never nil
 }
+
+// InterfaceError is the cause of a sandbox's PartError when interfaces could not be made but all that the sandbox balances is up to date.
+type InterfaceError = sandbox.InterfaceError
 
 // Error is the part's name and the cause.
 func (e *PartError) Error() string { return e.Part + ": " + e.Err.Error() }

@@ -56,8 +56,8 @@ type Dispatcher struct {
 	sessions map[shoal.NodeID]*session
 	statuses map[shoal.TaskID]report // reported by agents, not yet written to the store
 	drains   map[shoal.TaskID]drain  // running tasks that are to stop once no balancer uses them
-	// lastApplied is, of nodes whose session has ended, the newest revision that their kernels are known to have.
-	lastApplied map[shoal.NodeID]uint64
+	// lastApplied is, of nodes whose session has ended, how far their kernels are known to be.
+	lastApplied map[shoal.NodeID]kernelState
 	logs        map[string]*subscription
 	tunnels     map[string]*pendingTunnel
 
@@ -83,7 +83,7 @@ func New(cfg Config) *Dispatcher {
 		sessions:         map[shoal.NodeID]*session{},
 		statuses:         map[shoal.TaskID]report{},
 		drains:           map[shoal.TaskID]drain{},
-		lastApplied:      map[shoal.NodeID]uint64{},
+		lastApplied:      map[shoal.NodeID]kernelState{},
 		logs:             map[string]*subscription{},
 		tunnels:          map[string]*pendingTunnel{},
 		wakeStatusWriter: make(chan struct{}, 1),
@@ -261,7 +261,9 @@ func (d *Dispatcher) remove(s *session) {
 	current := d.sessions[s.node] == s
 	if current {
 		delete(d.sessions, s.node)
-		d.lastApplied[s.node] = max(d.lastApplied[s.node], s.appliedRevision())
+		if known := s.known(); known.revision > d.lastApplied[s.node].revision {
+			d.lastApplied[s.node] = known
+		}
 	}
 	d.finishDrainsLocked(d.cfg.Store.View())
 	if current {

@@ -95,6 +95,7 @@ type agent struct {
 	hangUp    context.CancelFunc
 
 	toldDrained []shoal.TaskID // by messages that applyTable has read
+	lastTable   uint64         // the newest that acknowledge has read
 }
 
 func (a *agent) Context() context.Context { return a.ctx }
@@ -160,6 +161,19 @@ func (a *agent) applyTable() {
 	}
 	drained, _ = a.drained()
 	a.toldDrained = append(a.toldDrained, drained...)
+}
+
+// acknowledge reads what the manager has said and acknowledges the newest table there ever was, except for one network.
+func (a *agent) acknowledge(lagging shoal.NetworkID) {
+	if _, table := a.drained(); table > 0 {
+		a.lastTable = table
+	}
+	msg := &rpc.AgentMessage{Applied: a.lastTable}
+	if lagging != "" {
+		msg = &rpc.AgentMessage{AppliedPartly: &rpc.AppliedPartly{Version: a.lastTable, Lagging: []shoal.NetworkID{lagging}}}
+	}
+	a.say <- msg
+	synctest.Wait()
 }
 
 func task(id shoal.TaskID, node shoal.NodeID) *shoal.Task {
@@ -335,6 +349,76 @@ func TestADrainWaitsForANodeWhoseSessionHasBroken(t *testing.T) {
 			})
 		})
 	}
+}
+
+// One network that the kernel of one node refused kept that node from acknowledging its table at all, and so every drain of the cluster waited for its grace.
+func TestADrainWaitsOnlyForNodesThatLagOnItsNetworks(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		network shoal.NetworkID // of the task that is to stop
+		then    func(*bench, *agent)
+		drained bool
+	}{
+		{"on another network", "net", nil, true},
+		{"on its network", "broken", nil, false},
+		{"on its network, applied since", "broken", func(_ *bench, b *agent) { b.acknowledge("") }, true},
+		{"on its network, another lags since", "broken", func(_ *bench, b *agent) { b.acknowledge("net") }, true},
+		{"on its network, gone since", "broken", func(_ *bench, b *agent) { b.hangUp() }, false},
+		{"on another network, gone since", "net", func(_ *bench, b *agent) { b.hangUp() }, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t)
+				for i, id := range []shoal.NetworkID{"net", "broken"} {
+					b.put(&shoal.Network{ID: id, VNI: uint32(4097 + i), Spec: shoal.NetworkSpec{Name: string(id)}})
+				}
+				leaving, other := task("t1", "a"), task("t2", "b")
+				leaving.Networks[0].NetworkID = test.network
+				other.Networks = append(slices.Clone(other.Networks), other.Networks[0])
+				other.Networks[1].NetworkID = "broken"
+				b.put(leaving)
+				b.put(other)
+				at, lagging := b.connect("a"), b.connect("b")
+				at.applyTable()
+				lagging.acknowledge("broken")
+				stopping := *b.store.View().Task("t1")
+				stopping.DesiredState = shoal.TaskShutdown
+				b.put(&stopping)
+				lagging.acknowledge("broken")
+				if test.then != nil {
+					test.then(b, lagging)
+					synctest.Wait()
+				}
+				at.applyTable()
+				if got := slices.Contains(at.toldDrained, "t1"); got != test.drained {
+					t.Errorf("told that the task is drained: %t, want %t", got, test.drained)
+				}
+			})
+		})
+	}
+}
+
+// A node that is slow to apply a table has nothing to do with tasks on networks that it takes no part in.
+func TestADrainDoesNotWaitForNodesOnOtherNetworks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.put(&shoal.Network{ID: "net", VNI: 4097, Spec: shoal.NetworkSpec{Name: "net"}})
+		b.put(&shoal.Network{ID: "other", VNI: 4098, Spec: shoal.NetworkSpec{Name: "other"}})
+		b.put(task("t1", "a"))
+		elsewhere := task("t2", "b")
+		elsewhere.Networks[0].NetworkID = "other"
+		b.put(elsewhere)
+		at, slow := b.connect("a"), b.connect("b")
+		at.applyTable()
+		slow.news() // never applied
+		stopping := *b.store.View().Task("t1")
+		stopping.DesiredState = shoal.TaskShutdown
+		b.put(&stopping)
+		at.applyTable()
+		if !slices.Contains(at.toldDrained, "t1") {
+			t.Error("not told that the task is drained")
+		}
+	})
 }
 
 // A manager that has just come to lead does not know what the tables of nodes say that have not called yet.

@@ -27,19 +27,15 @@ func (d *Dispatcher) beginDrainLocked(t *shoal.Task, view store.View) {
 	}
 }
 
-// finishDrainsLocked tells agents which of their tasks are drained and may be stopped: those for which every node has applied a table
-// of the drain's version or a later one, was not affected, or is Down.
+// finishDrainsLocked tells agents which of their tasks are drained and may be stopped: those that no node may open connections to any more.
 func (d *Dispatcher) finishDrainsLocked(view store.View) {
 	if len(d.drains) == 0 {
 		return
 	}
-	oldest := ^uint64(0)
-	for _, s := range d.sessions {
-		oldest = min(oldest, s.appliedRevision())
-	}
-	absent := d.absentLocked(view)
+	senders := d.sendersLocked(view)
 	for id, dr := range d.drains {
-		if dr.version > oldest || slices.ContainsFunc(absent, func(n absentNode) bool { return n.mayUse(view.Task(id), dr.version) }) {
+		task := view.Task(id)
+		if task == nil || slices.ContainsFunc(senders, func(s sender) bool { return s.mayUse(task, dr.version) }) {
 			continue
 		}
 		if s := d.sessions[dr.node]; s != nil && !s.announced[id] {
@@ -50,36 +46,33 @@ func (d *Dispatcher) finishDrainsLocked(view store.View) {
 	}
 }
 
-// appliedRevision is the newest revision whose changes the node's kernel is known to have.
-func (s *session) appliedRevision() uint64 {
-	if s.applied >= s.sentVersion {
-		return max(s.applied, s.unaffectedUpTo)
+// sender is a node whose containers and published ports may open connections to tasks.
+type sender struct {
+	kernelState
+	networks map[shoal.NetworkID]shoal.Network // that it takes part in; nil if that is not known
+}
+
+// mayUse tells whether the node may still open connections to a task that has been draining since a revision: by a network that both are on.
+func (s sender) mayUse(task *shoal.Task, since uint64) bool {
+	return slices.ContainsFunc(task.Networks, func(at shoal.TaskNetwork) bool {
+		_, member := s.networks[at.NetworkID]
+		return (member || s.networks == nil) && s.revisionOf(at.NetworkID) < since
+	})
+}
+
+// sendersLocked is all nodes but those that are Down. One without a session counts too: its daemon is away, but its kernel goes on forwarding by the
+// tables it has.
+func (d *Dispatcher) sendersLocked(view store.View) (senders []sender) {
+	for _, s := range d.sessions {
+		senders = append(senders, sender{s.known(), s.sent.Networks})
 	}
-	return s.applied
-}
-
-// absentNode is a node without a session that is not Down: its daemon is away, but its kernel goes on forwarding by the tables it has.
-type absentNode struct {
-	applied  uint64 // the newest revision that its kernel is known to have
-	networks map[shoal.NetworkID]shoal.Network
-}
-
-func (d *Dispatcher) absentLocked(view store.View) (absent []absentNode) {
 	for _, n := range view.Nodes() {
 		if d.sessions[n.ID] != nil || !n.Ready() {
 			continue
 		}
 		t := shoal.Table{NodeID: n.ID, Networks: map[shoal.NetworkID]shoal.Network{}}
 		addNetworks(view, &t)
-		absent = append(absent, absentNode{d.lastApplied[n.ID], t.Networks})
+		senders = append(senders, sender{d.lastApplied[n.ID], t.Networks})
 	}
-	return absent
-}
-
-// mayUse tells whether the node may still open connections to a task that has been draining since a revision.
-func (n absentNode) mayUse(task *shoal.Task, since uint64) bool {
-	return n.applied < since && task != nil && slices.ContainsFunc(task.Networks, func(at shoal.TaskNetwork) bool {
-		_, ok := n.networks[at.NetworkID]
-		return ok
-	})
+	return senders
 }

@@ -35,9 +35,9 @@ type session struct {
 	controlMessages []rpc.ManagerMessage  // requests for logs and tunnels, to be sent once
 	lastHeard       time.Time             // when the last message of the agent arrived
 	introduced      bool                  // the store says that the node is Ready; until then the agent is only welcomed and answered
-	// sentVersion is the version of the newest table sent, and applied that of the newest one the agent has applied. Up to the
-	// revision unaffectedUpTo nothing has changed for the node since sentVersion.
-	sentVersion, applied, unaffectedUpTo uint64
+	// sentVersion is the version of the newest table sent. Up to the revision unaffectedUpTo nothing has changed for the node since.
+	sentVersion, unaffectedUpTo uint64
+	applied                     kernelState // by the tables that the agent has acknowledged
 }
 
 func newSession(d *Dispatcher, node shoal.NodeID, stream rpc.SessionServer, leadershipChanged <-chan struct{}) *session {
@@ -140,9 +140,11 @@ func (s *session) handle(msg *rpc.AgentMessage) {
 	if len(msg.Statuses) > 0 {
 		wake(d.wakeStatusWriter)
 	}
-	if msg.Applied > s.applied {
-		s.applied = msg.Applied
-		d.finishDrainsLocked(d.cfg.Store.View())
+	switch {
+	case msg.Applied > 0:
+		s.acknowledgeLocked(msg.Applied, nil)
+	case msg.AppliedPartly != nil:
+		s.acknowledgeLocked(msg.AppliedPartly.Version, msg.AppliedPartly.Lagging)
 	}
 }
 

@@ -97,7 +97,7 @@ func (n *Networks) subnetsOfLocked(e *sandbox.Endpoint) []netip.Prefix {
 
 // convergeSandbox is converge for the sake of one sandbox.
 func (n *Networks) convergeSandbox(ctx context.Context, namespace string) error {
-	return n.convergePart(ctx, "sandbox "+namespace)
+	return n.convergePart(ctx, dataplane.SandboxPrefix+namespace)
 }
 
 // convergePart is converge for the sake of one part of the config, named as in a dataplane.PartError: it returns what concerns that one, and logs the

@@ -3,10 +3,14 @@ package network
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/shoal-dev/shoal/internal/dataplane"
 	"github.com/shoal-dev/shoal/internal/network/diagnosis"
+	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
 // longestRetryPause bounds how long a part that could not be applied waits for the next attempt.
@@ -42,6 +46,37 @@ func partErrors(err error) []error {
 		return joined.Unwrap()
 	}
 	return []error{err}
+}
+
+// lagging is the networks on which connections of this node may still be balanced by what was applied earlier, after an error of Apply. Containers balance
+// connections to virtual addresses, and the node's rules those to ports of the mesh. Bridges, overlays and the like only carry packets.
+func (n *Networks) lagging(err error) []shoal.NetworkID {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	all, lag := n.directory.Table().Networks, map[shoal.NetworkID]bool{}
+	for _, err := range partErrors(err) {
+		var part *dataplane.PartError
+		if !errors.As(err, &part) {
+			return slices.Sorted(maps.Keys(all)) // nobody knows
+		}
+		if part.Part == dataplane.PartPorts {
+			if ingress, ok := n.directory.Ingress(); ok {
+				lag[ingress.ID] = true
+			}
+		}
+		name, ok := strings.CutPrefix(part.Part, dataplane.SandboxPrefix)
+		if _, harmless := errors.AsType[*dataplane.InterfaceError](part.Err); !ok || harmless {
+			continue
+		}
+		for _, sb := range n.sandboxes.All() {
+			for _, e := range sb.Endpoints {
+				if e.Overlay != "" && sb.Namespace() == name {
+					lag[shoal.NetworkID(e.Overlay)] = true
+				}
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(lag))
 }
 
 // retryFailed applies again what could not be applied, if it has waited long enough. It logs the end of a failure, and a failure that is another one

@@ -82,12 +82,12 @@ func (c *largeNetwork) timeOneMoreEndpoint(t *testing.T) time.Duration {
 	t.Helper()
 	e := largeNetworkEndpoint(7, 2)
 	less := shoal.TableDelta{Version: c.directory.Table().Version + 1, NodeID: "self", RemovedEndpoints: []shoal.EndpointKey{e.Key()}}
-	if err := c.Update(t.Context(), &less); err != nil {
+	if _, err := c.Update(t.Context(), &less); err != nil {
 		t.Fatal(err)
 	}
 	more := shoal.TableDelta{Version: c.directory.Table().Version + 1, NodeID: "self", Endpoints: map[shoal.EndpointKey]shoal.Endpoint{e.Key(): e}}
 	began := time.Now()
-	if err := c.Update(t.Context(), &more); err != nil {
+	if _, err := c.Update(t.Context(), &more); err != nil {
 		t.Fatal(err)
 	}
 	return time.Since(began)

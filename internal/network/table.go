@@ -14,13 +14,15 @@ import (
 func (n *Networks) Apply(ctx context.Context, table shoal.Table) error {
 	delta := shoal.Difference(shoal.Table{}, table)
 	delta.Full = true
-	return n.Update(ctx, &delta)
+	_, err := n.Update(ctx, &delta)
+	return err
 }
 
-// Update changes the cluster's table. It returns when the kernel has it. The same delta may come again.
-func (n *Networks) Update(ctx context.Context, delta *shoal.TableDelta) error {
+// Update changes the cluster's table. It returns when the kernel has what it accepts of it; the error tells of the rest, which Run tries again. Lagging is the
+// networks on which this node may still open connections by an earlier table. The same delta may come again.
+func (n *Networks) Update(ctx context.Context, delta *shoal.TableDelta) (lagging []shoal.NetworkID, err error) {
 	var unreachable map[string][]netip.Addr
-	err := n.locked(func() (err error) {
+	err = n.locked(func() (err error) {
 		if delta.Full {
 			var table shoal.Table
 			delta.ApplyTo(&table)
@@ -38,11 +40,12 @@ func (n *Networks) Update(ctx context.Context, delta *shoal.TableDelta) error {
 	})
 	// The journal only spares a restarted daemon work: what is not in it comes from a manager again.
 	n.cfg.Quarantine.Note("record of the cluster's networks", n.journal.Append(delta, n.Table))
-	err = errors.Join(err, n.converge(ctx))
+	refused := n.converge(ctx)
+	err = errors.Join(err, refused)
 	if len(unreachable) > 0 {
 		err = errors.Join(err, n.plane.ResetConnections(ctx, unreachable))
 	}
-	return err
+	return n.lagging(refused), err
 }
 
 // Table is the table in force.

@@ -88,6 +88,16 @@ type AgentMessage struct {
 	Statuses []StatusReport `json:",omitempty"`
 	// Applied is the version of the table that the node's kernel now has; 0 if the message does not say.
 	Applied uint64 `json:",omitempty"`
+	// AppliedPartly says the same of a table of which the kernel has refused a part. A manager of an earlier version passes over it, and so waits until
+	// the table is applied wholly.
+	AppliedPartly *AppliedPartly `json:",omitempty"`
+}
+
+// AppliedPartly is a table that the node's kernel has, save for some networks.
+type AppliedPartly struct {
+	Version uint64
+	// Lagging is the networks on which the node may still open connections by an earlier table.
+	Lagging []shoal.NetworkID
 }
 
 // Hello opens a session: it describes the node.

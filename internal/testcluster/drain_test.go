@@ -79,6 +79,34 @@ func TestAStopWaitsForEveryTable(t *testing.T) {
 	})
 }
 
+// The kernel of w2 refuses one network: what is on it waits for w2, everything else does not.
+func TestAStopWaitsOnlyForNetworksThatLag(t *testing.T) {
+	testcluster.Test(t, testcluster.Config{Managers: 1, Workers: 2}, func(t *testing.T, c *testcluster.Cluster) {
+		onBroken := c.Network("broken")
+		c.Service("web", 3, testcluster.Published(8080))
+		c.Service("inside", 3, onBroken)
+		c.Eventually(c.RunsAt("web", map[string]int{"m1": 1, "w1": 1, "w2": 1}))
+		c.Eventually(c.RunsAt("inside", map[string]int{"m1": 1, "w1": 1, "w2": 1}))
+		time.Sleep(time.Second) // every table is applied
+		c.RefuseNetworks("w2", c.View().NetworkByName("broken").ID)
+		c.SetAvailability("w1", shoal.AvailabilityDrain)
+		time.Sleep(3 * time.Second)
+		if stops := c.Stops(); len(stops) != 1 || c.View().Task(stops[0].TaskID).ServiceName != "web" || len(stops[0].BalancedBy) > 0 {
+			t.Fatalf("tasks were stopped: %+v", stops)
+		}
+		c.RefuseNetworks("w2")
+		c.Within(2*time.Second, func(store.View) string { // the next attempt takes a while
+			if len(c.Stops()) < 2 {
+				return "the other task has not been stopped"
+			}
+			return ""
+		})
+		if stop := c.Stops()[1]; len(stop.BalancedBy) > 0 {
+			t.Errorf("the task was stopped while %v balanced to it", stop.BalancedBy)
+		}
+	})
+}
+
 func TestAStopWaitsForNobodyLongerThanItsLimit(t *testing.T) {
 	testcluster.Test(t, testcluster.Config{Managers: 1, Workers: 2}, func(t *testing.T, c *testcluster.Cluster) {
 		c.Service("web", 3, testcluster.Published(8080))

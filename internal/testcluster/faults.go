@@ -150,6 +150,11 @@ func (c *Cluster) HoldTables(name string) { c.Machine(name).kernel.hold() }
 // ReleaseTables undoes HoldTables.
 func (c *Cluster) ReleaseTables(name string) { c.Machine(name).kernel.release() }
 
+// RefuseNetworks lets a machine's kernel take up nothing of what tables say of networks; without any it takes up everything again.
+func (c *Cluster) RefuseNetworks(name string, networks ...shoal.NetworkID) {
+	c.Machine(name).kernel.refuse(networks...)
+}
+
 // Stops is every time that an agent has ended a running container.
 func (c *Cluster) Stops() []Stop {
 	c.mu.Lock()

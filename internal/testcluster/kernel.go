@@ -2,6 +2,9 @@ package testcluster
 
 import (
 	"context"
+	"errors"
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/shoal-dev/shoal/internal/shoal"
@@ -12,10 +15,15 @@ type kernel struct {
 	mu    sync.Mutex // guards all below
 	table shoal.Table
 	held  chan struct{} // tables wait until it is closed; nil when they do not
+	// refused is networks whose endpoints stay as they are whatever a table says.
+	refused map[shoal.NetworkID]bool
 }
 
+// errNetworkRefused is what comes of a table that changes refused networks.
+var errNetworkRefused = errors.New("the kernel refuses a network")
+
 // apply implements agent.Config.ApplyTable.
-func (k *kernel) apply(ctx context.Context, delta *shoal.TableDelta) error {
+func (k *kernel) apply(ctx context.Context, delta *shoal.TableDelta) ([]shoal.NetworkID, error) {
 	k.mu.Lock()
 	held := k.held
 	k.mu.Unlock()
@@ -23,16 +31,37 @@ func (k *kernel) apply(ctx context.Context, delta *shoal.TableDelta) error {
 		select {
 		case <-held:
 		case <-ctx.Done():
-			return ctx.Err()
+			return nil, ctx.Err()
 		}
 	}
 	if err := ctx.Err(); err != nil {
-		return err
+		return nil, err
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	before := k.table.Clone()
 	delta.ApplyTo(&k.table)
-	return nil
+	if len(k.refused) == 0 {
+		return nil, nil
+	}
+	stays := func(_ shoal.EndpointKey, e shoal.Endpoint) bool { return k.refused[e.NetworkID] }
+	maps.DeleteFunc(k.table.Endpoints, stays)
+	for key, e := range before.Endpoints {
+		if stays(key, e) {
+			k.table.Endpoints[key] = e
+		}
+	}
+	return slices.Sorted(maps.Keys(k.refused)), errNetworkRefused
+}
+
+// refuse makes the kernel refuse what tables say of networks; with none it takes up everything again.
+func (k *kernel) refuse(networks ...shoal.NetworkID) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.refused = map[shoal.NetworkID]bool{}
+	for _, id := range networks {
+		k.refused[id] = true
+	}
 }
 
 // clear implements swarm.Config.ClearNetworks.

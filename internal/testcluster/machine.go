@@ -138,12 +138,12 @@ func (m *Machine) identity() (*ca.Identity, error) {
 }
 
 // applyTable gives a table to the kernel, unless the daemon is dead.
-func (d *daemon) applyTable(ctx context.Context, delta *shoal.TableDelta) error {
+func (d *daemon) applyTable(ctx context.Context, delta *shoal.TableDelta) ([]shoal.NetworkID, error) {
 	d.machine.awake(ctx, d.dead)
 	select {
 	case <-d.dead:
 		<-ctx.Done()
-		return ctx.Err()
+		return nil, ctx.Err()
 	default:
 		return d.machine.kernel.apply(ctx, delta)
 	}

@@ -225,6 +225,18 @@ func (c *Cluster) Secret(name, data string) func(*shoal.ServiceSpec) {
 	}
 }
 
+// Network creates an overlay network and gives the option that a service is on it by.
+func (c *Cluster) Network(name string) func(*shoal.ServiceSpec) {
+	c.t.Helper()
+	network := &shoal.Network{ID: shoal.NewID[shoal.NetworkID](), Spec: shoal.NetworkSpec{Name: name, Driver: shoal.DriverOverlay, Scope: shoal.ScopeSwarm}}
+	c.write("create network "+name, func(store.View) (store.Changes, error) {
+		return store.Changes{Puts: []store.Object{network}}, nil
+	})
+	return func(s *shoal.ServiceSpec) {
+		s.Task.Networks = append(s.Task.Networks, shoal.NetworkAttachmentSpec{Target: string(network.ID)})
+	}
+}
+
 // Logs reads the logs of a service's tasks as a manager does for a user.
 func (c *Cluster) Logs(ctx context.Context, manager, service string, follow bool, each func(shoal.LogLine) error) error {
 	return swarm.Logs(ctx, c.Machine(manager).running().members, c.logQuery(service, follow), each)

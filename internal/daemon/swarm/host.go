@@ -38,7 +38,7 @@ type Config struct {
 	// ProbePort is the UDP port of liveness probes.
 	ProbePort uint16
 	// ApplyTable is that of agent.Config.
-	ApplyTable func(context.Context, *shoal.TableDelta) error
+	ApplyTable func(context.Context, *shoal.TableDelta) ([]shoal.NetworkID, error)
 	// DialAPI is that of agent.Config.
 	DialAPI func(context.Context) (net.Conn, error)
 	// ClearNetworks removes the cluster's networks from the node.

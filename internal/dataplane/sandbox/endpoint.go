@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 
@@ -12,7 +13,8 @@ import (
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
-// applyEndpoints makes the sandbox have these interfaces and no other. An interface that is there with its MAC is adopted as it is.
+// applyEndpoints makes the sandbox have these interfaces and no other. An interface that is there with its MAC is adopted as it is. One that cannot be made
+// does not keep the others from being made.
 func (s *Sandboxes) applyEndpoints(ns *netns.Namespace, want *config.Sandbox, bridges map[string]*config.Bridge) error {
 	h, err := ns.Netlink()
 	if err != nil {
@@ -23,6 +25,7 @@ func (s *Sandboxes) applyEndpoints(ns *netns.Namespace, want *config.Sandbox, br
 	if err != nil {
 		return err
 	}
+	var errs []error
 	for _, e := range want.Endpoints {
 		link := adopted[e.Name]
 		if link != nil {
@@ -31,13 +34,12 @@ func (s *Sandboxes) applyEndpoints(ns *netns.Namespace, want *config.Sandbox, br
 			link, err = s.createLink(h, ns, e, bridges)
 		}
 		if err != nil {
-			return fmt.Errorf("connect %s: %w", e.Name, err)
+			errs = append(errs, fmt.Errorf("connect %s: %w", e.Name, err))
+			continue
 		}
-		if err := configure(h, ns, link, e); err != nil {
-			return err
-		}
+		errs = append(errs, configure(h, ns, link, e))
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // removeOthers removes interfaces that are no endpoints, as far as they are of the kinds that endpoints are: others are made by the container itself. It

@@ -141,37 +141,58 @@ func serviceChanges(before, after *config.Sandbox) []config.ServiceChange {
 	return out
 }
 
-// apply turns what the sandbox was into what it shall be; was is nil if that is not known.
+// InterfaceError says that interfaces of a sandbox could not be made. All that it balances is up to date nevertheless.
+type InterfaceError struct{ Err error }
+
+// Error is the cause.
+func (e *InterfaceError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *InterfaceError) Unwrap() error { return e.Err }
+
+// apply turns what the sandbox was into what it shall be; was is nil if that is not known. What it balances does not depend on its interfaces: a network
+// that is broken must not keep connections on the others, or those that it still carries, going to tasks that are about to stop.
 func (s *Sandboxes) apply(name string, ns *netns.Namespace, was *state, want *config.Sandbox, bridges map[string]*config.Bridge) (*state, error) {
 	now := &state{config: want}
 	var err error
 	if now.connection, err = s.connect(name, ns); err != nil {
 		return nil, err
 	}
+	var broken error
 	if was == nil || !reflect.DeepEqual(was.config.Endpoints, want.Endpoints) {
-		if err := s.applyEndpoints(ns, want, bridges); err != nil {
-			return nil, err
-		}
+		broken = s.applyEndpoints(ns, want, bridges)
 	}
+	if err := s.applyBalancing(name, ns, was, now); err != nil {
+		return nil, errors.Join(broken, err)
+	}
+	if broken != nil {
+		return nil, &InterfaceError{broken}
+	}
+	return now, nil
+}
+
+// applyBalancing brings the sandbox's table, and what is balanced by sockets, from what it was to what it shall be.
+func (s *Sandboxes) applyBalancing(name string, ns *netns.Namespace, was, now *state) error {
 	if was == nil {
-		return now, s.replaceTable(name, ns, now)
+		return s.replaceTable(name, ns, now)
 	}
 	now.chains, now.hadFlows = was.chains, was.hadFlows
-	changes := serviceChanges(was.config, want)
+	changes := serviceChanges(was.config, now.config)
 	if err := now.changeTable(was.config, changes); err != nil {
-		return nil, err
+		return err
 	}
 	if s.balancer != nil {
-		if err := s.balancer.Change(name, changes, want.Seed); err != nil {
-			return nil, err
+		if err := s.balancer.Change(name, changes, now.config.Seed); err != nil {
+			return err
 		}
 	}
 	if !now.hadFlows && len(vip.RemovedBackends(changes)) > 0 {
+		var err error
 		if changes, err = vip.Used(now.table, changes); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return now, now.flows.ForgetBackends(ns, vip.RemovedBackends(changes))
+	return now.flows.ForgetBackends(ns, vip.RemovedBackends(changes))
 }
 
 // replaceTable writes the sandbox's table as a whole, and all that is balanced by sockets.

@@ -16,7 +16,7 @@ func DescribeParts(parts []string, networks map[shoal.NetworkID]shoal.Network, s
 		names["overlay "+string(id)] = "overlay network " + net.Spec.Name + " (bridge, VXLAN device or forwarding entries)"
 	}
 	for id, sb := range sandboxes.All() {
-		names["sandbox "+sandbox.Namespace(id)] = "container " + sb.Spec.Name + " (interface, address or balancing rules)"
+		names[dataplane.SandboxPrefix+sandbox.Namespace(id)] = "container " + sb.Spec.Name + " (interface, address or balancing rules)"
 	}
 	var out []string
 	for _, part := range parts {

@@ -95,7 +95,7 @@ func (s *bench) changes(count int) (more, less []time.Duration) {
 			}
 		}
 		began := time.Now()
-		if err := s.nodes[0].Update(s.Context(), &delta); err != nil {
+		if _, err := s.nodes[0].Update(s.Context(), &delta); err != nil {
 			s.Fatal(err)
 		}
 		if took := time.Since(began); i%2 == 0 {
