@@ -21,7 +21,7 @@ func (e *Engine) spec(task *shoal.Task, deps Dependencies) (container.Spec, erro
 		Labels: e.labels(task), StopSignal: c.StopSignal, TTY: c.TTY, OpenStdin: c.OpenStdin, Healthcheck: c.Healthcheck,
 		ReadOnly: c.ReadOnly, Sysctls: c.Sysctls, Ulimits: c.Ulimits, CapAdd: c.CapabilityAdd, CapDrop: c.CapabilityDrop,
 		Init: c.Init != nil && *c.Init, OomScoreAdj: int(c.OomScoreAdj), SecurityOpt: securityOptions(c.Privileges),
-		Log: logDriver(task), Resources: resources(task.Spec.Resources),
+		Log: logDriver(task), Resources: resources(task.Spec.Resources), Expendable: true,
 	}
 	if len(spec.Entrypoint) == 0 {
 		spec.Entrypoint = nil

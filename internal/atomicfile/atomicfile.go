@@ -33,17 +33,35 @@ const (
 // the file has its previous content, unless only the directory could not be flushed: then it has the new content, which a loss of power may
 // undo. Two calls for one path must not run at the same time.
 func Write(path string, data []byte, mode os.FileMode) error {
+	if err := WriteWhole(path, data, mode); err != nil {
+		return err
+	}
+	return FlushDir(filepath.Dir(path))
+}
+
+// WriteWhole is Write for a file that a loss of power may undo, and may not cut short: only the content is flushed.
+func WriteWhole(path string, data []byte, mode os.FileMode) error {
+	return replace(path, data, mode, true)
+}
+
+// WriteVolatile is Write for a file that ends with the machine's uptime, such as those below the exec root: nothing is flushed, and only a death of the
+// daemon leaves the old content or the new.
+func WriteVolatile(path string, data []byte, mode os.FileMode) error {
+	return replace(path, data, mode, false)
+}
+
+func replace(path string, data []byte, mode os.FileMode, flush bool) error {
 	second := path + newSuffix
-	if err := writeFlushed(second, data, mode); err != nil {
+	if err := writeFile(second, data, mode, flush); err != nil {
 		return errors.Join(err, removeIfExists(second))
 	}
 	if err := rename(second, path); err != nil {
 		return errors.Join(err, removeIfExists(second))
 	}
-	return FlushDir(filepath.Dir(path))
+	return nil
 }
 
-func writeFlushed(path string, data []byte, mode os.FileMode) (err error) {
+func writeFile(path string, data []byte, mode os.FileMode, flush bool) (err error) {
 	if err := before(StepCreate, path); err != nil {
 		return err
 	}
@@ -58,6 +76,9 @@ func writeFlushed(path string, data []byte, mode os.FileMode) (err error) {
 	}
 	if _, err := file.Write(data); err != nil {
 		return err
+	}
+	if !flush {
+		return nil
 	}
 	if err := before(StepFlush, path); err != nil {
 		return err

@@ -30,7 +30,7 @@ func BenchmarkWrite(b *testing.B) {
 			b.Fatal(err)
 		}
 		for b.Loop() {
-			if err := WriteRecord[struct{ Entries []entry }](path, encoded, 1, 0o600); err != nil {
+			if err := WriteRecord[struct{ Entries []entry }](Write, path, encoded, 1, 0o600); err != nil {
 				b.Fatal(err)
 			}
 		}

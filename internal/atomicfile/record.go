@@ -14,10 +14,13 @@ import (
 // versionField is the field of a record that has its schema version. Records of before there were versions have none, which is 0.
 const versionField = "SchemaVersion"
 
-// WriteRecord is WriteJSON for a record that daemons of several versions may write, given its encoding. T is the record's type and version the schema's that
+// Writer is Write, WriteWhole or WriteVolatile.
+type Writer func(path string, data []byte, mode os.FileMode) error
+
+// WriteRecord is write for a record that daemons of several versions may write, given its encoding. T is the record's type and version the schema's that
 // this daemon writes. What a newer daemon has written into the record and T has no fields for stays in it, in objects within objects too, and so does a
 // higher version: after a downgrade and the next upgrade nothing is lost that the older daemon did not change.
-func WriteRecord[T any](path string, encoded []byte, version int, mode os.FileMode) error {
+func WriteRecord[T any](write Writer, path string, encoded []byte, version int, mode os.FileMode) error {
 	var now map[string]json.RawMessage
 	if err := json.Unmarshal(encoded, &now); err != nil {
 		return fmt.Errorf("write %s: not a record: %w", path, err)
@@ -37,7 +40,7 @@ func WriteRecord[T any](path string, encoded []byte, version int, mode os.FileMo
 	if err != nil {
 		return err
 	}
-	return Write(path, data, mode)
+	return write(path, data, mode)
 }
 
 func versionOf(record map[string]json.RawMessage) int {

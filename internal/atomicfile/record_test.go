@@ -58,7 +58,7 @@ func TestFieldsOfANewerDaemonSurviveARewrite(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		if err := WriteRecord[record](path, encoded, 1, 0o600); err != nil {
+		if err := WriteRecord[record](Write, path, encoded, 1, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -88,7 +88,7 @@ func TestARecordHasItsVersion(t *testing.T) {
 		if err := os.WriteFile(path, []byte(before), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if err := WriteRecord[record](path, []byte(`{"Name":"n"}`), 2, 0o600); err != nil {
+		if err := WriteRecord[record](Write, path, []byte(`{"Name":"n"}`), 2, 0o600); err != nil {
 			t.Fatal(err)
 		}
 		var got newerRecord
@@ -96,7 +96,7 @@ func TestARecordHasItsVersion(t *testing.T) {
 			t.Errorf("over %q: %+v, %v", before, got, err)
 		}
 	}
-	if err := WriteRecord[record](path, []byte(`[]`), 1, 0o600); err == nil {
+	if err := WriteRecord[record](Write, path, []byte(`[]`), 1, 0o600); err == nil {
 		t.Error("a list is a record")
 	}
 }

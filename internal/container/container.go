@@ -15,8 +15,9 @@ import (
 
 // container is one container: its record, and its task while it runs.
 type container struct {
-	id string
-	op sync.Mutex // serializes start, stop, pause, update and remove; taken before flushing and mu
+	id         string
+	expendable bool       // Spec.Expendable
+	op         sync.Mutex // serializes start, stop, pause, update and remove; taken before flushing and mu
 
 	flushing sync.Mutex // held while the record is written, which is not longer than a disk takes; taken before mu; guards flushed
 	flushed  uint64     // the change that is on disk

@@ -71,7 +71,7 @@ func (e *Engine) build(ctx context.Context, info *Info, img *image.Image) error 
 	if err != nil {
 		return err
 	}
-	return saveRecord(info.Dir, encoded)
+	return saveRecord(info.Dir, encoded, info.Spec.Expendable)
 }
 
 // discard removes what build has made.

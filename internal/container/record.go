@@ -54,7 +54,7 @@ func (c *container) flush(change uint64) error {
 	if err != nil || dir == "" {
 		return err
 	}
-	if err := saveRecord(dir, encoded); err != nil {
+	if err := saveRecord(dir, encoded, c.expendable); err != nil {
 		return err
 	}
 	c.flushed = at
@@ -73,8 +73,12 @@ func (c *container) encode() (encoded []byte, dir string, at uint64, err error) 
 }
 
 // saveRecord writes a container's record into its directory.
-func saveRecord(dir string, encoded []byte) error {
-	return atomicfile.WriteRecord[Info](filepath.Join(dir, recordFile), encoded, recordVersion, 0o600)
+func saveRecord(dir string, encoded []byte, expendable bool) error {
+	write := atomicfile.Write
+	if expendable {
+		write = atomicfile.WriteWhole
+	}
+	return atomicfile.WriteRecord[Info](write, filepath.Join(dir, recordFile), encoded, recordVersion, 0o600)
 }
 
 // register adds a container to the Engine by its record. Options of its log that cannot be read, which only a record of another version
@@ -84,7 +88,7 @@ func (e *Engine) register(info Info) *container {
 	if err != nil {
 		opts = logs.Options{Driver: "json-file", MaxFile: 1}
 	}
-	c := &container{id: info.ID, info: info, changed: make(chan struct{})}
+	c := &container{id: info.ID, expendable: info.Spec.Expendable, info: info, changed: make(chan struct{})}
 	c.log = logs.Open(filepath.Join(info.Dir, info.ID+"-json.log"), opts)
 	c.info.LogPath = c.log.Path()
 	for _, name := range info.volumes() {

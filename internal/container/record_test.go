@@ -45,7 +45,7 @@ func written(t *testing.T, dir string) {
 	id := strings.Repeat("a", 64)
 	encoded, err := json.Marshal(Info{ID: id, Name: "c"})
 	if err == nil {
-		err = errors.Join(os.MkdirAll(filepath.Join(dir, "containers", id), 0o700), saveRecord(filepath.Join(dir, "containers", id), encoded))
+		err = errors.Join(os.MkdirAll(filepath.Join(dir, "containers", id), 0o700), saveRecord(filepath.Join(dir, "containers", id), encoded, false))
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -95,8 +95,16 @@ func TestChangesAndRemovalsMeetEveryFault(t *testing.T) {
 				return err
 			}
 			encoded, err := json.Marshal(info)
-			return errors.Join(err, saveRecord(info.Dir, encoded))
+			return errors.Join(err, saveRecord(info.Dir, encoded, false))
 		}})
+	})
+	t.Run("change of an expendable container", func(t *testing.T) {
+		const steps = 4 // create, write, flush, rename
+		faulttest.Run(t, steps, faulttest.Case{Prepare: written, Before: "c", After: "renamed", State: name, Unacknowledged: true,
+			Do: do(func(e *Engine, c *container) error {
+				c.expendable = true
+				return e.Rename("c", "renamed")
+			})})
 	})
 }
 

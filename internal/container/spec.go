@@ -33,6 +33,7 @@ type Spec struct {
 	Network      shoal.SandboxSpec
 	Restart      Restart
 	AutoRemove   bool // removed when it ends
+	Expendable   bool // a loss of power may undo what was last recorded of it: nobody was told, and who has asked for it asks again
 	Log          shoal.Driver
 	Resources    Resources
 	Ulimits      []shoal.Ulimit

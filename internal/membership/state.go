@@ -49,7 +49,7 @@ func (m *Membership) saveState(state State) error {
 		err = atomicfile.Mkdir(m.cfg.Dir, 0o700)
 	}
 	if err == nil {
-		err = atomicfile.WriteRecord[State](m.stateFile(), encoded, stateVersion, 0o600)
+		err = atomicfile.WriteRecord[State](atomicfile.Write, m.stateFile(), encoded, stateVersion, 0o600)
 	}
 	if err != nil {
 		return fmt.Errorf("keep cluster state: %w", err)

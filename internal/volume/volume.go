@@ -191,7 +191,7 @@ func (s *Store) save(v *Volume) error {
 		return err
 	}
 	record := filepath.Join(s.Root, v.Name, recordFile)
-	if err := atomicfile.WriteRecord[Volume](record, encoded, recordVersion, 0o600); err != nil {
+	if err := atomicfile.WriteRecord[Volume](atomicfile.Write, record, encoded, recordVersion, 0o600); err != nil {
 		return errors.Join(err, atomicfile.RemoveAll(record))
 	}
 	return nil

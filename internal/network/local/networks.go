@@ -175,7 +175,7 @@ const recordVersion = 1
 func (n *Networks) Save(l *Network) error {
 	encoded, err := json.Marshal(l.Network)
 	if err == nil {
-		err = atomicfile.WriteRecord[shoal.Network](n.recordFile(l.ID), encoded, recordVersion, 0o600)
+		err = atomicfile.WriteRecord[shoal.Network](atomicfile.Write, n.recordFile(l.ID), encoded, recordVersion, 0o600)
 	}
 	if err != nil {
 		return fmt.Errorf("save network: %w", err)

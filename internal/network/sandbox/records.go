@@ -24,7 +24,7 @@ const recordVersion = 1
 func (r Records) Save(sb *Sandbox) error {
 	encoded, err := json.Marshal(sb)
 	if err == nil {
-		err = atomicfile.WriteRecord[Sandbox](filepath.Join(r.Dir(sb.Spec.ContainerID), "sandbox.json"), encoded, recordVersion, 0o600)
+		err = atomicfile.WriteRecord[Sandbox](atomicfile.WriteVolatile, filepath.Join(r.Dir(sb.Spec.ContainerID), "sandbox.json"), encoded, recordVersion, 0o600)
 	}
 	if err != nil {
 		return fmt.Errorf("write record of sandbox: %w", err)
@@ -39,6 +39,12 @@ func (r Records) Load(log *slog.Logger, namespaceExists func(name string) bool, 
 	files, _ := filepath.Glob(filepath.Join(string(r), "*", "sandbox.json")) // fails for malformed patterns only
 	var out []*Sandbox
 	for _, f := range files {
+		if !namespaceExists(Namespace(filepath.Base(filepath.Dir(f)))) {
+			if err := os.RemoveAll(filepath.Dir(f)); err != nil {
+				log.Warn("record of a container's networks that is of no use any more cannot be removed", "file", f, "err", err)
+			}
+			continue
+		}
 		sb := &Sandbox{Active: true}
 		err := atomicfile.ReadJSON(f, sb)
 		if err == nil && sb.Spec.ContainerID != filepath.Base(filepath.Dir(f)) {
@@ -50,12 +56,6 @@ func (r Records) Load(log *slog.Logger, namespaceExists func(name string) bool, 
 		}
 		if err != nil {
 			log.Error("record of a container's networks cannot be read; the container gets others", "file", f, "err", err)
-			continue
-		}
-		if !namespaceExists(sb.Namespace()) {
-			if err := os.RemoveAll(filepath.Dir(f)); err != nil {
-				log.Warn("record of a container's networks that is of no use any more cannot be removed", "file", f, "err", err)
-			}
 			continue
 		}
 		out = append(out, sb)
