@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/url"
@@ -19,7 +20,18 @@ type storeMember struct{ *etcd.Member }
 
 // Members implements swarm.Member.
 func (m storeMember) Members(ctx context.Context) ([]swarm.MemberInfo, error) {
-	all, err := m.Member.Members(ctx)
+	return memberInfos(m.Member.Members(ctx))
+}
+
+// lastState makes a swarm.Member of what a member has written before.
+type lastState struct{ *etcd.Copy }
+
+// Members implements swarm.Member.
+func (m lastState) Members(ctx context.Context) ([]swarm.MemberInfo, error) {
+	return memberInfos(m.Copy.Members(ctx))
+}
+
+func memberInfos(all []etcd.MemberInfo, err error) ([]swarm.MemberInfo, error) {
 	if err != nil {
 		return nil, err
 	}
@@ -58,9 +70,21 @@ func startMember(ctx context.Context, log *slog.Logger, cfg membership.ManagerCo
 			config.Initial[string(node)] = url // members are named after their nodes
 		}
 	}
-	member, err := etcd.Start(ctx, config)
-	if err != nil {
+	return startOrRead(ctx, config)
+}
+
+// startOrRead starts a member. If the disk is too full for that, what it has written before is read, so that the manager can show it.
+func startOrRead(ctx context.Context, cfg etcd.Config) (swarm.Member, error) {
+	member, err := etcd.Start(ctx, cfg)
+	if err == nil {
+		return storeMember{member}, nil
+	}
+	if !etcd.WantsRoom(err) || cfg.ForceNew || len(cfg.Initial) > 0 || !etcd.Exists(cfg.Dir) {
 		return nil, err
 	}
-	return storeMember{member}, nil
+	last, unread := etcd.OpenCopy(cfg, err)
+	if unread != nil {
+		return nil, fmt.Errorf("%w (nor can its last state be shown: %w)", err, unread)
+	}
+	return lastState{last}, nil
 }

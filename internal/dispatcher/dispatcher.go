@@ -281,6 +281,7 @@ func (d *Dispatcher) remove(s *session) {
 // writeStatuses writes the reported statuses to the store. Reports that arrive while a commit is under way are collected and
 // written by the next one, whatever their number.
 func (d *Dispatcher) writeStatuses(ctx context.Context) error {
+	var failures store.Failures
 	for {
 		select {
 		case <-ctx.Done():
@@ -296,9 +297,15 @@ func (d *Dispatcher) writeStatuses(ctx context.Context) error {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			d.cfg.Log.Error("statuses of tasks cannot be written to the store; it is tried again every second", "err", err)
+			if failures.Failed(err, time.Now()) {
+				d.cfg.Log.Error("statuses of tasks cannot be written to the store; it is tried again every second, and until then docker service ps shows old ones", "err", err)
+			}
 			d.requeue(reports)
 			time.AfterFunc(time.Second, func() { wake(d.wakeStatusWriter) })
+			continue
+		}
+		if failures.Succeeded() {
+			d.cfg.Log.Info("statuses of tasks are written to the store again")
 		}
 	}
 }

@@ -160,7 +160,6 @@ func (l *Loop) pass(ctx context.Context, epoch uint64, q *queue) ([]uint64, erro
 			q.at(work, changes.RequeueAt)
 		}
 		if changes.Empty() {
-			q.succeeded(work)
 			continue
 		}
 		changes, all := t.take(work, changes, maxWrites-t.len())
@@ -189,6 +188,9 @@ func (l *Loop) conclude(ctx context.Context, epoch uint64, t *transaction, done 
 	err := c.parts(ctx, t.ordered())
 	switch {
 	case err == nil:
+		if len(c.revisions) > 0 && q.refusals.Succeeded() {
+			l.cfg.Log.Info("changes of the controllers are written to the store again")
+		}
 		for _, work := range done {
 			if c.tooLarge[work] {
 				q.backOff(work, time.Now())
@@ -205,10 +207,16 @@ func (l *Loop) conclude(ctx context.Context, epoch uint64, t *transaction, done 
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
 	default:
-		l.cfg.Log.Warn("changes of the controllers cannot be written to the store; they are planned again", "err", err)
+		if q.refusals.Failed(err, time.Now()) {
+			l.cfg.Log.Warn("changes of the controllers cannot be written to the store; they are planned again", "err", err)
+		}
 	}
+	backedOff := map[item]bool{} // what concerned itself was done twice
 	for _, work := range done {
-		q.backOff(work, time.Now())
+		if !backedOff[work] {
+			backedOff[work] = true
+			q.backOff(work, time.Now())
+		}
 	}
 	return c.revisions, nil
 }

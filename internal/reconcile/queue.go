@@ -22,6 +22,7 @@ type queue struct {
 	queued      []map[Key]bool
 	due         map[item]time.Time
 	failures    map[item]int
+	refusals    store.Failures // of whole commits
 }
 
 func newQueue(controllers []Controller) *queue {

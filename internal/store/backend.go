@@ -49,6 +49,9 @@ var ErrNoData = errors.New("the copy of the cluster's state on this node is gone
 // ErrDamaged says that a member's data cannot be read, and reading it again will not help.
 var ErrDamaged = errors.New("the copy of the cluster's state on this node is damaged")
 
+// ErrRestart says that a member which could only be read can be started as a whole now.
+var ErrRestart = errors.New("the copy of the cluster's state on this node can be changed again")
+
 // Backend is a replicated map of keys to values. Every write has a revision, a number that grows with each write.
 type Backend interface {
 	// Load returns the records of all keys that begin with Prefix, and the revision at which they were read.

@@ -12,6 +12,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// fill writes to a file until there is not a block left.
+func fill(t *testing.T, file *os.File) {
+	t.Helper()
+	var err error
+	for buffer := make([]byte, 1<<20); err == nil; {
+		_, err = file.Write(buffer)
+	}
+	if !errors.Is(err, unix.ENOSPC) {
+		t.Fatal(err)
+	}
+}
+
 // A full disk once ended a manager's daemon with exit code 1 and no word. It must go on, say why it refuses changes, lose nothing, and take changes again
 // when there is room.
 func TestAManagersDiskIsFull(t *testing.T) {
@@ -41,10 +53,7 @@ func TestAManagersDiskIsFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	buffer := make([]byte, 1<<20)
-	for err == nil { // to the last block
-		_, err = file.Write(buffer)
-	}
+	fill(t, file)
 	create := []string{"service", "create", "-d", "--name", "more", "busybox", "sleep", "1d"}
 	c.eventually(10*time.Second, "changes are refused in words", func() error {
 		if r := c.docker(c.n1, "service", "update", "-d", "--label-add", "x="+time.Now().String(), "web"); !strings.Contains(r.Text(), "are free on the disk of "+disk) {
@@ -62,10 +71,28 @@ func TestAManagersDiskIsFull(t *testing.T) {
 	if got := c.rows(c.n1, "service", "ls", "-q"); len(got) != 1 {
 		t.Errorf("services: %q", got)
 	}
+	if err := unix.Kill(pid, 0); err != nil || c.n1.PID() != pid {
+		t.Error(fmt.Errorf("the daemon is another process: %w", err))
+	}
+	if err := c.n1.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	fill(t, file) // a log segment that was not needed is gone
+	if err := c.n1.Start(); err != nil { // once, a manager that was started like this answered nothing about the cluster
+		t.Fatal(err)
+	}
+	pid = c.n1.PID()
+	if got := c.rows(c.n1, "service", "ls", "--format", "{{.Name}}"); len(got) != 1 || got[0] != "web" {
+		t.Errorf("services: %q", got)
+	}
+	c.refused(c.n1, 1, "the cluster's state cannot be changed by this manager: .* free on the disk of", create...)
+	if info := c.docker(c.n1, "info").Text(); !strings.Contains(info, "shows the cluster's state as it was last") {
+		t.Errorf("docker info:\n%s", info)
+	}
+	_ = file.Close()
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)
 	}
-	_ = file.Close()
 	c.eventually(20*time.Second, "changes are taken again", func() error {
 		if r := c.docker(c.n1, create...); r.Code != 0 {
 			return errors.New(r.Text())

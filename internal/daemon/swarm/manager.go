@@ -190,13 +190,16 @@ func (m *Manager) ended(err error) {
 	if cause := m.member.Err(); cause != nil {
 		err = cause
 	}
-	if errors.Is(err, context.Canceled) {
+	restart := errors.Is(err, store.ErrRestart)
+	if errors.Is(err, context.Canceled) || restart {
 		err = nil
 	}
 	m.mu.Lock()
 	m.err = err
 	m.mu.Unlock()
 	switch {
+	case restart:
+		m.log.Info("there is room on the disk again: the manager is started with its store")
 	case errors.Is(err, store.ErrRemoved):
 		m.log.Info("manager has stopped: the other managers have removed it from the store")
 	case err != nil:

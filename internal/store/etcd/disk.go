@@ -36,12 +36,21 @@ func freeSpace(dir string) (uint64, error) {
 	return fs.Bavail * uint64(fs.Bsize), nil // #nosec G115 -- never negative
 }
 
+// errNoRoom is in every error of noRoom.
+var errNoRoom = errors.New("the disk is nearly full")
+
 // noRoom is the error of writes while the disk is nearly full.
 func noRoom(dir string, free, least uint64) error {
-	return errdefs.ErrUnavailable.WithMessage(fmt.Sprintf(
-		"the cluster's state cannot be changed by this manager: %s are free on the disk of %s, and it needs %s. Free some space there, or use another manager",
-		units.BytesSize(float64(free)), dir, units.BytesSize(float64(least))))
+	text := fmt.Sprintf("the cluster's state cannot be changed by this manager: %s are free on the disk of %s, and it needs %s. Free some space there, or use another manager",
+		units.BytesSize(float64(free)), dir, units.BytesSize(float64(least)))
+	return roomError{errdefs.ErrUnavailable.WithMessage(text)}
 }
+
+// roomError is an error whose text has no part for errNoRoom.
+type roomError struct{ error }
+
+// Unwrap gives its kind and what it is told by.
+func (e roomError) Unwrap() []error { return []error{e.error, errNoRoom} }
 
 // guardDisk makes the member refuse writes while the disk is nearly full, and hand over leadership, until ctx ends.
 func (m *Member) guardDisk(ctx context.Context) {
@@ -51,6 +60,9 @@ func (m *Member) guardDisk(ctx context.Context) {
 	for {
 		if free, err := freeSpace(m.cfg.Dir); err == nil { // a disk that cannot be looked at fails by itself
 			m.judgeDisk(free)
+			if m.noRoom() == nil {
+				m.releaseSegment(false)
+			}
 			if m.noRoom() != nil && m.follows() && free < m.cfg.MinFree/stopPart {
 				m.failed.set(noRoom(m.cfg.Dir, free, m.cfg.MinFree))
 			}
@@ -90,7 +102,9 @@ func (m *Member) judgeDisk(free uint64) {
 			m.log.Error("the disk is nearly full: this manager takes no changes of the cluster's state until there is room, and gives up leadership",
 				"dir", m.cfg.Dir, "free", units.BytesSize(float64(free)), "needed", units.BytesSize(float64(least)))
 		}
-		m.full = noRoom(m.cfg.Dir, free, least)
+		if m.full == nil || free > m.fullAt+m.fullAt/resumePart || free < m.fullAt-m.fullAt/resumePart { // else the same words: who logs them sees no change
+			m.full, m.fullAt = noRoom(m.cfg.Dir, free, least), free
+		}
 	case m.full != nil && free >= least+least/resumePart:
 		m.full = nil
 		m.log.Info("there is room on the disk again: this manager takes changes of the cluster's state")

@@ -206,6 +206,59 @@ func TestANearlyFullDiskRefusesWritesInWords(t *testing.T) {
 	}
 }
 
+// A member that was started on a nearly full disk allocated 64 MiB for the next part of its log at once; where that failed, ext4 left it no room at all.
+func TestAMemberThatStartsOnANearlyFullDiskLeavesWhatThereIs(t *testing.T) {
+	disk := smallDisk(t, 350)
+	cfg := etcd.Config{Dir: filepath.Join(disk, "store"), Name: "n1", PeerURL: freeURL(t), HeartbeatMs: 10, ElectionMs: 100, MinFree: 100 << 20}
+	put := func(m *etcd.Member) error {
+		_, err := m.Txn(t.Context(), 0, []store.Op{{Key: store.Prefix + "x", Value: []byte("y"), If: store.AnyRevision}})
+		return err
+	}
+	left := func() uint64 {
+		var fs unix.Statfs_t
+		if err := unix.Statfs(disk, &fs); err != nil {
+			t.Fatal(err)
+		}
+		return fs.Bavail * uint64(fs.Bsize)
+	}
+	first := start(t, cfg)
+	if err := put(first); err != nil {
+		t.Fatal(err)
+	}
+	first.Close()
+	const before, database = 80 << 20, 20 << 20 // a file system in memory fills the holes of a database that is mapped
+	empty := fill(t, disk, before)
+	for range 2 { // closed while it is held back, it leaves nothing behind
+		m := start(t, cfg)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- m.Run(ctx) }()
+		until(t, "writes are refused", func() bool { return put(m) != nil })
+		if now := left(); now < before-database {
+			t.Errorf("of %d bytes it has left %d", before, now)
+		}
+		if _, _, err := m.Load(t.Context()); err != nil {
+			t.Error(err)
+		}
+		cancel()
+		<-done //nolint:errcheck // ended by cancel
+		began := time.Now()
+		m.Close()
+		if took := time.Since(began); took > 5*time.Second {
+			t.Errorf("closing takes %v", took)
+		}
+		if now := left(); now < before-database {
+			t.Errorf("of %d bytes it has left %d when it has stopped", before, now)
+		}
+	}
+	last := start(t, cfg)
+	lead(t, last)
+	empty()
+	free := left()
+	until(t, "the next part is allocated", func() bool { return left() < free-50<<20 })
+	until(t, "writes are taken", func() bool { return put(last) == nil })
+}
+
 // Without compaction, defragmentation and the end of alarms, a store that was once full stays so for good.
 func TestAStoreThatWasFullTakesWritesAgain(t *testing.T) {
 	m := start(t, etcd.Config{

@@ -105,6 +105,8 @@ type Member struct {
 	leading           bool
 	leadershipChanged chan struct{} // closed when leadership changes
 	full              error         // why no writes are taken; nil while they are
+	fullAt            uint64        // the free space that full tells of
+	segment           *nextSegment  // that etcd is kept from allocating; nil if it is not
 	compacted         int64         // history is forgotten up to this revision
 }
 
@@ -120,15 +122,21 @@ func Start(ctx context.Context, cfg Config) (*Member, error) {
 	if err != nil {
 		return nil, err
 	}
-	if free, err := freeSpace(cfg.Dir); err == nil && free < cfg.MinFree/stopPart {
+	free, err := freeSpace(cfg.Dir)
+	if err == nil && free < cfg.MinFree/stopPart {
 		return nil, noRoom(cfg.Dir, free, cfg.MinFree)
+	}
+	var segment *nextSegment
+	if err == nil && free < cfg.MinFree && Exists(cfg.Dir) {
+		segment = holdNextSegment(cfg.Log, cfg.Dir)
 	}
 	server, err := startServer(cfg, settings, failed)
 	if err != nil {
+		segment.release()
 		return nil, fmt.Errorf("start etcd: %w", err)
 	}
 	m := &Member{
-		cfg: cfg, log: cfg.Log, server: server, failed: failed, done: make(chan struct{}), leadershipChanged: make(chan struct{}),
+		cfg: cfg, log: cfg.Log, server: server, failed: failed, done: make(chan struct{}), leadershipChanged: make(chan struct{}), segment: segment,
 	}
 	m.close = sync.OnceFunc(m.stop)
 	go func() {
@@ -149,6 +157,9 @@ func Start(ctx context.Context, cfg Config) (*Member, error) {
 	}
 	if err != nil {
 		m.Close()
+		if segment != nil && errors.Is(err, context.DeadlineExceeded) { // it may have waited for the segment
+			err = fmt.Errorf("%w: %w", err, noRoom(cfg.Dir, free, cfg.MinFree))
+		}
 		return nil, fmt.Errorf("start etcd: %w", err)
 	}
 	m.client = v3client.New(server.Server)
@@ -329,6 +340,7 @@ const (
 func (m *Member) Close() { m.close() }
 
 func (m *Member) stop() {
+	m.releaseSegment(true) // etcd may wait for it
 	if m.client != nil {
 		_ = m.client.Close()
 	}

@@ -1,0 +1,69 @@
+package reconcile_test
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/shoal-dev/shoal/internal/reconcile"
+	"github.com/shoal-dev/shoal/internal/shoal"
+	"github.com/shoal-dev/shoal/internal/store"
+	"github.com/shoal-dev/shoal/internal/store/storetest"
+)
+
+// fullBackend refuses writes while it is full, as a store member on a full disk does.
+type fullBackend struct {
+	*store.Memory
+	full    atomic.Bool
+	refused atomic.Int64
+}
+
+func (f *fullBackend) Txn(ctx context.Context, fence uint64, ops []store.Op) (uint64, error) {
+	if f.full.Load() {
+		f.refused.Add(1)
+		return 0, errdefs.ErrUnavailable.WithMessage("the cluster's state cannot be changed by this manager")
+	}
+	return f.Memory.Txn(ctx, fence, ops)
+}
+
+// While a manager's disk was full, its controllers tried to write a hundred times a second, because a change that concerned its own controller began the pauses
+// anew, and each attempt was a line in the log.
+func TestRefusedChangesAreTriedEverMoreSlowlyAndLoggedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		backend := &fullBackend{Memory: store.NewMemory()}
+		s := storetest.Open(t, backend)
+		var log bytes.Buffer
+		loop := reconcile.New(reconcile.Config{Store: s, Leadership: backend, Controllers: []reconcile.Controller{labeller{}}, Log: slog.New(slog.NewTextHandler(&log, nil))})
+		service := &shoal.Service{ID: "s", Spec: shoal.ServiceSpec{Name: "web"}}
+		if _, err := s.Commit(t.Context(), store.Changes{Puts: []store.Object{service}}); err != nil {
+			t.Fatal(err)
+		}
+		backend.full.Store(true)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- loop.Run(ctx) }()
+		<-time.After(3 * time.Minute)
+		synctest.Wait()
+		if n := strings.Count(log.String(), "changes of the controllers"); n != 1 {
+			t.Errorf("within three minutes it is logged %d times:\n%s", n, log.String())
+		}
+		if n := backend.refused.Load(); n > 20 {
+			t.Errorf("within three minutes it is tried %d times", n)
+		}
+		backend.full.Store(false)
+		<-time.After(time.Minute)
+		synctest.Wait()
+		if n := strings.Count(log.String(), "changes of the controllers"); n != 2 {
+			t.Errorf("that they are written again is not logged:\n%s", log.String())
+		}
+		cancel()
+		<-done //nolint:errcheck // ended by cancel
+	})
+}
