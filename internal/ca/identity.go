@@ -162,8 +162,14 @@ func (id *Identity) Trust(rootPEM []byte) error {
 func (id *Identity) Info() shoal.TLSInfo {
 	id.mu.RLock()
 	defer id.mu.RUnlock()
+	chain := x509.NewCertPool()
+	for _, der := range id.cert.Certificate[1:] {
+		if cert, err := x509.ParseCertificate(der); err == nil {
+			chain.AddCert(cert)
+		}
+	}
 	return shoal.TLSInfo{
-		TrustRoot: string(id.root.CertPEM), CertIssuerSubject: id.cert.Leaf.RawIssuer, CertIssuerPublicKey: id.root.issuerKey(id.cert.Leaf),
+		TrustRoot: string(id.root.CertPEM), CertIssuerSubject: id.cert.Leaf.RawIssuer, CertIssuerPublicKey: id.root.issuerKey(id.cert.Leaf, chain),
 	}
 }
 
@@ -221,10 +227,14 @@ func (id *Identity) ClusterID() shoal.ClusterID {
 func (id *Identity) Role() shoal.NodeRole { return RoleOf(id.Certificate()) }
 
 // RenewAt is when the certificate is to be renewed: half-way between its making and its end, so that a node that was off for long still has a valid
-// one.
+// one. A certificate so short that a cluster does not make it is one of an external authority, which backdates little.
 func (id *Identity) RenewAt() time.Time {
+	const shortest = backdate + time.Hour
 	cert := id.Certificate()
 	made := cert.NotBefore.Add(backdate)
+	if cert.NotAfter.Sub(cert.NotBefore) < shortest {
+		made = cert.NotBefore
+	}
 	return made.Add(cert.NotAfter.Sub(made) / 2)
 }
 

@@ -47,23 +47,11 @@ func (id *Identity) Prove(csrPEM []byte) (Proof, error) {
 // CheckProof returns the certificate that a proof is of, if it has been issued under this root, whenever that was, and the request is signed with its
 // key. Other proofs are refused with shoal.PermissionDenied.
 func (r *Root) CheckProof(proof Proof, csrPEM []byte) (*x509.Certificate, error) {
-	var leaf *x509.Certificate
-	others := x509.NewCertPool()
-	for block, rest := pem.Decode(proof.Cert); block != nil; block, rest = pem.Decode(rest) {
-		cert, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return nil, shoal.PermissionDenied("certificate: %v", err)
-		}
-		if leaf == nil {
-			leaf = cert
-		} else {
-			others.AddCert(cert)
-		}
+	leaf, others, err := parseChain(proof.Cert)
+	if err != nil {
+		return nil, shoal.PermissionDenied("a certificate of this cluster is needed: %v", err)
 	}
-	if leaf == nil {
-		return nil, shoal.PermissionDenied("a certificate of this cluster is needed")
-	}
-	_, err := leaf.Verify(x509.VerifyOptions{
+	_, err = leaf.Verify(x509.VerifyOptions{
 		Roots: r.Pool(), Intermediates: others, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 		CurrentTime: leaf.NotAfter.Add(-time.Second), // when it was still valid
 	})

@@ -3,6 +3,7 @@
 package ca
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -39,7 +40,7 @@ type Root struct {
 	KeyPEM  []byte // nil on nodes that only check certificates
 	cert    *x509.Certificate
 	all     []*x509.Certificate // cert and those that follow it
-	key     *ecdsa.PrivateKey
+	key     crypto.Signer
 }
 
 // NewRoot makes a self-signed root with a new key, valid for 20 years.
@@ -91,14 +92,17 @@ func ParseRoot(certPEM, keyPEM []byte) (*Root, error) {
 		if err != nil {
 			return nil, fmt.Errorf("match root certificate and key: %w", err)
 		}
-		key, ok := pair.PrivateKey.(*ecdsa.PrivateKey)
+		key, ok := pair.PrivateKey.(crypto.Signer)
 		if !ok {
-			return nil, errors.New("parse root key: not an ECDSA key")
+			return nil, errors.New("parse root key: the key cannot sign")
 		}
 		root.key = key
 	}
 	return root, nil
 }
+
+// Certificate is the root certificate; alone tells that no others that are trusted follow it.
+func (r *Root) Certificate() (cert *x509.Certificate, alone bool) { return r.cert, len(r.all) == 1 }
 
 // Digest is the SHA-256 digest of the root certificate, which is part of join tokens.
 func (r *Root) Digest() [sha256.Size]byte { return sha256.Sum256(r.cert.Raw) }
@@ -121,10 +125,19 @@ func (r *Root) Pool() *x509.CertPool {
 	return pool
 }
 
-// issuerKey is the public key, in DER, of the trusted certificate that has signed cert; nil if none has.
-func (r *Root) issuerKey(cert *x509.Certificate) []byte {
+// issuerKey is the public key, in DER, of the trusted certificate that has signed cert, be it through others that follow it in its chain; nil if none has.
+func (r *Root) issuerKey(cert *x509.Certificate, chain *x509.CertPool) []byte {
 	for _, root := range r.all {
 		if cert.CheckSignatureFrom(root) == nil {
+			return root.RawSubjectPublicKeyInfo
+		}
+	}
+	for _, root := range r.all {
+		pool := x509.NewCertPool()
+		pool.AddCert(root)
+		_, err := cert.Verify(x509.VerifyOptions{Roots: pool, Intermediates: chain, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
+			CurrentTime: cert.NotAfter.Add(-time.Second)}) // whether it is valid now is another question
+		if err == nil {
 			return root.RawSubjectPublicKeyInfo
 		}
 	}
@@ -157,16 +170,9 @@ func (r *Root) Sign(csrPEM []byte, node shoal.NodeID, cluster shoal.ClusterID, r
 	if r.key == nil {
 		return nil, errors.New("sign node certificate: this root has no key")
 	}
-	block, _ := pem.Decode(csrPEM)
-	if block == nil {
-		return nil, shoal.InvalidArgument("certificate request is not PEM")
-	}
-	csr, err := x509.ParseCertificateRequest(block.Bytes)
+	csr, err := parseRequest(csrPEM)
 	if err != nil {
-		return nil, shoal.InvalidArgument("certificate request: %v", err)
-	}
-	if err := csr.CheckSignature(); err != nil {
-		return nil, shoal.InvalidArgument("certificate request: %v", err)
+		return nil, err
 	}
 	serial, err := newSerial()
 	if err != nil {
@@ -187,6 +193,22 @@ func (r *Root) Sign(csrPEM []byte, node shoal.NodeID, cluster shoal.ClusterID, r
 		return nil, fmt.Errorf("sign certificate of node %s: %w", node, err)
 	}
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), nil
+}
+
+// parseRequest reads a certificate request. One that cannot be read, or is not signed by its own key, is refused with shoal.InvalidArgument.
+func parseRequest(csrPEM []byte) (*x509.CertificateRequest, error) {
+	block, _ := pem.Decode(csrPEM)
+	if block == nil {
+		return nil, shoal.InvalidArgument("certificate request is not PEM")
+	}
+	csr, err := x509.ParseCertificateRequest(block.Bytes)
+	if err == nil {
+		err = csr.CheckSignature()
+	}
+	if err != nil {
+		return nil, shoal.InvalidArgument("certificate request: %v", err)
+	}
+	return csr, nil
 }
 
 // NewRequest makes a private key and a certificate request for it, both in PEM.

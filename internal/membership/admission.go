@@ -16,6 +16,8 @@ import (
 type Admission struct {
 	Log   *slog.Logger
 	Store *store.Store
+	// Identity is this manager's, by which external certificate authorities know it.
+	Identity *ca.Identity
 	// Members is the store's own membership.
 	Members Members
 }
@@ -86,7 +88,7 @@ func (a *Admission) Join(ctx context.Context, req *rpc.JoinRequest) (*rpc.Certif
 		Status:      shoal.NodeStatus{State: shoal.NodeUnknown, Addr: addr},
 		DataAddr:    req.DataAddr,
 	}
-	reply, err := a.certify(view, node.ID, role, req.CSR)
+	reply, err := a.certify(ctx, view, node.ID, role, req.CSR)
 	if err != nil {
 		return nil, err
 	}
@@ -100,13 +102,9 @@ func (a *Admission) Join(ctx context.Context, req *rpc.JoinRequest) (*rpc.Certif
 	return reply, nil
 }
 
-func (a *Admission) certify(view store.View, node shoal.NodeID, role shoal.NodeRole, csr []byte) (*rpc.CertificateReply, error) {
+func (a *Admission) certify(ctx context.Context, view store.View, node shoal.NodeID, role shoal.NodeRole, csr []byte) (*rpc.CertificateReply, error) {
 	cluster := view.Cluster()
-	root, err := issuingRoot(cluster)
-	if err != nil {
-		return nil, err
-	}
-	cert, err := root.Sign(csr, node, cluster.ID, role, Expiry(cluster))
+	cert, err := sign(ctx, a.Identity, cluster, csr, node, role)
 	if err != nil {
 		return nil, err
 	}
@@ -178,7 +176,7 @@ func (a *Admission) RenewExpired(ctx context.Context, req *rpc.RenewExpiredReque
 // renew certifies a node in the role that its spec now says.
 func (a *Admission) renew(ctx context.Context, view store.View, node *shoal.Node, csr []byte) (*rpc.CertificateReply, error) {
 	role := node.Spec.Role
-	reply, err := a.certify(view, node.ID, role, csr)
+	reply, err := a.certify(ctx, view, node.ID, role, csr)
 	if err != nil || node.Role == role {
 		return reply, err
 	}

@@ -224,15 +224,11 @@ func restored(ctx context.Context, head saved, ops []store.Op, state State) ([]s
 
 // startRestored starts the manager on the restored records. The state file, without which the node has no place, is written when they are all there.
 func (m *Membership) startRestored(ctx context.Context, head saved, cluster *shoal.Cluster, records []store.Record, state State) error {
-	root, err := issuingRoot(cluster)
-	if err != nil {
-		return err
-	}
 	key, csr, err := ca.NewRequest()
 	if err != nil {
 		return err
 	}
-	cert, err := root.Sign(csr, head.NodeID, cluster.ID, shoal.RoleManager, Expiry(cluster))
+	cert, err := sign(ctx, nil, cluster, csr, head.NodeID, shoal.RoleManager) // this machine has no certificate to show yet
 	if err != nil {
 		return err
 	}

@@ -107,7 +107,7 @@ func (m *Membership) renew(ctx context.Context) error {
 func (m *Membership) renewExpired(ctx context.Context, identity *ca.Identity) error {
 	var self error
 	if identity.Role() == shoal.RoleManager {
-		if self = m.certifySelf(identity); self == nil {
+		if self = m.certifySelf(ctx, identity); self == nil {
 			return nil
 		}
 	}
@@ -154,7 +154,7 @@ func (m *Membership) keepAuthority(manager Manager, cluster *shoal.Cluster, key 
 	}
 	record := authority{Version: authorityVersion, Node: identity.NodeID(), Cluster: shoal.Cluster{
 		ID: cluster.ID, RootCA: cluster.RootCA, RootKey: cluster.RootKey, Rotation: cluster.Rotation, Intermediates: cluster.Intermediates,
-		Spec: shoal.ClusterSpec{CertExpiry: cluster.Spec.CertExpiry},
+		Spec: shoal.ClusterSpec{CertExpiry: cluster.Spec.CertExpiry, ExternalCAs: cluster.Spec.ExternalCAs},
 	}}
 	text, err := json.Marshal(record)
 	if err != nil {
@@ -172,9 +172,10 @@ func (m *Membership) keepAuthority(manager Manager, cluster *shoal.Cluster, key 
 	return atomicfile.Write(m.authorityFile(), sealed, 0o600)
 }
 
-// certifySelf makes this manager's next certificate. It has the cluster's root key, as every manager has. If it has been demoted or removed meanwhile,
+// certifySelf makes this manager's next certificate. It has the cluster's root key, as every manager has, or asks an external authority, if that accepts the
+// expired certificate. If it has been demoted or removed meanwhile,
 // the other managers do not let it into the store, and it learns so.
-func (m *Membership) certifySelf(identity *ca.Identity) error {
+func (m *Membership) certifySelf(ctx context.Context, identity *ca.Identity) error {
 	kept, err := os.ReadFile(m.authorityFile())
 	if err != nil {
 		return fmt.Errorf("read the means to make certificates: %w", err)
@@ -194,15 +195,11 @@ func (m *Membership) certifySelf(identity *ca.Identity) error {
 	if record.Node != identity.NodeID() || record.Version > authorityVersion {
 		return fmt.Errorf("the means to make certificates are of node %s, version %d", record.Node, record.Version)
 	}
-	root, err := issuingRoot(&record.Cluster)
-	if err != nil {
-		return err
-	}
 	key, csr, err := ca.NewRequest()
 	if err != nil {
 		return err
 	}
-	cert, err := root.Sign(csr, record.Node, record.Cluster.ID, shoal.RoleManager, Expiry(&record.Cluster))
+	cert, err := sign(ctx, identity, &record.Cluster, csr, record.Node, shoal.RoleManager)
 	if err != nil {
 		return err
 	}

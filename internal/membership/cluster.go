@@ -2,7 +2,6 @@ package membership
 
 import (
 	"slices"
-	"time"
 
 	"github.com/shoal-dev/shoal/internal/ca"
 	"github.com/shoal-dev/shoal/internal/shoal"
@@ -33,30 +32,6 @@ func TLSInfo(cluster *shoal.Cluster) shoal.TLSInfo {
 		return shoal.TLSInfo{TrustRoot: string(cluster.RootCA)}
 	}
 	return root.Info()
-}
-
-// RotateRoot begins to move a cluster to a new root. Until every node has a certificate of it, both are trusted. The secret of
-// encrypted traffic is made anew too.
-func RotateRoot(cluster *shoal.Cluster) error {
-	if cluster.Rotation != nil {
-		return shoal.FailedPrecondition("the root certificate is being rotated already")
-	}
-	old, err := ca.ParseRoot(cluster.RootCA, cluster.RootKey)
-	if err != nil {
-		return err
-	}
-	root, err := ca.NewRoot()
-	if err != nil {
-		return err
-	}
-	endorsed, err := old.Endorse(root)
-	if err != nil {
-		return err
-	}
-	cluster.Rotation = &shoal.RootRotation{Cert: root.CertPEM, Key: root.KeyPEM}
-	cluster.Intermediates = slices.Concat(endorsed, cluster.Intermediates)
-	setTunnelSecret(cluster, time.Now())
-	return nil
 }
 
 // finishRotation makes the new root the only one; join tokens carry its digest from then on.

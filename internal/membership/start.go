@@ -144,7 +144,7 @@ func (m *Membership) startManagerAs(ctx context.Context, cfg ManagerConfig) erro
 	}
 	cfg.Identity, cfg.State, cfg.Dir, cfg.SealingKey = identity, state, m.cfg.Dir, key
 	if join == nil && !identity.Valid(time.Now()) {
-		if err := m.certifySelf(identity); err != nil {
+		if err := m.certifySelf(ctx, identity); err != nil {
 			m.cfg.Log.Warn("the certificate of this manager has expired, and it cannot make itself another one; the other managers are asked", "expired", identity.Certificate().NotAfter, "err", err)
 		}
 	}

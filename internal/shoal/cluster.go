@@ -13,7 +13,8 @@ type Cluster struct {
 	ID ClusterID
 	Meta
 	Spec ClusterSpec
-	// RootCA is the root certificate, and RootKey its private key, which signs the certificates of nodes; both are PEM.
+	// RootCA is the root certificate, and RootKey its private key, which signs the certificates of nodes; both are PEM. The key is missing if only external
+	// authorities have it.
 	RootCA  []byte
 	RootKey []byte // sealed before it is stored
 	Tokens  JoinTokens
@@ -35,7 +36,8 @@ type Cluster struct {
 	UnlockKey string
 }
 
-// RootRotation is the root that will replace the present one when every node has a certificate signed by it. Cert and Key are PEM.
+// RootRotation is the root that will replace the present one when every node has a certificate signed by it. Cert and Key are PEM; the key may be
+// missing, as Cluster.RootKey.
 type RootRotation struct {
 	Cert []byte
 	Key  []byte // sealed before it is stored
@@ -52,7 +54,7 @@ type ClusterSpec struct {
 	Raft             RaftConfig
 	HeartbeatPeriod  time.Duration // half of it is the heartbeat timeout
 	CertExpiry       time.Duration // validity of node certificates; 0 is DefaultCertExpiry
-	ExternalCAs      []ExternalCA  // always nil, because the API refuses external CAs; stored clusters have the field
+	ExternalCAs      []ExternalCA  // sign certificates of nodes in place of the managers
 	ForceRotateCA    uint64        // a change of it starts a rotation of the root
 	AutoLock         bool          // the managers' files need an unlock key after a restart
 	DefaultLogDriver *Driver       // kept and shown only: tasks that name none have their node's default
@@ -67,12 +69,15 @@ type RaftConfig struct {
 	ElectionTick               int
 }
 
+// ProtocolCFSSL is the only protocol of external authorities, as in Docker: cfssl's API for signing.
+const ProtocolCFSSL = "cfssl"
+
 // ExternalCA is a signing service outside the cluster: see ClusterSpec.ExternalCAs.
 type ExternalCA struct {
-	Protocol string
-	URL      string
-	Options  map[string]string
-	CACert   string
+	Protocol string            // ProtocolCFSSL
+	URL      string            // of the signing call
+	Options  map[string]string // kept and shown only
+	CACert   string            // PEM: the root certificate that it signs for; empty for the cluster's present one
 }
 
 const (

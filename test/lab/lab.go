@@ -184,6 +184,16 @@ func (h *Host) Dial(ctx context.Context, network, addr string) (net.Conn, error)
 	return conn, err
 }
 
+// Listen listens in the host's namespace.
+func (h *Host) Listen(network, addr string) (net.Listener, error) {
+	var listener net.Listener
+	err := within(h.ns, func() (err error) {
+		listener, err = net.Listen(network, addr)
+		return err
+	})
+	return listener, err
+}
+
 // Command runs a program in the host's network namespace.
 func (h *Host) Command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	return exec.CommandContext(ctx, "nsenter", append([]string{"--net=" + h.Namespace(), "--", name}, args...)...)

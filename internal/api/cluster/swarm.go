@@ -1,8 +1,11 @@
 package cluster
 
 import (
+	"fmt"
 	"net/http"
+	"strings"
 
+	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/swarm"
 
 	"github.com/shoal-dev/shoal/internal/api/convert"
@@ -35,6 +38,9 @@ func (c *Swarm) init(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	req.Spec.EncryptionConfig.AutoLockManagers = req.Spec.EncryptionConfig.AutoLockManagers || req.AutoLockManagers
+	if req.Spec.CAConfig.SigningCACert != "" || req.Spec.CAConfig.SigningCAKey != "" {
+		return shoal.InvalidArgument("a new swarm makes its own root certificate: replace it afterwards with \"docker swarm ca --rotate\"")
+	}
 	spec, err := fromAPIClusterSpec(req.Spec)
 	if err != nil {
 		return err
@@ -109,18 +115,25 @@ func (c *Swarm) update(_ http.ResponseWriter, r *http.Request) error {
 	if err := membership.CheckSpec(spec); err != nil {
 		return err
 	}
+	present, err := c.cluster()
+	if err != nil {
+		return err
+	}
+	if present.Version != version {
+		return shoal.ErrOutOfSequence
+	}
+	changed := *present
+	changed.Spec = spec
+	wanted := membership.SigningCA{Cert: []byte(req.CAConfig.SigningCACert), Key: []byte(req.CAConfig.SigningCAKey)}
+	if err := c.members.ChangeCA(r.Context(), &changed, wanted, spec.ForceRotateCA != present.Spec.ForceRotateCA); err != nil {
+		return err
+	}
 	err = s.Update(r.Context(), func(view store.View) (store.Changes, error) {
 		var changes store.Changes
-		cluster := *view.Cluster()
-		if cluster.Version != version {
+		if view.Cluster().Version != version { // so that it is the cluster that was changed
 			return changes, shoal.ErrOutOfSequence
 		}
-		if spec.ForceRotateCA != cluster.Spec.ForceRotateCA {
-			if err := membership.RotateRoot(&cluster); err != nil {
-				return changes, err
-			}
-		}
-		cluster.Spec = spec
+		cluster := changed
 		if err := membership.RotateTokens(&cluster, server.BoolParam(r, "rotateWorkerToken"), server.BoolParam(r, "rotateManagerToken")); err != nil {
 			return changes, err
 		}
@@ -162,11 +175,12 @@ func fromAPIClusterSpec(s swarm.Spec) (shoal.ClusterSpec, error) {
 	if limit := s.Orchestration.TaskHistoryRetentionLimit; limit != nil {
 		spec.TaskHistoryLimit = *limit
 	}
-	if len(s.CAConfig.ExternalCAs) > 0 {
-		return spec, shoal.InvalidArgument("external certificate authorities are not supported")
-	}
-	if s.CAConfig.SigningCACert != "" || s.CAConfig.SigningCAKey != "" {
-		return spec, shoal.InvalidArgument("a root certificate from outside is not supported")
+	for _, e := range s.CAConfig.ExternalCAs {
+		protocol := strings.ToLower(string(e.Protocol))
+		if protocol != shoal.ProtocolCFSSL {
+			return spec, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("invalid protocol: %q", e.Protocol))
+		}
+		spec.ExternalCAs = append(spec.ExternalCAs, shoal.ExternalCA{Protocol: protocol, URL: e.URL, Options: e.Options, CACert: e.CACert})
 	}
 	return spec, nil
 }

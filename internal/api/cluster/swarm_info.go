@@ -80,13 +80,21 @@ func toAPIClusterInfo(c *shoal.Cluster) swarm.ClusterInfo {
 				ElectionTick:               cmp.Or(c.Spec.Raft.ElectionTick, defaultElectionTick),
 			},
 			Dispatcher:       swarm.DispatcherConfig{HeartbeatPeriod: c.Spec.HeartbeatPeriod},
-			CAConfig:         swarm.CAConfig{NodeCertExpiry: c.Spec.CertExpiry, ForceRotate: c.Spec.ForceRotateCA},
+			CAConfig:         swarm.CAConfig{NodeCertExpiry: c.Spec.CertExpiry, ForceRotate: c.Spec.ForceRotateCA, ExternalCAs: toAPIExternalCAs(c.Spec.ExternalCAs)},
 			TaskDefaults:     swarm.TaskDefaults{LogDriver: convert.ToAPIDriver(c.Spec.DefaultLogDriver)},
 			EncryptionConfig: swarm.EncryptionConfig{AutoLockManagers: c.Spec.AutoLock},
 		},
 		TLSInfo: toAPITLSInfo(membership.TLSInfo(c)), RootRotationInProgress: c.Rotation != nil,
 		DefaultAddrPool: c.DefaultAddrPool, SubnetSize: c.SubnetSize, DataPathPort: c.DataPathPort,
 	}
+}
+
+func toAPIExternalCAs(all []shoal.ExternalCA) []*swarm.ExternalCA {
+	var out []*swarm.ExternalCA
+	for _, e := range all {
+		out = append(out, &swarm.ExternalCA{Protocol: swarm.ExternalCAProtocol(e.Protocol), URL: e.URL, Options: e.Options, CACert: e.CACert})
+	}
+	return out
 }
 
 func toAPITLSInfo(t shoal.TLSInfo) swarm.TLSInfo {

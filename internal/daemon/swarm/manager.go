@@ -135,7 +135,7 @@ func (m *Manager) run(cfg membership.ManagerConfig, listener net.Listener, follo
 		Log: m.log, Node: m.node, Store: m.store, Members: members{m}, Leadership: m.member, Resign: m.member.Resign,
 	}
 	m.server = rpc.NewServer(cfg.Identity, protocol{
-		&membership.Admission{Log: m.log, Store: m.store, Members: members{m}}, m.dispatcher,
+		&membership.Admission{Log: m.log, Store: m.store, Identity: cfg.Identity, Members: members{m}}, m.dispatcher,
 	})
 	loop := reconcile.New(reconcile.Config{
 		Store: m.store, Leadership: m.member, Log: m.log,
