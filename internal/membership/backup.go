@@ -94,7 +94,7 @@ func writeBackup(to io.Writer, passphrase string, head saved, records []store.Re
 }
 
 // readBackup reads a backup to its end: nothing of it is used before it is known to be whole.
-func readBackup(from io.Reader, passphrase string) (head saved, ops []store.Op, err error) {
+func readBackup(from io.Reader, passphrase string) (head saved, records []store.Record, err error) {
 	sealed, err := backup.Open(from, passphrase)
 	if err != nil {
 		return head, nil, err
@@ -119,18 +119,18 @@ func readBackup(from io.Reader, passphrase string) (head saved, ops []store.Op, 
 		if err != nil || r.Value == nil {
 			return head, nil, backup.ErrDamaged
 		}
-		ops = append(ops, store.Op{Key: r.Key, Value: r.Value})
+		records = append(records, store.Record{Key: r.Key, Value: r.Value})
 	}
-	if _, err := io.Copy(io.Discard, sealed); err != nil || len(ops) != head.Records {
+	if _, err := io.Copy(io.Discard, sealed); err != nil || len(records) != head.Records {
 		return head, nil, backup.ErrDamaged
 	}
-	return head, ops, nil
+	return head, records, nil
 }
 
 // Restore makes this node the only manager of the cluster that a backup is of, in the place of the manager that made it. It may have other addresses. A node
 // that is part of a cluster is refused, unless its manager cannot be started; what it has is set aside then.
 func (m *Membership) Restore(ctx context.Context, from io.Reader, passphrase string, req InitRequest) (shoal.NodeID, error) {
-	head, ops, err := readBackup(from, passphrase)
+	head, backedUp, err := readBackup(from, passphrase)
 	if err != nil {
 		return "", err
 	}
@@ -145,7 +145,7 @@ func (m *Membership) Restore(ctx context.Context, from io.Reader, passphrase str
 		return "", err
 	}
 	state.Managers, state.Interface = []string{state.NodeAddr()}, interfaceOf(state.AdvertiseAddr)
-	records, cluster, err := restored(ctx, head, ops, state)
+	records, cluster, err := restored(ctx, head, backedUp, state)
 	if err != nil {
 		return "", err
 	}
@@ -186,9 +186,9 @@ func (m *Membership) clearForRestore() error {
 }
 
 // restored is the records of the restored cluster: those of the backup, with this node, at its present addresses, as the only manager.
-func restored(ctx context.Context, head saved, ops []store.Op, state State) ([]store.Record, *shoal.Cluster, error) {
+func restored(ctx context.Context, head saved, from []store.Record, state State) ([]store.Record, *shoal.Cluster, error) {
 	memory := store.NewMemory()
-	if _, err := memory.Txn(ctx, 0, ops); err != nil {
+	if err := store.Import(ctx, memory, from); err != nil {
 		return nil, nil, fmt.Errorf("read backup: %w", err)
 	}
 	s, err := store.Open(ctx, store.Config{Backend: memory, Key: head.SealingKey})

@@ -63,7 +63,7 @@ func (h *Host) startManager(ctx context.Context, cfg membership.ManagerConfig) (
 	if err != nil {
 		return nil, err
 	}
-	if err := importRecords(ctx, member, cfg.Import); err != nil {
+	if err := store.Import(ctx, member, cfg.Import); err != nil {
 		member.Close()
 		return nil, err
 	}
@@ -87,30 +87,6 @@ func (h *Host) startManager(ctx context.Context, cfg membership.ManagerConfig) (
 		}
 	}
 	return m, nil
-}
-
-// Bounds of one transaction of importRecords.
-const (
-	importOps   = 1000
-	importBytes = 4 << 20
-)
-
-// importRecords writes the records of a backup to an empty store.
-func importRecords(ctx context.Context, backend store.Backend, records []store.Record) error {
-	var ops []store.Op
-	size := 0
-	for i, r := range records {
-		ops = append(ops, store.Op{Key: r.Key, Value: r.Value})
-		size += len(r.Key) + len(r.Value)
-		if len(ops) < importOps && size < importBytes && i < len(records)-1 {
-			continue
-		}
-		if _, err := backend.Txn(ctx, 0, ops); err != nil {
-			return fmt.Errorf("write restored state: %w", err)
-		}
-		ops, size = nil, 0
-	}
-	return nil
 }
 
 // protocol implements rpc.Handler: Admission has the calls of nodes that join, renew and leave, Dispatcher all others.
