@@ -292,10 +292,17 @@ func (d *Dispatcher) writeStatuses(ctx context.Context) error {
 		reports := d.statuses
 		d.statuses = map[shoal.TaskID]report{}
 		d.mu.Unlock()
-		err := d.cfg.Store.Update(ctx, func(view store.View) (store.Changes, error) { return statusChanges(view, reports), nil })
+		epoch, leads, _ := d.cfg.Leadership.Leader()
+		if !leads {
+			continue // the agents tell the next leader
+		}
+		err := d.cfg.Store.Update(ctx, func(view store.View) (store.Changes, error) { return statusChanges(view, reports, epoch), nil })
 		if err != nil {
 			if ctx.Err() != nil {
 				return ctx.Err()
+			}
+			if errors.Is(err, store.ErrFenced) {
+				continue // likewise
 			}
 			if failures.Failed(err, time.Now()) {
 				d.cfg.Log.Error("statuses of tasks cannot be written to the store; it is tried again every second, and until then docker service ps shows old ones", "err", err)
@@ -323,8 +330,8 @@ func (d *Dispatcher) requeue(reports map[shoal.TaskID]report) {
 
 // statusChanges is what the reports change in the store. A report of a node that the task is not assigned to is ignored.
 // Invariant: a task's observed state never goes back.
-func statusChanges(view store.View, reports map[shoal.TaskID]report) store.Changes {
-	var changes store.Changes
+func statusChanges(view store.View, reports map[shoal.TaskID]report, epoch uint64) store.Changes {
+	changes := store.Changes{Fence: epoch}
 	for id, r := range reports {
 		task := view.Task(id)
 		if task == nil || task.NodeID != r.node || r.status.State < task.Status.State ||

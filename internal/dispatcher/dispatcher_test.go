@@ -487,7 +487,7 @@ func TestObservedStatesNeverGoBack(t *testing.T) {
 				status: shoal.TaskStatus{State: rapid.SampledFrom(states).Draw(t, "state"), Timestamp: begin.Add(time.Duration(i))},
 			}
 			v := view.With(store.Changes{Puts: []store.Object{current}})
-			changes := statusChanges(v, map[shoal.TaskID]report{"t": r})
+			changes := statusChanges(v, map[shoal.TaskID]report{"t": r}, 0)
 			if len(changes.Puts) == 0 {
 				if r.node == "a" && r.status.State > current.Status.State {
 					t.Fatalf("progress to %v is ignored", r.status.State)

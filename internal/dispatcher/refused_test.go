@@ -64,3 +64,31 @@ func TestRefusedStatusesAreLoggedOnce(t *testing.T) {
 		}
 	})
 }
+
+// outdated is a manager that leads as far as it knows: another has led since.
+type outdated struct {
+	leadership
+	epoch uint64
+}
+
+func (o outdated) Leader() (epoch uint64, leads bool, leadershipChanged <-chan struct{}) { return o.epoch, true, nil }
+
+// A manager that had been deposed and did not know it wrote what its agents had last told it over what they had told the next one since.
+func TestADeposedManagerWritesNoStatuses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.put(task("t", "a"))
+		epoch, _, _ := b.memory.Leader()
+		b.memory.Campaign() // as another
+		b.cfg.Leadership = outdated{leadership{b.memory}, epoch}
+		a := b.connect("a")
+		a.say <- &rpc.AgentMessage{Statuses: []rpc.StatusReport{{TaskID: "t", Status: shoal.TaskStatus{State: shoal.TaskComplete}}}}
+		synctest.Wait()
+		if got := b.store.View().Task("t").Status.State; got != shoal.TaskRunning {
+			t.Errorf("the task is %s", fmt.Sprint(got))
+		}
+		if len(b.statuses) > 0 {
+			t.Error("what the next leader is told anyway is kept")
+		}
+	})
+}
