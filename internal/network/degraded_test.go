@@ -3,14 +3,9 @@ package network
 import (
 	"errors"
 	"net"
-	"slices"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
-	"golang.org/x/sys/unix"
 
 	"github.com/shoal-dev/shoal/internal/atomicfile"
 	"github.com/shoal-dev/shoal/internal/shoal"
@@ -25,54 +20,6 @@ func within(t *testing.T, limit time.Duration, what string, holds func() bool) {
 		}
 		<-time.After(20 * time.Millisecond)
 	}
-}
-
-// With PrivateMounts= in its unit, or an exec root on another mount than before, a daemon does not find the namespaces of its predecessor, which live on
-// and with them the VXLAN devices: "create tunnel: file exists" ended every start.
-func TestANetworkThatCannotBeMadeDoesNotKeepTheNodeFromStarting(t *testing.T) {
-	c := newCluster(t, 1)
-	c.push(t)
-	n := c.nodes[0]
-	pin := n.cfg.ExecRoot + "/netns/ov-netid"
-	lost, err := netns.GetFromPath(pin) // keeps the namespace alive, as a mount that is out of sight does
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := n.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Unmount(pin, unix.MNT_DETACH); err != nil {
-		t.Fatal(err)
-	}
-	n.start(t)
-	named := func() bool {
-		return slices.ContainsFunc(n.Problems(), func(p string) bool {
-			return strings.Contains(p, "overlay network net ") && strings.Contains(p, "file exists")
-		})
-	}
-	if !named() {
-		t.Errorf("the network is not named: %q", n.Problems())
-	}
-	if _, err := n.Create(t.Context(), shoal.NetworkSpec{Name: "other"}); err != nil {
-		t.Errorf("the rest of the node: %v", err)
-	}
-	c.run(t)
-	links, err := netlink.NewHandleAt(lost)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer links.Close()
-	link, err := links.LinkByName("vx0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := links.LinkDel(link); err != nil { // what was in the way goes
-		t.Fatal(err)
-	}
-	if err := lost.Close(); err != nil {
-		t.Fatal(err)
-	}
-	within(t, 10*time.Second, "the network works without anybody's doing", func() bool { return len(n.Problems()) == 0 })
 }
 
 // The record of a network whose bridge could not be made stayed, and kept the name.
