@@ -70,7 +70,8 @@ type Plane struct {
 	retained   map[string]bool // namespaces that were asked for and not released
 }
 
-// New returns the Plane of the namespace that the calling thread is in. It changes nothing in the kernel; the first Apply looks at what is there.
+// New returns the Plane of the namespace that the calling thread is in. It changes nothing in the kernel, save that it pins again what an earlier life of the
+// daemon has pinned out of sight; the first Apply looks at what is there.
 // The caller closes it.
 func New(s Settings) (*Plane, error) {
 	node, err := netns.Current()
@@ -85,6 +86,13 @@ func New(s Settings) (*Plane, error) {
 	if err != nil {
 		links.Close()
 		return nil, errors.Join(err, node.Close())
+	}
+	hidden, err := dir.PinHidden()
+	if err != nil {
+		s.Log.Warn("namespaces that were pinned out of the daemon's sight are not all found; networks that cannot be made because of them are named", "err", err)
+	}
+	if len(hidden) > 0 {
+		s.Log.Info("namespaces were pinned where the daemon does not see them any more; they are used on", "namespaces", hidden)
 	}
 	return &Plane{node: node, links: links, dir: dir, retained: map[string]bool{},
 		bridges: bridge.New(node, links), wireguard: encryption.New(s.Log, node, links, s.WireGuard), overlays: overlay.New(dir, links),

@@ -108,7 +108,16 @@ func (o *Overlays) apply(want, was *config.Overlay) error {
 			return err
 		}
 	}
-	return o.dir.Netlink(name, func(h *netlink.Handle, ns *netns.Namespace) error {
+	err := o.applyInside(want, was)
+	if errors.Is(err, unix.EEXIST) && o.clearTheWay(want) {
+		err = o.applyInside(want, nil)
+	}
+	return err
+}
+
+// applyInside makes what is in the namespace, which exists.
+func (o *Overlays) applyInside(want, was *config.Overlay) error {
+	return o.dir.Netlink(Namespace(want.ID), func(h *netlink.Handle, ns *netns.Namespace) error {
 		if was != nil && withoutRemotes(was) == withoutRemotes(want) {
 			vx, err := h.LinkByName(vxlanDevice)
 			if err != nil {
@@ -182,7 +191,7 @@ func (o *Overlays) applyVXLAN(h *netlink.Handle, ns *netns.Namespace, want *conf
 	device := vxlan.Device{VNI: want.VNI, Port: want.Port, Local: want.Local}
 	if vx, err := h.LinkByName(vxlanDevice); err == nil {
 		if device.Is(vx) {
-			return vx, nil
+			return vx, o.sign(h, vx, want.ID)
 		}
 		if err := h.LinkDel(vx); err != nil {
 			return nil, fmt.Errorf("remove outdated VXLAN device: %w", err)
@@ -196,7 +205,7 @@ func (o *Overlays) applyVXLAN(h *netlink.Handle, ns *netns.Namespace, want *conf
 	if err != nil {
 		return nil, fmt.Errorf("find VXLAN device: %w", err)
 	}
-	return vx, nil
+	return vx, o.sign(h, vx, want.ID)
 }
 
 // Prune forgets the overlays that are not wanted. Their namespaces are left to the caller: see Release.

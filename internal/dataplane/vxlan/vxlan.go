@@ -40,6 +40,12 @@ func (d Device) Is(link netlink.Link) bool {
 	return ok && have.VxlanId == int(d.VNI) && have.Port == int(d.Port) && have.SrcAddr.Equal(net.IP(d.Local.AsSlice()))
 }
 
+// Excludes tells whether the kernel refuses to make the device while it has the link, if the outer packets of both travel in one namespace.
+func (d Device) Excludes(link netlink.Link) bool {
+	have, ok := link.(*netlink.Vxlan)
+	return ok && have.VxlanId == int(d.VNI) && have.Port == int(d.Port)
+}
+
 // MTU is wanted if it is above 0, or else the largest that the way from the local address carries. h is of the namespace that the outer packets
 // travel in.
 func MTU(h *netlink.Handle, wanted int, local netip.Addr) int {
