@@ -110,9 +110,9 @@ func (n *node) webContent() string {
 func (n *node) serve() {
 	n.Helper()
 	name := n.web()
-	n.ledger.Make("network "+name, n.run(fmt.Sprintf("shoal network create -d overlay --attachable --label n=%s %s", name, name)))
-	n.ledger.Make("secret "+name, n.run("echo a secret of the service | shoal secret create "+name+" -"))
-	n.ledger.Make("service "+name, n.run(fmt.Sprintf("shoal service create -d -q --name %s --replicas %d -p 8080:80 --network %s --secret source=%s,target=/usr/share/nginx/html/secret,mode=0444 "+
+	n.ledger.Make("network "+name, n.made(fmt.Sprintf("shoal network create -d overlay --attachable --label n=%s %s", name, name)))
+	n.ledger.Make("secret "+name, n.made("echo a secret of the service | shoal secret create "+name+" -"))
+	n.ledger.Make("service "+name, n.made(fmt.Sprintf("shoal service create -d -q --name %s --replicas %d -p 8080:80 --network %s --secret source=%s,target=/usr/share/nginx/html/secret,mode=0444 "+
 		"--mount type=volume,src=web,dst=/usr/share/nginx/html/volume nginx", name, n.tasks, name, name)))
 }
 
@@ -120,11 +120,19 @@ func (n *node) serve() {
 func (n *node) furnish() {
 	n.Helper()
 	network := n.prefix + "own"
-	n.ledger.Make("network "+network, n.run(fmt.Sprintf("shoal network create --label n=%s %s", network, network)))
+	n.ledger.Make("network "+network, n.made(fmt.Sprintf("shoal network create --label n=%s %s", network, network)))
 	for name, on := range map[string]string{n.prefix + "con": network, n.onOverlay(): n.web()} {
-		n.ledger.Make("container "+name, n.run(fmt.Sprintf("shoal run -d --name %s --network %s --restart always busybox sleep 1000000", name, on)))
+		n.ledger.Make("container "+name, n.made(fmt.Sprintf("shoal run -d --name %s --network %s --restart always busybox sleep 1000000", name, on)))
 	}
 }
+
+// made runs a command that makes something, and returns the ID that it prints last.
+func (n *node) made(command string) string {
+	n.Helper()
+	return lastLine(n.run(command))
+}
+
+func lastLine(text string) string { return text[strings.LastIndexByte(text, '\n')+1:] }
 
 // web is the name of the service with the published port.
 func (n *node) web() string { return n.shared + "web" }
@@ -156,15 +164,20 @@ func (n *node) run(command string) string {
 	return out
 }
 
-// within waits until the condition holds.
+// within waits until the condition holds, and shows now and then why it does not.
 func (n *node) within(limit time.Duration, what string, check func() error) time.Duration {
 	n.Helper()
-	began := time.Now()
+	const interval = 30 * time.Second
+	began, shown := time.Now(), time.Now()
 	for {
 		err := check()
 		took := time.Since(began)
 		if err == nil {
 			return took.Round(time.Second)
+		}
+		if time.Since(shown) > interval {
+			shown = time.Now()
+			n.Logf("after %v: not yet: %s: %v", took.Round(time.Second), what, err)
 		}
 		if took > limit {
 			n.Fatalf("not within %v: %s: %v", limit, what, err)

@@ -55,8 +55,8 @@ func (n *node) back(what string) {
 func stockCommands(t *testing.T, n *node) {
 	n.run("docker volume create --label n=stock stock")
 	n.ledger.Make("volume stock", noContent)
-	n.ledger.Make("network stock", n.run("docker network create --label n=stock stock"))
-	n.ledger.Make("container stock", n.run("docker run -d --name stock --network stock -v stock:/data --restart always busybox sleep 1000000"))
+	n.ledger.Make("network stock", n.made("docker network create --label n=stock stock"))
+	n.ledger.Make("container stock", n.made("docker run -d --name stock --network stock -v stock:/data --restart always busybox sleep 1000000"))
 	if err := n.machine.Cut(); err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +98,7 @@ func fullDisk(t *testing.T, n *node) {
 			if object == "volume v2" {
 				out = noContent
 			}
-			n.ledger.Make(object, out)
+			n.ledger.Make(object, lastLine(out))
 			continue
 		}
 		refused++
@@ -125,7 +125,7 @@ func fullDisk(t *testing.T, n *node) {
 	}
 	n.run("rm /fill*; sync")
 	whole := n.settled("all is well once there is room")
-	n.ledger.Make("network n3", n.run("shoal network create --label n=n3 n3"))
+	n.ledger.Make("network n3", n.made("shoal network create --label n=n3 n3"))
 	n.run("shoal network rm n3")
 	n.ledger.Remove("network n3")
 	t.Logf("full disk: all of it %v after it was freed; before %s, after %s", whole, before, n.starts())

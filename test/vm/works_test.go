@@ -114,7 +114,7 @@ func (n *node) answers(addresses ...string) error {
 			return fmt.Errorf("published port, from outside: %w", err)
 		}
 	}
-	out, err := n.try("shoal exec " + n.onOverlay() + " wget -q -O - -T 20 http://" + n.web() + "/secret")
+	out, err := n.try("shoal exec " + n.onOverlay() + " timeout 20 wget -q -O - http://" + n.web() + "/secret")
 	if err != nil || !strings.HasPrefix(page, out+"\n") {
 		return fmt.Errorf("from a container on the overlay: %q, %w", out, err)
 	}

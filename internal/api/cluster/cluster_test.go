@@ -149,6 +149,25 @@ func TestAnUpdatesProgressDoesNotPutTheNextOneOutOfSequence(t *testing.T) {
 	}
 }
 
+// Command lines since Docker 29, ours among them, send "none" with every update that is no rollback.
+func TestAnUpdateSaysThatItIsNoRollback(t *testing.T) {
+	rt, db := newRouter(t, nil)
+	if code, text := call(t, rt, "POST", "/services/create", plain+"}", nil); code != http.StatusCreated {
+		t.Fatal(code, text)
+	}
+	version := strconv.FormatUint(db.View().ServiceByName("web").Version, 10)
+	three := plain + `,"Mode":{"Replicated":{"Replicas":3}}}`
+	if code, text := call(t, rt, "POST", "/services/web/update?rollback=none&version="+version, three, nil); code != http.StatusOK {
+		t.Fatal(code, text)
+	}
+	if s := db.View().ServiceByName("web"); s.Spec.Replicas() != 3 {
+		t.Errorf("after the update: %+v", s.Spec)
+	}
+	if code, text := call(t, rt, "POST", "/services/web/update?rollback=last&version="+version, three, nil); code != http.StatusBadRequest || text != "unrecognized rollback option last" {
+		t.Error(code, text)
+	}
+}
+
 func TestServiceRefusals(t *testing.T) {
 	rt, db := newRouter(t, nil)
 	if code, text := call(t, rt, "POST", "/services/create", plain+"}", nil); code != http.StatusCreated {

@@ -25,19 +25,20 @@ func (s *services) update(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	rollback := r.FormValue("rollback")
-	if rollback != "" && rollback != "previous" {
-		return server.BadRequest("unrecognized rollback option %s", rollback)
+	option := r.FormValue("rollback")
+	if option != "" && option != "none" && option != "previous" {
+		return server.BadRequest("unrecognized rollback option %s", option)
 	}
+	rollback := option == "previous"
 	var spec shoal.ServiceSpec
-	if rollback == "" {
+	if !rollback {
 		if spec, err = fromAPIServiceSpec(req); err != nil {
 			return err
 		}
 		spec.Task.RegistryAuth = r.Header.Get("X-Registry-Auth")
 	}
 	err = s.commitUpdate(r.Context(), db, serviceUpdate{
-		name: r.PathValue("id"), version: version, spec: spec, rollback: rollback != "", authFrom: r.FormValue("registryAuthFrom"),
+		name: r.PathValue("id"), version: version, spec: spec, rollback: rollback, authFrom: r.FormValue("registryAuthFrom"),
 	})
 	if err != nil {
 		return err
