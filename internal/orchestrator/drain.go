@@ -10,7 +10,7 @@ import (
 // finishMoves completes moves between nodes. While a task moves, its slot has two tasks of the same spec: one that runs, and a
 // newer one that replaces it. As soon as the newer one runs, the older one is shut down. If the older one ends before the newer
 // one has been assigned, and the newer one may only run on one particular node, the newer one is shut down instead: a new
-// replacement that may run anywhere will start sooner.
+// replacement that may run anywhere will start sooner. If that node does not take it while the older one runs, the move is given up.
 func (p *plan) finishMoves() {
 	all := p.slots()
 	for _, key := range sortedSlots(all) {
@@ -26,6 +26,8 @@ func (p *plan) finishMoves() {
 			}
 		case key.slot != 0 && !running(older) && newest.NodeID != "" && newest.Status.State < shoal.TaskAssigned:
 			p.desire(newest, shoal.TaskShutdown)
+		case key.slot != 0 && newest.NodeID != "" && len(older) > 0 && p.blocked(newest):
+			p.giveUpMove(newest)
 		case newest.NodeID == "" && slices.ContainsFunc(older, p.stays):
 			p.desire(newest, shoal.TaskShutdown) // the node that was drained is active again
 		}

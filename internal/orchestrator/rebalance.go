@@ -44,7 +44,8 @@ func (p *plan) rebalance() {
 		p.changes.Requeue(quiet)
 		return
 	}
-	nodes := slices.DeleteFunc(p.eligible(), func(n *shoal.Node) bool { return !takesTasks(n) })
+	refused := p.refusedMoves()
+	nodes := slices.DeleteFunc(p.eligible(), func(n *shoal.Node) bool { return !takesTasks(n) || refused[n.ID] })
 	for ; moving < p.budget(); moving++ {
 		t, to := d.move(nodes, preferencesOf(p.service))
 		if t == nil {
@@ -54,6 +55,33 @@ func (p *plan) rebalance() {
 		d.onNode[t.NodeID] = slices.DeleteFunc(d.onNode[t.NodeID], func(other *shoal.Task) bool { return other == t })
 		d.onNode[to.ID] = append(d.onNode[to.ID], next)
 	}
+}
+
+// refusedFor is how long no move is tried to a node that did not take one.
+const refusedFor = 10 * time.Minute
+
+// giveUpMove ends a task that its node does not take. It stays in the history, with the scheduler's explanation: see refusedMoves.
+func (p *plan) giveUpMove(t *shoal.Task) {
+	next := *t
+	next.DesiredState = shoal.TaskShutdown
+	next.Status = t.Status.WithMessage("move given up, the task stays where it is")
+	next.Status.State, next.Status.Timestamp = shoal.TaskShutdown, p.now
+	p.put(&next)
+}
+
+// refusedMoves is the nodes that have lately not taken a task of the service as it is now that was to be moved there: one that was shut down before it ran.
+func (p *plan) refusedMoves() map[shoal.NodeID]bool {
+	refused := map[shoal.NodeID]bool{}
+	for _, t := range p.tasks {
+		if t.Status.State != shoal.TaskShutdown || t.Status.Err == "" || !t.RunningSince.IsZero() || t.SpecVersion != p.service.SpecVersion {
+			continue
+		}
+		if over := t.Status.Timestamp.Add(refusedFor); over.After(p.now) {
+			refused[t.NodeID] = true
+			p.changes.Requeue(over)
+		}
+	}
+	return refused
 }
 
 // cooldownEnds is when the cool-down is over. It begins anew whenever a task of the service is created or starts to run.

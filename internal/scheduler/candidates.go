@@ -3,6 +3,7 @@ package scheduler
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
@@ -132,16 +133,23 @@ type run struct {
 	index        *index
 	candidates   *candidates
 	requirements *requirements
-	ranked       map[*nodeInfo]uint64 // the tasks of the service that count in a node's branches, for nodes whose rank is not by load alone
+	failing      map[shoal.NodeID]bool // where the service fails again and again
+	ranked       map[*nodeInfo]uint64  // the tasks of the service that count in a node's branches, for nodes whose rank is not by load alone
 }
 
-func (i *index) newRun(req *requirements) *run {
-	r := &run{index: i, candidates: i.candidatesFor(req), requirements: req, ranked: map[*nodeInfo]uint64{}}
+func (i *index) newRun(req *requirements, now time.Time) *run {
+	r := &run{index: i, candidates: i.candidatesFor(req), requirements: req, failing: i.failures.nodes(req, now), ranked: map[*nodeInfo]uint64{}}
+	for id := range r.failing {
+		r.rank(i.nodeInfo(id))
+	}
 	for n := range i.ofService[req.service] {
 		r.rank(n)
 	}
 	return r
 }
+
+// failingKey is more than what any number of tasks gives.
+const failingKey = 1 << 62
 
 // rank sets a node's rank by the tasks it has now. A node that cannot take another task of the run is taken out.
 func (r *run) rank(n *nodeInfo) {
@@ -152,6 +160,9 @@ func (r *run) rank(n *nodeInfo) {
 	if n.node != nil && r.requirements.firstFailed(n) < 0 {
 		load = uint64(n.ofService[r.requirements.service])
 		key = load<<32 | uint64(n.tasks)
+		if r.failing[n.node.ID] {
+			key |= failingKey
+		}
 	}
 	r.addLoad(n, load)
 	r.candidates.set(n, key)

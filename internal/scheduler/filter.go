@@ -21,6 +21,7 @@ type filter struct {
 // requirements is what tasks of one spec ask of a node.
 type requirements struct {
 	service     shoal.ServiceID
+	specVersion uint64 // of the service
 	filters     []filter
 	preferences []string
 	// class is equal for requirements with the same static filters and preferences.
@@ -29,7 +30,7 @@ type requirements struct {
 
 // requirementsOf is what a task asks for. The filters are in the order in which Docker tries them, which the explanation shows.
 func requirementsOf(v store.View, t *shoal.Task) *requirements {
-	req := &requirements{service: t.ServiceID}
+	req := &requirements{service: t.ServiceID, specVersion: t.SpecVersion}
 	req.addStatic("", ready, "1 node not available for new tasks", "%d nodes not available for new tasks")
 	if r := reservations(t); r != nil {
 		req.addDynamic(func(n *nodeInfo) bool { return n.has(r) }, plural("insufficient resources on 1 node", "insufficient resources on %d nodes"))

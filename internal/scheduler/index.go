@@ -16,8 +16,9 @@ const maxRankings = 32
 type index struct {
 	mark      store.Mark
 	nodes     map[shoal.NodeID]*nodeInfo
-	tasks     map[shoal.TaskID]*shoal.Task // as counted on their nodes
+	tasks     map[shoal.TaskID]*shoal.Task // as counted on their nodes, and those that have failed
 	ofService map[shoal.ServiceID]map[*nodeInfo]bool
+	failures  failures
 	rankings  map[string]*candidates
 	runs      uint64
 	assumed   []shoal.TaskID // tasks placed since mark: whether the placement was committed is for the next view to tell
@@ -49,7 +50,7 @@ func (i *index) follow(v store.View) {
 func (i *index) rebuild(v store.View) {
 	*i = index{
 		mark: v.Mark(), nodes: map[shoal.NodeID]*nodeInfo{}, tasks: map[shoal.TaskID]*shoal.Task{}, ofService: map[shoal.ServiceID]map[*nodeInfo]bool{},
-		rankings: map[string]*candidates{},
+		failures: failures{}, rankings: map[string]*candidates{},
 	}
 	for _, n := range v.Nodes() {
 		i.setNode(n.ID, n)
@@ -90,15 +91,22 @@ func (i *index) setNode(id shoal.NodeID, node *shoal.Node) {
 
 // setTask takes over a task as it is now, nil if it is gone.
 func (i *index) setTask(id shoal.TaskID, t *shoal.Task) {
-	if was := i.tasks[id]; was != nil {
+	was := i.tasks[id]
+	if was != nil {
 		if was == t {
 			return
 		}
-		i.count(was, -1)
+		if counts(was) {
+			i.count(was, -1)
+		}
 		delete(i.tasks, id)
 	}
-	if t != nil && counts(t) {
-		i.tasks[id] = t
+	i.failures.set(id, was, t)
+	if t == nil || !counts(t) && !failed(t) {
+		return
+	}
+	i.tasks[id] = t
+	if counts(t) {
 		i.count(t, 1)
 	}
 }

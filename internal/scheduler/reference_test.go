@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -34,11 +35,24 @@ func referencePlacement(v store.View) (where map[shoal.TaskID]shoal.NodeID, why 
 			why[shoal.TaskID(reconcile.Key(t.ID))] = req.explanation(candidates)
 			continue
 		}
-		n := spread(fit, req)
+		n := spread(fit, req, referenceFailing(v, t))
 		where[t.ID] = shoal.NodeID(reconcile.Key(n.node.ID))
 		n.count(t, 1)
 	}
 	return where, why
+}
+
+// referenceFailing is the nodes on which three tasks of the service as it is now have failed within five minutes.
+func referenceFailing(v store.View, next *shoal.Task) map[shoal.NodeID]bool {
+	failures, failing := map[shoal.NodeID]int{}, map[shoal.NodeID]bool{}
+	for _, t := range v.TasksOfService(next.ServiceID) {
+		if (t.Status.State == shoal.TaskFailed || t.Status.State == shoal.TaskRejected) && t.SpecVersion == next.SpecVersion &&
+			v.Now().Sub(t.Status.Timestamp) < 5*time.Minute {
+			failures[t.NodeID]++
+			failing[t.NodeID] = failures[t.NodeID] >= 3
+		}
+	}
+	return failing
 }
 
 func nodesOf(v store.View) []*nodeInfo {
@@ -55,8 +69,8 @@ func nodesOf(v store.View) []*nodeInfo {
 	return nodes
 }
 
-// spread picks, over the values of the preferences first, then by tasks of the service, then by all tasks, then by ID.
-func spread(nodes []*nodeInfo, req *requirements) *nodeInfo {
+// spread picks, over the values of the preferences first, then where the service does not fail, then by its tasks, then by all tasks, then by ID.
+func spread(nodes []*nodeInfo, req *requirements, failing map[shoal.NodeID]bool) *nodeInfo {
 	for _, attribute := range req.preferences {
 		branches, load := map[string][]*nodeInfo{}, map[string]int{}
 		for _, n := range nodes {
@@ -69,6 +83,9 @@ func spread(nodes []*nodeInfo, req *requirements) *nodeInfo {
 		})]
 	}
 	return slices.MinFunc(nodes, func(a, b *nodeInfo) int {
+		if failing[a.node.ID] != failing[b.node.ID] {
+			return map[bool]int{true: 1, false: -1}[failing[a.node.ID]]
+		}
 		return cmp.Or(cmp.Compare(a.ofService[req.service], b.ofService[req.service]), cmp.Compare(a.tasks, b.tasks), cmp.Compare(a.node.ID, b.node.ID))
 	})
 }
@@ -145,6 +162,16 @@ func (w *world) change(v store.View) store.Changes {
 		next.DesiredState = rapid.SampledFrom([]shoal.TaskState{next.DesiredState, shoal.TaskShutdown}).Draw(w.T, "desired")
 		next.Status.State = max(next.Status.State, rapid.SampledFrom([]shoal.TaskState{shoal.TaskPending, shoal.TaskRunning, shoal.TaskFailed}).Draw(w.T, "reached"))
 		c.Put(&next)
+	case what == 7 && len(tasks) > 0: // tasks fail on a node
+		on, age := rapid.SampledFrom(tasks).Draw(w.T, "where").NodeID, rapid.SampledFrom([]time.Duration{0, 4 * time.Minute, 6 * time.Minute}).Draw(w.T, "ago")
+		for _, t := range tasks {
+			if t.NodeID == on && rapid.IntRange(0, 3).Draw(w.T, "fails") > 0 {
+				next := *t
+				next.Status.State = max(t.Status.State, rapid.SampledFrom([]shoal.TaskState{shoal.TaskFailed, shoal.TaskRejected}).Draw(w.T, "how"))
+				next.Status.Timestamp = v.Now().Add(-age)
+				c.Put(&next)
+			}
+		}
 	case what == 6 && len(tasks) > 0:
 		c.Delete(rapid.SampledFrom(tasks).Draw(w.T, "forgotten"))
 	default:

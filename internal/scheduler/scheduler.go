@@ -125,7 +125,7 @@ func (s *Scheduler) confirmLocked(v store.View, t *shoal.Task, req *requirements
 
 // spreadLocked assigns tasks with the same requirements to nodes, spreading them evenly.
 func (s *Scheduler) spreadLocked(v store.View, tasks []*shoal.Task, req *requirements, changes *store.Changes) {
-	r := s.index.newRun(req)
+	r := s.index.newRun(req, v.Now())
 	defer r.end()
 	for i, t := range tasks {
 		n := r.pick()
