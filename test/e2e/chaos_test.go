@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/shoal-dev/shoal/internal/shoal"
 	"github.com/shoal-dev/shoal/test/lab"
 	"github.com/shoal-dev/shoal/test/load"
 )
@@ -73,11 +74,16 @@ func TestUpdatesWhileDaemonsAreKilledCostNoRequest(t *testing.T) {
 	}
 }
 
+// countsAsDown is how long a node may be without a session: after it drains wait for it no more, and a machine that is too busy to start a daemon sooner
+// loses requests by that.
+const countsAsDown = shoal.DefaultHeartbeatPeriod / 2
+
 // killDaemons kills one daemon after the other and starts it again within a second, sooner than its node counts as Down.
 func (c *chaos) killDaemons(random *rand.Rand) {
 	for time.Now().Before(c.until) && !c.t.Failed() {
 		victim := c.Nodes()[random.IntN(len(c.Nodes()))]
 		c.setAway(victim)
+		killed := time.Now()
 		err := victim.Kill()
 		time.Sleep(time.Duration(random.Int64N(int64(time.Second)))) // the daemon's absence is what is tried
 		if err = errors.Join(err, victim.Start()); err != nil {
@@ -91,6 +97,9 @@ func (c *chaos) killDaemons(random *rand.Rand) {
 			}
 			return nil
 		})
+		if took := time.Since(killed); took > countsAsDown {
+			c.t.Logf("%s was away or without a session for up to %v, from %s on", victim.Name, took.Round(time.Millisecond), killed.UTC().Format("15:04:05.000"))
+		}
 		c.kills++
 		c.setAway(nil)
 		time.Sleep(time.Duration(random.Int64N(int64(time.Second))))
