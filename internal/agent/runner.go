@@ -12,8 +12,8 @@ import (
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
-// drainTimeout bounds the wait for all balancers to drop a task before it is stopped.
-const drainTimeout = 5 * time.Second
+// drainTimeout bounds the wait for all balancers to drop a task before it is stopped. It is longer than the leader waits for a node whose daemon is away.
+const drainTimeout = 15 * time.Second
 
 // runner takes one task through its states.
 type runner struct {

@@ -58,6 +58,7 @@ type Dispatcher struct {
 	drains   map[shoal.TaskID]drain  // running tasks that are to stop once no balancer uses them
 	// lastApplied is, of nodes whose session has ended, how far their kernels are known to be.
 	lastApplied map[shoal.NodeID]kernelState
+	wentDown    map[shoal.NodeID]time.Time // nodes that are Down: since when, if this dispatcher has seen it
 	logs        map[string]*subscription
 	tunnels     map[string]*pendingTunnel
 
@@ -84,6 +85,7 @@ func New(cfg Config) *Dispatcher {
 		statuses:         map[shoal.TaskID]report{},
 		drains:           map[shoal.TaskID]drain{},
 		lastApplied:      map[shoal.NodeID]kernelState{},
+		wentDown:         map[shoal.NodeID]time.Time{},
 		logs:             map[string]*subscription{},
 		tunnels:          map[string]*pendingTunnel{},
 		wakeStatusWriter: make(chan struct{}, 1),
@@ -156,6 +158,9 @@ func (d *Dispatcher) markChangeLocked(c store.Change, view store.View) {
 	case store.KindNode, store.KindCluster:
 		if c.New == nil {
 			delete(d.lastApplied, shoal.NodeID(c.ID))
+		}
+		if c.Kind == store.KindNode {
+			d.noteStateLocked(c)
 		}
 		d.finishDrainsLocked(view) // a node may be Down now
 		d.markAllDirtyLocked()

@@ -41,6 +41,7 @@ type bench struct {
 	t      *testing.T
 	store  *store.Store
 	memory *store.Memory
+	agents map[shoal.NodeID]*agent // for idle
 }
 
 func newBench(t *testing.T) *bench {
@@ -67,6 +68,25 @@ func newBenchOn(t *testing.T, backend store.Backend, memory *store.Memory) *benc
 		<-done //nolint:errcheck // ended by cancel
 	})
 	return b
+}
+
+// down marks a node as Down.
+func (b *bench) down(id shoal.NodeID) {
+	b.t.Helper()
+	node := *b.store.View().Node(id)
+	node.Status.State = shoal.NodeDown
+	b.put(&node)
+}
+
+// idle lets time pass, in which agents send heartbeats.
+func (b *bench) idle(d time.Duration, nodes ...shoal.NodeID) {
+	for end := time.Now().Add(d); time.Now().Before(end); {
+		<-time.After(time.Second)
+		for _, id := range nodes {
+			b.agents[id].say <- &rpc.AgentMessage{}
+		}
+	}
+	synctest.Wait()
 }
 
 func (b *bench) put(o store.Object) {
@@ -304,10 +324,20 @@ func TestADrainWaitsForANodeWhoseSessionHasBroken(t *testing.T) {
 		{"away", overlay, "b", func(*bench) {}, false},
 		{"back", overlay, "b", func(b *bench) { b.connect("b") }, false},
 		{"back, tables applied", overlay, "b", func(b *bench) { b.connect("b").applyTable() }, true},
-		{"down", overlay, "b", func(b *bench) {
-			down := *b.store.View().Node("b")
-			down.Status.State = shoal.NodeDown
-			b.put(&down)
+		{"down since a moment", overlay, "b", func(b *bench) { b.down("b") }, false},
+		{"down since a moment, removed", overlay, "b", func(b *bench) {
+			b.down("b")
+			if _, err := b.store.Commit(b.t.Context(), store.Changes{Deletes: []store.Object{b.store.View().Node("b")}}); err != nil {
+				b.t.Fatal(err)
+			}
+		}, true},
+		{"down for longer than a start takes", overlay, "b", func(b *bench) {
+			b.down("b")
+			b.idle(startGrace, "a", "c")
+		}, true},
+		{"down for long when the drain begins", overlay, "", func(b *bench) {
+			b.down("b")
+			b.idle(startGrace, "a", "c")
 		}, true},
 		{"removed", overlay, "b", func(b *bench) {
 			if _, err := b.store.Commit(b.t.Context(), store.Changes{Deletes: []store.Object{b.store.View().Node("b")}}); err != nil {
@@ -329,6 +359,12 @@ func TestADrainWaitsForANodeWhoseSessionHasBroken(t *testing.T) {
 				agents := map[shoal.NodeID]*agent{"a": b.connect("a"), "b": b.connect("b"), "c": b.connect("c")}
 				for _, a := range agents {
 					a.applyTable()
+				}
+				b.agents = agents
+				if test.node == "" {
+					test.then(b)
+					test.then = func(*bench) {}
+					test.node = "b"
 				}
 				agents[test.node].hangUp()
 				synctest.Wait()

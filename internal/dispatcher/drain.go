@@ -2,6 +2,7 @@ package dispatcher
 
 import (
 	"slices"
+	"time"
 
 	"github.com/shoal-dev/shoal/internal/shoal"
 	"github.com/shoal-dev/shoal/internal/store"
@@ -60,14 +61,41 @@ func (s sender) mayUse(task *shoal.Task, since uint64) bool {
 	})
 }
 
-// sendersLocked is all nodes but those that are Down. One without a session counts too: its daemon is away, but its kernel goes on forwarding by the
-// tables it has.
+// startGrace is for how long a node that has become Down is still waited for: its daemon may be one that starts slowly, on a busy machine or with many
+// containers, and its kernel goes on forwarding meanwhile. No task waits to be replaced because of that, only to be stopped.
+const startGrace = 10 * time.Second
+
+// noteStateLocked takes note of nodes that become Down, and looks at the drains again when they are waited for no more.
+func (d *Dispatcher) noteStateLocked(c store.Change) {
+	old, _ := c.Old.(*shoal.Node)
+	now, _ := c.New.(*shoal.Node)
+	switch {
+	case now == nil || now.Ready() || now.HasLeft():
+		delete(d.wentDown, shoal.NodeID(c.ID))
+	case old != nil && old.Ready():
+		d.wentDown[now.ID] = time.Now()
+		time.AfterFunc(startGrace, func() {
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			d.finishDrainsLocked(d.cfg.Store.View())
+		})
+	}
+}
+
+// sendersLocked is all nodes but those that are Down for good. One without a session counts too: its daemon is away, but its kernel goes on forwarding by
+// the tables it has.
 func (d *Dispatcher) sendersLocked(view store.View) (senders []sender) {
 	for _, s := range d.sessions {
 		senders = append(senders, sender{s.known(), s.sent.Networks})
 	}
 	for _, n := range view.Nodes() {
-		if d.sessions[n.ID] != nil || !n.Ready() {
+		if d.sessions[n.ID] != nil {
+			continue
+		}
+		if !n.Ready() {
+			if since, ok := d.wentDown[n.ID]; ok && time.Since(since) < startGrace {
+				senders = append(senders, sender{d.lastApplied[n.ID], nil})
+			}
 			continue
 		}
 		t := shoal.Table{NodeID: n.ID, Networks: map[shoal.NetworkID]shoal.Network{}}

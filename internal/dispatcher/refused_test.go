@@ -71,7 +71,9 @@ type outdated struct {
 	epoch uint64
 }
 
-func (o outdated) Leader() (epoch uint64, leads bool, leadershipChanged <-chan struct{}) { return o.epoch, true, nil }
+func (o outdated) Leader() (epoch uint64, leads bool, leadershipChanged <-chan struct{}) {
+	return o.epoch, true, nil
+}
 
 // A manager that had been deposed and did not know it wrote what its agents had last told it over what they had told the next one since.
 func TestADeposedManagerWritesNoStatuses(t *testing.T) {

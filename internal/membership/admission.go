@@ -224,13 +224,6 @@ func (a *Admission) JoinMember(ctx context.Context, req *rpc.MemberRequest) (*rp
 	return &rpc.MemberReply{PeerURLs: members, Key: a.Members.Key()}, nil
 }
 
-const leftMessage = "node has left"
-
-// leftByItself tells of a node that will not come back under its old identity.
-func leftByItself(n *shoal.Node) bool {
-	return n.Status.State == shoal.NodeDown && n.Status.Message == leftMessage
-}
-
 // Leave records that a node has gone of its own will: it is down at once, and no member any more.
 func (a *Admission) Leave(ctx context.Context, _ *rpc.LeaveRequest) (*rpc.LeaveReply, error) {
 	id := rpc.CallerOf(ctx).NodeID
@@ -248,7 +241,7 @@ func (a *Admission) Leave(ctx context.Context, _ *rpc.LeaveRequest) (*rpc.LeaveR
 		if node := view.Node(id); node != nil {
 			n := *node
 			n.Manager = nil
-			n.Status = shoal.NodeStatus{State: shoal.NodeDown, Message: leftMessage, Addr: n.Status.Addr}
+			n.Status = shoal.NodeStatus{State: shoal.NodeDown, Message: shoal.NodeHasLeft, Addr: n.Status.Addr}
 			changes.Put(&n)
 		}
 		return changes, nil

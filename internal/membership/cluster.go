@@ -73,7 +73,7 @@ func rotated(view store.View) bool {
 	}
 	_, issuer := Trust(view)
 	for _, n := range view.Nodes() {
-		if !slices.Equal(n.Description.TLS.CertIssuerPublicKey, issuer) && !leftByItself(n) {
+		if !slices.Equal(n.Description.TLS.CertIssuerPublicKey, issuer) && !n.HasLeft() {
 			return false
 		}
 	}

@@ -109,5 +109,11 @@ type ManagerStatus struct {
 	PeerURL string
 }
 
+// NodeHasLeft is the message of the status of a node that has left the cluster.
+const NodeHasLeft = "node has left"
+
+// HasLeft tells of a node that will not come back under its old identity.
+func (n *Node) HasLeft() bool { return n.Status.State == NodeDown && n.Status.Message == NodeHasLeft }
+
 // Ready tells whether the node is in state Ready, so that tasks can be expected to run on it.
 func (n *Node) Ready() bool { return n.Status.State == NodeReady }
