@@ -59,7 +59,9 @@ func (rt *Runtime) StartShim(id string) (*Shim, error) {
 	cmd := exec.Command(rt.Shim, "serve", "-namespace", Namespace, "-id", id, "-socket", s.socket) // #nosec G204 -- our own program
 	cmd.Dir = rt.state
 	cmd.ExtraFiles = []*os.File{file}
-	cmd.Env = append(os.Environ(), "GOMAXPROCS=2")        // a shim is idle nearly all the time, and threads cost memory
+	cmd.Env = append(os.Environ(),
+		"GOMAXPROCS=2",              // a shim is idle nearly all the time, and threads cost memory
+		"XDG_RUNTIME_DIR="+rt.state) // where a file tells runc of each exec: not on a disk, which may be full
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a Ctrl-C at the daemon's terminal must not reach it
 	if err := cmd.Start(); err != nil {
 		return nil, errors.Join(fmt.Errorf("start shim: %w", err), os.Remove(s.socket))

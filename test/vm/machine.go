@@ -153,7 +153,7 @@ func masked() []string {
 		"e2scrub_reap", "systemd-logind", "getty@tty1", "modprobe@fuse", "modprobe@drm", "modprobe@efi_pstore", "apt-daily", "fstrim"} {
 		args = append(args, "systemd.mask="+unit+".service")
 	}
-	for _, unit := range []string{"apt-daily.timer", "apt-daily-upgrade.timer", "e2scrub_all.timer", "fstrim.timer", "dpkg-db-backup.timer", "proc-sys-fs-binfmt_misc.automount", "proc-fs-nfsd.mount", "nfs-client.target"} {
+	for _, unit := range []string{"apt-daily.timer", "apt-daily-upgrade.timer", "e2scrub_all.timer", "fstrim.timer", "dpkg-db-backup.timer", "proc-sys-fs-binfmt_misc.automount", "proc-fs-nfsd.mount", "nfs-client.target", "rpcbind.socket"} {
 		args = append(args, "systemd.mask="+unit)
 	}
 	return args
