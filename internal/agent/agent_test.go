@@ -24,6 +24,7 @@ type fakeRuntime struct {
 	running map[string]chan struct{} // closed when it ends
 	starts  int
 	removed []string
+	faulty  shoal.TaskID // meets a fault when it is prepared
 }
 
 func (f *fakeRuntime) Tasks(context.Context) ([]agent.TaskContainer, error) {
@@ -33,6 +34,9 @@ func (f *fakeRuntime) Tasks(context.Context) ([]agent.TaskContainer, error) {
 }
 
 func (f *fakeRuntime) Prepare(_ context.Context, task *shoal.Task, _ agent.Dependencies) (string, error) {
+	if task.ID == f.faulty {
+		panic("no container")
+	}
 	return string("container-" + task.ID), nil
 }
 
@@ -245,6 +249,16 @@ func TestTasksOutliveTheSessionThatAssignedThem(t *testing.T) {
 	stopping.DesiredState = shoal.TaskShutdown
 	second.say(&rpc.ManagerMessage{Tasks: &rpc.Tasks{Put: []shoal.Task{stopping}}, Drained: []shoal.TaskID{"t1"}})
 	second.await("t1", shoal.TaskShutdown)
+}
+
+// A task that brought out a fault of the daemon ended it, and the next, wherever it was placed.
+func TestATaskThatMeetsAFaultFails(t *testing.T) {
+	runtime := &fakeRuntime{running: map[string]chan struct{}{}, faulty: "bad"}
+	manager := start(t, runtime, 1)[0].next(t)
+	manager.welcome(patient, newTask("bad"))
+	manager.await("bad", shoal.TaskFailed)
+	manager.say(&rpc.ManagerMessage{Tasks: &rpc.Tasks{Put: []shoal.Task{newTask("good")}}})
+	manager.await("good", shoal.TaskRunning)
 }
 
 func TestAFullAssignmentRemovesStrayContainers(t *testing.T) {

@@ -5,16 +5,17 @@ import (
 	"maps"
 	"time"
 
+	"github.com/shoal-dev/shoal/internal/fault"
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
 // setTable queues a delta for applyTables.
 func (a *Agent) setTable(delta *shoal.TableDelta) {
+	defer wake(a.wakeTable)
 	a.mu.Lock()
+	defer a.mu.Unlock()
 	a.setNetworksLocked(delta)
 	a.table = merged(a.table, delta)
-	a.mu.Unlock()
-	wake(a.wakeTable)
 }
 
 // setNetworksLocked keeps a copy of the table's networks, which tasks refer to: see Dependencies.
@@ -62,7 +63,8 @@ func (a *Agent) applyTables(ctx context.Context) {
 		if delta == nil {
 			continue
 		}
-		if err := a.cfg.ApplyTable(ctx, delta); err != nil {
+		err := fault.Contain(a.cfg.Log, "table of a manager", func() error { return a.cfg.ApplyTable(ctx, delta) })
+		if err != nil {
 			if ctx.Err() != nil {
 				return
 			}
