@@ -25,6 +25,7 @@ type fakeRuntime struct {
 	running map[string]chan struct{} // closed when it ends
 	starts  int
 	removed []string
+	faulty  shoal.TaskID // meets a fault when it is prepared
 }
 
 func (f *fakeRuntime) Tasks(context.Context) ([]agent.TaskContainer, error) {
@@ -34,6 +35,9 @@ func (f *fakeRuntime) Tasks(context.Context) ([]agent.TaskContainer, error) {
 }
 
 func (f *fakeRuntime) Prepare(_ context.Context, task *shoal.Task, _ agent.Dependencies) (string, error) {
+	if task.ID == f.faulty {
+		panic("no container")
+	}
 	return string("container-" + task.ID), nil
 }
 
@@ -252,6 +256,16 @@ func TestTasksOutliveTheSessionThatAssignedThem(t *testing.T) {
 	second.await("t1", shoal.TaskShutdown)
 }
 
+// A task that brought out a fault of the daemon ended it, and the next, wherever it was placed.
+func TestATaskThatMeetsAFaultFails(t *testing.T) {
+	runtime := &fakeRuntime{running: map[string]chan struct{}{}, faulty: "bad"}
+	manager := start(t, runtime, 1)[0].next(t)
+	manager.welcome(patient, newTask("bad"))
+	manager.await("bad", shoal.TaskFailed)
+	manager.say(&rpc.ManagerMessage{Tasks: &rpc.Tasks{Put: []shoal.Task{newTask("good")}}})
+	manager.await("good", shoal.TaskRunning)
+}
+
 func TestAFullAssignmentRemovesStrayContainers(t *testing.T) {
 	runtime := &fakeRuntime{running: map[string]chan struct{}{}, found: []agent.TaskContainer{{TaskID: "ghost", ContainerID: "container-ghost"}}}
 	managers := start(t, runtime, 1)
@@ -321,5 +335,37 @@ func TestATableThatTheKernelRefusesInPartIsAcknowledged(t *testing.T) {
 	}
 	if want := []string{"7 [a b]", "7 [b]", "7"}; !slices.Equal(said, want) {
 		t.Errorf("acknowledged %q, want %q", said, want)
+	}
+}
+
+// What a fault of the daemon's own has left of a table is not known: nothing of it is acknowledged until it was applied.
+func TestATableThatBringsOutAFaultIsTriedAgain(t *testing.T) {
+	tries := 0
+	managers := start(t, &fakeRuntime{running: map[string]chan struct{}{}}, 1, func(cfg *agent.Config) {
+		cfg.ApplyTable = func(context.Context, *shoal.TableDelta) ([]shoal.NetworkID, error) {
+			if tries++; tries == 1 {
+				panic("a network without a gateway")
+			}
+			return nil, nil
+		}
+	})
+	s := managers[0].next(t)
+	s.welcome(patient)
+	s.say(&rpc.ManagerMessage{Table: &shoal.TableDelta{Full: true, Version: 7, Networks: map[shoal.NetworkID]shoal.Network{"n": {ID: "n"}}}})
+	var lagged []shoal.NetworkID
+	for {
+		m, err := s.Recv()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.AppliedPartly != nil {
+			lagged = m.AppliedPartly.Lagging
+		}
+		if m.Applied == 7 {
+			break
+		}
+	}
+	if !slices.Equal(lagged, []shoal.NetworkID{"n"}) {
+		t.Errorf("after the fault %v lagged, want n", lagged)
 	}
 }

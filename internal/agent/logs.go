@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 
+	"github.com/shoal-dev/shoal/internal/fault"
 	"github.com/shoal-dev/shoal/internal/rpc"
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
@@ -16,7 +17,8 @@ func (a *Agent) startLogs(ctx context.Context, client *rpc.Client, req rpc.LogRe
 	a.mu.Unlock()
 	a.tasks.Go(func() {
 		defer a.stopLogs(req.ID)
-		if err := a.publishLogs(ctx, client, req); err != nil && ctx.Err() == nil {
+		err := fault.Contain(a.cfg.Log, "log lines for a manager", func() error { return a.publishLogs(ctx, client, req) })
+		if err != nil && ctx.Err() == nil {
 			a.cfg.Log.Warn("log lines cannot be sent to a manager; docker service logs shows them incomplete", "err", err)
 		}
 	})
@@ -51,7 +53,7 @@ func (a *Agent) publishLogs(ctx context.Context, client *rpc.Client, req rpc.Log
 	var tasks sync.WaitGroup
 	for _, id := range req.Query.TaskIDs {
 		tasks.Go(func() {
-			err := a.taskLogs(ctx, id, req.Query, send)
+			err := fault.Contain(a.cfg.Log, "log lines of a task", func() error { return a.taskLogs(ctx, id, req.Query, send) })
 			if err != nil && ctx.Err() == nil {
 				_ = send(shoal.LogLine{TaskID: id, Err: err.Error()}) // if it cannot be sent, the stream itself has ended
 			}

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/shoal-dev/shoal/internal/fault"
 	"github.com/shoal-dev/shoal/internal/rpc"
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
@@ -118,9 +119,12 @@ func (a *Agent) startRunnerLocked(ctx context.Context, task *shoal.Task, found *
 		drained: make(chan struct{}), wake: make(chan struct{}, 1)}
 	a.runners[task.ID] = r
 	a.tasks.Go(func() {
-		r.run(assigned)
+		if err := fault.Contain(a.cfg.Log, "task "+string(task.ID), func() error { r.run(assigned); return nil }); err != nil {
+			r.setStatus(shoal.TaskFailed, "failed", err, nil) // the managers replace it
+			<-assigned.Done()
+		}
 		if errors.Is(context.Cause(assigned), errUnassigned) {
-			r.cleanUp(ctx)
+			fault.Do(a.cfg.Log, "end of task "+string(task.ID), func() { r.cleanUp(ctx) })
 		}
 	})
 }
@@ -137,7 +141,7 @@ func (a *Agent) unassignLocked(id shoal.TaskID) {
 func (a *Agent) removeStray(ctx context.Context, f *TaskContainer) {
 	a.tasks.Go(func() {
 		a.cfg.Log.Info("remove container of a task that is not assigned", "task", f.TaskID, "container", f.ContainerID)
-		a.remove(ctx, f.ContainerID)
+		fault.Do(a.cfg.Log, "removal of a task's container", func() { a.remove(ctx, f.ContainerID) })
 	})
 }
 
@@ -177,13 +181,13 @@ func (r *runner) stopping() bool { return !r.current().Wanted() }
 
 // setStatus records a new state and reports it. err and container may be nil; without container the last one is kept.
 func (r *runner) setStatus(state shoal.TaskState, message string, err error, container *shoal.ContainerStatus) {
+	defer r.agent.report(r)
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.setStatusLocked(state, message, container)
 	if err != nil {
 		r.status.Err = err.Error()
 	}
-	r.mu.Unlock()
-	r.agent.report(r)
 }
 
 func (r *runner) setStatusLocked(state shoal.TaskState, message string, container *shoal.ContainerStatus) {
@@ -277,7 +281,9 @@ func (r *runner) awaitHealthy(ctx context.Context, container string, info *shoal
 	checked, stop := context.WithCancel(ctx)
 	defer stop()
 	result := make(chan error, 1)
-	go func() { result <- r.agent.cfg.Runtime.Healthy(checked, container, r.current()) }()
+	go func() {
+		result <- fault.Contain(r.agent.cfg.Log, "health of a task", func() error { return r.agent.cfg.Runtime.Healthy(checked, container, r.current()) })
+	}()
 	for {
 		select {
 		case <-ctx.Done():
@@ -309,11 +315,17 @@ func (r *runner) supervise(ctx context.Context, container string) {
 	}
 	end := make(chan outcome, 1)
 	go func() {
-		exit, err := r.agent.cfg.Runtime.Wait(waited, container)
-		end <- outcome{exit, err}
+		var o outcome
+		o.err = fault.Contain(r.agent.cfg.Log, "wait for a task", func() (err error) {
+			o.exit, err = r.agent.cfg.Runtime.Wait(waited, container)
+			return err
+		})
+		end <- o
 	}()
 	if check := r.readyCheck(); check != nil {
-		r.agent.tasks.Go(func() { r.watchReadiness(waited, container, *check) })
+		r.agent.tasks.Go(func() {
+			fault.Do(r.agent.cfg.Log, "readiness of a task", func() { r.watchReadiness(waited, container, *check) })
+		})
 	}
 	var unused <-chan struct{}
 	var limit <-chan time.Time

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/shoal-dev/shoal/internal/fault"
 	"github.com/shoal-dev/shoal/internal/rpc"
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
@@ -47,7 +48,9 @@ func (a *Agent) runSession(ctx context.Context, manager string, connectTimeout t
 	a.cfg.Log.Info("session with a manager", "manager", manager)
 
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return a.send(ctx, stream, heartbeat/heartbeatsPerPeriod) })
+	group.Go(func() error {
+		return fault.Contain(a.cfg.Log, "session with a manager", func() error { return a.send(ctx, stream, heartbeat/heartbeatsPerPeriod) })
+	})
 	group.Go(func() error {
 		select {
 		case <-ctx.Done():
@@ -59,14 +62,14 @@ func (a *Agent) runSession(ctx context.Context, manager string, connectTimeout t
 	})
 	group.Go(func() error {
 		for msg := first; ; {
-			if err := a.receive(daemonCtx, ctx, client, msg); err != nil {
+			err := fault.Contain(a.cfg.Log, "message of a manager", func() error { return a.receive(daemonCtx, ctx, client, msg) })
+			if err != nil {
 				return err
 			}
 			if msg.Welcome != nil && msg.Welcome.Heartbeat != heartbeat {
 				return errNewHeartbeat
 			}
 			silenceTimer.Reset(heartbeat) // counts the time waiting for a message, not the time spent handling one
-			var err error
 			if msg, err = stream.Recv(); err != nil {
 				if errors.Is(err, io.EOF) {
 					return errSessionEnded

@@ -3,19 +3,21 @@ package agent
 import (
 	"context"
 	"maps"
+	"slices"
 	"time"
 
+	"github.com/shoal-dev/shoal/internal/fault"
 	"github.com/shoal-dev/shoal/internal/rpc"
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
 // setTable queues a delta for applyTables.
 func (a *Agent) setTable(delta *shoal.TableDelta) {
+	defer wake(a.wakeTable)
 	a.mu.Lock()
+	defer a.mu.Unlock()
 	a.setNetworksLocked(delta)
 	a.table = merged(a.table, delta)
-	a.mu.Unlock()
-	wake(a.wakeTable)
 }
 
 // setNetworksLocked keeps a copy of the table's networks, which tasks refer to: see Dependencies.
@@ -64,7 +66,7 @@ func (a *Agent) applyTables(ctx context.Context) {
 		if delta == nil {
 			continue
 		}
-		lagging, err := a.cfg.ApplyTable(ctx, delta)
+		lagging, err := a.applyTable(ctx, delta)
 		if err != nil && ctx.Err() != nil {
 			return
 		}
@@ -83,6 +85,19 @@ func (a *Agent) applyTables(ctx context.Context) {
 		time.AfterFunc(pause, func() { wake(a.wakeTable) })
 		pause = min(2*pause, longestPause)
 	}
+}
+
+// applyTable applies a delta. After a fault of ours nothing is known of what has become of it: all networks may lag.
+func (a *Agent) applyTable(ctx context.Context, delta *shoal.TableDelta) (lagging []shoal.NetworkID, err error) {
+	a.mu.Lock()
+	lagging = slices.Sorted(maps.Keys(a.networks))
+	a.mu.Unlock()
+	err = fault.Contain(a.cfg.Log, "table of a manager", func() error {
+		refused, err := a.cfg.ApplyTable(ctx, delta)
+		lagging = refused
+		return err
+	})
+	return lagging, err
 }
 
 // logTable tells what has become of a table, unless that was logged before. It returns what it has told of.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/shoal-dev/shoal/internal/fault"
 	"github.com/shoal-dev/shoal/internal/logs"
 )
 
@@ -45,7 +46,7 @@ func (e *Engine) Attach(ctx context.Context, ref string, a AttachSpec, ready fun
 	if a.Stdin != nil && info.Spec.OpenStdin {
 		stdin := c.streams.Stdin()
 		go func() {
-			_, _ = io.Copy(stdin, a.Stdin) // ends when the client or the container does
+			fault.Do(e.Log, "input of an attached client", func() { _, _ = io.Copy(stdin, a.Stdin) }) // ends when the client or the container does
 			if info.Spec.StdinOnce {
 				_ = stdin.Close() // a pipe closes without errors
 			}

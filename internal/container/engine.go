@@ -21,6 +21,7 @@ import (
 
 	"github.com/shoal-dev/shoal/internal/container/cgroup"
 	"github.com/shoal-dev/shoal/internal/events"
+	"github.com/shoal-dev/shoal/internal/fault"
 	"github.com/shoal-dev/shoal/internal/image"
 	"github.com/shoal-dev/shoal/internal/quarantine"
 	"github.com/shoal-dev/shoal/internal/runtime"
@@ -89,6 +90,16 @@ func (e *Engine) Close() {
 	e.close()
 	e.background.Wait()
 	cgroup.Remove(e.CgroupParent) // stays while containers run in it
+}
+
+// inBackground runs f, which is part of a container's life, in a goroutine that Close waits for. If f meets a fault of ours, the container stays as its record has
+// it, also if it ends, and is named among the node's problems; the daemon's next start finds what has become of it.
+func (e *Engine) inBackground(c *container, part string, f func()) {
+	e.background.Go(func() {
+		if err := fault.Contain(e.Log, part+" of container "+c.id, func() error { f(); return nil }); err != nil {
+			e.Quarantine.Note(part+" of container "+c.id, err)
+		}
+	})
 }
 
 // untilClosed returns a context for work that outlives the request that starts it. It ends at Close, or when the returned function is

@@ -15,6 +15,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/container/layers"
 	"github.com/shoal-dev/shoal/internal/container/security"
 	"github.com/shoal-dev/shoal/internal/container/streams"
+	"github.com/shoal-dev/shoal/internal/fault"
 )
 
 // startExec starts a command in a container's running task and returns its process with the channel on which its end is reported.
@@ -36,9 +37,11 @@ func (e *Engine) startExec(ctx, lifetime context.Context, info Info, task client
 		defer close(settled)
 		stdin = streams.NotifyEnd(stdin, func() {
 			<-settled
-			if process != nil {
-				_ = process.CloseIO(context.WithoutCancel(ctx), client.WithStdinCloser) // it may have ended
-			}
+			fault.Do(e.Log, "end of an exec's input", func() {
+				if process != nil {
+					_ = process.CloseIO(context.WithoutCancel(ctx), client.WithStdinCloser) // it may have ended
+				}
+			})
 		})
 	}
 	process, err = task.Exec(ctx, x.ID, spec, cio.NewCreator(e.fifoOptions(stdin, stdout, stderr, x.Spec.TTY)...))

@@ -68,7 +68,7 @@ func (e *Engine) handleExit(ctx context.Context, c *container, code int, at time
 	case restart:
 		e.restartAfterWait(c, delay)
 	case info.Spec.AutoRemove:
-		e.background.Go(func() {
+		e.inBackground(c, "removal", func() {
 			if err := e.Remove(context.WithoutCancel(ctx), info.ID, true, true); err != nil && !errdefs.IsNotFound(err) {
 				e.Log.Warn("container that is to be removed after its end cannot be removed; it stays", "container", info.ID, "err", err)
 			}

@@ -39,7 +39,7 @@ func (e *Engine) watchHealth(c *container) {
 		return
 	}
 	check := withProbeDefaults(*info.Healthcheck)
-	e.background.Go(func() {
+	e.inBackground(c, "health checks", func() {
 		ctx, cancel := e.untilClosed()
 		defer cancel()
 		for {

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/shoal-dev/shoal/internal/fault"
 	"github.com/shoal-dev/shoal/internal/runtime"
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
@@ -24,7 +25,9 @@ func (e *Engine) probe(ctx context.Context, c *container, check shoal.Healthchec
 	defer e.unregisterExec(x.ID)
 	out := &limitedBuffer{}
 	finished := make(chan error, 1)
-	go func() { finished <- e.ExecStart(ctx, x.ID, nil, out, out, nil) }()
+	go func() {
+		finished <- fault.Contain(e.Log, "health check", func() error { return e.ExecStart(ctx, x.ID, nil, out, out, nil) })
+	}()
 	timer := time.NewTimer(check.Timeout)
 	defer timer.Stop()
 	select {

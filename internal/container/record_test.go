@@ -237,3 +237,18 @@ func TestARecordOfANewerDaemonKeepsWhatThisOneDoesNotKnow(t *testing.T) {
 		t.Errorf("%s, %v", text, err)
 	}
 }
+
+// A fault in what watches a container ended the daemon.
+func TestAFaultInTheBackgroundIsNamed(t *testing.T) {
+	dir := t.TempDir()
+	written(t, dir)
+	e, c, err := recorded(t, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.inBackground(c, "watch", func() { panic("no exit") })
+	e.background.Wait()
+	if got := fmt.Sprint(e.Quarantine.Problems()); !strings.Contains(got, "watch of container "+c.id) || !strings.Contains(got, "no exit") {
+		t.Error(got)
+	}
+}

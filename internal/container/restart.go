@@ -68,7 +68,7 @@ func (e *Engine) restartAfterWait(c *container, delay time.Duration) {
 	c.mu.Lock()
 	c.cancelRestart = cancel
 	c.mu.Unlock()
-	e.background.Go(func() {
+	e.inBackground(c, "restart", func() {
 		defer cancel()
 		timer := time.NewTimer(delay)
 		defer timer.Stop()

@@ -149,7 +149,7 @@ func (e *Engine) reattach(ctx context.Context, c *container, info Info) error {
 	c.mu.Unlock()
 	e.update(c, func(i *Info) { i.Sandbox, i.State.PID = sandbox, int(task.Pid()) })
 	e.watchHealth(c)
-	e.background.Go(func() {
+	e.inBackground(c, "watch", func() {
 		defer endLifetime()
 		e.monitor(lifetime, c, task, exit)
 	})

@@ -3,6 +3,7 @@ package container
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"strings"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/shoal-dev/shoal/internal/fault"
 	"github.com/shoal-dev/shoal/internal/runtime"
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
@@ -57,7 +59,7 @@ func (e *Engine) recordFailedStart(ctx context.Context, c *container, info Info,
 	})
 	c.streams.End()
 	if info.Spec.AutoRemove && info.State.StartedAt.IsZero() {
-		e.background.Go(func() { _ = e.Remove(context.WithoutCancel(ctx), info.ID, true, true) }) // waits for the lock that this start holds
+		e.inBackground(c, "removal", func() { _ = e.Remove(context.WithoutCancel(ctx), info.ID, true, true) }) // waits for the lock that this start holds
 	}
 }
 
@@ -104,7 +106,7 @@ func (e *Engine) launch(ctx context.Context, c *container, info Info) error {
 		return taskCreateError(err)
 	}
 	e.recordStart(ctx, c, task, p.sandbox)
-	e.background.Go(func() {
+	e.inBackground(c, "watch", func() {
 		defer endLifetime()
 		e.monitor(lifetime, c, task, exit)
 	})
@@ -123,7 +125,8 @@ type prepared struct {
 // time. After an error, the caller must still kill the shim.
 func (e *Engine) prepare(ctx context.Context, info Info) (prepared, error) {
 	var p prepared
-	work, workCtx := errgroup.WithContext(ctx)
+	group, workCtx := errgroup.WithContext(ctx)
+	work := containedGroup{group, e.Log, "start of container " + info.ID}
 	work.Go(func() error {
 		var err error
 		if p.sandbox, err = e.Network.Up(workCtx, sandboxSpec(info)); err != nil {
@@ -149,6 +152,18 @@ func (e *Engine) prepare(ctx context.Context, info Info) (prepared, error) {
 	}
 	addSandbox(p.spec, p.sandbox)
 	return p, nil
+}
+
+// containedGroup is a group whose functions' panics are their errors.
+type containedGroup struct {
+	*errgroup.Group
+	log  *slog.Logger
+	what string
+}
+
+// Go is errgroup's.
+func (g containedGroup) Go(f func() error) {
+	g.Group.Go(func() error { return fault.Contain(g.log, g.what, f) })
 }
 
 // sandboxSpec is the sandbox that a container asks the network for.

@@ -14,6 +14,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/containerd/typeurl/v2"
 
+	"github.com/shoal-dev/shoal/internal/fault"
 	"github.com/shoal-dev/shoal/internal/logs"
 	"github.com/shoal-dev/shoal/internal/runtime"
 )
@@ -88,7 +89,9 @@ func (e *Engine) taskIO(ctx context.Context, c *container, info Info) []cio.Opt 
 	stderr := c.streams.Output(c.log.Writer(logs.Stderr), logs.Stderr)
 	var stdin io.Reader
 	if info.Spec.OpenStdin {
-		stdin = c.streams.TaskStdin(func() { c.closeTaskStdin(context.WithoutCancel(ctx)) })
+		stdin = c.streams.TaskStdin(func() {
+			fault.Do(e.Log, "end of a container's input", func() { c.closeTaskStdin(context.WithoutCancel(ctx)) })
+		})
 	}
 	return e.fifoOptions(stdin, stdout, stderr, info.Spec.TTY)
 }

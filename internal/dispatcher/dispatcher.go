@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/shoal-dev/shoal/internal/fault"
 	"github.com/shoal-dev/shoal/internal/rpc"
 	"github.com/shoal-dev/shoal/internal/shoal"
 	"github.com/shoal-dev/shoal/internal/store"
@@ -104,26 +105,34 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 func (d *Dispatcher) follow(ctx context.Context) error {
 	view, sub := d.cfg.Store.Subscribe()
 	defer sub.Close()
-	d.mu.Lock()
-	for _, t := range view.Tasks() {
-		d.beginDrainLocked(t, view)
-	}
-	d.mu.Unlock()
+	d.beginDrains(view)
 	for {
 		batches, err := sub.Next(ctx)
 		if err != nil {
 			return err
 		}
-		d.mu.Lock()
-		for _, b := range batches {
-			for _, c := range b.Changes {
-				d.markChangeLocked(c, b.View)
-			}
+		d.markChanges(batches)
+	}
+}
+
+func (d *Dispatcher) beginDrains(view store.View) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, t := range view.Tasks() {
+		d.beginDrainLocked(t, view)
+	}
+}
+
+func (d *Dispatcher) markChanges(batches []store.Batch) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, b := range batches {
+		for _, c := range b.Changes {
+			d.markChangeLocked(c, b.View)
 		}
-		for _, s := range d.sessions {
-			wake(s.wake)
-		}
-		d.mu.Unlock()
+	}
+	for _, s := range d.sessions {
+		wake(s.wake)
 	}
 }
 
@@ -199,7 +208,9 @@ func (d *Dispatcher) Session(stream rpc.SessionServer) error {
 	ctx, cancel := context.WithCancel(ctx)
 	introduced := make(chan error, 1)
 	var introducing sync.WaitGroup
-	introducing.Go(func() { introduced <- d.introduce(ctx, caller, first.Hello) })
+	introducing.Go(func() {
+		introduced <- fault.Contain(d.cfg.Log, "introduction of a node", func() error { return d.introduce(ctx, caller, first.Hello) })
+	})
 	defer introducing.Wait() // the node monitor must not hear of the session after it has heard of its end
 	defer cancel()
 	err = s.run(ctx, introduced)
@@ -262,8 +273,16 @@ func (d *Dispatcher) add(s *session) {
 }
 
 func (d *Dispatcher) remove(s *session) {
+	if current, lastHeard := d.forget(s); current {
+		d.cfg.NodeMonitor.Lost(s.node, lastHeard)
+	}
+}
+
+// forget tells whether the session is its node's present one, takes it out then, and tells when its node was last heard of.
+func (d *Dispatcher) forget(s *session) (current bool, lastHeard time.Time) {
 	d.mu.Lock()
-	current := d.sessions[s.node] == s
+	defer d.mu.Unlock()
+	current = d.sessions[s.node] == s
 	if current {
 		delete(d.sessions, s.node)
 		if known := s.known(); known.revision > d.lastApplied[s.node].revision {
@@ -276,11 +295,7 @@ func (d *Dispatcher) remove(s *session) {
 			sub.nodeLost(s.node)
 		}
 	}
-	lastHeard := s.lastHeard
-	d.mu.Unlock()
-	if current {
-		d.cfg.NodeMonitor.Lost(s.node, lastHeard)
-	}
+	return current, s.lastHeard
 }
 
 // writeStatuses writes the reported statuses to the store. Reports that arrive while a commit is under way are collected and

@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"time"
 
+	"github.com/shoal-dev/shoal/internal/fault"
 	"github.com/shoal-dev/shoal/internal/rpc"
 	"github.com/shoal-dev/shoal/internal/shoal"
 	"github.com/shoal-dev/shoal/internal/store"
@@ -66,20 +67,24 @@ func (s *session) run(ctx context.Context, introduced <-chan error) error {
 	// Receiving ends with the stream, which ends when this handler returns: it cannot be waited for.
 	broken := make(chan error, 2)
 	go func() {
-		for {
-			msg, err := s.stream.Recv()
-			if err != nil {
-				broken <- err
-				return
+		err := fault.Contain(s.d.cfg.Log, "messages of a node", func() error {
+			for {
+				msg, err := s.stream.Recv()
+				if err != nil {
+					return err
+				}
+				select {
+				case received <- msg:
+				case <-ctx.Done():
+					return ctx.Err()
+				}
 			}
-			select {
-			case received <- msg:
-			case <-ctx.Done():
-				return
-			}
-		}
+		})
+		broken <- err
 	}()
-	go func() { broken <- s.send(ctx) }()
+	go func() {
+		broken <- fault.Contain(s.d.cfg.Log, "messages to a node", func() error { return s.send(ctx) })
+	}()
 	return s.receive(ctx, received, broken, introduced)
 }
 

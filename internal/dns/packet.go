@@ -114,12 +114,14 @@ func (r *Resolver) servePackets(conn *net.UDPConn) {
 			}
 			return
 		}
-		if answer, ok := r.scope.Load().answerPacket(in[:size], out); ok {
-			_, _ = conn.WriteToUDPAddrPort(answer, from) // the container is free not to wait for it
-			continue
-		}
-		packet := append([]byte(nil), in[:size]...)
-		r.done.Go(func() { r.servePacket(conn, packet, from) })
+		r.contain(func() {
+			if answer, ok := r.scope.Load().answerPacket(in[:size], out); ok {
+				_, _ = conn.WriteToUDPAddrPort(answer, from) // the container is free not to wait for it
+				return
+			}
+			packet := append([]byte(nil), in[:size]...)
+			r.done.Go(func() { r.contain(func() { r.servePacket(conn, packet, from) }) })
+		})
 	}
 }
 

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 
 	"github.com/miekg/dns"
+
+	"github.com/shoal-dev/shoal/internal/fault"
 )
 
 const (
@@ -38,6 +40,7 @@ type Resolver struct {
 	udp     *net.UDPConn
 	tcp     *dns.Server
 	done    sync.WaitGroup
+	faulty  atomic.Bool // a query has met a fault of ours
 }
 
 // Open starts a Resolver on two ports of 127.0.0.11 in the sandbox; it answers until Close.
@@ -86,7 +89,19 @@ func (r *Resolver) Close() error {
 
 // ServeDNS answers one query by TCP.
 func (r *Resolver) ServeDNS(w dns.ResponseWriter, query *dns.Msg) {
-	_ = w.WriteMsg(r.respond(query, false)) // the container is free not to wait for it
+	r.contain(func() { _ = w.WriteMsg(r.respond(query, false)) }) // the container is free not to wait for it
+}
+
+// contain answers one query. What meets a fault of ours is not answered. A container that has found such a query may ask it for ever: only the first of
+// a sandbox is in the log.
+func (r *Resolver) contain(answer func()) {
+	log := r.log
+	if r.faulty.Load() {
+		log = slog.New(slog.DiscardHandler)
+	}
+	if !fault.Do(log, "answer to a name query", answer) {
+		r.faulty.Store(true)
+	}
 }
 
 // respond answers a query, truncated to what the client can receive by UDP.

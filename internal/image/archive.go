@@ -21,6 +21,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/shoal-dev/shoal/internal/fault"
 	"github.com/shoal-dev/shoal/internal/runtime"
 )
 
@@ -150,7 +151,9 @@ func (s *Store) add(ctx context.Context, img v1.Image, ref string) (*Image, erro
 		}
 	}
 	pr, pw := io.Pipe()
-	go func() { pw.CloseWithError(tarball.Write(tag, img, pw)) }()
+	go func() {
+		pw.CloseWithError(fault.Contain(s.Log, "import of an image", func() error { return tarball.Write(tag, img, pw) }))
+	}()
 	loaded, err := s.Load(ctx, pr)
 	_ = pr.Close()
 	if err != nil {

@@ -11,6 +11,8 @@ import (
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/remotes"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/shoal-dev/shoal/internal/fault"
 )
 
 // Progress is one line of Docker's progress stream.
@@ -35,7 +37,9 @@ type ingestStatus interface {
 
 // newPullProgress returns the progress of a pull that has not begun; lines go to progress.
 func newPullProgress(c ingestStatus, progress func(Progress)) *pullProgress {
-	return &pullProgress{content: c, progress: progress}
+	return &pullProgress{content: c, progress: func(p Progress) { // goroutines of containerd's call it
+		fault.Do(nil, "progress of a pull", func() { progress(p) })
+	}}
 }
 
 // handleLayer is called by containerd for every descriptor of the image that it pulls, at once for several. It adds none.
@@ -84,12 +88,16 @@ func (w *pullProgress) report(ctx context.Context) {
 	for _, d := range layers {
 		st, err := w.content.Status(ctx, remotes.MakeRefKey(ctx, d))
 		if err == nil {
-			w.mu.Lock()
-			w.progress(Progress{ID: shortDigest(d), Status: "Downloading", Current: st.Offset, Total: d.Size})
-			w.mu.Unlock()
+			w.downloading(d, st.Offset)
 		}
 	}
 }
 
 // shortDigest is the form in which Docker shows a layer.
 func shortDigest(d ocispec.Descriptor) string { return d.Digest.Encoded()[:12] }
+
+func (w *pullProgress) downloading(d ocispec.Descriptor, arrived int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.progress(Progress{ID: shortDigest(d), Status: "Downloading", Current: arrived, Total: d.Size})
+}

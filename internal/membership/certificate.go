@@ -13,6 +13,7 @@ import (
 
 	"github.com/shoal-dev/shoal/internal/atomicfile"
 	"github.com/shoal-dev/shoal/internal/ca"
+	"github.com/shoal-dev/shoal/internal/fault"
 	"github.com/shoal-dev/shoal/internal/rpc"
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
@@ -32,7 +33,8 @@ func (m *Membership) RenewCertificates(ctx context.Context) error {
 		m.mu.Unlock()
 		if identity != nil {
 			if time.Now().After(identity.RenewAt()) {
-				failing = m.renewDue(ctx, identity, failing)
+				completed := fault.Do(m.cfg.Log, "renewal of the node's certificate", func() { failing = m.renewDue(ctx, identity, failing) })
+				failing = failing || !completed
 			}
 			pause = min(max(time.Until(identity.RenewAt()), shortestLook), longestLook)
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/shoal-dev/shoal/internal/atomicfile"
 	"github.com/shoal-dev/shoal/internal/ca"
+	"github.com/shoal-dev/shoal/internal/fault"
 	"github.com/shoal-dev/shoal/internal/rpc"
 	"github.com/shoal-dev/shoal/internal/shoal"
 	"github.com/shoal-dev/shoal/internal/store"
@@ -83,7 +84,7 @@ func (m *Membership) awaitUnlock(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 		case resumed := <-unlocks:
-			resumed <- m.Start(ctx)
+			resumed <- fault.Contain(m.cfg.Log, "place in the cluster", func() error { return m.Start(ctx) })
 		}
 	}()
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/shoal-dev/shoal/internal/ca"
+	"github.com/shoal-dev/shoal/internal/fault"
 	"github.com/shoal-dev/shoal/internal/rpc"
 	"github.com/shoal-dev/shoal/internal/shoal"
 	"github.com/shoal-dev/shoal/internal/store"
@@ -77,7 +78,11 @@ func (m *Membership) reconcileSoon() {
 	reconciled := m.reconciledLocked()
 	m.mu.Unlock()
 	if !reconciled {
-		go m.reconcileNode()
+		go func() {
+			if !fault.Do(m.cfg.Log, "role of the node", m.reconcileNode) {
+				time.AfterFunc(longestRetry, m.reconcileSoon)
+			}
+		}()
 	}
 }
 

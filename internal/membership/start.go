@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/shoal-dev/shoal/internal/ca"
+	"github.com/shoal-dev/shoal/internal/fault"
 	"github.com/shoal-dev/shoal/internal/rpc"
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
@@ -64,9 +65,11 @@ func (m *Membership) Start(ctx context.Context) error {
 // resume starts the node's manager again and again until it has a majority to work with, or is to be a manager no more.
 func (m *Membership) resume(ctx context.Context, identity *ca.Identity) {
 	for pause := firstRetry; ctx.Err() == nil && identity.Role() == shoal.RoleManager; pause = min(2*pause, longestRetry) {
-		m.op.Lock()
-		err := m.resumeOnce(ctx)
-		m.op.Unlock()
+		err := fault.Contain(m.cfg.Log, "start of the node's manager", func() error {
+			m.op.Lock()
+			defer m.op.Unlock()
+			return m.resumeOnce(ctx)
+		})
 		if err == nil {
 			return
 		}
@@ -157,11 +160,11 @@ func (m *Membership) startManagerAs(ctx context.Context, cfg ManagerConfig) erro
 	}
 	m.manager = manager
 	following, stop := context.WithCancel(context.Background())
-	go m.followLock(following, manager, identity, key) //nolint:contextcheck // as long as the manager, not the request
-	go func() {                                        //nolint:contextcheck // as above
+	go fault.Do(m.cfg.Log, "autolock of the node's files", func() { m.followLock(following, manager, identity, key) }) //nolint:contextcheck // as long as the manager, not the request
+	go func() {                                                                                                        //nolint:contextcheck // as above
 		<-manager.Done()
 		stop()
-		m.managerEnded(manager, identity)
+		fault.Do(m.cfg.Log, "restart of the node's manager", func() { m.managerEnded(manager, identity) })
 	}()
 	return nil
 }

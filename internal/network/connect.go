@@ -74,9 +74,11 @@ func (n *Networks) Disconnect(ctx context.Context, containerID, network string, 
 
 // removeEndpoint takes an endpoint from a sandbox, which is locked, and from the kernel.
 func (n *Networks) removeEndpoint(ctx context.Context, sb *sandbox.Sandbox, e *sandbox.Endpoint) error {
-	n.mu.Lock()
-	sb.Endpoints = slices.DeleteFunc(slices.Clone(sb.Endpoints), func(x *sandbox.Endpoint) bool { return x == e })
-	n.releaseLocked(e)
-	n.mu.Unlock()
+	func() {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		sb.Endpoints = slices.DeleteFunc(slices.Clone(sb.Endpoints), func(x *sandbox.Endpoint) bool { return x == e })
+		n.releaseLocked(e)
+	}()
 	return errors.Join(n.writeFiles(sb), n.saveSandbox(sb), n.convergeSandbox(ctx, sb.Namespace()), n.detach(ctx, e))
 }

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/shoal-dev/shoal/internal/fault"
 	"github.com/shoal-dev/shoal/internal/network/diagnosis"
 	"github.com/shoal-dev/shoal/internal/network/probe"
 	"github.com/shoal-dev/shoal/internal/network/sandbox"
@@ -54,12 +55,7 @@ func (n *Networks) probeTargets() map[netip.AddrPort]shoal.NodeID {
 
 // suspectPeers applies the set of suspected peers and logs what changed.
 func (n *Networks) suspectPeers(ctx context.Context, now map[shoal.NodeID]bool) {
-	n.mu.Lock()
-	before := n.directory.Suspects()
-	n.directory.SetSuspects(now)
-	n.generation++
-	peers := maps.Clone(n.directory.Table().Peers)
-	n.mu.Unlock()
+	before, peers := n.setSuspects(now)
 	for _, id := range slices.Sorted(maps.Keys(now)) {
 		if !before[id] {
 			n.log.Warn("peer does not answer, its tasks are skipped", "node", id, "address", peers[id].ProbeAddr)
@@ -75,6 +71,16 @@ func (n *Networks) suspectPeers(ctx context.Context, now map[shoal.NodeID]bool) 
 	}
 }
 
+// setSuspects enters the suspected peers and returns those of before, and all peers.
+func (n *Networks) setSuspects(now map[shoal.NodeID]bool) (before map[shoal.NodeID]bool, peers map[shoal.NodeID]shoal.Peer) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	before = n.directory.Suspects()
+	n.directory.SetSuspects(now)
+	n.generation++
+	return before, maps.Clone(n.directory.Table().Peers)
+}
+
 // repair restores kernel state that other programs have changed, by comparing it every repairPeriod.
 func (n *Networks) repair(ctx context.Context) error {
 	tick := time.NewTicker(repairPeriod)
@@ -84,8 +90,10 @@ func (n *Networks) repair(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-			_, _ = n.repairDrift(ctx, false) // logged, and listed by Diagnose
-			n.retryFailed(ctx)
+			fault.Do(n.log, "repair of the node's networks", func() { // what it holds of the kernel is compared again with the next tick
+				_, _ = n.repairDrift(ctx, false) // logged, and listed by Diagnose
+				n.retryFailed(ctx)
+			})
 		}
 	}
 }
@@ -96,10 +104,7 @@ func (n *Networks) repairDrift(ctx context.Context, thorough bool) ([]string, er
 	if len(parts) == 0 {
 		return nil, nil
 	}
-	n.mu.Lock()
-	what := diagnosis.DescribeParts(parts, n.directory.Table().Networks, n.sandboxes)
-	n.generation++
-	n.mu.Unlock()
+	what := n.noteDrift(parts)
 	n.log.Warn("kernel state of the node was changed by others, it is being restored", "parts", what)
 	err := n.converge(ctx)
 	if err != nil {
@@ -107,6 +112,14 @@ func (n *Networks) repairDrift(ctx context.Context, thorough bool) ([]string, er
 	}
 	n.repairs.Add(what, err)
 	return what, err
+}
+
+// noteDrift makes the next config differ from the applied one, and describes the parts.
+func (n *Networks) noteDrift(parts []string) []string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.generation++
+	return diagnosis.DescribeParts(parts, n.directory.Table().Networks, n.sandboxes)
 }
 
 // Diagnose looks at the node's networking as a whole, repairs what other programs have changed, and reports the problems found, other than Problems.

@@ -174,10 +174,11 @@ func (n *Networks) Down(ctx context.Context, containerID string) error {
 	return n.deleteSandbox(ctx, sb)
 }
 
-func (n *Networks) deleteSandbox(ctx context.Context, sb *sandbox.Sandbox) error {
-	id := sb.Spec.ContainerID
-	var errs []error
+// forgetSandbox takes a sandbox, which is locked, out of all tables, and returns what it had.
+func (n *Networks) forgetSandbox(sb *sandbox.Sandbox) (*dns.Resolver, sandbox.Endpoints) {
 	n.mu.Lock()
+	defer n.mu.Unlock()
+	id := sb.Spec.ContainerID
 	sb.MarkDeleted()
 	n.sandboxes.Delete(id)
 	n.names.RemoveSandbox(id)
@@ -187,7 +188,13 @@ func (n *Networks) deleteSandbox(ctx context.Context, sb *sandbox.Sandbox) error
 	for _, e := range endpoints {
 		n.releaseLocked(e)
 	}
-	n.mu.Unlock()
+	return resolver, endpoints
+}
+
+func (n *Networks) deleteSandbox(ctx context.Context, sb *sandbox.Sandbox) error {
+	id := sb.Spec.ContainerID
+	var errs []error
+	resolver, endpoints := n.forgetSandbox(sb)
 	if resolver != nil {
 		errs = append(errs, resolver.Close())
 	}

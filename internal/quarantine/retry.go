@@ -2,11 +2,14 @@ package quarantine
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
-	"runtime/debug"
 	"slices"
 	"time"
+
+	"github.com/shoal-dev/shoal/internal/fault"
 )
 
 // The pauses between attempts double from the first to the longest.
@@ -64,13 +67,12 @@ func (q *Quarantine) note(part string, err error, fresh *trouble) {
 }
 
 // Guard calls f and makes its panic an error, with the stack: a fault of ours that a record brings out must not end the daemon at every start.
-func Guard(f func() error) (err error) {
-	defer func() {
-		if fault := recover(); fault != nil {
-			err = fmt.Errorf("a fault of the daemon, please report it: %v\n%s", fault, debug.Stack())
-		}
-	}()
-	return f()
+func Guard(f func() error) error {
+	err := fault.Contain(slog.New(slog.DiscardHandler), "", f)
+	if contained, ok := errors.AsType[*fault.Error](err); ok {
+		return fmt.Errorf("%w\n%s", err, contained.Stack)
+	}
+	return err
 }
 
 // Run tries again what Retry was told of, until ctx ends.

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/shoal-dev/shoal/internal/fault"
 	"github.com/shoal-dev/shoal/internal/store"
 )
 
@@ -149,7 +150,11 @@ func (l *Loop) pass(ctx context.Context, epoch uint64, q *queue) ([]uint64, erro
 		if !ok {
 			break
 		}
-		changes, err := work.controller.Reconcile(view, work.key)
+		var changes store.Changes
+		err := fault.Contain(l.cfg.Log, "controller "+work.controller.Name(), func() (err error) { // it keeps nothing between calls
+			changes, err = work.controller.Reconcile(view, work.key)
+			return err
+		})
 		if err != nil {
 			l.cfg.Log.Warn("a controller failed on an object; it is tried again later", "controller", work.controller.Name(), "key", work.key, "err", err)
 			q.backOff(work, time.Now())

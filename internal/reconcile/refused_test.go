@@ -67,3 +67,41 @@ func TestRefusedChangesAreTriedEverMoreSlowlyAndLoggedOnce(t *testing.T) {
 		<-done //nolint:errcheck // ended by cancel
 	})
 }
+
+// faulty panics for one service.
+type faulty struct{ labeller }
+
+func (faulty) Reconcile(v store.View, key reconcile.Key) (store.Changes, error) {
+	if key == "bad" {
+		panic("no slot")
+	}
+	return labeller{}.Reconcile(v, key)
+}
+
+// An object that brought out a fault of a controller ended the daemon of every leader in turn.
+func TestAFaultOfAControllerHoldsUpItsObjectOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		backend := store.NewMemory()
+		s := storetest.Open(t, backend)
+		for _, id := range []shoal.ServiceID{"bad", "good"} {
+			if _, err := s.Commit(t.Context(), store.Changes{Puts: []store.Object{&shoal.Service{ID: id, Spec: shoal.ServiceSpec{Name: string(id)}}}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var log bytes.Buffer
+		loop := reconcile.New(reconcile.Config{Store: s, Leadership: backend, Controllers: []reconcile.Controller{faulty{}}, Log: slog.New(slog.NewTextHandler(&log, nil))})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- loop.Run(ctx) }()
+		<-time.After(time.Minute)
+		synctest.Wait()
+		if got := s.View().Service("good").Spec.Labels["seen"]; got != "yes" {
+			t.Error("the other object waits")
+		}
+		if n := strings.Count(log.String(), "was contained"); n == 0 || n > 20 { // it is tried ever more slowly
+			t.Errorf("%d faults:\n%s", n, log.String())
+		}
+		cancel()
+		<-done //nolint:errcheck // ended by cancel
+	})
+}

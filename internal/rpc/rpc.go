@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/shoal-dev/shoal/internal/ca"
+	"github.com/shoal-dev/shoal/internal/fault"
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
@@ -126,7 +127,7 @@ type (
 
 // unary describes a call with one request and one reply. If joined is set, only nodes of the cluster may make it.
 func unary[Req, Reply any](name string, joined bool, call func(Handler, context.Context, *Req) (*Reply, error)) grpc.MethodDesc {
-	return grpc.MethodDesc{MethodName: name, Handler: func(srv any, ctx context.Context, dec func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
+	answer := func(srv any, ctx context.Context, dec func(any) error) (any, error) {
 		req := new(Req)
 		if err := dec(req); err != nil {
 			return nil, err
@@ -143,6 +144,13 @@ func unary[Req, Reply any](name string, joined bool, call func(Handler, context.
 			return nil, toWire(err)
 		}
 		return reply, nil
+	}
+	return grpc.MethodDesc{MethodName: name, Handler: func(srv any, ctx context.Context, dec func(any) error, _ grpc.UnaryServerInterceptor) (reply any, err error) {
+		err = fault.Contain(nil, "call of "+name, func() (err error) {
+			reply, err = answer(srv, ctx, dec)
+			return err
+		})
+		return reply, err
 	}}
 }
 
@@ -189,6 +197,7 @@ func admit(ctx context.Context, joined bool) error {
 // NewServer returns a server that answers calls by h once it is given a listener.
 func NewServer(id *ca.Identity, h Handler) *grpc.Server {
 	s := grpc.NewServer(
+		grpc.ChainStreamInterceptor(containStream),
 		grpc.Creds(credentials.NewTLS(id.ServerTLS())),
 		grpc.ForceServerCodec(jsonCodec{}),
 		grpc.MaxRecvMsgSize(maxMessage),
@@ -220,6 +229,11 @@ func NewServer(id *ca.Identity, h Handler) *grpc.Server {
 		},
 	}, h)
 	return s
+}
+
+// containStream makes a fault of ours that a stream brings out an error of that stream. Calls of one message do it by themselves: see unary.
+func containStream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
+	return fault.Contain(nil, "call of "+info.FullMethod, func() error { return handle(srv, stream) })
 }
 
 // A connection on which nothing was received for keepaliveTime is probed, and closed if there is no answer within keepaliveTimeout: by both ends.

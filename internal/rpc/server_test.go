@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -30,6 +31,13 @@ func (handler) Renew(ctx context.Context, _ *rpc.RenewRequest) (*rpc.Certificate
 func (handler) Leave(context.Context, *rpc.LeaveRequest) (*rpc.LeaveReply, error) {
 	return nil, shoal.PermissionDenied("not %s", "now")
 }
+
+func (handler) Detach(context.Context, *rpc.DetachRequest) (*rpc.DetachReply, error) {
+	var none []*rpc.DetachReply
+	return none[len(none)], nil
+}
+
+func (handler) Session(rpc.SessionServer) error { panic("no hello") }
 
 func (handler) ReadLogs(req *rpc.LogRequest, stream rpc.LineServer) error {
 	for range req.Query.Tail {
@@ -124,5 +132,28 @@ func TestLinesArriveInOrderAndThenTheError(t *testing.T) {
 	enough := errors.New("enough")
 	if err := node.ReadLogs(t.Context(), query, func(shoal.LogLine) error { return enough }); !errors.Is(err, enough) {
 		t.Errorf("a reader that has enough gets %v", err)
+	}
+}
+
+// A fault that a node's message brought out ended the manager's process.
+func TestAFaultEndsItsCallOnly(t *testing.T) {
+	addr, _, identity := serve(t)
+	node, err := rpc.Dial(addr, identity.ClientTLS())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = node.Close() }()
+	if err := node.Detach(t.Context(), &rpc.DetachRequest{}); err == nil || !strings.Contains(err.Error(), "out of range") {
+		t.Errorf("a call ends with %v", err)
+	}
+	session, err := node.Session(t.Context())
+	if err == nil {
+		_, err = session.Recv()
+	}
+	if err == nil || !strings.Contains(err.Error(), "no hello") {
+		t.Errorf("a session ends with %v", err)
+	}
+	if _, err := node.Renew(t.Context(), &rpc.RenewRequest{}); err != nil {
+		t.Errorf("the next call: %v", err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/shoal-dev/shoal/internal/fault"
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
@@ -98,7 +99,11 @@ func Relay(client, server io.ReadWriteCloser) error {
 		_ = server.Close()
 	}()
 	go func() {
-		if _, err := io.Copy(server, client); err != nil {
+		err := fault.Contain(nil, "tunnel to a node", func() error {
+			_, err := io.Copy(server, client)
+			return err
+		})
+		if err != nil {
 			_ = server.Close() // the client is gone
 			return
 		}

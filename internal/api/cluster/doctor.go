@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/shoal-dev/shoal/internal/api/server"
+	"github.com/shoal-dev/shoal/internal/fault"
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
@@ -45,7 +46,11 @@ func (d *doctor) serve(w http.ResponseWriter, r *http.Request) error {
 			continue
 		}
 		asking.Go(func() { //nolint:contextcheck // the context is the request's
-			found, err := d.ask(r.Context(), n.ID)
+			var found shoal.Diagnosis
+			err := fault.Contain(nil, "diagnosis of another node", func() (err error) {
+				found, err = d.ask(r.Context(), n.ID)
+				return err
+			})
 			if err != nil {
 				found = shoal.Diagnosis{NodeID: n.ID, Problems: []string{"could not be asked: " + err.Error()}}
 			}

@@ -18,6 +18,7 @@ import (
 	apicontainer "github.com/moby/moby/api/types/container"
 
 	"github.com/shoal-dev/shoal/internal/api/server"
+	"github.com/shoal-dev/shoal/internal/fault"
 	"github.com/shoal-dev/shoal/internal/shoal"
 	"github.com/shoal-dev/shoal/internal/store"
 )
@@ -167,7 +168,13 @@ func (f *Forwarder) ask(r *http.Request, node shoal.NodeID) (resp *http.Response
 	out := outgoing(r)
 	out.Close = true
 	sent := make(chan error, 1)
-	go func() { sent <- out.Write(tunnel) }()
+	go func() {
+		err := fault.Contain(f.cfg.Log, "request to another node", func() error { return out.Write(tunnel) })
+		if _, ok := errors.AsType[*fault.Error](err); ok {
+			_ = tunnel.Close() // there will be no answer
+		}
+		sent <- err
+	}()
 	resp, err = http.ReadResponse(bufio.NewReader(tunnel), out)
 	if err != nil {
 		release()

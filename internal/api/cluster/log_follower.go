@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/shoal-dev/shoal/internal/fault"
 	"github.com/shoal-dev/shoal/internal/shoal"
 	"github.com/shoal-dev/shoal/internal/store"
 )
@@ -68,18 +69,20 @@ func (f *logFollower) run(ctx context.Context) error {
 	defer sub.Close()
 	changed := make(chan struct{}, 1)
 	streams.Go(func() {
-		for {
-			if _, err := sub.Next(ctx); err != nil {
-				return
+		cancel(fault.Contain(nil, "log follower", func() error {
+			for {
+				if _, err := sub.Next(ctx); err != nil {
+					return err
+				}
+				notify(changed)
 			}
-			notify(changed)
-		}
+		}))
 	})
 	for {
 		requests, ended, pause := f.next(f.from.store.View(), time.Now())
 		for _, req := range requests {
 			streams.Go(func() {
-				if err := f.stream(ctx, req); err != nil {
+				if err := fault.Contain(nil, "log follower", func() error { return f.stream(ctx, req) }); err != nil {
 					cancel(err)
 				}
 			})

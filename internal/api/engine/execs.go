@@ -9,6 +9,7 @@ import (
 
 	"github.com/shoal-dev/shoal/internal/api/server"
 	"github.com/shoal-dev/shoal/internal/container"
+	"github.com/shoal-dev/shoal/internal/fault"
 )
 
 func (c *containers) registerExec(rt *server.Router) {
@@ -87,7 +88,9 @@ func (c *containers) execStart(w http.ResponseWriter, r *http.Request) error {
 func (c *containers) execDetached(ctx context.Context, w http.ResponseWriter, id string, resize func()) error {
 	started, ended := make(chan struct{}), make(chan error, 1)
 	go func() {
-		ended <- c.engine.ExecStart(ctx, id, nil, nil, nil, func() { resize(); close(started) })
+		ended <- fault.Contain(c.log, "detached exec", func() error {
+			return c.engine.ExecStart(ctx, id, nil, nil, nil, func() { resize(); close(started) })
+		})
 	}()
 	select {
 	case <-started:

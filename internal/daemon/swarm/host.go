@@ -14,6 +14,7 @@ import (
 
 	"github.com/shoal-dev/shoal/internal/agent"
 	"github.com/shoal-dev/shoal/internal/ca"
+	"github.com/shoal-dev/shoal/internal/fault"
 	"github.com/shoal-dev/shoal/internal/membership"
 	"github.com/shoal-dev/shoal/internal/shoal"
 	"github.com/shoal-dev/shoal/internal/store"
@@ -74,10 +75,13 @@ func (h *Host) StartAgent(cfg membership.AgentConfig) (membership.Agent, error) 
 		Log: h.cfg.Log, Dial: cfg.Dial, Managers: cfg.State.Managers, Welcomed: cfg.Welcomed,
 		Describe: func() shoal.NodeDescription { return h.describe(cfg.Identity) },
 		DataAddr: dataAddr(cfg.State), ProbePort: h.cfg.ProbePort, ApplyTable: h.cfg.ApplyTable, DialAPI: h.cfg.DialAPI,
-		Runtime: h.cfg.Runtime(cfg.Identity.NodeID()), SessionEnded: func(addr string) { go h.leaderMayBeGone(ctx, addr) },
+		Runtime: h.cfg.Runtime(cfg.Identity.NodeID()), SessionEnded: func(addr string) {
+			go fault.Do(h.cfg.Log, "candidacy", func() { h.leaderMayBeGone(ctx, addr) })
+		},
 	})}
 	a.done.Go(func() {
-		if err := a.Run(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		err := fault.Contain(h.cfg.Log, "agent", func() error { return a.Run(ctx) })
+		if err != nil && !errors.Is(err, context.Canceled) {
 			h.cfg.Log.Error("agent has stopped: the node gets no more tasks from the cluster until the daemon is restarted", "err", err)
 		}
 	})
@@ -109,7 +113,9 @@ func (h *Host) Forget(ctx context.Context) error {
 	errs := make([]error, len(found)+1)
 	var removing sync.WaitGroup
 	for i, f := range found {
-		removing.Go(func() { errs[i] = runtime.Remove(ctx, f.ContainerID) })
+		removing.Go(func() {
+			errs[i] = fault.Contain(h.cfg.Log, "removal of a task's container", func() error { return runtime.Remove(ctx, f.ContainerID) })
+		})
 	}
 	removing.Wait()
 	errs[len(found)] = h.cfg.ClearNetworks(ctx)

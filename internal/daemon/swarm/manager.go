@@ -14,6 +14,7 @@ import (
 
 	"github.com/shoal-dev/shoal/internal/allocator"
 	"github.com/shoal-dev/shoal/internal/dispatcher"
+	"github.com/shoal-dev/shoal/internal/fault"
 	"github.com/shoal-dev/shoal/internal/membership"
 	"github.com/shoal-dev/shoal/internal/orchestrator"
 	"github.com/shoal-dev/shoal/internal/reconcile"
@@ -120,15 +121,19 @@ func (m *Manager) run(cfg membership.ManagerConfig, listener net.Listener, follo
 		},
 	})
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return m.store.Run(ctx) })
-	group.Go(func() error { return m.member.Run(ctx) })
-	group.Go(func() error { return m.dispatcher.Run(ctx) })
-	group.Go(func() error { return m.nodes.Run(ctx) })
-	group.Go(func() error { return roster.Run(ctx) })
-	group.Go(func() error { return loop.Run(ctx) })
-	group.Go(func() error { return m.recordMember(ctx) })
+	// The parts share state, so that a fault of one stops the whole manager, which is started again with what is on its disk: see ended.
+	run := func(part string, f func() error) {
+		group.Go(func() error { return fault.Contain(m.log, "manager: "+part, f) })
+	}
+	run("copy of the state", func() error { return m.store.Run(ctx) })
+	run("store member", func() error { return m.member.Run(ctx) })
+	run("dispatcher", func() error { return m.dispatcher.Run(ctx) })
+	run("node monitor", func() error { return m.nodes.Run(ctx) })
+	run("roster", func() error { return roster.Run(ctx) })
+	run("controllers", func() error { return loop.Run(ctx) })
+	run("record of the store member", func() error { return m.recordMember(ctx) })
 	if follow != nil {
-		group.Go(func() error { return follow(ctx, m.store) })
+		run("events of the cluster", func() error { return follow(ctx, m.store) })
 	}
 	group.Go(func() error { return m.server.Serve(listener) })
 	group.Go(func() error {

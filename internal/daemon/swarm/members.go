@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/shoal-dev/shoal/internal/fault"
 	"github.com/shoal-dev/shoal/internal/membership"
 	"github.com/shoal-dev/shoal/internal/shoal"
 	"github.com/shoal-dev/shoal/internal/store"
@@ -61,7 +62,7 @@ func (s members) Add(ctx context.Context, node shoal.NodeID, peerURL string) (ma
 	if err != nil {
 		return nil, err
 	}
-	go s.promote(peerURL) //nolint:gosec // it outlives the request
+	go fault.Do(s.m.log, "vote of a new store member", func() { s.promote(peerURL) }) //nolint:gosec // it outlives the request
 	peers := make(map[shoal.NodeID]string, len(initial))
 	for name, url := range initial {
 		peers[shoal.NodeID(name)] = url // members are named after their nodes

@@ -9,6 +9,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/shoal-dev/shoal/internal/fault"
 )
 
 // Namespace is an open network namespace. It lives at least until it is closed.
@@ -61,13 +63,13 @@ func (n *Namespace) Run(f func() error) error {
 	})
 }
 
-// onThread runs f, which may change the namespace of its thread, on a thread of its own. The thread is used again if it can be brought back to
+// onThread runs f, whose panic is its error, which may change the namespace of its thread, on a thread of its own. The thread is used again if it can be brought back to
 // the node's namespace; if not, it stays locked to its goroutine and so ends with it.
 func onThread(node netns.NsHandle, f func() error) error {
 	errs := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
-		err := f()
+		err := fault.Contain(nil, "work in a network namespace", f)
 		if netns.Set(node) == nil {
 			runtime.UnlockOSThread()
 		}

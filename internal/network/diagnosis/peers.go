@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/shoal-dev/shoal/internal/fault"
 	"github.com/shoal-dev/shoal/internal/network/probe"
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
@@ -20,7 +21,11 @@ func (c Checkup) checkPeers(ctx context.Context) []shoal.PeerDiagnosis {
 	mtu := c.Plane.PathMTU(c.Snapshot.Self.DataAddr)
 	var trying sync.WaitGroup
 	for i, p := range peers {
-		trying.Go(func() { out[i] = c.checkPeer(ctx, p, mtu) })
+		trying.Go(func() {
+			if !fault.Do(nil, "check of the way to a node", func() { out[i] = c.checkPeer(ctx, p, mtu) }) {
+				out[i] = shoal.PeerDiagnosis{NodeID: p.NodeID, Hostname: p.Hostname, Addr: p.DataAddr.String()}
+			}
+		})
 	}
 	trying.Wait()
 	return out

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/shoal-dev/shoal/internal/fault"
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
@@ -52,8 +53,10 @@ func Run(ctx context.Context, c Config) error {
 		<-ctx.Done()
 		return p.conn.Close()
 	})
-	g.Go(func() error { return answerProbes(ctx, p.conn, p.answers) })
-	g.Go(func() error { return p.run(ctx) })
+	g.Go(func() error {
+		return fault.Contain(nil, "answers to probes", func() error { return answerProbes(ctx, p.conn, p.answers) })
+	})
+	g.Go(func() error { return fault.Contain(nil, "probes", func() error { return p.run(ctx) }) }) // begun anew, without its histories
 	return g.Wait()
 }
 
