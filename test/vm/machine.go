@@ -150,7 +150,8 @@ func (m *Machine) network() string {
 func masked() []string {
 	var args []string
 	for _, unit := range []string{"nfs-server", "nfs-mountd", "nfs-idmapd", "nfsdcld", "nfs-blkmap", "rpcbind", "rpc-statd", "rpc-statd-notify", "systemd-binfmt", "systemd-update-utmp",
-		"e2scrub_reap", "systemd-logind", "getty@tty1", "modprobe@fuse", "modprobe@drm", "modprobe@efi_pstore", "apt-daily", "fstrim"} {
+		"e2scrub_reap", "systemd-logind", "getty@tty1", "modprobe@fuse", "modprobe@drm", "modprobe@efi_pstore", "modprobe@dm_mod", "modprobe@loop", "modprobe@configfs",
+		"apparmor", "apt-daily", "fstrim"} {
 		args = append(args, "systemd.mask="+unit+".service")
 	}
 	for _, unit := range []string{"apt-daily.timer", "apt-daily-upgrade.timer", "e2scrub_all.timer", "fstrim.timer", "dpkg-db-backup.timer", "proc-sys-fs-binfmt_misc.automount", "proc-fs-nfsd.mount", "nfs-client.target", "rpcbind.socket"} {

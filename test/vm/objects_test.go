@@ -93,7 +93,7 @@ func (n *node) volumes(there ledger.Objects) error {
 	var read strings.Builder
 	read.WriteString("true")
 	for _, v := range list.Volumes {
-		read.WriteString("; cat " + v.Mountpoint + "/content 2>/dev/null || echo " + noContent)
+		read.WriteString("; f=" + v.Mountpoint + "/content; if [ -s $f ]; then cat $f; else echo " + noContent + "; fi")
 	}
 	out, err := n.try(read.String())
 	if err != nil {

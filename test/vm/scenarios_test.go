@@ -119,7 +119,10 @@ func fullDisk(t *testing.T, n *node) {
 	}
 	t.Logf("while the disk is full: %s; warnings: %s", n.starts(), n.complaints())
 	_, err = n.machine.Try(t.Context(), patience, "systemctl restart shoal; for i in $(seq 40); do "+api("/_ping")+" && exit 0; sleep 1; done; exit 1")
-	t.Logf("started again on the full disk: serves its API: %v; %s", err == nil, n.starts())
+	if err != nil {
+		t.Errorf("started again on the full disk, the daemon does not serve its API: %v", err)
+	}
+	t.Logf("started again on the full disk: %s", n.starts())
 	if err := n.answersOutside(); err != nil {
 		t.Errorf("published port, with the daemon started again on the full disk: %v", err)
 	}

@@ -37,7 +37,7 @@ func (n *node) startLoad(addr string) *load {
 	n.Helper()
 	const rate = "4/s" // what the machine has time for
 	l := &load{n: n, file: "/run/load-" + addr}
-	l.process = n.run(fmt.Sprintf("setsid nohup curl -s -S --rate %s --max-time 30 -H 'Connection: close' -o /dev/null -w '%%{http_code} %%{errormsg}\\n' 'http://%s:8080/secret?[1-1000000]' >%s 2>/dev/null & echo $!",
+	l.process = n.run(fmt.Sprintf("setsid nohup curl -s --rate %s --max-time 30 -H 'Connection: close' -o /dev/null -w '%%{stderr}%%{http_code} %%{errormsg}\\n' 'http://%s:8080/secret?[1-1000000]' 2>%s >/dev/null & echo $!",
 		rate, addr, l.file))
 	return l
 }
