@@ -52,6 +52,7 @@ type Settings struct {
 
 // Plane is the kernel of one node. The node's namespace is the one in which New is called. Its methods may be called concurrently.
 type Plane struct {
+	log   *slog.Logger
 	node  *netns.Namespace
 	links *netlink.Handle // in node
 	dir   *netns.Dir
@@ -86,7 +87,7 @@ func New(s Settings) (*Plane, error) {
 		links.Close()
 		return nil, errors.Join(err, node.Close())
 	}
-	return &Plane{node: node, links: links, dir: dir, retained: map[string]bool{},
+	return &Plane{log: s.Log, node: node, links: links, dir: dir, retained: map[string]bool{},
 		bridges: bridge.New(node, links), wireguard: encryption.New(s.Log, node, links, s.WireGuard), overlays: overlay.New(dir, links),
 		mesh: mesh.New(node, links), sandboxes: sandbox.New(s.Log, dir, links), table: publish.New(s.Log, node)}, nil
 }
