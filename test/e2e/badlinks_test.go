@@ -51,6 +51,7 @@ func TestLossyLinks(t *testing.T) {
 		t.Skip("it takes minutes to converge over such links: make nightly")
 	}
 	const length, percent = 10 * time.Minute, 20
+	const patience = 5 * time.Minute // managers may need several elections in a row to find a leader whose messages arrive
 	c := newManagers(t, "loss")
 	c.create(c.n1, "--name", "web", "--mode", "global", "-p", "8080:80", "--stop-grace-period", "2s", "srv:1")
 	c.create(c.n1, "--name", "work", "--replicas", "3", "busybox", "sleep", "1d")
@@ -63,13 +64,13 @@ func TestLossyLinks(t *testing.T) {
 		if random.IntN(2) == 0 {
 			args = []string{"service", "update", "-d", "-q", "--no-resolve-image", "--force", "--update-monitor", "100ms", "work"}
 		}
-		c.eventually(2*time.Minute, strings.Join(args, " "), func() error {
+		c.eventually(patience, strings.Join(args, " "), func() error {
 			if r := c.docker(c.Nodes()[random.IntN(3)], args...); r.Code != 0 {
 				return errors.New(r.Text())
 			}
 			return nil
 		})
-		c.eventually(2*time.Minute, "the service converges", func() error { return c.hasSettled(c.Nodes()[random.IntN(3)], "work") })
+		c.eventually(patience, "the service converges", func() error { return c.hasSettled(c.Nodes()[random.IntN(3)], "work") })
 	}
 	lost := time.Since(began)
 	heal()
@@ -79,7 +80,7 @@ func TestLossyLinks(t *testing.T) {
 	if failed := float64(traffic.Failed()) / float64(traffic.Sent()); failed > 0.2 || traffic.Sent() < 100 {
 		t.Errorf("%.0f %% of %d requests failed", 100*failed, traffic.Sent())
 	}
-	if most := 3 + int(lost/(10*time.Second)); elections > most {
+	if most := 3 + int(lost/(5*time.Second)); elections > most {
 		t.Errorf("%d elections in %v, want at most %d", elections, lost, most)
 	}
 	c.eventually(20*time.Second, "all nodes are ready", c.allReady)
