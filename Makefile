@@ -32,7 +32,7 @@ e2e: build ## tests on real nodes
 
 nightly: build ## what takes too long for every change: the same promises, held for longer
 	SHOAL_SEEDS=10000 hack/go-test.sh simulation -timeout 6h -run ClustersSurvive ./test/sim
-	SHOAL_NIGHTLY=1 hack/go-test.sh nightly -timeout 4h -run '^(TestUpdatesWhileDaemonsAreKilledCostNoRequest|TestTheLeaderIsKilledUnderWrites|TestChurnLeavesNothingBehind)$$' ./test/e2e/...
+	SHOAL_NIGHTLY=1 hack/go-test.sh nightly -timeout 4h -run '^(TestUpdatesWhileDaemonsAreKilledCostNoRequest|TestTheLeaderIsKilledUnderWrites|TestChurnLeavesNothingBehind|TestLossyLinks|TestAWorkerIsCutOffUnderLoad)$$' ./test/e2e/...
 
 bench: build ## figures, as ratios against a yardstick in the same run
 	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 30m ./test/bench/... | cat

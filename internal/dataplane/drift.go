@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+	"time"
 )
 
 // thoroughEvery is at how many calls of Drift one is thorough by itself: an entry may have been changed, of which no notification tells.
@@ -12,10 +13,13 @@ const thoroughEvery = 30
 
 // Drift compares the kernel with what was applied. It returns the parts that others have changed, named as in a PartError and sorted, and forgets them, so
 // that the next Apply makes them anew. A thorough look compares all entries. One that is not compares only those of which the kernel has said
-// that one was removed; every thirtieth is thorough all the same.
+// that one was removed; every thirtieth is thorough all the same. What lingers of sandboxes that are gone is removed.
 func (p *Plane) Drift(thorough bool) []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if err := p.sandboxes.Sweep(time.Now()); err != nil {
+		p.log.Warn("an interface of a container that has ended cannot be removed; it goes when the container's last connection does", "err", err)
+	}
 	thorough = thorough || p.driftCalls%thoroughEvery == 0
 	p.driftCalls++
 	var parts []string

@@ -52,6 +52,7 @@ type Settings struct {
 
 // Plane is the kernel of one node. The node's namespace is the one in which New is called. Its methods may be called concurrently.
 type Plane struct {
+	log   *slog.Logger
 	node  *netns.Namespace
 	links *netlink.Handle // in node
 	dir   *netns.Dir
@@ -94,7 +95,7 @@ func New(s Settings) (*Plane, error) {
 	if len(hidden) > 0 {
 		s.Log.Info("namespaces were pinned where the daemon does not see them any more; they are used on", "namespaces", hidden)
 	}
-	return &Plane{node: node, links: links, dir: dir, retained: map[string]bool{},
+	return &Plane{log: s.Log, node: node, links: links, dir: dir, retained: map[string]bool{},
 		bridges: bridge.New(node, links), wireguard: encryption.New(s.Log, node, links, s.WireGuard), overlays: overlay.New(dir, links),
 		mesh: mesh.New(node, links), sandboxes: sandbox.New(s.Log, dir, links), table: publish.New(s.Log, node)}, nil
 }

@@ -15,6 +15,11 @@ import (
 func TestExternalCA(t *testing.T) {
 	t.Parallel()
 	c := newLab(t, "extca")
+	nobody := "protocol=cfssl,url=https://" + c.client.Addr + ":1/"
+	c.ok(c.n3, "swarm", "init", "--advertise-addr", c.n3.Addr, "--external-ca", nobody) // which is asked from the second node on
+	c.refused(c.n2, 1, "external CA: sign certificate of node .*: unable to perform certificate signing request: ", "swarm", "join", "--token",
+		c.ok(c.n3, "swarm", "join-token", "-q", "worker"), c.n3.Addr+":2377")
+	c.ok(c.n3, "swarm", "leave", "--force")
 	c.ok(c.n1, "swarm", "init", "--advertise-addr", c.n1.Addr)
 	c.ok(c.n2, "swarm", "join", "--token", c.ok(c.n1, "swarm", "join-token", "-q", "worker"), c.n1.Addr+":2377")
 	own, err := ca.ParseRoot([]byte(c.ok(c.n1, "swarm", "ca")), nil)
@@ -36,7 +41,7 @@ func TestExternalCA(t *testing.T) {
 	}
 
 	const unreachable = "there must be at least one valid, reachable external CA corresponding to the desired CA certificate"
-	c.refused(c.n1, 1, unreachable, "swarm", "ca", "--rotate", "-q", "--ca-cert", file, "--external-ca", "protocol=cfssl,url=https://"+c.client.Addr+":1/")
+	c.refused(c.n1, 1, unreachable, "swarm", "ca", "--rotate", "-q", "--ca-cert", file, "--external-ca", nobody)
 	c.ok(c.n1, "swarm", "ca", "--rotate", "-q", "--ca-cert", file, "--external-ca", "protocol=cfssl,url="+authority.URL)
 	if got := c.ok(c.n1, "swarm", "ca"); got != strings.TrimSpace(string(company.CertPEM)) {
 		t.Errorf("after the rotation the root is\n%s", got)
@@ -55,8 +60,7 @@ func TestExternalCA(t *testing.T) {
 	c.ok(c.n3, join...)
 	c.ok(c.n1, "node", "promote", "n3") // its certificate is renewed in the new role
 	c.managerStatus(c.n3, "Leader", "", "Reachable")
-	c.refused(c.n3, 1, "there must be at least one valid, reachable external CA corresponding to the current CA certificate", "swarm", "update", "--external-ca",
-		"protocol=cfssl,url=https://"+c.client.Addr+":1/")
+	c.refused(c.n3, 1, "there must be at least one valid, reachable external CA corresponding to the current CA certificate", "swarm", "update", "--external-ca", nobody)
 	c.ok(c.n1, "swarm", "update", "--task-history-limit", "4") // what has nothing to do with it
 
 	for _, n := range []*lab.Node{c.n1, c.n3} { // the managers come back without the root's key

@@ -14,24 +14,25 @@ import (
 )
 
 // applyEndpoints makes the sandbox have these interfaces and no other. An interface that is there with its MAC is adopted as it is. One that cannot be made
-// does not keep the others from being made.
-func (s *Sandboxes) applyEndpoints(ns *netns.Namespace, want *config.Sandbox, bridges map[string]*config.Bridge) error {
+// does not keep the others from being made. It returns the names of their far ends, by endpoint.
+func (s *Sandboxes) applyEndpoints(ns *netns.Namespace, want *config.Sandbox, bridges map[string]*config.Bridge) (map[string]string, error) {
 	h, err := ns.Netlink()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer h.Close()
 	adopted, err := removeOthers(h, want.Endpoints)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	farEnds := map[string]string{}
 	var errs []error
 	for _, e := range want.Endpoints {
 		link := adopted[e.Name]
 		if link != nil {
-			err = s.attachFarEnd(link, e)
+			farEnds[e.Name], err = s.attachFarEnd(link, e)
 		} else {
-			link, err = s.createLink(h, ns, e, bridges)
+			link, farEnds[e.Name], err = s.createLink(h, ns, e, bridges)
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("connect %s: %w", e.Name, err))
@@ -39,7 +40,7 @@ func (s *Sandboxes) applyEndpoints(ns *netns.Namespace, want *config.Sandbox, br
 		}
 		errs = append(errs, configure(h, ns, link, e))
 	}
-	return errors.Join(errs...)
+	return farEnds, errors.Join(errs...)
 }
 
 // removeOthers removes interfaces that are no endpoints, as far as they are of the kinds that endpoints are: others are made by the container itself. It

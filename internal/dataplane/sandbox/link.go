@@ -15,23 +15,26 @@ import (
 	"github.com/shoal-dev/shoal/internal/dataplane/rtnl"
 )
 
-// createLink makes the endpoint's interface. The far end of a veth pair is made where the bridge is; it goes when the sandbox goes.
-func (s *Sandboxes) createLink(h *netlink.Handle, ns *netns.Namespace, e config.Endpoint, bridges map[string]*config.Bridge) (netlink.Link, error) {
-	var err error
+// createLink makes the endpoint's interface. The far end of a veth pair, if it is one, is made where the bridge is; it goes when the sandbox goes.
+func (s *Sandboxes) createLink(h *netlink.Handle, ns *netns.Namespace, e config.Endpoint, bridges map[string]*config.Bridge) (link netlink.Link, farEnd string, err error) {
+	if err := s.evict(e); err != nil {
+		return nil, "", fmt.Errorf("remove the interface that had the address before: %w", err)
+	}
 	switch {
 	case e.Bridge != "":
 		b := bridges[e.Bridge]
 		if b == nil {
-			return nil, fmt.Errorf("no bridge %s", e.Bridge)
+			return nil, "", fmt.Errorf("no bridge %s", e.Bridge)
 		}
-		err = createVeth(s.links, ns, e, e.Bridge, cmp.Or(max(b.MTU, 0), rtnl.DefaultMTU))
+		farEnd, err = createVeth(s.links, ns, e, e.Bridge, cmp.Or(max(b.MTU, 0), rtnl.DefaultMTU))
 	case e.Overlay != "":
 		err = s.dir.Netlink(overlay.Namespace(e.Overlay), func(far *netlink.Handle, _ *netns.Namespace) error {
 			br, err := far.LinkByName(overlay.BridgeName)
 			if err != nil {
 				return fmt.Errorf("find overlay's bridge: %w", err)
 			}
-			return createVeth(far, ns, e, overlay.BridgeName, br.Attrs().MTU)
+			farEnd, err = createVeth(far, ns, e, overlay.BridgeName, br.Attrs().MTU)
+			return err
 		})
 	case e.Parent != "":
 		err = s.createMacvlan(ns, e)
@@ -40,36 +43,37 @@ func (s *Sandboxes) createLink(h *netlink.Handle, ns *netns.Namespace, e config.
 		err = h.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: e.Name, HardwareAddr: e.HardwareAddr().HardwareAddr(), TxQLen: -1}})
 	}
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	return h.LinkByName(e.Name)
+	link, err = h.LinkByName(e.Name)
+	return link, farEnd, err
 }
 
-// createVeth makes a veth pair with one end on a bridge of far and the other, with the endpoint's name and MAC, in ns.
-func createVeth(far *netlink.Handle, ns *netns.Namespace, e config.Endpoint, bridge string, mtu int) error {
+// createVeth makes a veth pair with one end on a bridge of far and the other, with the endpoint's name and MAC, in ns. It returns the first one's name.
+func createVeth(far *netlink.Handle, ns *netns.Namespace, e config.Endpoint, bridge string, mtu int) (string, error) {
 	br, err := far.LinkByName(bridge)
 	if err != nil {
-		return fmt.Errorf("find bridge %s: %w", bridge, err)
+		return "", fmt.Errorf("find bridge %s: %w", bridge, err)
 	}
 	name, err := randomName()
 	if err != nil {
-		return err
+		return "", err
 	}
 	link := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name, MTU: mtu, MasterIndex: br.Attrs().Index, Flags: 1, TxQLen: -1},
 		PeerName: e.Name, PeerNamespace: netlink.NsFd(ns.FD()), PeerMTU: uint32(mtu), PeerTxQLen: -1, PeerHardwareAddr: e.HardwareAddr().HardwareAddr()}
 	if err := far.LinkAdd(link); err != nil {
-		return fmt.Errorf("create veth pair: %w", err)
+		return "", fmt.Errorf("create veth pair: %w", err)
 	}
 	if e.Bridge != "" {
 		// A container may be its own backend: the bridge then sends a frame back out of the port that it came in by.
 		if err := far.LinkSetHairpin(link, true); err != nil {
-			return errors.Join(fmt.Errorf("set hairpin on %s: %w", name, err), far.LinkDel(link))
+			return "", errors.Join(fmt.Errorf("set hairpin on %s: %w", name, err), far.LinkDel(link))
 		}
 	}
 	if err := far.LinkSetUp(link); err != nil {
-		return errors.Join(fmt.Errorf("set %s up: %w", name, err), far.LinkDel(link))
+		return "", errors.Join(fmt.Errorf("set %s up: %w", name, err), far.LinkDel(link))
 	}
-	return nil
+	return name, nil
 }
 
 // createMacvlan makes the endpoint a further interface behind one of the node's.
@@ -86,37 +90,38 @@ func (s *Sandboxes) createMacvlan(ns *netns.Namespace, e config.Endpoint) error 
 	return nil
 }
 
-// attachFarEnd puts the far end of an interface that is adopted on its bridge, and up, in case others have changed that.
-func (s *Sandboxes) attachFarEnd(link netlink.Link, e config.Endpoint) error {
+// attachFarEnd puts the far end of an interface that is adopted on its bridge, and up, in case others have changed that. It returns its name.
+func (s *Sandboxes) attachFarEnd(link netlink.Link, e config.Endpoint) (farEnd string, err error) {
 	switch {
 	case e.Bridge != "":
 		return attach(s.links, link, e.Bridge, true)
 	case e.Overlay != "":
-		return s.dir.Netlink(overlay.Namespace(e.Overlay), func(far *netlink.Handle, _ *netns.Namespace) error {
-			return attach(far, link, overlay.BridgeName, false)
+		err = s.dir.Netlink(overlay.Namespace(e.Overlay), func(far *netlink.Handle, _ *netns.Namespace) error {
+			farEnd, err = attach(far, link, overlay.BridgeName, false)
+			return err
 		})
 	}
-	return nil
+	return farEnd, err
 }
 
-func attach(far *netlink.Handle, link netlink.Link, bridge string, hairpin bool) error {
+func attach(far *netlink.Handle, link netlink.Link, bridge string, hairpin bool) (string, error) {
 	br, err := far.LinkByName(bridge)
 	if err != nil {
-		return fmt.Errorf("find bridge %s: %w", bridge, err)
+		return "", fmt.Errorf("find bridge %s: %w", bridge, err)
 	}
 	end, err := far.LinkByIndex(link.Attrs().ParentIndex)
 	if err != nil {
-		return fmt.Errorf("find far end: %w", err)
+		return "", fmt.Errorf("find far end: %w", err)
 	}
 	if end.Attrs().MasterIndex != br.Attrs().Index {
 		if err := errors.Join(far.LinkSetMasterByIndex(end, br.Attrs().Index), far.LinkSetHairpin(end, hairpin)); err != nil {
-			return fmt.Errorf("put far end on bridge %s: %w", bridge, err)
+			return "", fmt.Errorf("put far end on bridge %s: %w", bridge, err)
 		}
 	}
 	if rtnl.IsUp(end) {
-		return nil
+		return end.Attrs().Name, nil
 	}
-	return far.LinkSetUp(end)
+	return end.Attrs().Name, far.LinkSetUp(end)
 }
 
 // randomName is the name of a veth pair's far end.

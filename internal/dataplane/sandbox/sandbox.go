@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"reflect"
 	"sync"
+	"time"
 
 	"github.com/vishvananda/netlink"
 
@@ -35,6 +36,7 @@ type Sandboxes struct {
 	mu          sync.Mutex             // guards what follows
 	applied     map[string]*state      // by namespace name; what failed half way is not in it
 	connections map[string]*connection // by namespace name
+	leftovers   map[place]leftover     // of sandboxes that are gone
 }
 
 // connection is the way to a namespace's nftables and connection tracking. It stays open between changes: see nft.Table.
@@ -50,8 +52,9 @@ func (c *connection) close() error {
 
 // state is what a sandbox was made from.
 type state struct {
-	config *config.Sandbox
-	chains *roundrobin.Chains
+	config  *config.Sandbox
+	chains  *roundrobin.Chains
+	farEnds map[string]string // names of the interfaces' far ends, by endpoint
 	// hadFlows tells that there were flows before the table was made: they are not among those that it has noted as used.
 	hadFlows bool
 	*connection
@@ -59,7 +62,7 @@ type state struct {
 
 // New is the sandboxes whose namespaces are pinned in the directory. links is an rtnetlink socket in the node's namespace.
 func New(log *slog.Logger, dir *netns.Dir, links *netlink.Handle) *Sandboxes {
-	return &Sandboxes{log: log, dir: dir, links: links, applied: map[string]*state{}, connections: map[string]*connection{}}
+	return &Sandboxes{log: log, dir: dir, links: links, applied: map[string]*state{}, connections: map[string]*connection{}, leftovers: map[place]leftover{}}
 }
 
 // BalanceSockets makes the sandboxes' TCP connections be balanced as they are made. It must come before the first Apply. The caller closes the
@@ -160,7 +163,9 @@ func (s *Sandboxes) apply(name string, ns *netns.Namespace, was *state, want *co
 	}
 	var broken error
 	if was == nil || !reflect.DeepEqual(was.config.Endpoints, want.Endpoints) {
-		broken = s.applyEndpoints(ns, want, bridges)
+		now.farEnds, broken = s.applyEndpoints(ns, want, bridges)
+	} else {
+		now.farEnds = was.farEnds
 	}
 	if err := s.applyBalancing(name, ns, was, now); err != nil {
 		return nil, errors.Join(broken, err)
@@ -283,7 +288,12 @@ func (s *Sandboxes) CloseConnection(name string) error {
 // Prune forgets the sandboxes that are not wanted. Their namespaces are left to the caller.
 func (s *Sandboxes) Prune(want map[string]*config.Sandbox) error {
 	s.mu.Lock()
-	maps.DeleteFunc(s.applied, func(name string, _ *state) bool { return want[name] == nil })
+	maps.DeleteFunc(s.applied, func(name string, st *state) bool {
+		if want[name] == nil {
+			s.leaveLocked(st, time.Now())
+		}
+		return want[name] == nil
+	})
 	s.mu.Unlock()
 	if s.balancer == nil {
 		return nil
