@@ -116,12 +116,13 @@ func (s *Store) List(ctx context.Context) ([]*Image, error) {
 			img.Names = append(img.Names, r.Name)
 		}
 	}
-	slices.SortStableFunc(all, func(a, b *Image) int { return createdAt(b).Compare(createdAt(a)) })
+	slices.SortStableFunc(all, func(a, b *Image) int { return b.Created().Compare(a.Created()) })
 	return all, nil
 }
 
 // createdAt is when an image was made, by its configuration; the zero time if that does not say.
-func createdAt(i *Image) time.Time {
+// Created is when the image was made; zero if it does not say.
+func (i *Image) Created() time.Time {
 	if i.Spec.Created == nil {
 		return time.Time{}
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/errdefs"
@@ -94,9 +93,9 @@ func (s *Store) Remove(ctx context.Context, ref string, force bool) ([]Removed, 
 	return append(done, Removed{Deleted: img.ID}), nil
 }
 
-// Prune deletes the images that no container uses: those without a name, or all. Images created after until are kept, unless until is
-// zero. It returns what was removed and the bytes freed, also with an error.
-func (s *Store) Prune(ctx context.Context, all bool, until time.Time) ([]Removed, int64, error) {
+// Prune deletes the images that no container uses and that are to be taken: those without a name, or all. It returns what was removed and the bytes freed,
+// also with an error.
+func (s *Store) Prune(ctx context.Context, all bool, take func(*Image) bool) ([]Removed, int64, error) {
 	list, err := s.List(ctx)
 	if err != nil {
 		return nil, 0, err
@@ -107,7 +106,7 @@ func (s *Store) Prune(ctx context.Context, all bool, until time.Time) ([]Removed
 		if len(img.Names) > 0 && !all || s.InUse != nil && len(s.InUse(img.ID)) > 0 {
 			continue
 		}
-		if !until.IsZero() && createdAt(img).After(until) {
+		if !take(img) {
 			continue
 		}
 		done, err := s.Remove(ctx, img.ID, true)

@@ -81,13 +81,16 @@ func stopTimeout(r *http.Request) (time.Duration, error) {
 	return time.Duration(n) * time.Second, nil
 }
 
+// unhurried is the request's context without its end: a container must not be left half stopped because the client that asked for it has gone.
+func unhurried(r *http.Request) context.Context { return context.WithoutCancel(r.Context()) }
+
 func (c *containers) stop(w http.ResponseWriter, r *http.Request) error {
 	timeout, err := stopTimeout(r)
 	if err != nil {
 		return err
 	}
 	c.withdraw(r)
-	return server.NoContent(w, c.engine.StopWith(r.Context(), r.PathValue("id"), timeout, r.FormValue("signal")))
+	return server.NoContent(w, c.engine.StopWith(unhurried(r), r.PathValue("id"), timeout, r.FormValue("signal")))
 }
 
 func (c *containers) restart(w http.ResponseWriter, r *http.Request) error {
@@ -96,7 +99,7 @@ func (c *containers) restart(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	c.withdraw(r)
-	return server.NoContent(w, c.engine.Restart(r.Context(), r.PathValue("id"), timeout))
+	return server.NoContent(w, c.engine.Restart(unhurried(r), r.PathValue("id"), timeout))
 }
 
 func (c *containers) kill(w http.ResponseWriter, r *http.Request) error {
@@ -164,13 +167,13 @@ func (c *containers) changes(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (c *containers) prune(w http.ResponseWriter, r *http.Request) error {
-	f, err := server.ReadFilters(r, "label", "label!", "until")
+	f, err := server.ReadPruneFilters(r, "until")
 	if err != nil {
 		return err
 	}
 	deleted := []string{}
 	for _, info := range c.engine.List(nil) {
-		if isRunning(info) || !f.Labels(info.Labels) || !f.Before(info.Created) {
+		if isRunning(info) || !f.Take(info.Labels, info.Created) {
 			continue
 		}
 		if err := c.engine.Remove(r.Context(), info.ID, false, false); err != nil {

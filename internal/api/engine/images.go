@@ -178,15 +178,15 @@ func toAPIDeleted(removed []image.Removed) []apiimage.DeleteResponse {
 }
 
 func (a *images) prune(w http.ResponseWriter, r *http.Request) error {
-	f, err := server.ReadFilters(r, "dangling", "label", "label!", "until")
+	f, err := server.ReadPruneFilters(r, "dangling", "until")
 	if err != nil {
 		return err
 	}
 	all := false
-	for _, v := range f["dangling"] {
+	for _, v := range f.Filters["dangling"] {
 		all = v == "false" || v == "0"
 	}
-	removed, freed, err := a.store.Prune(r.Context(), all, f.Until())
+	removed, freed, err := a.store.Prune(r.Context(), all, func(img *image.Image) bool { return f.Take(img.Spec.Config.Labels, img.Created()) })
 	if err != nil {
 		return err
 	}

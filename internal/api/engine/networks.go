@@ -161,13 +161,13 @@ func (n *networks) delete(ctx context.Context, net shoal.Network) error {
 }
 
 func (n *networks) prune(w http.ResponseWriter, r *http.Request) error {
-	f, err := server.ReadFilters(r, "until", "label", "label!")
+	f, err := server.ReadPruneFilters(r, "until")
 	if err != nil {
 		return err
 	}
 	report := apinetwork.PruneReport{}
 	for _, net := range n.all() {
-		if networkType(net) == "builtin" || net.Spec.Name == shoal.GwbridgeName || !f.LabelsNamed("label", net.Spec.Labels) || f.Has("label!") && f.LabelsNamed("label!", net.Spec.Labels) {
+		if networkType(net) == "builtin" || net.Spec.Name == shoal.GwbridgeName || !f.Take(net.Spec.Labels, net.CreatedAt) {
 			continue
 		}
 		err := n.delete(r.Context(), net)

@@ -67,11 +67,11 @@ func (a *volumes) remove(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (a *volumes) prune(w http.ResponseWriter, r *http.Request) error {
-	f, err := server.ReadFilters(r, "all", "label", "label!")
+	f, err := server.ReadPruneFilters(r, "all")
 	if err != nil {
 		return err
 	}
-	all := slices.Contains(f["all"], "true") || slices.Contains(f["all"], "1")
+	all := slices.Contains(f.Filters["all"], "true") || slices.Contains(f.Filters["all"], "1")
 	removed, freed, err := a.store.Prune(all, func(v *volume.Volume) bool { return !f.Labels(v.Labels) })
 	if err != nil {
 		return err

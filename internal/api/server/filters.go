@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 )
 
 // Filters is the `filters` query parameter: values by name. A request that has none has an empty one, which lets everything
@@ -116,24 +115,4 @@ func hasLabel(labels map[string]string, want string) bool {
 	key, value, withValue := strings.Cut(want, "=")
 	got, ok := labels[key]
 	return ok && (!withValue || got == value)
-}
-
-// Until is the time that the filter "until" names, as a time or as an age; zero if there is none. Values that cannot be read
-// are skipped.
-func (f Filters) Until() time.Time {
-	for _, text := range f["until"] {
-		if t, err := ParseTimeOrAge(text, time.Now()); err == nil && !t.IsZero() {
-			return t
-		}
-	}
-	return time.Time{}
-}
-
-// Before tells whether something made at that time is old enough for every value of the filter "until". Values that cannot be
-// read are skipped.
-func (f Filters) Before(made time.Time) bool {
-	return !slices.ContainsFunc(f["until"], func(text string) bool {
-		t, err := ParseTimeOrAge(text, time.Now())
-		return err == nil && !t.IsZero() && made.After(t)
-	})
 }

@@ -10,9 +10,10 @@ import (
 // LogTimeLayout is RFC 3339 with all nine digits of a second, so that the texts of log lines stay aligned.
 const LogTimeLayout = "2006-01-02T15:04:05.000000000Z07:00"
 
-// BoolParam reads a boolean query parameter as Docker does: absent, empty, 0, no, false and none are false, all else is true.
+// BoolParam reads a boolean query parameter as Docker does: absent, empty, 0, no, false and none, in whatever case (Python's clients send False), are
+// false, all else is true.
 func BoolParam(r *http.Request, name string) bool {
-	switch r.FormValue(name) {
+	switch strings.ToLower(strings.TrimSpace(r.FormValue(name))) {
 	case "", "0", "no", "false", "none":
 		return false
 	default:

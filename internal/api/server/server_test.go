@@ -96,8 +96,48 @@ func TestFilters(t *testing.T) {
 	if !f.True("dangling", true) || f.True("dangling", false) {
 		t.Error("dangling")
 	}
-	if !f.Before(time.Now().Add(-time.Hour)) || f.Before(time.Now()) || time.Since(f.Until()) < 10*time.Minute {
-		t.Error("until")
+}
+
+// docker-py sends "False": `swarm leave`, `rm` and rotations of tokens did what nobody had asked for.
+func TestBooleansAreReadInAnyCase(t *testing.T) {
+	for text, want := range map[string]bool{
+		"": false, "0": false, "no": false, "false": false, "False": false, "FALSE": false, "None": false, "%20false": false, "1": true, "True": true, "yes": true,
+	} {
+		if got := BoolParam(httptest.NewRequest(http.MethodPost, "/?force="+text, http.NoBody), "force"); got != want {
+			t.Errorf("%q: %t", text, got)
+		}
+	}
+}
+
+// `image prune --filter label=…` and `network prune --filter until=…` removed all there was, as did a time that could not be read.
+func TestPruneTakesNoMoreThanItsFilters(t *testing.T) {
+	read := func(text string) (PruneFilters, error) {
+		return ReadPruneFilters(httptest.NewRequest(http.MethodPost, "/?filters="+url.QueryEscape(text), http.NoBody), "until")
+	}
+	old, now := time.Now().Add(-time.Hour), time.Now()
+	f, err := read(`{"label":["a"],"label!":["c"],"until":["10m"]}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	with := func(names ...string) map[string]string {
+		labels := map[string]string{}
+		for _, n := range names {
+			labels[n] = ""
+		}
+		return labels
+	}
+	if !f.Take(with("a"), old) || f.Take(with("a"), now) || f.Take(with(), old) || f.Take(with("a", "c"), old) {
+		t.Error("wrong ones are taken")
+	}
+	if f, err := read(""); err != nil || !f.Take(nil, now) {
+		t.Errorf("without filters: %v", err)
+	}
+	for text, want := range map[string]string{
+		`{"until":["soon"]}`: `invalid time "soon"`, `{"until":["1h","2h"]}`: "more than one until filter specified", `{"all":["1"]}`: "invalid filter 'all'",
+	} {
+		if _, err := read(text); err == nil || err.Error() != want || Status(err) != 400 {
+			t.Errorf("%s: %v", text, err)
+		}
 	}
 }
 
