@@ -96,6 +96,7 @@ type Agent struct {
 	reports  map[shoal.TaskID]shoal.TaskStatus // newest status of each task that has not been sent yet
 	applied  uint64                            // version of the newest table applied and not yet reported; 0 for none
 	managers []string
+	callers  []caller      // newest last
 	session  *rpc.Client   // connection of the present session; nil without one
 	changed  chan struct{} // closed and replaced when session changes
 	logs     map[string]context.CancelFunc
@@ -152,12 +153,6 @@ func (a *Agent) Run(ctx context.Context) error {
 	return ctx.Err()
 }
 
-func (a *Agent) knownManagers() []string {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.managers
-}
-
 // Client waits for a session and gives the connection to its manager.
 func (a *Agent) Client(ctx context.Context) (*rpc.Client, error) {
 	for {
@@ -179,6 +174,9 @@ func (a *Agent) setSession(client *rpc.Client) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.session = client
+	if client != nil {
+		a.callers = nil
+	}
 	close(a.changed)
 	a.changed = make(chan struct{})
 }
