@@ -77,7 +77,7 @@ func TestAManagersDiskIsFull(t *testing.T) {
 	if err := c.n1.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	fill(t, file) // a log segment that was not needed is gone
+	fill(t, file)                        // a log segment that was not needed is gone
 	if err := c.n1.Start(); err != nil { // once, a manager that was started like this answered nothing about the cluster
 		t.Fatal(err)
 	}
