@@ -97,6 +97,7 @@ type Agent struct {
 	reports  map[shoal.TaskID]shoal.TaskStatus // newest status of each task that has not been sent yet
 	applied  *rpc.AppliedPartly                // the newest table applied and not yet reported; nil for none
 	managers []string
+	callers  []caller      // newest last
 	session  *rpc.Client   // connection of the present session; nil without one
 	changed  chan struct{} // closed and replaced when session changes
 	logs     map[string]context.CancelFunc
@@ -153,12 +154,6 @@ func (a *Agent) Run(ctx context.Context) error {
 	return ctx.Err()
 }
 
-func (a *Agent) knownManagers() []string {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.managers
-}
-
 // Client waits for a session and gives the connection to its manager.
 func (a *Agent) Client(ctx context.Context) (*rpc.Client, error) {
 	for {
@@ -180,6 +175,9 @@ func (a *Agent) setSession(client *rpc.Client) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.session = client
+	if client != nil {
+		a.callers = nil
+	}
 	close(a.changed)
 	a.changed = make(chan struct{})
 }

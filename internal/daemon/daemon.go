@@ -99,6 +99,7 @@ func (d *Daemon) construct(ctx context.Context) error {
 	d.networks, err = network.New(network.Config{
 		Log: d.log, DataRoot: d.cfg.DataRoot, ExecRoot: d.cfg.ExecRoot, Events: d.events, AddressPools: pools,
 		Quarantine: d.quarantine, Attacher: attacher{d}, ProbePort: d.cfg.ProbePort, Cgroup: cgroup, Program: program,
+		Called: func(addr netip.Addr) { d.members.Called(addr) },
 	})
 	if err != nil {
 		return err

@@ -30,7 +30,7 @@ func (d *Daemon) newSwarmHost() *swarm.Host {
 				Node: agent.NodeFacts{ID: node, Hostname: facts.Hostname, Platform: facts.Platform},
 			}
 		},
-		Describe: d.describe, ProbePort: d.cfg.ProbePort, ApplyTable: d.networks.Update, DialAPI: d.tunnels.Dial,
+		Describe: d.describe, ProbePort: d.cfg.ProbePort, CallNode: d.networks.Call, ApplyTable: d.networks.Update, DialAPI: d.tunnels.Dial,
 		ClearNetworks: func(ctx context.Context) error { return d.networks.Apply(ctx, shoal.Table{}) },
 	})
 }

@@ -2,6 +2,7 @@ package membership
 
 import (
 	"context"
+	"net/netip"
 
 	"github.com/shoal-dev/shoal/internal/ca"
 	"github.com/shoal-dev/shoal/internal/rpc"
@@ -63,6 +64,8 @@ type Agent interface {
 	Client(ctx context.Context) (*rpc.Client, error)
 	// Reopen begins the session anew, because the node's trust or certificate has changed.
 	Reopen()
+	// Called says that a leader calls from an address, as it seems.
+	Called(addr netip.Addr)
 	// Withdraw takes the task of a container out of every balancer.
 	Withdraw(ctx context.Context, container string)
 	Stop()

@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/tls"
 	"log/slog"
+	"net/netip"
 	"path/filepath"
 	"sync"
 	"time"
@@ -68,6 +69,16 @@ func (m *Membership) Withdraw(ctx context.Context, container string) {
 	m.mu.Unlock()
 	if agent != nil {
 		agent.Withdraw(ctx, container)
+	}
+}
+
+// Called says that a leader calls from an address, as it seems: anybody can.
+func (m *Membership) Called(addr netip.Addr) {
+	m.mu.Lock()
+	agent := m.agent
+	m.mu.Unlock()
+	if agent != nil {
+		agent.Called(addr)
 	}
 }
 

@@ -63,6 +63,8 @@ type Config struct {
 	Quarantine *quarantine.Quarantine
 	// ProbePort is where this node answers probes; 0 for 7946.
 	ProbePort uint16
+	// Called, optional, is told of addresses from which a leader calls, as it seems: anybody can. It must not wait.
+	Called func(netip.Addr)
 	// ResolvConf is the host's; empty for /etc/resolv.conf.
 	ResolvConf string
 	// Program is a program that encrypts traffic where the kernel cannot: see dataplane.WireGuardProcess.
@@ -106,6 +108,9 @@ type Networks struct {
 func New(cfg Config) (*Networks, error) {
 	if len(cfg.AddressPools) == 0 {
 		cfg.AddressPools = ipam.DefaultPools()
+	}
+	if cfg.Called == nil {
+		cfg.Called = func(netip.Addr) {}
 	}
 	if cfg.ProbePort == 0 {
 		cfg.ProbePort = probe.DefaultPort

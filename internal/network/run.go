@@ -31,7 +31,7 @@ func (n *Networks) Run(ctx context.Context) error {
 func (n *Networks) probe(ctx context.Context) error {
 	const pause = 2 * time.Second
 	for {
-		err := probe.Run(ctx, probe.Config{Port: n.cfg.ProbePort, InNode: n.plane.InNode, Peers: n.probeTargets, Suspect: n.suspectPeers,
+		err := probe.Run(ctx, probe.Config{Port: n.cfg.ProbePort, InNode: n.plane.InNode, Peers: n.probeTargets, Suspect: n.suspectPeers, Called: n.cfg.Called,
 			Listening: func() { n.cfg.Quarantine.Note(probesPart, nil) }})
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // it was to end
@@ -43,6 +43,9 @@ func (n *Networks) probe(ctx context.Context) error {
 		}
 	}
 }
+
+// Call calls a node that has no session, at its probe port, so that it learns where the leader is.
+func (n *Networks) Call(to netip.AddrPort) error { return probe.Call(n.plane.InNode, to) }
 
 // probesPart is the probes among the parts of the node.
 const probesPart = "probes of other nodes"

@@ -38,6 +38,8 @@ type Config struct {
 	Describe func() shoal.NodeDescription
 	// ProbePort is the UDP port of liveness probes.
 	ProbePort uint16
+	// CallNode, optional, calls a node that has no session, at its probe port.
+	CallNode func(netip.AddrPort) error
 	// ApplyTable is that of agent.Config.
 	ApplyTable func(context.Context, *shoal.TableDelta) ([]shoal.NetworkID, error)
 	// DialAPI is that of agent.Config.

@@ -79,7 +79,7 @@ func (h *Host) startManager(ctx context.Context, cfg membership.ManagerConfig) (
 		return nil, fmt.Errorf("serve the node protocol: %w", err)
 	}
 	m := &Manager{log: h.cfg.Log, node: cfg.Identity.NodeID(), state: cfg.State, member: member, store: opened, key: cfg.SealingKey, done: make(chan struct{})}
-	m.run(cfg, listener, h.cfg.Follow)
+	m.run(cfg, listener, h.cfg)
 	h.manager.Store(m)
 	if cfg.Join != nil {
 		if err := m.awaitVote(ctx); err != nil {
@@ -96,8 +96,8 @@ type protocol struct {
 	*dispatcher.Dispatcher
 }
 
-// run starts everything that goes on until Stop. follow may be nil.
-func (m *Manager) run(cfg membership.ManagerConfig, listener net.Listener, follow func(context.Context, *store.Store) error) {
+// run starts everything that goes on until Stop.
+func (m *Manager) run(cfg membership.ManagerConfig, listener net.Listener, host Config) {
 	ctx, cancel := context.WithCancel(context.Background())
 	m.cancel = cancel
 	m.nodes = membership.NewNodeMonitor(m.log, m.node, m.store, m.member, dispatcher.HeartbeatTimeout)
@@ -132,8 +132,11 @@ func (m *Manager) run(cfg membership.ManagerConfig, listener net.Listener, follo
 	run("roster", func() error { return roster.Run(ctx) })
 	run("controllers", func() error { return loop.Run(ctx) })
 	run("record of the store member", func() error { return m.recordMember(ctx) })
-	if follow != nil {
-		run("events of the cluster", func() error { return follow(ctx, m.store) })
+	if host.Follow != nil {
+		run("events of the cluster", func() error { return host.Follow(ctx, m.store) })
+	}
+	if host.CallNode != nil {
+		run("calls", func() error { return m.callNodes(ctx, host.CallNode) })
 	}
 	group.Go(func() error { return m.server.Serve(listener) })
 	group.Go(func() error {

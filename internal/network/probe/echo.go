@@ -16,6 +16,18 @@ const (
 	echoLimit = 300 * time.Millisecond // for each of them
 )
 
+// Call calls a node: see Config.Called. inNode runs a function in the node's namespace.
+func Call(inNode func(func() error) error, to netip.AddrPort) error {
+	return inNode(func() error {
+		conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(to))
+		if err != nil {
+			return err
+		}
+		_, err = conn.Write(packet(call))
+		return errors.Join(err, conn.Close())
+	})
+}
+
 // Echo asks a peer once in a packet of size bytes, headers included, that must not be fragmented. It returns how long the answer took, or an
 // error if none of a few attempts is answered. inNode runs a function in the node's namespace.
 func Echo(ctx context.Context, inNode func(func() error) error, to netip.AddrPort, size int) (time.Duration, error) {

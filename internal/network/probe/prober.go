@@ -31,6 +31,8 @@ type Config struct {
 	Peers func() map[netip.AddrPort]shoal.NodeID
 	// Suspect is told of all peers that are suspected, whenever they change.
 	Suspect func(ctx context.Context, suspects map[shoal.NodeID]bool)
+	// Called is told of addresses from which a leader calls, as it seems: anybody can. It must not wait.
+	Called func(netip.Addr)
 	// Listening is called once the port is had; it may be nil.
 	Listening func()
 }
@@ -54,7 +56,7 @@ func Run(ctx context.Context, c Config) error {
 		return p.conn.Close()
 	})
 	g.Go(func() error {
-		return fault.Contain(nil, "answers to probes", func() error { return answerProbes(ctx, p.conn, p.answers) })
+		return fault.Contain(nil, "answers to probes", func() error { return answerProbes(ctx, p.conn, p.answers, c.Called) })
 	})
 	g.Go(func() error { return fault.Contain(nil, "probes", func() error { return p.run(ctx) }) }) // begun anew, without its histories
 	return g.Wait()
