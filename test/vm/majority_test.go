@@ -42,7 +42,7 @@ func newCluster(t *testing.T) *cluster {
 		n.prefix, n.shared, n.tasks = prefix, prefixes[0], len(prefixes)
 		c.nodes = append(c.nodes, n)
 	}
-	c.each(c.nodes, func(n *node) { n.boot(); n.loadImages(); n.webContent() })
+	c.each(func(n *node) { n.boot(); n.loadImages(); n.webContent() })
 	first := c.nodes[0]
 	// Three such machines on one processor are slower still.
 	first.run("shoal swarm init --dispatcher-heartbeat 1m --advertise-addr " + first.machine.Address())
@@ -58,12 +58,16 @@ func newCluster(t *testing.T) *cluster {
 	return c
 }
 
-// each does something with several nodes at once.
-func (c *cluster) each(nodes []*node, do func(*node)) {
+// each does something with all nodes at once.
+func (c *cluster) each(do func(*node)) {
+	c.Helper()
 	var wg sync.WaitGroup
-	defer wg.Wait()
-	for _, n := range nodes {
+	for _, n := range c.nodes {
 		wg.Go(func() { do(n) })
+	}
+	wg.Wait()
+	if c.Failed() {
+		c.FailNow() // one that fails ends itself only
 	}
 }
 
@@ -170,7 +174,7 @@ func TestNothingAMajorityAcknowledgedIsLost(t *testing.T) {
 		t.Fatal(err)
 	}
 	began = time.Now()
-	c.each(c.nodes, func(n *node) { n.boot() })
+	c.each(func(n *node) { n.boot() })
 	t.Logf("three of three: APIs after %v, all of it %v later, %d acknowledged", time.Since(began).Round(time.Second), c.settled("all is back after a power cut of all"), c.acknowledged())
 }
 

@@ -54,7 +54,12 @@ func (l *load) goOn(more int) {
 	})
 }
 
-func (l *load) answered() []string { return strings.Split(l.n.run("cat "+l.file), "\n") }
+// answered is the lines that are complete.
+func (l *load) answered() []string {
+	l.n.Helper()
+	lines := strings.Split(l.n.run("cat "+l.file+"; echo -"), "\n")
+	return lines[:len(lines)-1]
+}
 
 // stop returns how many requests there were and those that failed.
 func (l *load) stop() (count int, failed []string) {
