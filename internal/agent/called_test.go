@@ -53,7 +53,7 @@ func TestAnAgentGoesWhereItIsCalledFrom(t *testing.T) {
 		Dial:       func(addr string) (*rpc.Client, error) { return rpc.Dial(addr, identity.ClientTLS()) },
 		Welcomed:   func(rpc.Welcome) {},
 		Describe:   func() shoal.NodeDescription { return shoal.NodeDescription{} },
-		ApplyTable: func(context.Context, *shoal.TableDelta) error { return nil },
+		ApplyTable: func(context.Context, *shoal.TableDelta) ([]shoal.NetworkID, error) { return nil, nil },
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
