@@ -49,6 +49,8 @@ type Config struct {
 	Events  *events.Bus
 	// Quarantine takes the directories of containers whose records are malformed.
 	Quarantine *quarantine.Quarantine
+	// Room is an error if there is no room for so many bytes more of what containers print; if it is nil, there always is room.
+	Room func(bytes int64) error
 	// CgroupParent is the cgroup that the containers' cgroups are made in; "" means CgroupOf(State).
 	CgroupParent string
 }

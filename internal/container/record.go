@@ -89,7 +89,7 @@ func (e *Engine) register(info Info) *container {
 		opts = logs.Options{Driver: "json-file", MaxFile: 1}
 	}
 	c := &container{id: info.ID, expendable: info.Spec.Expendable, info: info, changed: make(chan struct{})}
-	c.log = logs.Open(filepath.Join(info.Dir, info.ID+"-json.log"), opts)
+	c.log = logs.Open(filepath.Join(info.Dir, info.ID+"-json.log"), opts, e.Room)
 	c.info.LogPath = c.log.Path()
 	for _, name := range info.volumes() {
 		_ = e.Volumes.AddReference(name, info.ID) // a volume that is gone is missed when the container starts

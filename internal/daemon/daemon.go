@@ -43,6 +43,7 @@ type Daemon struct {
 	containers *container.Engine
 	networks   *network.Networks
 	members    *membership.Membership
+	reserve    *reserve
 	tunnels    *tunnelListener
 	quarantine *quarantine.Quarantine
 }
@@ -76,6 +77,10 @@ func (d *Daemon) construct(ctx context.Context) error {
 		return fmt.Errorf("read host name: %w", err)
 	}
 	d.quarantine = quarantine.Open(filepath.Join(d.cfg.DataRoot, "quarantine"), d.log, d.events)
+	d.reserve = &reserve{
+		dir: d.cfg.DataRoot, state: filepath.Join(d.cfg.DataRoot, "swarm"), note: d.quarantine.Note,
+		needed: func() bool { return d.members != nil && d.members.Info().IsManager },
+	}
 	if d.runtime, err = d.startContainerd(ctx); err != nil {
 		return fmt.Errorf("start containerd: %w", err)
 	}
@@ -83,6 +88,7 @@ func (d *Daemon) construct(ctx context.Context) error {
 		Log: d.log, Client: d.runtime.Client, Events: d.events,
 		InsecureRegistries: d.cfg.InsecureRegistries,
 		InUse:              func(id string) []string { return d.containers.Using(id) },
+		Room:               d.reserve.check,
 	})
 	d.volumes, err = volume.New(volume.Config{Log: d.log, Quarantine: d.quarantine, Root: filepath.Join(d.cfg.DataRoot, "volumes"), Events: d.events})
 	if err != nil {
@@ -107,7 +113,7 @@ func (d *Daemon) construct(ctx context.Context) error {
 	d.containers = container.New(container.Config{
 		Log: d.log, Root: filepath.Join(d.cfg.DataRoot, "containers"), State: state,
 		Runtime: d.runtime, Images: d.images, Volumes: d.volumes, Network: d.networks, Events: d.events,
-		CgroupParent: cgroup, Quarantine: d.quarantine,
+		CgroupParent: cgroup, Quarantine: d.quarantine, Room: d.reserve.check,
 	})
 	d.members = membership.New(membership.Config{
 		Log: d.log, Dir: filepath.Join(d.cfg.DataRoot, "swarm"), Hostname: hostname, Host: d.newSwarmHost(),

@@ -29,7 +29,7 @@ import (
 // other platforms than the node's may be missing from it. After an error, the images before the one that failed are stored.
 func (s *Store) Load(ctx context.Context, r io.Reader) ([]*Image, error) {
 	ctx = runtime.WithNamespace(ctx)
-	plain, err := compression.DecompressStream(r)
+	plain, err := compression.DecompressStream(roomyReader{r, s})
 	if err != nil {
 		return nil, fmt.Errorf("read archive: %w", err)
 	}

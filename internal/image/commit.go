@@ -33,6 +33,9 @@ type Commit struct {
 
 // Commit makes an image of the parent's layers and one more with the changes in the snapshot. A malformed name is an invalid argument.
 func (s *Store) Commit(ctx context.Context, c Commit) (*Image, error) {
+	if err := s.room(0); err != nil {
+		return nil, fmt.Errorf("commit: %w", err)
+	}
 	name := ""
 	if c.Ref != "" {
 		named, err := normalize(c.Ref)

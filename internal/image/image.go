@@ -24,7 +24,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/runtime"
 )
 
-// Config is what a Store needs. All fields but InsecureRegistries and InUse are required.
+// Config is what a Store needs. All fields but InsecureRegistries, InUse and Room are required.
 type Config struct {
 	Log    *slog.Logger
 	Client *client.Client // of containerd
@@ -33,6 +33,8 @@ type Config struct {
 	InsecureRegistries []string
 	// InUse returns the IDs of the containers that use an image; if it is nil, no image counts as used.
 	InUse func(imageID string) []string
+	// Room is an error if there is no room for so many bytes more of images; if it is nil, there always is room.
+	Room func(bytes int64) error
 }
 
 // Store keeps the node's images. Its methods are safe for concurrent use. A method that takes a ref accepts a name, a digest
@@ -129,6 +131,9 @@ func (s *Store) Unpack(ctx context.Context, img *Image) error {
 	s.mu.Unlock()
 	if done {
 		return nil
+	}
+	if err := s.room(img.Size); err != nil {
+		return fmt.Errorf("unpack image %s: %w", img.ID, err)
 	}
 	ctx = runtime.WithNamespace(ctx)
 	record := images.Image{Name: img.ID, Target: img.Target}

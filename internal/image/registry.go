@@ -81,7 +81,7 @@ func (s *Store) Pull(ctx context.Context, ref string, auth Auth, progress func(P
 	pulled, err := tracker.track(ctx, func(ctx context.Context) (client.Image, error) {
 		return s.Client.Pull(ctx, named.String(),
 			client.WithResolver(s.resolver(auth)), client.WithPullUnpack, client.WithPullSnapshotter(runtime.Snapshotter),
-			client.WithImageHandler(images.HandlerFunc(tracker.handleLayer)))
+			client.WithImageHandler(images.Handlers(images.HandlerFunc(s.checkRoom), images.HandlerFunc(tracker.handleLayer))))
 	})
 	if err != nil {
 		return nil, pullError(named, err)

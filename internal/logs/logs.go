@@ -77,6 +77,7 @@ func ParseOptions(driver string, options map[string]string) (Options, error) {
 type Log struct {
 	path string // of the newest file
 	opts Options
+	room func(bytes int64) error // may be nil
 
 	mu      sync.Mutex    // guards the fields below
 	file    *os.File      // the newest file, open for writing; nil before the first line after Open or End
@@ -86,9 +87,10 @@ type Log struct {
 	last    time.Time     // of the newest line; zero before the first since the daemon started
 }
 
-// Open returns the log whose newest file is at path. It creates no file before the first line.
-func Open(path string, opts Options) *Log {
-	return &Log{path: path, opts: opts, changed: make(chan struct{})}
+// Open returns the log whose newest file is at path. It creates no file before the first line. Lines for which room is an error are dropped; if it is nil,
+// there always is room.
+func Open(path string, opts Options, room func(bytes int64) error) *Log {
+	return &Log{path: path, opts: opts, room: room, changed: make(chan struct{})}
 }
 
 // Path returns the path of the newest file, "" for the driver none.
@@ -141,6 +143,11 @@ func (l *Log) Append(line Line) error {
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(line); err != nil {
 		return fmt.Errorf("encode log line: %w", err)
+	}
+	if l.room != nil {
+		if err := l.room(int64(buf.Len())); err != nil {
+			return err
+		}
 	}
 	if err := l.openLocked(); err != nil {
 		return err

@@ -29,7 +29,7 @@ func TestLinesDoNotDependOnPieces(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer os.RemoveAll(dir)
-		l := Open(filepath.Join(dir, "log"), Options{Driver: "json-file", MaxFile: 1})
+		l := Open(filepath.Join(dir, "log"), Options{Driver: "json-file", MaxFile: 1}, nil)
 		lines := rapid.SliceOfN(rapid.StringMatching(`[a-z]{0,20}`), 0, 20).Draw(t, "lines")
 		text := ""
 		for _, line := range lines {
@@ -55,7 +55,7 @@ func TestLinesDoNotDependOnPieces(t *testing.T) {
 }
 
 func TestFollowSeesEveryLineThroughRotations(t *testing.T) {
-	l := Open(filepath.Join(t.TempDir(), "log"), Options{Driver: "json-file", MaxSize: 2000, MaxFile: 100})
+	l := Open(filepath.Join(t.TempDir(), "log"), Options{Driver: "json-file", MaxSize: 2000, MaxFile: 100}, nil)
 	l.Begin()
 	const many = 200
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)

@@ -18,7 +18,7 @@ func (f *failingWriter) Write([]byte) (int, error) {
 }
 
 func TestAClientThatFailsDoesNotDisturbTheOthers(t *testing.T) {
-	log := logs.Open(filepath.Join(t.TempDir(), "log"), logs.Options{Driver: "json-file", MaxFile: 1})
+	log := logs.Open(filepath.Join(t.TempDir(), "log"), logs.Options{Driver: "json-file", MaxFile: 1}, nil)
 	s := &Streams{}
 	gone, stdout, stderr := &failingWriter{}, &bytes.Buffer{}, &bytes.Buffer{}
 	s.Attach(gone, nil)
