@@ -189,7 +189,8 @@ func underCover(dir string) (found []hiddenPin, err error) {
 			return nil
 		}()
 	}()
-	return found, <-done
+	err = <-done
+	return found, err
 }
 
 // belongsHere tells whether the namespace belongs to the user namespace of the daemon, and is not the one that the daemon runs in.
