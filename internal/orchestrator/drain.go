@@ -11,10 +11,18 @@ import (
 // newer one that replaces it. As soon as the newer one runs, the older one is shut down. If the older one ends before the newer
 // one has been assigned, and the newer one may only run on one particular node, the newer one is shut down instead: a new
 // replacement that may run anywhere will start sooner. If that node does not take it while the older one runs, the move is given up.
+//
+// Both may be of an earlier spec by then: an update that has to wait for room must not keep the older one on a node that is being drained.
 func (p *plan) finishMoves() {
 	all := p.slots()
 	for _, key := range sortedSlots(all) {
-		now := slices.DeleteFunc(p.current(all[key]), p.dirty)
+		now := p.current(all[key])
+		for i, t := range now {
+			if p.dirty(t) && p.draining(t.NodeID) && running(now[i+1:]) {
+				p.desire(t, shoal.TaskShutdown)
+			}
+		}
+		now = slices.DeleteFunc(now, p.dirty)
 		if len(now) == 0 {
 			continue
 		}

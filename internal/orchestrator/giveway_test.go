@@ -100,3 +100,38 @@ func TestAReplacementThatNoNodeMayRunStopsNothing(t *testing.T) {
 		t.Errorf("the predecessor wants %s", got.DesiredState)
 	}
 }
+
+// TestADrainEndsAlthoughAnUpdateWaits: a task stayed on a drained node although the replacement that the drain had made for it ran, because an update that had begun
+// meanwhile made both of them old, and waited for room elsewhere.
+func TestADrainEndsAlthoughAnUpdateWaits(t *testing.T) {
+	s := newStage(t, nil)
+	for _, id := range []shoal.NodeID{"n", "n2"} {
+		s.put(&shoal.Node{ID: id, Status: shoal.NodeStatus{State: shoal.NodeReady}})
+	}
+	two := uint64(2)
+	s.edit(func(svc *shoal.Service) {
+		svc.Spec.Mode.Replicated.Replicas = &two
+		svc.Spec.Update = &shoal.UpdateConfig{Order: shoal.StartFirst, Parallelism: 1}
+	})
+	s.reconcile(t)
+	s.run(t, "")
+	drained := *s.view.Node("n2")
+	drained.Spec.Availability = shoal.AvailabilityDrain
+	s.put(&drained)
+	leaving := *s.last()
+	leaving.NodeID = "n2"
+	s.put(&leaving)
+	s.reconcile(t)
+	replacement := *s.last()
+	if replacement.ID == leaving.ID || replacement.Slot != leaving.Slot {
+		t.Fatalf("no replacement was made: %+v", replacement)
+	}
+	s.edit(func(svc *shoal.Service) { svc.Spec.Task.Container = &shoal.ContainerSpec{Image: "new"} })
+	s.reconcile(t) // replaces the other slot's task first, or makes its replacement wait
+	replacement.NodeID, replacement.Status = "n", shoal.TaskStatus{State: shoal.TaskRunning, Timestamp: s.now}
+	s.put(&replacement)
+	s.reconcile(t)
+	if got := s.view.Task(leaving.ID); got.DesiredState != shoal.TaskShutdown {
+		t.Errorf("the task on the drained node wants %s", got.DesiredState)
+	}
+}
