@@ -25,13 +25,13 @@ test: lint unit e2e ## everything that CI runs
 
 unit: build ## unit tests, with the race detector, and the simulation
 	CGO_ENABLED=1 hack/go-test.sh unit -race $$($(GO) list ./... | grep -v /test/e2e | grep -v /test/bench | grep -v /test/sim)
-	hack/go-test.sh sim ./test/sim/... # a thousand nodes: without the race detector
+	GOGC=400 hack/go-test.sh sim -parallel 6 ./test/sim/... # a thousand nodes: without the race detector; what is simulated waits for the real disk
 
 e2e: build ## tests on real nodes
 	hack/go-test.sh e2e -timeout 30m -parallel 3 ./test/e2e/...
 
 nightly: build ## what takes too long for every change: the same promises, held for longer
-	SHOAL_SEEDS=10000 hack/go-test.sh simulation -timeout 6h -run ClustersSurvive ./test/sim
+	GOGC=400 SHOAL_SEEDS=10000 hack/go-test.sh simulation -parallel 6 -timeout 6h -run ClustersSurvive ./test/sim
 	SHOAL_NIGHTLY=1 hack/go-test.sh nightly -timeout 4h -run '^(TestUpdatesWhileDaemonsAreKilledCostNoRequest|TestTheLeaderIsKilledUnderWrites|TestChurnLeavesNothingBehind|TestLossyLinks|TestAWorkerIsCutOffUnderLoad)$$' ./test/e2e/...
 
 bench: build ## figures, as ratios against a yardstick in the same run
