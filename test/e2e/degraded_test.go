@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -11,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The mount of an overlay's namespace is gone and the namespace lives on, as with PrivateMounts= in the daemon's unit or an exec root on another mount: the
-// daemon did not start any more ("create tunnel: file exists"). It must start, work, name the network, and have it as soon as it can.
+// An overlay's VNI is taken by a device that is not the daemon's: the daemon did not start any more ("create tunnel: file exists"). It must start, work, name the
+// network, and have it as soon as it can.
 func TestAnOverlayThatCannotBeMadeKeepsNothingElseFromStarting(t *testing.T) {
 	t.Parallel()
 	c := newLab(t, "broken")
@@ -22,18 +21,20 @@ func TestAnOverlayThatCannotBeMadeKeepsNothingElseFromStarting(t *testing.T) {
 	c.ok(c.n1, "run", "-d", "--name", "on-broken", "--network", "broken", "--restart", "always", "busybox", "sleep", "1d")
 	c.ok(c.n1, "run", "-d", "--name", "plain", "--restart", "always", "-p", "8099:80", "nginx")
 	c.ok(c.n1, "service", "create", "-q", "--name", "web", "-p", "8080:80", "nginx")
+	vni := c.ok(c.n1, "network", "inspect", "broken", "--format", `{{index .Options "com.docker.network.driver.overlay.vxlanid_list"}}`)
 	if err := c.n1.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	pin := filepath.Join(c.n1.ExecRoot(), "netns", "ov-"+broken)
-	lost, err := os.Open(pin) // keeps the namespace alive
-	if err != nil {
+	if err := unix.Unmount(filepath.Join(c.n1.ExecRoot(), "netns", "ov-"+broken), unix.MNT_DETACH); err != nil {
 		t.Fatal(err)
 	}
-	defer lost.Close()
-	if err := unix.Unmount(pin, unix.MNT_DETACH); err != nil {
-		t.Fatal(err)
-	}
+	c.eventually(10*time.Second, "another program has the VNI", func() error { // the kernel takes a moment to end the namespace
+		out, err := c.n1.Command(t.Context(), "ip", "link", "add", "other", "type", "vxlan", "id", vni, "dstport", "4789", "local", c.n1.Addr).CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		return nil
+	})
 	if err := c.n1.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -51,9 +52,7 @@ func TestAnOverlayThatCannotBeMadeKeepsNothingElseFromStarting(t *testing.T) {
 		}
 		return nil
 	})
-	if err := lost.Close(); err != nil { // what was in the way goes
-		t.Fatal(err)
-	}
+	c.inside(c.n1.Namespace(), "ip", "link", "del", "other") // it was not touched
 	c.eventually(60*time.Second, "the network works again by itself", func() error {
 		if info := c.docker(c.n1, "info").Text(); strings.Contains(info, "overlay network broken ") {
 			return fmt.Errorf("%s", info)
