@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -26,27 +27,33 @@ type reserve struct {
 	needed func() bool                  // is this node a manager?
 	note   func(part string, err error) // see quarantine.Note
 
-	mu     sync.Mutex // guards what follows
-	looked time.Time
-	left   int64 // bytes that there is room for, since then; negative if the reserve is touched
+	// Every line that a container prints asks, so what is known is read without a lock.
+	looked atomic.Int64 // nanoseconds of Unix time
+	left   atomic.Int64 // bytes that there is room for, since then; negative if the reserve is touched
+	mu     sync.Mutex   // held by who looks
 }
 
 // check is an error if there is no room for so many bytes more of images and logs.
 func (r *reserve) check(bytes int64) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if time.Since(r.looked) >= reserveInterval {
-		before := r.left
-		r.looked, r.left = time.Now(), r.room()
-		if (before < 0) != (r.left < 0) {
-			r.note("room for images and logs", r.refusal(0))
-		}
+	if time.Since(time.Unix(0, r.looked.Load())) >= reserveInterval && r.mu.TryLock() {
+		r.look()
+		r.mu.Unlock()
 	}
 	return r.refusal(bytes)
 }
 
+// look finds out how much room there is, and tells when the reserve begins to be touched and when no more.
+func (r *reserve) look() {
+	before, now := r.left.Load(), r.room()
+	r.left.Store(now)
+	r.looked.Store(time.Now().UnixNano())
+	if (before < 0) != (now < 0) {
+		r.note("room for images and logs", r.refusal(0))
+	}
+}
+
 func (r *reserve) refusal(bytes int64) error {
-	if bytes <= r.left {
+	if bytes <= r.left.Load() {
 		return nil
 	}
 	return errdefs.ErrResourceExhausted.WithMessage(fmt.Sprintf(

@@ -4,7 +4,6 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
@@ -23,7 +22,7 @@ func TestImagesAndLogsLeaveRoomForTheState(t *testing.T) {
 	r := &reserve{dir: dir, state: dir, needed: func() bool { return manager }, note: func(_ string, err error) { noted = err; notes++ }}
 	use := func(bytes int) {
 		t.Helper()
-		r.looked = time.Time{}
+		r.looked.Store(0)
 		if err := os.WriteFile(filepath.Join(dir, "used"), make([]byte, bytes), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -48,7 +47,7 @@ func TestImagesAndLogsLeaveRoomForTheState(t *testing.T) {
 		t.Errorf("told %d times: %v", notes, noted)
 	}
 	manager = false
-	r.looked = time.Time{}
+	r.looked.Store(0)
 	if err := r.check(MiB); err != nil || noted != nil {
 		t.Errorf("on a worker: %v, told %v", err, noted)
 	}
