@@ -298,28 +298,24 @@ func TestClearPacketsAreNotLetIn(t *testing.T) {
 			if err := p.Apply(t.Context(), c); err != nil {
 				t.Fatal(err)
 			}
+			arrived := netnstest.Sniff(t, f.spaces[1].Do, "intruder")
 			heard := netnstest.Sniff(t, inside(f.planes[1], "task"), "intruder")
 			other := netnstest.Sniff(t, inside(f.planes[1], "task"), testMarker)
-			err := inside(p, "task")(func() error {
-				conn, err := net.Dial("udp4", netip.AddrPortFrom(task(1), 7).String())
-				if err != nil {
-					return err
-				}
-				defer func() { _ = conn.Close() }()
-				for range 20 {
-					if _, err := conn.Write([]byte("intruder")); err != nil {
+			f.eventually(5*time.Second, "the intruder reaches the machine", func() error {
+				return errors.Join(inside(p, "task")(func() error {
+					conn, err := net.Dial("udp4", netip.AddrPortFrom(task(1), 7).String())
+					if err != nil {
 						return err
 					}
-				}
-				return nil
+					_, err = conn.Write([]byte("intruder"))
+					return errors.Join(err, conn.Close())
+				}), atLeast(arrived.Seen(), 20))
 			})
-			if err != nil {
-				t.Fatal(err)
-			}
 			conn := f.dial(0, 1) // what comes after it is heard
 			f.eventually(5*time.Second, "the honest node is heard", func() error {
 				return errors.Join(exchange(conn, exchangeLimit), atLeast(other.Seen(), 1))
 			})
+			heard.Stop()
 			if got := heard.Seen() > 0; got == encrypted {
 				t.Errorf("heard %d packets of the intruder", heard.Seen())
 			}
