@@ -77,10 +77,17 @@ func TestChurnLeavesNothingBehind(t *testing.T) {
 		before = append(before, measure(n))
 	}
 	rounds := warmUp
+	var halfway []figures // the store's log and history have their full size by then
 	for began := time.Now(); time.Since(began) < length; rounds++ {
 		next := time.After(pace)
 		c.churn(rounds)
 		<-next
+		if halfway == nil && time.Since(began) >= length/2 {
+			for _, n := range c.Nodes() {
+				halfway = append(halfway, measure(n))
+				t.Logf("%s after %d rounds: %+v", n.Name, rounds, halfway[len(halfway)-1])
+			}
+		}
 	}
 	for i, n := range c.Nodes() {
 		was, now := before[i], figures{}
@@ -96,6 +103,9 @@ func TestChurnLeavesNothingBehind(t *testing.T) {
 		t.Logf("%s after %d rounds: %+v, before %+v", n.Name, rounds, now, was)
 		if grown := now.MemoryKiB - was.MemoryKiB; grown > was.MemoryKiB/2 {
 			t.Errorf("%s: memory has grown from %d to %d KiB", n.Name, was.MemoryKiB, now.MemoryKiB)
+		}
+		if grown, half := now.MemoryKiB-halfway[i].MemoryKiB, halfway[i].MemoryKiB; nightly && grown > half/8 {
+			t.Errorf("%s: memory has grown from %d to %d KiB in the second half", n.Name, half, now.MemoryKiB)
 		}
 	}
 }

@@ -14,7 +14,8 @@ import (
 type Holdings struct {
 	Processes, Cgroups, Mounts, Links int
 	Descriptors                       int // of the daemon
-	MemoryKiB                         int // of the daemon, resident
+	MemoryKiB                         int // of the daemon, without the files it has mapped: of the store's database the kernel keeps what it has room for
+	MappedKiB                         int // of those files, what is in memory
 }
 
 // Holdings counts what the node has now.
@@ -51,9 +52,11 @@ func (n *Node) Holdings() (h Holdings, err error) {
 	if err != nil {
 		return h, err
 	}
-	_, resident, _ := strings.Cut(string(status), "VmRSS:")
-	if _, err := fmt.Sscan(resident, &h.MemoryKiB); err != nil {
-		return h, fmt.Errorf("read the daemon's memory: %w", err)
+	for field, value := range map[string]*int{"RssAnon:": &h.MemoryKiB, "RssFile:": &h.MappedKiB} {
+		_, after, _ := strings.Cut(string(status), field)
+		if _, err := fmt.Sscan(after, value); err != nil {
+			return h, fmt.Errorf("read the daemon's memory (%s): %w", field, err)
+		}
 	}
 	return h, nil
 }
