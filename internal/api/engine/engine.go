@@ -14,6 +14,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/container"
 	"github.com/shoal-dev/shoal/internal/events"
 	"github.com/shoal-dev/shoal/internal/image"
+	"github.com/shoal-dev/shoal/internal/registry"
 	"github.com/shoal-dev/shoal/internal/volume"
 )
 
@@ -23,6 +24,7 @@ type Config struct {
 	Machine         Machine
 	Containers      *container.Engine
 	Images          *image.Store
+	Registries      *registry.Client
 	Volumes         *volume.Store
 	Networks        LocalNetworks
 	ClusterNetworks ClusterNetworks
@@ -43,9 +45,10 @@ func Resources(c Config) []server.Resource {
 	return []server.Resource{
 		containers, images, volumes,
 		&networks{local: c.Networks, cluster: c.ClusterNetworks, containers: c.Containers},
-		&systemInfo{machine: c.Machine, swarm: c.Swarm, containers: c.Containers, images: c.Images, warnings: c.Warnings},
+		&systemInfo{machine: c.Machine, swarm: c.Swarm, containers: c.Containers, images: c.Images, registries: c.Registries, warnings: c.Warnings},
 		&eventStream{c.Events},
 		&diskUsage{containers: c.Containers, images: images, volumes: c.Volumes},
 		buildCache{},
+		&registries{c.Registries},
 	}
 }

@@ -6,13 +6,13 @@ import (
 	"runtime"
 	"time"
 
-	"github.com/moby/moby/api/types/registry"
 	"github.com/moby/moby/api/types/swarm"
 	"github.com/moby/moby/api/types/system"
 
 	"github.com/shoal-dev/shoal/internal/api/server"
 	"github.com/shoal-dev/shoal/internal/container"
 	"github.com/shoal-dev/shoal/internal/image"
+	"github.com/shoal-dev/shoal/internal/registry"
 )
 
 // Machine is what does not change about a node while its daemon runs.
@@ -48,6 +48,7 @@ type systemInfo struct {
 	swarm      Swarm
 	containers *container.Engine
 	images     *image.Store
+	registries *registry.Client
 	warnings   func() []string
 }
 
@@ -99,9 +100,7 @@ func (s *systemInfo) info(w http.ResponseWriter, r *http.Request) error {
 		Debug: m.Debug, NGoroutines: runtime.NumGoroutine(), SystemTime: time.Now().Format(time.RFC3339Nano),
 		LoggingDriver: "json-file", CgroupDriver: "cgroupfs", CgroupVersion: m.CgroupVersion,
 		KernelVersion: m.KernelVersion, OperatingSystem: m.OS, OSType: runtime.GOOS, Architecture: m.Architecture,
-		IndexServerAddress: "https://index.docker.io/v1/", RegistryConfig: &registry.ServiceConfig{IndexConfigs: map[string]*registry.IndexInfo{
-			"docker.io": {Name: "docker.io", Secure: true, Official: true},
-		}},
+		IndexServerAddress: "https://index.docker.io/v1/", RegistryConfig: s.registries.Info(),
 		NCPU: m.CPUs, MemTotal: m.Memory, DockerRootDir: m.Root, Labels: m.Labels,
 		Runtimes:       map[string]system.RuntimeWithStatus{"runc": {Runtime: system.Runtime{Path: "runc"}}, "io.containerd.runc.v2": {Runtime: system.Runtime{Path: "runc"}}},
 		DefaultRuntime: "runc", Swarm: s.swarm.Info(), LiveRestoreEnabled: true, InitBinary: "docker-init",
