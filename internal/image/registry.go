@@ -37,7 +37,7 @@ func (s *Store) Pull(ctx context.Context, ref string, auth registry.Auth, progre
 	tracker := newPullProgress(s.Client.ContentStore(), progress)
 	pulled, err := tracker.track(ctx, func(ctx context.Context) (client.Image, error) {
 		return s.Client.Pull(ctx, named.String(),
-			client.WithResolver(s.Registries.Resolver(auth)), client.WithPullUnpack, client.WithPullSnapshotter(runtime.Snapshotter),
+			client.WithResolver(s.Registries.Resolver(ctx, auth)), client.WithPullUnpack, client.WithPullSnapshotter(runtime.Snapshotter),
 			client.WithImageHandler(images.Handlers(images.HandlerFunc(s.checkRoom), images.HandlerFunc(parts.note), images.HandlerFunc(tracker.handleLayer))))
 	})
 	if err != nil {
@@ -84,7 +84,7 @@ func (s *Store) Push(ctx context.Context, ref string, auth registry.Auth, progre
 		return errdefs.ErrNotFound.WithMessage(fmt.Sprintf("An image does not exist locally with the tag: %s", reference.FamiliarName(named)))
 	}
 	progress(Progress{Status: fmt.Sprintf("The push refers to repository [%s]", named.Name())})
-	if err := s.Client.Push(ctx, named.String(), record.Target, client.WithResolver(s.Registries.Resolver(auth))); err != nil {
+	if err := s.Client.Push(ctx, named.String(), record.Target, client.WithResolver(s.Registries.Resolver(ctx, auth))); err != nil {
 		return fmt.Errorf("push image %s: %w", ref, err)
 	}
 	tag := "latest"

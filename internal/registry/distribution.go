@@ -14,18 +14,23 @@ import (
 	remoteerrors "github.com/containerd/containerd/v2/core/remotes/errors"
 	"github.com/containerd/errdefs"
 	"github.com/distribution/reference"
-	"github.com/moby/moby/api/types/registry"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // maxAnswer is more than a manifest or a page of search results has, in bytes.
 const maxAnswer = 8 << 20
 
-// Distribution asks a registry what a name refers to now, and for which platforms. Nothing is stored.
-func (c *Client) Distribution(ctx context.Context, named reference.Named, auth Auth) (registry.DistributionInspect, error) {
-	var found registry.DistributionInspect
+// Distribution is what a registry says of an image's name.
+type Distribution struct {
+	Descriptor ocispec.Descriptor
+	Platforms  []ocispec.Platform
+}
+
+// Describe asks a registry what a name refers to now, and for which platforms. Nothing is stored.
+func (c *Client) Describe(ctx context.Context, named reference.Named, auth Auth) (Distribution, error) {
+	var found Distribution
 	name := reference.TagNameOnly(named).String()
-	resolver := c.Resolver(auth)
+	resolver := c.Resolver(ctx, auth)
 	_, target, err := resolver.Resolve(ctx, name)
 	if err != nil {
 		return found, Failure(named, err)

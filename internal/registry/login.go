@@ -23,7 +23,7 @@ const (
 // gives for a password, if it does. Credentials that the registry refuses are an unauthenticated error.
 func (c *Client) Login(ctx context.Context, address string, auth Auth) (identityToken string, err error) {
 	gotToken := func(_ context.Context, token string, _ *http.Request) { identityToken = token }
-	hosts, err := c.ownHosts(hostOf(address), auth, gotToken)
+	hosts, err := c.ownHosts(ctx, hostOf(address), auth, gotToken)
 	if err != nil {
 		return "", err
 	}

@@ -81,33 +81,33 @@ func (c *Client) Set(settings Settings) { c.settings.Store(&settings) }
 func (c *Client) Settings() Settings { return *c.settings.Load() }
 
 // Resolver returns what containerd pulls and pushes with.
-func (c *Client) Resolver(auth Auth) remotes.Resolver {
-	return docker.NewResolver(docker.ResolverOptions{Hosts: func(host string) ([]docker.RegistryHost, error) { return c.hosts(host, auth) }})
+func (c *Client) Resolver(ctx context.Context, auth Auth) remotes.Resolver {
+	return docker.NewResolver(docker.ResolverOptions{Hosts: func(host string) ([]docker.RegistryHost, error) { return c.hosts(ctx, host, auth) }})
 }
 
 // hosts lists where a registry is asked: its mirrors, then itself.
-func (c *Client) hosts(host string, auth Auth) ([]docker.RegistryHost, error) {
+func (c *Client) hosts(ctx context.Context, host string, auth Auth) ([]docker.RegistryHost, error) {
 	var hosts []docker.RegistryHost
 	if host == hubHost {
 		for _, mirror := range c.Settings().Mirrors {
-			mirrors, err := c.mirrorHosts(mirror)
+			mirrors, err := c.mirrorHosts(ctx, mirror)
 			if err != nil {
 				return nil, err
 			}
 			hosts = append(hosts, mirrors...)
 		}
 	}
-	own, err := c.ownHosts(host, auth, nil)
+	own, err := c.ownHosts(ctx, host, auth, nil)
 	return append(hosts, own...), err
 }
 
 // mirrorHosts is how a mirror is asked. It gets no credentials: they are for the registry that it stands for.
-func (c *Client) mirrorHosts(mirror string) ([]docker.RegistryHost, error) {
+func (c *Client) mirrorHosts(ctx context.Context, mirror string) ([]docker.RegistryHost, error) {
 	u, err := url.Parse(mirror)
 	if err != nil {
 		return nil, err
 	}
-	hosts, err := c.ownHosts(u.Host, Auth{}, nil)
+	hosts, err := c.ownHosts(ctx, u.Host, Auth{}, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -119,7 +119,7 @@ func (c *Client) mirrorHosts(mirror string) ([]docker.RegistryHost, error) {
 }
 
 // ownHosts is how a registry is asked itself. gotToken, if it is not nil, is called with the identity token that the registry hands out.
-func (c *Client) ownHosts(host string, auth Auth, gotToken docker.OnFetchRefreshToken) ([]docker.RegistryHost, error) {
+func (c *Client) ownHosts(ctx context.Context, host string, auth Auth, gotToken docker.OnFetchRefreshToken) ([]docker.RegistryHost, error) {
 	options := config.HostOptions{
 		HostDir:      config.HostDirFromRoot(c.certsDir),
 		Credentials:  func(string) (string, string, error) { return auth.secret() },
@@ -132,7 +132,7 @@ func (c *Client) ownHosts(host string, auth Auth, gotToken docker.OnFetchRefresh
 		options.DefaultScheme = "http"                             // after TLS has been tried
 		options.DefaultTLS = &tls.Config{InsecureSkipVerify: true} // #nosec G402 -- the user says so of this registry
 	}
-	hosts, err := config.ConfigureHosts(context.Background(), options)(host)
+	hosts, err := config.ConfigureHosts(ctx, options)(host)
 	if auth.RegistryToken != "" {
 		for i := range hosts {
 			hosts[i].Authorizer = bearer(auth.RegistryToken)

@@ -69,7 +69,7 @@ func TestHostOfAnAccountsAddress(t *testing.T) {
 // A registry's certificate counts where users put it; who is named insecure needs none; all others are to show one that the machine trusts.
 func TestWhoIsTrusted(t *testing.T) {
 	const host = "registry.example.com:5000"
-	certs, _ := os.MkdirTemp(t.TempDir(), "")
+	certs := t.TempDir()
 	server := registrytest.New(t, registrytest.Options{TLS: true})
 	if err := errors.Join(os.Mkdir(filepath.Join(certs, host), 0o700), os.WriteFile(filepath.Join(certs, host, "ca.crt"), server.Certificate(), 0o600)); err != nil {
 		t.Fatal(err)
@@ -86,7 +86,7 @@ func TestWhoIsTrusted(t *testing.T) {
 		{"another is insecure", t.TempDir(), []string{"registry.example.com", "10.0.0.0/8"}, false, false, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			hosts, err := New(c.certs, Settings{Insecure: c.insecure}).hosts(host, nobody)
+			hosts, err := New(c.certs, Settings{Insecure: c.insecure}).hosts(t.Context(), host, nobody)
 			if err != nil || len(hosts) != 1 || hosts[0].Scheme != "https" {
 				t.Fatalf("%+v, %v", hosts, err)
 			}
@@ -125,13 +125,13 @@ func TestMirrorsAreAskedFirstAndGetNoPassword(t *testing.T) {
 		t.Fatal(err)
 	}
 	digest, _ := image.Digest()
-	if found, err := client.Distribution(t.Context(), named, ann); err != nil || found.Descriptor.Digest.String() != digest.String() {
+	if found, err := client.Describe(t.Context(), named, ann); err != nil || found.Descriptor.Digest.String() != digest.String() {
 		t.Errorf("%+v, %v", found, err)
 	}
 	if password != "" {
 		t.Errorf("the mirror was given %q", password)
 	}
-	if hosts, err := client.hosts("registry.example.com", ann); err != nil || len(hosts) != 1 {
+	if hosts, err := client.hosts(t.Context(), "registry.example.com", ann); err != nil || len(hosts) != 1 {
 		t.Errorf("another registry has mirrors: %+v, %v", hosts, err)
 	}
 }
@@ -147,7 +147,7 @@ func TestSearch(t *testing.T) {
 	})
 	client := New(t.TempDir(), Settings{})
 	found, err := client.Search(t.Context(), server.Addr()+"/box", 7, nobody)
-	if err != nil || len(found) != 1 || found[0].Name != "team/box" || found[0].StarCount != 3 || !found[0].IsOfficial {
+	if err != nil || len(found) != 1 || found[0].Name != "team/box" || found[0].Stars != 3 || !found[0].Official {
 		t.Errorf("%+v, %v", found, err)
 	}
 	if _, err := client.Search(t.Context(), server.Addr()+"/box", 8, nobody); err == nil || err.Error() != "Unexpected status code 404" {
@@ -201,7 +201,7 @@ func TestDistributionTellsDigestAndPlatforms(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		found, err := client.Distribution(t.Context(), named, c.auth)
+		found, err := client.Describe(t.Context(), named, c.auth)
 		if c.kind != nil {
 			if !c.kind(err) {
 				t.Errorf("%s as %+v: %v", c.name, c.auth, err)
@@ -214,7 +214,7 @@ func TestDistributionTellsDigestAndPlatforms(t *testing.T) {
 	}
 	server.Break(registrytest.Lie("/manifests/"))
 	named, _ := reference.ParseNormalizedNamed(server.Addr() + "/team/box:both")
-	if _, err := client.Distribution(t.Context(), named, ann); err == nil {
+	if _, err := client.Describe(t.Context(), named, ann); err == nil {
 		t.Error("a registry that sends other bytes than it says is believed")
 	}
 }

@@ -12,13 +12,20 @@ import (
 	"strings"
 
 	"github.com/distribution/reference"
-	"github.com/moby/moby/api/types/registry"
 )
 
+// SearchResult is a repository that a search has found. The names in JSON are those of registries.
+type SearchResult struct {
+	Name        string `json:"name"`
+	Description string `json:"description"`
+	Stars       int    `json:"star_count"`
+	Official    bool   `json:"is_official"`
+}
+
 // Search asks a registry for repositories whose name or description has a word in it: Docker Hub, or the registry that the term begins with.
-func (c *Client) Search(ctx context.Context, term string, limit int, auth Auth) ([]registry.SearchResult, error) {
+func (c *Client) Search(ctx context.Context, term string, limit int, auth Auth) ([]SearchResult, error) {
 	address, term := searchAddress(term)
-	hosts, err := c.ownHosts(address, auth, nil)
+	hosts, err := c.ownHosts(ctx, address, auth, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -39,7 +46,7 @@ func (c *Client) Search(ctx context.Context, term string, limit int, auth Auth) 
 	if resp.StatusCode != http.StatusOK {
 		return nil, errors.New("Unexpected status code " + strconv.Itoa(resp.StatusCode))
 	}
-	var page registry.SearchResults
+	var page struct{ Results []SearchResult }
 	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(&page); err != nil {
 		return nil, fmt.Errorf("read results of search: %w", err)
 	}

@@ -2,6 +2,8 @@ package engine
 
 import (
 	"net/http"
+	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -49,11 +51,11 @@ func (a *registries) distribution(w http.ResponseWriter, r *http.Request) error 
 	if !ok {
 		return server.BadRequest("unknown image reference format: %s", name)
 	}
-	found, err := a.client.Distribution(r.Context(), named, fromAPIRegistryAuth(r))
+	found, err := a.client.Describe(r.Context(), named, fromAPIRegistryAuth(r))
 	if err != nil {
 		return err
 	}
-	return server.WriteJSON(w, http.StatusOK, found)
+	return server.WriteJSON(w, http.StatusOK, apiregistry.DistributionInspect{Descriptor: found.Descriptor, Platforms: found.Platforms})
 }
 
 const (
@@ -83,14 +85,14 @@ func (a *registries) search(w http.ResponseWriter, r *http.Request) error {
 	kept := []apiregistry.SearchResult{}
 	for _, result := range found {
 		if keep(result) {
-			kept = append(kept, result)
+			kept = append(kept, apiregistry.SearchResult{Name: result.Name, Description: result.Description, StarCount: result.Stars, IsOfficial: result.Official})
 		}
 	}
 	return server.WriteJSON(w, http.StatusOK, kept)
 }
 
 // readSearchFilters returns what the request's filters keep: the registry knows none.
-func readSearchFilters(r *http.Request) (func(apiregistry.SearchResult) bool, error) {
+func readSearchFilters(r *http.Request) (func(registry.SearchResult) bool, error) {
 	filters, err := server.ReadFilters(r, "is-automated", "is-official", "stars")
 	if err != nil {
 		return nil, err
@@ -103,7 +105,25 @@ func readSearchFilters(r *http.Request) (func(apiregistry.SearchResult) bool, er
 		}
 		stars = max(stars, count)
 	}
-	return func(result apiregistry.SearchResult) bool {
-		return result.StarCount >= stars && filters.True("is-official", result.IsOfficial) && filters.True("is-automated", result.IsAutomated)
+	return func(result registry.SearchResult) bool {
+		return result.Stars >= stars && filters.True("is-official", result.Official) && filters.True("is-automated", false) // as registries say of all
 	}, nil
+}
+
+// toAPIRegistries is what `docker info` shows of the settings.
+func toAPIRegistries(settings registry.Settings) *apiregistry.ServiceConfig {
+	mirrors := slices.Concat([]string{}, settings.Mirrors)
+	info := &apiregistry.ServiceConfig{
+		InsecureRegistryCIDRs: []netip.Prefix{netip.PrefixFrom(netip.IPv6Loopback(), 128), netip.PrefixFrom(netip.AddrFrom4([4]byte{127}), 8)},
+		IndexConfigs:          map[string]*apiregistry.IndexInfo{"docker.io": {Name: "docker.io", Mirrors: mirrors, Secure: true, Official: true}},
+		Mirrors:               mirrors,
+	}
+	for _, entry := range settings.Insecure {
+		if prefix, err := netip.ParsePrefix(entry); err == nil {
+			info.InsecureRegistryCIDRs = append(info.InsecureRegistryCIDRs, prefix)
+			continue
+		}
+		info.IndexConfigs[entry] = &apiregistry.IndexInfo{Name: entry, Mirrors: []string{}}
+	}
+	return info
 }

@@ -100,7 +100,7 @@ func (s *systemInfo) info(w http.ResponseWriter, r *http.Request) error {
 		Debug: m.Debug, NGoroutines: runtime.NumGoroutine(), SystemTime: time.Now().Format(time.RFC3339Nano),
 		LoggingDriver: "json-file", CgroupDriver: "cgroupfs", CgroupVersion: m.CgroupVersion,
 		KernelVersion: m.KernelVersion, OperatingSystem: m.OS, OSType: runtime.GOOS, Architecture: m.Architecture,
-		IndexServerAddress: "https://index.docker.io/v1/", RegistryConfig: s.registries.Info(),
+		IndexServerAddress: "https://index.docker.io/v1/", RegistryConfig: toAPIRegistries(s.registries.Settings()),
 		NCPU: m.CPUs, MemTotal: m.Memory, DockerRootDir: m.Root, Labels: m.Labels,
 		Runtimes:       map[string]system.RuntimeWithStatus{"runc": {Runtime: system.Runtime{Path: "runc"}}, "io.containerd.runc.v2": {Runtime: system.Runtime{Path: "runc"}}},
 		DefaultRuntime: "runc", Swarm: s.swarm.Info(), LiveRestoreEnabled: true, InitBinary: "docker-init",

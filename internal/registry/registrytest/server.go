@@ -9,6 +9,7 @@ import (
 	"encoding/pem"
 	"io"
 	"log"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -147,9 +148,7 @@ func Lie(part string) func(http.ResponseWriter, *http.Request, http.Handler) {
 		}
 		answer := httptest.NewRecorder()
 		next.ServeHTTP(answer, r)
-		for name, values := range answer.Header() {
-			w.Header()[name] = values
-		}
+		maps.Copy(w.Header(), answer.Header())
 		body := bytes.Clone(answer.Body.Bytes())
 		if len(body) > 0 {
 			body[len(body)/2] ^= 1
