@@ -120,7 +120,7 @@ func (d *Daemon) construct(ctx context.Context) error {
 	})
 	d.members = membership.New(membership.Config{
 		Log: d.log, Dir: filepath.Join(d.cfg.DataRoot, "swarm"), Hostname: hostname, Host: d.newSwarmHost(),
-		SetAside: d.quarantine.SetAside,
+		SetAside: d.quarantine.SetAside, StartProbes: d.networks.StartProbes, StopProbes: d.networks.StopProbes,
 	})
 	return nil
 }

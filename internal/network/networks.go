@@ -61,7 +61,7 @@ type Config struct {
 	Attacher Attacher
 	// Quarantine takes malformed records.
 	Quarantine *quarantine.Quarantine
-	// ProbePort is where this node answers probes; 0 for 7946.
+	// ProbePort is where this node answers probes between StartProbes and StopProbes; 0 for 7946.
 	ProbePort uint16
 	// Called, optional, is told of addresses from which a leader calls, as it seems: anybody can. It must not wait.
 	Called func(netip.Addr)
@@ -85,6 +85,8 @@ type Networks struct {
 	tunnelKey wireguard.Key  // the node's for encrypted networks
 	forwarder *dns.Forwarder // resolves what is in no zone
 	repairs   diagnosis.Repairs
+
+	probing   probing
 
 	mu           sync.Mutex // guards what follows
 	local        *local.Networks
@@ -133,7 +135,7 @@ func New(cfg Config) (*Networks, error) {
 		cfg.Log.Info("the kernel has no IPv6, networks go without")
 	}
 	n := &Networks{cfg: cfg, log: cfg.Log, plane: plane, host: host.Host{InNode: plane.InNode}, records: sandbox.Records(filepath.Join(cfg.ExecRoot, "network")),
-		sandboxes: sandbox.NewSet(), names: names.New(ipv6), ports: ports.New(cfg.Log, plane.InNode), tableChanged: make(chan struct{})}
+		sandboxes: sandbox.NewSet(), names: names.New(ipv6), ports: ports.New(cfg.Log, plane.InNode), tableChanged: make(chan struct{}), probing: probing{changed: make(chan struct{})}}
 	n.directory = directory.New(directory.Config{Log: cfg.Log, IPv6: ipv6, Records: n.names})
 	n.forwarder = dns.NewForwarder(dns.ForwarderConfig{Log: cfg.Log, Dial: n.dial})
 	if err := n.restore(ipv6); err != nil {
