@@ -57,13 +57,16 @@ func hasNull(v reflect.Value) bool {
 	return false
 }
 
-// WriteJSON answers with a status and a JSON body.
+// WriteJSON answers with a status and a JSON body, as the client's API version words it.
 func WriteJSON(w http.ResponseWriter, status int, body any) error {
+	text, err := converted(w, body)
+	if err != nil {
+		return err
+	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	return enc.Encode(body)
+	_, err = w.Write(text)
+	return err
 }
 
 // NoContent answers with status 204, unless err says that the request failed: that is returned.
@@ -74,24 +77,27 @@ func NoContent(w http.ResponseWriter, err error) error {
 	return err
 }
 
-// JSONStream answers with JSON objects one after another, each sent at once.
-type JSONStream struct {
-	w   http.ResponseWriter
-	enc *json.Encoder
-}
+// JSONStream answers with JSON objects one after another, each sent at once, as the client's API version words them.
+type JSONStream struct{ w http.ResponseWriter }
 
 // StartJSONStream sends the header, so that a client knows that it is being served before there is anything to send.
 func StartJSONStream(w http.ResponseWriter) *JSONStream {
-	w.Header().Set("Content-Type", "application/json")
+	if w.Header().Get("Content-Type") == "" {
+		w.Header().Set("Content-Type", "application/json")
+	}
 	w.WriteHeader(http.StatusOK)
-	s := &JSONStream{w: w, enc: json.NewEncoder(w)}
+	s := &JSONStream{w: w}
 	s.flush()
 	return s
 }
 
 // Send sends one object. An error means that the client is gone, or that v has no JSON.
 func (s *JSONStream) Send(v any) error {
-	if err := s.enc.Encode(v); err != nil {
+	text, err := converted(s.w, v)
+	if err != nil {
+		return err
+	}
+	if _, err := s.w.Write(text); err != nil {
 		return err
 	}
 	s.flush()
