@@ -114,7 +114,7 @@ func toAPIContainerSummary(info container.Info) apicontainer.Summary {
 		Labels: info.Labels, State: apicontainer.ContainerState(info.State.Status), Status: statusText(info, time.Now()),
 		NetworkSettings: &apicontainer.NetworkSettingsSummary{Networks: toAPIEndpointSettings(info)}, Mounts: toAPIMountPoints(info),
 	}
-	s.HostConfig.NetworkMode = info.Spec.Network.Mode
+	s.HostConfig.NetworkMode, s.HostConfig.Annotations = requestedMode(info), info.Spec.Annotations
 	if !isUp(info) {
 		return s
 	}

@@ -24,6 +24,9 @@ func (c *containers) execCreate(w http.ResponseWriter, r *http.Request) error {
 	if err := server.ReadJSON(r, &body); err != nil {
 		return err
 	}
+	if len(body.Cmd) == 0 {
+		return server.BadRequest("No exec command specified")
+	}
 	x, err := c.engine.ExecCreate(r.PathValue("id"), container.ExecSpec{
 		Cmd: body.Cmd, Env: body.Env, WorkingDir: body.WorkingDir, User: body.User, TTY: body.Tty, Privileged: body.Privileged,
 		Stdin: body.AttachStdin, Stdout: body.AttachStdout, Stderr: body.AttachStderr, DetachKeys: body.DetachKeys,

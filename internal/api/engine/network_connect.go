@@ -29,8 +29,9 @@ func (n *networks) connect(_ http.ResponseWriter, r *http.Request) error {
 	}
 	if c := req.EndpointConfig; c != nil {
 		want.Aliases, want.DriverOpts, want.MAC = c.Aliases, c.DriverOpts, shoal.DecodeMAC(c.MacAddress.String())
+		want.Links = c.Links
 		if c.IPAMConfig != nil {
-			want.Addr = c.IPAMConfig.IPv4Address
+			want.Addr, want.Addr6, want.LinkLocal = c.IPAMConfig.IPv4Address, c.IPAMConfig.IPv6Address, c.IPAMConfig.LinkLocalIPs
 		}
 	}
 	if err := validateNetworkMode(info.Spec.Network.Mode); err != nil {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"mime"
 	"net/http"
 	"reflect"
 )
@@ -11,18 +12,39 @@ import (
 // MaxBodySize bounds a JSON request body, in bytes. Image archives and the like are read as streams instead.
 const MaxBodySize = 4 << 20
 
-// ReadJSON decodes the request's body into what v points to. An empty body leaves v alone; what is no JSON, or does not fit,
+// ReadJSON decodes the request's body into what v points to. An empty body leaves v alone; what is no JSON, or not only JSON, or does not fit,
 // is answered with status 400, and so is null where a list has pointers. Pointers that are values of maps may be nil.
 func ReadJSON(r *http.Request, v any) error {
+	if r.ContentLength == 0 || r.Body == nil {
+		return nil
+	}
+	if err := checkContentType(r.Header.Get("Content-Type")); err != nil {
+		return err
+	}
 	dec := json.NewDecoder(http.MaxBytesReader(nil, r.Body, MaxBodySize))
 	if err := dec.Decode(v); err != nil {
 		if errors.Is(err, io.EOF) {
-			return nil
+			return BadRequest("invalid JSON: got EOF while reading request body")
 		}
 		return BadRequest("invalid JSON: %v", err)
 	}
+	if dec.More() {
+		return BadRequest("unexpected content after JSON")
+	}
 	if hasNull(reflect.ValueOf(v)) {
 		return BadRequest("invalid JSON: null in a list")
+	}
+	return nil
+}
+
+// checkContentType refuses a body that does not say that it is JSON.
+func checkContentType(text string) error {
+	kind, _, err := mime.ParseMediaType(text)
+	switch {
+	case err != nil:
+		return BadRequest("malformed Content-Type header (%s): %v", text, err)
+	case kind != "application/json":
+		return BadRequest("unsupported Content-Type header (%s): must be 'application/json'", text)
 	}
 	return nil
 }

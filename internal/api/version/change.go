@@ -2,6 +2,7 @@ package version
 
 import (
 	"encoding/json"
+	"errors"
 	"net/url"
 	"regexp"
 	"slices"
@@ -146,7 +147,13 @@ func (c *Conversion) Answer(answer any) (converted any, send bool, err error) {
 func decode(text []byte, v any) error {
 	d := json.NewDecoder(strings.NewReader(string(text)))
 	d.UseNumber()
-	return d.Decode(v)
+	if err := d.Decode(v); err != nil {
+		return err
+	}
+	if d.More() {
+		return errors.New("content after JSON")
+	}
+	return nil
 }
 
 // refusal is an error with status 400.
