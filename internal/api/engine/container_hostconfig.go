@@ -20,6 +20,7 @@ func fillHostConfig(h *apicontainer.HostConfig, info container.Info) {
 	if h.NetworkMode == "default" && info.Spec.API != nil {
 		h.NetworkMode = "bridge"
 	}
+	h.Links = shownLinks(info)
 	h.RestartPolicy.Name = cmp.Or(h.RestartPolicy.Name, apicontainer.RestartPolicyDisabled)
 	h.LogConfig.Type = cmp.Or(h.LogConfig.Type, info.Spec.Log.Name)
 	if h.LogConfig.Config == nil {
@@ -56,6 +57,16 @@ func fillHostConfig(h *apicontainer.HostConfig, info container.Info) {
 	if h.ReadonlyPaths == nil {
 		h.ReadonlyPaths = security.ReadonlyPaths()
 	}
+}
+
+// shownLinks is a container's links in Docker's form: "/target:/container/alias".
+func shownLinks(info container.Info) []string {
+	var out []string
+	for _, link := range info.Spec.Network.Links {
+		target, alias := splitLink(link)
+		out = append(out, "/"+target+":/"+info.Name+"/"+alias)
+	}
+	return out
 }
 
 // requestedMode is a container's network mode as its user named it: that of several networks is the first one's name, that of a task "default".

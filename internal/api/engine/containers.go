@@ -46,6 +46,7 @@ func (c *containers) Register(rt *server.Router) {
 	rt.Handle("GET /containers/{id}/stats", c.stats)
 	rt.Handle("GET /containers/{id}/changes", c.changes)
 	rt.Handle("DELETE /containers/{id}", c.remove)
+	rt.Handle("DELETE /containers/{id}/{alias}", c.removeLink)
 	rt.Handle("POST /commit", c.commit)
 	c.registerExec(rt)
 	c.registerArchive(rt)
@@ -132,6 +133,12 @@ func (c *containers) rename(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (c *containers) remove(w http.ResponseWriter, r *http.Request) error {
+	if server.BoolParam(r, "link") {
+		if _, err := c.engine.Inspect(r.PathValue("id")); err != nil {
+			return err
+		}
+		return server.Errorf(http.StatusInternalServerError, "Conflict, cannot remove the default link name of the container")
+	}
 	if server.BoolParam(r, "force") {
 		c.withdraw(r)
 	}

@@ -222,3 +222,68 @@ func TestSwappinessIsSetWhereTheKernelHasIt(t *testing.T) {
 		t.Errorf("%d %s", code, out)
 	}
 }
+
+func TestSmallEndpointsDoWhatDockerDoes(t *testing.T) {
+	h := newBusyboxHost(t)
+	docker := func(args ...string) string {
+		t.Helper()
+		out, code := h.docker("", args...)
+		if code != 0 {
+			t.Fatalf("docker %v: %d %s", args, code, out)
+		}
+		return out
+	}
+	docker("create", "--name", "target", "busybox")
+	docker("create", "--name", "parent", "--link", "target:alias", "busybox")
+	if _, text := h.send("1.51", http.MethodGet, "/containers/json?all=1", ""); !strings.Contains(text, `"Names":["/target","/parent/alias"]`) {
+		t.Errorf("names: %s", text)
+	}
+	if out := docker("inspect", "-f", "{{.HostConfig.Links}}", "parent"); out != "[/target:/parent/alias]\n" {
+		t.Errorf("links: %s", out)
+	}
+	if out, code := h.docker("", "rm", "--link", "parent"); code != 1 || !strings.Contains(out, "Conflict, cannot remove the default link name of the container") {
+		t.Errorf("%d %s", code, out)
+	}
+	if out, code := h.docker("", "rm", "--link", "parent/other"); code != 1 || !strings.Contains(out, "No such container: parent/other") {
+		t.Errorf("%d %s", code, out)
+	}
+	docker("rm", "--link", "parent/alias")
+	if _, text := h.send("1.51", http.MethodGet, "/containers/json?all=1", ""); strings.Contains(text, "alias") {
+		t.Errorf("names: %s", text)
+	}
+	docker("run", "--name", "said", "busybox", "echo", "hello")
+	if status, text := h.send("1.41", http.MethodPost, "/containers/said/attach?logs=1&stream=0&stdout=1", ""); status != 200 || !strings.HasSuffix(text, "hello\n") {
+		t.Errorf("attach to logs: %d %q", status, text)
+	}
+	if status, text := h.send("1.41", http.MethodGet, "/containers/json/?all=1", ""); status != 200 || !strings.Contains(text, "parent") {
+		t.Errorf("trailing slash: %d %s", status, text)
+	}
+	if status, text := h.send("1.51", http.MethodPost, "/images/load", "garbage"); status != 200 || !strings.Contains(text, `"errorDetail"`) {
+		t.Errorf("load: %d %s", status, text)
+	}
+	docker("run", "-d", "--name", "again", "--restart", "always", "busybox", "sh", "-c", "exit 3")
+	if out := docker("wait", "again"); out != "3\n" {
+		t.Errorf("wait: %s", out)
+	}
+	docker("rm", "-f", "again")
+}
+
+// The frames of an exec's output were those of the exec's terminal, not what its start had asked for.
+func TestExecOutputIsFramedAsItsStartAsks(t *testing.T) {
+	h := newBusyboxHost(t)
+	if out, code := h.docker("", "run", "-d", "--name", "cc", "--stop-signal", "KILL", "busybox", "sleep", "1000"); code != 0 {
+		t.Fatal(out)
+	}
+	for start, want := range map[string]string{`{"Tty":true}`: "hi\n", `{}`: "\x01\x00\x00\x00\x00\x00\x00\x03hi\n"} {
+		_, text := h.send("1.51", http.MethodPost, "/containers/cc/exec", `{"Cmd":["echo","hi"],"AttachStdout":true,"AttachStderr":true}`)
+		id, _ := field(t, text, "Id").(string)
+		if status, got := h.send("1.51", http.MethodPost, "/exec/"+id+"/start", start); status != 200 || got != want {
+			t.Errorf("%s: %d %q, want %q", start, status, got, want)
+		}
+	}
+	_, text := h.send("1.51", http.MethodPost, "/containers/cc/exec", `{"Cmd":["stty","size"],"AttachStdout":true,"Tty":true,"ConsoleSize":[57,123]}`)
+	id, _ := field(t, text, "Id").(string)
+	if _, got := h.send("1.51", http.MethodPost, "/exec/"+id+"/start", `{"Tty":true}`); !strings.Contains(got, "57 123") {
+		t.Errorf("console size: %q", got)
+	}
+}
