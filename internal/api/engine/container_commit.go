@@ -56,6 +56,7 @@ func (c *containers) commit(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	c.engine.Tell(info.ID, "commit", map[string]string{"comment": r.FormValue("comment"), "imageID": img.ID, "imageRef": ref})
 	return server.WriteJSON(w, http.StatusCreated, apicontainer.CommitResponse{ID: img.ID})
 }
 

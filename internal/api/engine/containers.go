@@ -205,5 +205,6 @@ func (c *containers) prune(w http.ResponseWriter, r *http.Request) error {
 		}
 		deleted = append(deleted, info.ID)
 	}
+	publishPrune(c.engine.Events, "container", 0)
 	return server.WriteJSON(w, http.StatusOK, map[string]any{"ContainersDeleted": deleted, "SpaceReclaimed": 0})
 }

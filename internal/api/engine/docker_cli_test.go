@@ -90,8 +90,9 @@ func newDockerHost(t *testing.T) *dockerHost {
 	}
 	handler := server.New(log,
 		&containers{log: log, engine: engine, images: store, withdrawTask: func(context.Context, string) {}},
-		&images{store: store, usedBy: engine.Using},
-		&volumes{store: volumeStore},
+		&images{store: store, usedBy: engine.Using, events: bus},
+		&volumes{store: volumeStore, events: bus},
+		&eventStream{bus},
 		ping{},
 	)
 	h := &dockerHost{t: t, socket: filepath.Join(dir, "docker.sock")}

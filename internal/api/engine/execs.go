@@ -80,7 +80,10 @@ func (c *containers) execStart(w http.ResponseWriter, r *http.Request) error {
 	if x.Spec.Stdin {
 		stdin = conn
 		if x.Spec.TTY {
-			stdin = server.NewDetachReader(conn, keys, func() { conn.Close() })
+			stdin = server.NewDetachReader(conn, keys, func() {
+				c.engine.Tell(x.ContainerID, "exec_detach", map[string]string{"execID": x.ID})
+				conn.Close()
+			})
 		}
 	}
 	stdout, stderr := server.OutputWriters(conn, body.Tty)

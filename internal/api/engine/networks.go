@@ -13,6 +13,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/api/server"
 	"github.com/shoal-dev/shoal/internal/api/version"
 	"github.com/shoal-dev/shoal/internal/container"
+	"github.com/shoal-dev/shoal/internal/events"
 	"github.com/shoal-dev/shoal/internal/network"
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
@@ -52,6 +53,7 @@ type networks struct {
 	local      LocalNetworks
 	cluster    ClusterNetworks
 	containers *container.Engine
+	events     *events.Bus
 }
 
 func (n *networks) Register(rt *server.Router) {
@@ -191,5 +193,6 @@ func (n *networks) prune(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 	}
+	publishPrune(n.events, "network", 0)
 	return server.WriteJSON(w, http.StatusOK, report)
 }
