@@ -85,7 +85,7 @@ const initPath = "/sbin/docker-init"
 // addInit makes the container's command run as the child of an init program, if its spec asks for one. In the host's PID namespace the
 // host's own init does the work.
 func (e *Engine) addInit(spec *specs.Spec, s Spec) error {
-	if !s.Init || s.PidMode == "host" {
+	if s.Init == nil || !*s.Init || s.PidMode == "host" {
 		return nil
 	}
 	program, ok := e.Runtime.Init()

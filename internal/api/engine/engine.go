@@ -35,6 +35,7 @@ type Config struct {
 	WithdrawTask func(ctx context.Context, containerID string)
 	// Warnings is what `docker info` warns of, a sentence each.
 	Warnings func() []string
+	Settings func() Settings
 }
 
 // Resources returns the engine's resources.
@@ -45,7 +46,7 @@ func Resources(c Config) []server.Resource {
 	return []server.Resource{
 		containers, images, volumes,
 		&networks{local: c.Networks, cluster: c.ClusterNetworks, containers: c.Containers, events: c.Events},
-		&systemInfo{machine: c.Machine, swarm: c.Swarm, containers: c.Containers, images: c.Images, registries: c.Registries, warnings: c.Warnings},
+		&systemInfo{machine: c.Machine, swarm: c.Swarm, containers: c.Containers, images: c.Images, warnings: c.Warnings, settings: c.Settings},
 		&eventStream{c.Events},
 		&diskUsage{containers: c.Containers, images: images, volumes: c.Volumes},
 		buildCache{},
