@@ -196,6 +196,15 @@ func (e *Engine) Using(imageID string) []string {
 	return ids
 }
 
+// ImageUsers lists the containers' uses of images.
+func (e *Engine) ImageUsers() []image.User {
+	var users []image.User
+	for _, info := range e.List(nil) {
+		users = append(users, image.User{Container: info.ID, Image: info.Spec.Image, ImageID: info.ImageID, Running: running(info.State.Status)})
+	}
+	return users
+}
+
 // publish publishes an event about a container with the attributes that Docker gives it.
 func (e *Engine) publish(action string, c *container, more map[string]string) {
 	info, _ := c.snapshot()

@@ -76,6 +76,9 @@ func (s *Store) Pull(ctx context.Context, ref string, auth Auth, progress func(P
 		tag = n.Tag()
 	}
 	before, _ := s.Client.ImageService().Get(ctx, named.String())
+	if err := s.keep(ctx, before); err != nil {
+		return nil, err
+	}
 	progress(Progress{ID: tag, Status: "Pulling from " + reference.Path(named)})
 	tracker := newPullProgress(s.Client.ContentStore(), progress)
 	pulled, err := tracker.track(ctx, func(ctx context.Context) (client.Image, error) {
@@ -86,6 +89,7 @@ func (s *Store) Pull(ctx context.Context, ref string, auth Auth, progress func(P
 	if err != nil {
 		return nil, pullError(named, err)
 	}
+	s.unkeep(ctx, pulled.Target().Digest)
 	progress(Progress{Status: "Digest: " + pulled.Target().Digest.String()})
 	if before.Target.Digest == pulled.Target().Digest {
 		progress(Progress{Status: "Status: Image is up to date for " + reference.FamiliarString(named)})

@@ -82,7 +82,7 @@ func newDockerHost(t *testing.T) *dockerHost {
 		t.Fatal(err)
 	}
 	var engine *container.Engine
-	store := image.New(image.Config{Log: log, Client: rt.Client, Events: bus, InUse: func(id string) []string { return engine.Using(id) }})
+	store := image.New(image.Config{Log: log, Client: rt.Client, Events: bus, Users: func() []image.User { return engine.ImageUsers() }})
 	engine = container.New(container.Config{Log: log, Root: filepath.Join(dir, "containers"), State: filepath.Join(dir, "state", "c"),
 		Runtime: rt, Images: store, Volumes: volumeStore, Network: bareNetwork{}, Events: bus, Quarantine: quarantine.Open(filepath.Join(dir, "quarantine"), log, bus)})
 	if err := engine.Restore(ctx); err != nil {
