@@ -56,8 +56,9 @@ func (e *Engine) makeMount(ctx context.Context, info *Info, m shoal.Mount) (Moun
 			return point, err
 		}
 		return point, makeBindSource(m)
+	case "image":
+		return e.makeImageMount(ctx, info, m, point)
 	case "tmpfs":
-		point.Source = ""
 		return point, nil
 	}
 	return point, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("mount type %q unknown", m.Type))

@@ -2,12 +2,10 @@ package container
 
 import (
 	"fmt"
-	"os"
 	"path"
 	"slices"
 	"strings"
 
-	continuity "github.com/containerd/continuity/fs"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/shoal-dev/shoal/internal/shoal"
@@ -53,8 +51,8 @@ func (e *Engine) ociMount(spec *specs.Spec, info *Info, p MountPoint) (specs.Mou
 			m.Options = append(m.Options, "ro")
 		}
 		return m, nil
-	case "volume":
-		dir, err := e.volumeDir(info.ID, p, asked)
+	case "volume", "image":
+		dir, err := e.sourceDir(info, p, asked)
 		if err != nil {
 			return m, err
 		}
@@ -67,20 +65,21 @@ func (e *Engine) ociMount(spec *specs.Spec, info *Info, p MountPoint) (specs.Mou
 	return m, e.checkPropagation(spec.Linux, p, asked.Bind)
 }
 
+// sourceDir mounts a volume or an image on the host and returns the directory of it that is asked for.
+func (e *Engine) sourceDir(info *Info, p MountPoint, asked shoal.Mount) (string, error) {
+	if p.Type == "image" {
+		return e.imageDir(info, p, asked)
+	}
+	return e.volumeDir(info.ID, p, asked)
+}
+
 // volumeDir mounts a volume and returns the directory of it that is asked for.
 func (e *Engine) volumeDir(id string, p MountPoint, asked shoal.Mount) (string, error) {
 	dir, err := e.Volumes.Mount(p.Name, id)
-	if err != nil || asked.Volume == nil || asked.Volume.Subpath == "" {
+	if err != nil || asked.Volume == nil {
 		return dir, err
 	}
-	at, err := continuity.RootPath(dir, asked.Volume.Subpath)
-	if err == nil {
-		_, err = os.Lstat(at)
-	}
-	if err != nil {
-		return "", fmt.Errorf("cannot access path %s: %w", at, err)
-	}
-	return at, nil
+	return subpath(dir, asked.Volume.Subpath)
 }
 
 // askedMount is what the user asked to be mounted at a target, as it was asked for; zero if it was not asked for as a mount.

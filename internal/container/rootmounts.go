@@ -20,6 +20,7 @@ import (
 // starts, so that a copy goes to where the container will look for it. The mounts are in a namespace that ends with the call, whatever becomes of the
 // daemon.
 func (e *Engine) withMounts(info Info, root string, do func(root string) error) error {
+	defer e.removeFiles(info.ID) // images that are mounted on the host for this
 	var mounts []rootMount
 	for _, p := range info.Mounts {
 		if p.Type == "tmpfs" {
@@ -28,11 +29,13 @@ func (e *Engine) withMounts(info Info, root string, do func(root string) error) 
 		asked := askedMount(info.Spec.Mounts, p.Target)
 		m := rootMount{source: p.Source, target: p.Target, readOnly: !p.RW, alone: asked.Bind != nil && asked.Bind.NonRecursive}
 		if p.Type == "volume" {
-			dir, err := e.volumeDir(info.ID, p, asked)
+			defer e.Volumes.PublishUnmount(p.Name, info.ID)
+		}
+		if p.Type != "bind" {
+			dir, err := e.sourceDir(&info, p, asked)
 			if err != nil {
 				return err
 			}
-			defer e.Volumes.PublishUnmount(p.Name, info.ID)
 			m.source = dir
 		}
 		mounts = append(mounts, m)

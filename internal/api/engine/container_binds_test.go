@@ -1,6 +1,12 @@
 package engine
 
 import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -46,6 +52,30 @@ func (h *dockerHost) loadBusybox() {
 		h.t.Fatal(err)
 	}
 	h.expect([]step{{args: []string{"load", "-i", paths["busybox"]}, want: "busybox:latest"}})
+}
+
+// post sends a request and returns the answer.
+func (h *dockerHost) post(path, body string) map[string]any {
+	h.t.Helper()
+	client := http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", h.socket)
+	}}}
+	defer client.CloseIdleConnections()
+	request, err := http.NewRequestWithContext(h.t.Context(), http.MethodPost, "http://docker"+path, strings.NewReader(body))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	request.Header.Set("Content-Type", "application/json")
+	response, err := client.Do(request)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	answer := map[string]any{}
+	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil && !errors.Is(err, io.EOF) {
+		h.t.Fatal(err)
+	}
+	return answer
 }
 
 // mountTmpfs mounts a file system below dir for the time of the test, with one file in it.

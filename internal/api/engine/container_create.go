@@ -58,7 +58,8 @@ func fromAPICreateRequest(body apicontainer.CreateRequest, engine *container.Eng
 		CapAdd: h.CapAdd, CapDrop: h.CapDrop, Privileged: h.Privileged, ReadOnly: h.ReadonlyRootfs, SecurityOpt: h.SecurityOpt,
 		Sysctls: h.Sysctls, GroupAdd: h.GroupAdd, ShmSize: h.ShmSize, Init: h.Init != nil && *h.Init, OomScoreAdj: h.OomScoreAdj,
 		PidMode: string(h.PidMode), IpcMode: string(h.IpcMode), UTSMode: string(h.UTSMode), CgroupnsMode: string(h.CgroupnsMode),
-		CgroupParent: h.CgroupParent, API: raw,
+		CgroupParent: h.CgroupParent, API: raw, Shell: c.Shell, ConsoleSize: h.ConsoleSize, PublishAll: h.PublishAllPorts,
+		DeviceCgroupRules: h.DeviceCgroupRules, MaskedPaths: h.MaskedPaths, ReadonlyPaths: h.ReadonlyPaths, Umask: h.Umask, Annotations: h.Annotations,
 	}
 	if err := validateHostConfig(h); err != nil {
 		return s, err
@@ -71,6 +72,9 @@ func fromAPICreateRequest(body apicontainer.CreateRequest, engine *container.Eng
 	}
 	if c.StopTimeout != nil {
 		s.StopTimeout = time.Duration(*c.StopTimeout) * time.Second
+		if *c.StopTimeout == 0 {
+			s.StopTimeout = time.Nanosecond // the engine's none
+		}
 	}
 	s.Healthcheck = convert.FromAPIHealthcheck(c.Healthcheck)
 	for port := range c.ExposedPorts {
@@ -88,6 +92,7 @@ func fromAPICreateRequest(body apicontainer.CreateRequest, engine *container.Eng
 	if s.Mounts, err = fromAPIMounts(h, engine); err != nil {
 		return s, err
 	}
+	s.Mounts, s.Volumes = withVolumeDriver(h.VolumeDriver, s.Mounts, s.Volumes)
 	s.Network, err = fromAPINetworking(body)
 	return s, err
 }

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"path"
+	"slices"
 	"strings"
 
 	apicontainer "github.com/moby/moby/api/types/container"
@@ -51,6 +52,32 @@ func fromAPIMounts(h *apicontainer.HostConfig, engine *container.Engine) ([]shoa
 	return mounts, nil
 }
 
+// withVolumeDriver gives the volumes that name no driver the one that the request names for all, also the anonymous ones, which are mounts then.
+func withVolumeDriver(driver string, mounts []shoal.Mount, anonymous []string) ([]shoal.Mount, []string) {
+	if driver == "" || driver == "local" {
+		return mounts, anonymous
+	}
+	for _, target := range anonymous {
+		if !slices.ContainsFunc(mounts, func(m shoal.Mount) bool { return path.Clean(m.Target) == path.Clean(target) }) {
+			mounts = append(mounts, shoal.Mount{Type: "volume", Target: target})
+		}
+	}
+	for i, m := range mounts {
+		if m.Type != "volume" {
+			continue
+		}
+		options := shoal.VolumeOptions{}
+		if m.Volume != nil {
+			options = *m.Volume
+		}
+		if options.Driver == nil {
+			options.Driver = &shoal.Driver{Name: driver}
+		}
+		mounts[i].Volume = &options
+	}
+	return mounts, nil
+}
+
 // volumesFrom lists the mounts of another container, "container[:mode]", as they are to be made again.
 func volumesFrom(from string, engine *container.Engine) ([]shoal.Mount, error) {
 	ref, mode, _ := strings.Cut(from, ":")
@@ -67,7 +94,7 @@ func volumesFrom(from string, engine *container.Engine) ([]shoal.Mount, error) {
 	}
 	var mounts []shoal.Mount
 	for _, p := range info.Mounts {
-		if p.Type == "volume" || p.Type == "bind" {
+		if p.Type == "volume" || p.Type == "bind" || p.Type == "image" {
 			mounts = append(mounts, fromMountPoint(info, p, found.readOnly))
 		}
 	}
@@ -76,7 +103,7 @@ func volumesFrom(from string, engine *container.Engine) ([]shoal.Mount, error) {
 
 // parseTmpfs reads the options of a tmpfs, "key" or "key=value" between commas.
 func parseTmpfs(target, options string) shoal.Mount {
-	m := shoal.Mount{Type: "tmpfs", Target: target, Tmpfs: &shoal.TmpfsOptions{}}
+	m := shoal.Mount{Type: "tmpfs", Source: "tmpfs", Target: target, Tmpfs: &shoal.TmpfsOptions{}}
 	for o := range strings.SplitSeq(options, ",") {
 		if o != "" {
 			m.Tmpfs.Options = append(m.Tmpfs.Options, strings.SplitN(o, "=", 2))
@@ -90,8 +117,11 @@ func fromMountPoint(info container.Info, p container.MountPoint, readOnly bool) 
 	m := shoal.Mount{Type: p.Type, Source: p.Source, Target: p.Target, ReadOnly: !p.RW || readOnly}
 	for _, asked := range info.Spec.Mounts {
 		if path.Clean(asked.Target) == p.Target {
-			m.Bind, m.Volume = asked.Bind, asked.Volume
+			m.Bind, m.Volume, m.Image = asked.Bind, asked.Volume, asked.Image
 		}
+	}
+	if p.Type == "image" {
+		m.Source = p.Name
 	}
 	if p.Type == "volume" {
 		m.Source, m.Bind = p.Name, nil

@@ -21,14 +21,10 @@ func validateHostConfig(h *apicontainer.HostConfig) error {
 		return server.BadRequest("could not select device driver %q with capabilities: %v", d.Driver, d.Capabilities)
 	}
 	switch {
-	case len(h.DeviceCgroupRules) > 0:
-		return unsupported("device cgroup rules")
 	case len(h.StorageOpt) > 0:
 		return unsupported("storage options")
 	case h.Runtime != "" && h.Runtime != "runc" && h.Runtime != "io.containerd.runc.v2":
 		return server.BadRequest("unknown or invalid runtime name: %s", h.Runtime)
-	case h.MaskedPaths != nil || h.ReadonlyPaths != nil:
-		return unsupported("changing masked or read-only system paths")
 	}
 	return nil
 }
@@ -51,8 +47,7 @@ func validateNamespaceModes(h *apicontainer.HostConfig) error {
 	} {
 		switch {
 		case m.value == "" || slices.Contains(m.supported, m.value):
-		case strings.HasPrefix(m.value, "container:"):
-			return unsupported(m.name + " mode " + m.value)
+		case strings.HasPrefix(m.value, "container:") && m.value != "container:" && (m.name == "PID" || m.name == "IPC"):
 		default:
 			return server.BadRequest("invalid %s mode: %s", m.name, m.value)
 		}
@@ -63,14 +58,10 @@ func validateNamespaceModes(h *apicontainer.HostConfig) error {
 // validateResources refuses limits that are not enforced, for new containers and for updates alike.
 func validateResources(r apicontainer.Resources) error {
 	switch {
-	case r.MemorySwappiness != nil && *r.MemorySwappiness != -1:
-		return unsupported("memory swappiness")
-	case len(r.BlkioWeightDevice) > 0:
-		return unsupported("block IO weights of devices")
-	case len(r.BlkioDeviceReadBps)+len(r.BlkioDeviceWriteBps)+len(r.BlkioDeviceReadIOps)+len(r.BlkioDeviceWriteIOps) > 0:
-		return unsupported("block IO limits of devices")
+	case r.MemorySwappiness != nil && (*r.MemorySwappiness < -1 || *r.MemorySwappiness > 100):
+		return server.BadRequest("Invalid value: %d, valid memory swappiness range is 0-100", *r.MemorySwappiness)
 	case r.CPURealtimePeriod != 0 || r.CPURealtimeRuntime != 0:
-		return unsupported("CPU real-time scheduling")
+		return server.BadRequest("Your kernel does not support CPU real-time scheduler")
 	}
 	return nil
 }
