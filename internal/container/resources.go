@@ -3,6 +3,7 @@ package container
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -18,8 +19,8 @@ import (
 )
 
 // Update changes a container's resource limits, and its restart policy unless restart is nil. For a running container the limits
-// apply at once.
-func (e *Engine) Update(ctx context.Context, ref string, r Resources, restart *Restart) error {
+// apply at once. api is the request that inspect shows from then on; nil leaves it as it is.
+func (e *Engine) Update(ctx context.Context, ref string, r Resources, restart *Restart, api json.RawMessage) error {
 	c, err := e.find(ref)
 	if err != nil {
 		return err
@@ -40,6 +41,9 @@ func (e *Engine) Update(ctx context.Context, ref string, r Resources, restart *R
 		i.Spec.Resources = r
 		if restart != nil {
 			i.Spec.Restart = *restart
+		}
+		if api != nil {
+			i.Spec.API = api
 		}
 	})
 	if err != nil {
@@ -94,6 +98,10 @@ func linuxResources(r Resources) (*specs.LinuxResources, error) {
 		setLimit(&out.Memory.Swap, 2*r.Memory) // the default is Docker's; the number is that of memory and swap together
 	}
 	setLimit(&out.Memory.Swap, r.MemorySwap)
+	if r.Swappiness != nil && !cgroup.V2() {
+		swappiness := uint64(*r.Swappiness)
+		out.Memory.Swappiness = &swappiness
+	}
 	if r.OomKillDisable {
 		out.Memory.DisableOOMKiller = &r.OomKillDisable
 	}
@@ -110,7 +118,7 @@ func linuxResources(r Resources) (*specs.LinuxResources, error) {
 	if period > 0 {
 		out.CPU.Period = &period
 	}
-	if r.Pids > 0 {
+	if r.Pids != 0 {
 		out.Pids = &specs.LinuxPids{Limit: &r.Pids}
 	}
 	if r.Swappiness != nil && !cgroup.V2() {

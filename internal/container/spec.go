@@ -50,19 +50,21 @@ type Spec struct {
 	SecurityOpt       []string // see security.Parse
 	// MaskedPaths and ReadonlyPaths are what of the kernel's files the container cannot see, and cannot change; nil: Docker's.
 	MaskedPaths, ReadonlyPaths []string
-	Umask                      *uint32           // of the first process; nil: the OCI runtime's
-	Annotations                map[string]string // for the OCI runtime
+	Umask                      *uint32 // of the first process; nil: the OCI runtime's
 	Sysctls                    map[string]string
-	GroupAdd                   []string // names or IDs of more groups of the user
-	ShmSize                    int64    // bytes of /dev/shm; 0: 64 MiB
-	Init                       bool     // the command runs as the child of an init program
-	OomScoreAdj                int      // -1000 to 1000: how much rather than others the kernel kills it when memory runs out
-	PidMode                    string   // "", "private", "host", "container:<ref>"
-	IpcMode                    string   // "" for private, "none", "private", "shareable", "host", "container:<ref>"
-	UTSMode                    string   // "", "host"
-	CgroupnsMode               string   // "", "private", "host"
-	CgroupParent               string   // "" for Config.CgroupParent
-	// API is the request that made the container, as it came; inspect shows it again. Nil for tasks.
+	GroupAdd                   []string          // names or IDs of more groups of the user
+	ShmSize                    int64             // bytes of /dev/shm; 0: 64 MiB
+	Init                       bool              // the command runs as the child of an init program
+	OomScoreAdj                int               // -1000 to 1000: how much rather than others the kernel kills it when memory runs out
+	PidMode                    string            // "", "private", "host", "container:<ref>"
+	IpcMode                    string            // "" for private, "none", "private", "shareable", "host", "container:<ref>"
+	UTSMode                    string            // "", "host"
+	CgroupnsMode               string            // "", "private", "host"
+	CgroupParent               string            // "" for Config.CgroupParent
+	Annotations                map[string]string // for the runtime and for whoever lists containers
+	// NetworkMode is the network mode as the user named it, for lists; "" for tasks.
+	NetworkMode string
+	// API is the request that made the container, with what updates have changed; inspect shows it again. Nil for tasks.
 	API json.RawMessage
 }
 
@@ -91,7 +93,7 @@ type Resources struct {
 	CPUPeriod         int64  // microseconds
 	CpusetCpus        string // such as "0-2,7"
 	CpusetMems        string // memory nodes, such as "0-1"
-	Pids              int64  // processes and threads
+	Pids              int64  // processes and threads; -1 takes a limit away
 	OomKillDisable    bool   // processes wait for memory instead of being killed (cgroup version 1 only)
 	BlkioWeight       uint16 // relative weight, 10 to 1000
 	Swappiness        *int64 // how readily its memory is swapped out, 0 to 100; nil leaves it to the kernel (cgroup version 1 only)

@@ -60,6 +60,7 @@ func archiveError(r *http.Request, err error) error {
 
 func (c *containers) archiveGet(w http.ResponseWriter, r *http.Request) error {
 	name := r.FormValue("path")
+	defer c.engine.Tell(r.PathValue("id"), "archive-path", nil)
 	return archiveError(r, c.sendTar(w, r, c.engine.WithRoot, func(root string) (io.ReadCloser, error) {
 		st, err := container.Stat(root, name)
 		if err != nil {
@@ -86,6 +87,7 @@ func (c *containers) archiveGet(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (c *containers) export(w http.ResponseWriter, r *http.Request) error {
+	defer c.engine.Tell(r.PathValue("id"), "export", nil)
 	return c.sendTar(w, r, c.engine.WithOwnFiles, func(root string) (io.ReadCloser, error) {
 		data, err := archive.TarWithOptions(root+"/", &archive.TarOptions{ExcludePatterns: kernelFiles()})
 		if err != nil {
@@ -151,6 +153,7 @@ func (c *containers) archivePut(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return archiveError(r, err)
 	}
+	c.engine.Tell(r.PathValue("id"), "extract-to-dir", nil)
 	w.WriteHeader(http.StatusOK)
 	return nil
 }

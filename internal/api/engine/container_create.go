@@ -4,18 +4,27 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
+	"github.com/containerd/platforms"
 	apicontainer "github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/network"
 
 	"github.com/shoal-dev/shoal/internal/api/convert"
 	"github.com/shoal-dev/shoal/internal/api/server"
+	"github.com/shoal-dev/shoal/internal/api/version"
 	"github.com/shoal-dev/shoal/internal/container"
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
 func (c *containers) create(w http.ResponseWriter, r *http.Request) error {
-	spec, err := readCreateRequest(r, c.engine)
+	spec, warnings, err := readCreateRequest(r, c.engine)
+	if err != nil {
+		return err
+	}
+	warning, err := c.checkPlatform(r, spec.Image)
 	if err != nil {
 		return err
 	}
@@ -23,21 +32,83 @@ func (c *containers) create(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return server.WriteJSON(w, http.StatusCreated, apicontainer.CreateResponse{ID: id, Warnings: []string{}})
+	return server.WriteJSON(w, http.StatusCreated, apicontainer.CreateResponse{ID: id, Warnings: append(append([]string{}, warnings...), append(warning, server.Warnings(r)...)...)})
 }
 
-func readCreateRequest(r *http.Request, engine *container.Engine) (container.Spec, error) {
-	body := apicontainer.CreateRequest{}
-	if err := server.ReadJSON(r, &body); err != nil {
-		return container.Spec{}, err
+// checkPlatform refuses an image that is of another platform than the one that is asked for, and warns of one that is not this node's.
+func (c *containers) checkPlatform(r *http.Request, ref string) (warning []string, err error) {
+	img, err := c.images.Get(r.Context(), ref)
+	if err != nil {
+		return nil, err
 	}
-	if body.Config == nil {
-		return container.Spec{}, server.BadRequest("config cannot be empty in order to create a container")
+	has := platforms.Normalize(platforms.Platform{OS: img.Spec.OS, Architecture: img.Spec.Architecture, Variant: img.Spec.Variant})
+	text := r.FormValue("platform")
+	if text == "" {
+		if host := platforms.DefaultSpec(); !platforms.Only(host).Match(has) && has.Architecture != "" {
+			warning = append(warning, fmt.Sprintf("The requested image's platform (%s) does not match the detected host platform (%s) and no specific platform was requested",
+				platforms.FormatAll(has), platforms.FormatAll(host)))
+		}
+		return warning, nil
+	}
+	want, err := platforms.Parse(text)
+	if err != nil {
+		return nil, server.BadRequest("%v", err)
+	}
+	if !platforms.Only(want).Match(has) {
+		return nil, server.Errorf(http.StatusNotFound, "image with reference %s was found but its platform (%s) does not match the specified platform (%s)",
+			ref, platforms.FormatAll(has), platforms.FormatAll(want))
+	}
+	return nil, nil
+}
+
+// shownMode is a network mode as lists show it.
+func shownMode(m apicontainer.NetworkMode) string {
+	if m == "default" {
+		return "bridge"
+	}
+	return string(m)
+}
+
+func readCreateRequest(r *http.Request, engine *container.Engine) (container.Spec, []string, error) {
+	body := struct {
+		apicontainer.CreateRequest
+		MacAddress string // of API versions up to 1.51, which are converted
+	}{}
+	if err := server.ReadJSON(r, &body); err != nil {
+		return container.Spec{}, nil, err
+	}
+	switch {
+	case body.Config == nil:
+		return container.Spec{}, nil, server.BadRequest("config cannot be empty in order to create a container")
+	case body.MacAddress != "":
+		return container.Spec{}, nil, server.BadRequest("container-wide MAC address no longer supported; use endpoint-specific MAC address instead")
 	}
 	if body.HostConfig == nil {
 		body.HostConfig = &apicontainer.HostConfig{}
 	}
-	return fromAPICreateRequest(body, engine)
+	warnings, err := validateCreate(&body.CreateRequest)
+	if err != nil {
+		return container.Spec{}, nil, err
+	}
+	warnings = append(warnings, fillPortBindings(r, body.HostConfig)...)
+	spec, err := fromAPICreateRequest(body.CreateRequest, engine)
+	return spec, warnings, err
+}
+
+// fillPortBindings makes a port without bindings one that is published on any port, and warns newer clients that this will end.
+func fillPortBindings(r *http.Request, h *apicontainer.HostConfig) (warning []string) {
+	var empty []string
+	for port, bindings := range h.PortBindings {
+		if len(bindings) == 0 {
+			empty = append(empty, port.String())
+			h.PortBindings[port] = []network.PortBinding{{}}
+		}
+	}
+	if len(empty) == 0 || version.Before(r.Context(), "1.52") {
+		return nil
+	}
+	slices.Sort(empty)
+	return []string{fmt.Sprintf("Following container port(s) have an empty list of port-bindings: %s. Such bindings will be discarded in a future version.", strings.Join(empty, ", "))}
 }
 
 // fromAPICreateRequest reads a request for a container. The request itself is kept with the container, for inspect to show.
@@ -46,6 +117,11 @@ func fromAPICreateRequest(body apicontainer.CreateRequest, engine *container.Eng
 	if h.NetworkMode == "" {
 		h.NetworkMode = "default"
 	}
+	if h.PidsLimit != nil && *h.PidsLimit <= 0 {
+		h.PidsLimit = nil
+	}
+	h.NetworkMode = apicontainer.NetworkMode(byID(engine, string(h.NetworkMode)))
+	h.PidMode, h.IpcMode = apicontainer.PidMode(byID(engine, string(h.PidMode))), apicontainer.IpcMode(byID(engine, string(h.IpcMode)))
 	raw, err := json.Marshal(body)
 	if err != nil {
 		return container.Spec{}, fmt.Errorf("keep request: %w", err)
@@ -58,14 +134,9 @@ func fromAPICreateRequest(body apicontainer.CreateRequest, engine *container.Eng
 		CapAdd: h.CapAdd, CapDrop: h.CapDrop, Privileged: h.Privileged, ReadOnly: h.ReadonlyRootfs, SecurityOpt: h.SecurityOpt,
 		Sysctls: h.Sysctls, GroupAdd: h.GroupAdd, ShmSize: h.ShmSize, Init: h.Init != nil && *h.Init, OomScoreAdj: h.OomScoreAdj,
 		PidMode: string(h.PidMode), IpcMode: string(h.IpcMode), UTSMode: string(h.UTSMode), CgroupnsMode: string(h.CgroupnsMode),
-		CgroupParent: h.CgroupParent, API: raw, Shell: c.Shell, ConsoleSize: h.ConsoleSize, PublishAll: h.PublishAllPorts,
-		DeviceCgroupRules: h.DeviceCgroupRules, MaskedPaths: h.MaskedPaths, ReadonlyPaths: h.ReadonlyPaths, Umask: h.Umask, Annotations: h.Annotations,
-	}
-	if err := validateHostConfig(h); err != nil {
-		return s, err
-	}
-	if h.AutoRemove && s.Restart.Name != "" && s.Restart.Name != "no" {
-		return s, server.BadRequest("can't create 'AutoRemove' container with restart policy")
+		CgroupParent: h.CgroupParent, Annotations: h.Annotations, NetworkMode: shownMode(h.NetworkMode), API: raw,
+		Shell: c.Shell, ConsoleSize: h.ConsoleSize, PublishAll: h.PublishAllPorts,
+		DeviceCgroupRules: h.DeviceCgroupRules, MaskedPaths: h.MaskedPaths, ReadonlyPaths: h.ReadonlyPaths, Umask: h.Umask,
 	}
 	if len(c.Entrypoint) == 1 && c.Entrypoint[0] == "" { // --entrypoint ""
 		s.Entrypoint = []string{}
@@ -92,7 +163,19 @@ func fromAPICreateRequest(body apicontainer.CreateRequest, engine *container.Eng
 	if s.Mounts, err = fromAPIMounts(h, engine); err != nil {
 		return s, err
 	}
-	s.Mounts, s.Volumes = withVolumeDriver(h.VolumeDriver, s.Mounts, s.Volumes)
+	if h.VolumeDriver != "" && h.VolumeDriver != "local" {
+		s.Mounts, s.Volumes = append(s.Mounts, anonymousVolumes(h.VolumeDriver, s.Volumes, s.Mounts)...), nil
+	}
 	s.Network, err = fromAPINetworking(body)
 	return s, err
+}
+
+// byID is a mode that names another container, with that container's ID, which it keeps; any other as it is.
+func byID(engine *container.Engine, mode string) string {
+	if ref, ok := strings.CutPrefix(mode, "container:"); ok {
+		if other, err := engine.Inspect(ref); err == nil {
+			return "container:" + other.ID
+		}
+	}
+	return mode
 }

@@ -22,6 +22,12 @@ func fromAPIMounts(h *apicontainer.HostConfig, engine *container.Engine) ([]shoa
 		if err != nil {
 			return nil, err
 		}
+		if m.Type == "volume" && h.VolumeDriver != "" {
+			if m.Volume == nil {
+				m.Volume = &shoal.VolumeOptions{}
+			}
+			m.Volume.Driver = &shoal.Driver{Name: h.VolumeDriver}
+		}
 		mounts = append(mounts, m)
 	}
 	for _, m := range h.Mounts {
@@ -52,30 +58,15 @@ func fromAPIMounts(h *apicontainer.HostConfig, engine *container.Engine) ([]shoa
 	return mounts, nil
 }
 
-// withVolumeDriver gives the volumes that name no driver the one that the request names for all, also the anonymous ones, which are mounts then.
-func withVolumeDriver(driver string, mounts []shoal.Mount, anonymous []string) ([]shoal.Mount, []string) {
-	if driver == "" || driver == "local" {
-		return mounts, anonymous
-	}
-	for _, target := range anonymous {
-		if !slices.ContainsFunc(mounts, func(m shoal.Mount) bool { return path.Clean(m.Target) == path.Clean(target) }) {
-			mounts = append(mounts, shoal.Mount{Type: "volume", Target: target})
+// anonymousVolumes are mounts of new volumes of a driver.
+func anonymousVolumes(driver string, targets []string, taken []shoal.Mount) []shoal.Mount {
+	var mounts []shoal.Mount
+	for _, target := range targets {
+		if !slices.ContainsFunc(taken, func(m shoal.Mount) bool { return path.Clean(m.Target) == path.Clean(target) }) {
+			mounts = append(mounts, shoal.Mount{Type: "volume", Target: target, Volume: &shoal.VolumeOptions{Driver: &shoal.Driver{Name: driver}}})
 		}
 	}
-	for i, m := range mounts {
-		if m.Type != "volume" {
-			continue
-		}
-		options := shoal.VolumeOptions{}
-		if m.Volume != nil {
-			options = *m.Volume
-		}
-		if options.Driver == nil {
-			options.Driver = &shoal.Driver{Name: driver}
-		}
-		mounts[i].Volume = &options
-	}
-	return mounts, nil
+	return mounts
 }
 
 // volumesFrom lists the mounts of another container, "container[:mode]", as they are to be made again.

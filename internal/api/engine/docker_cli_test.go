@@ -90,8 +90,9 @@ func newDockerHost(t *testing.T) *dockerHost {
 	}
 	handler := server.New(log,
 		&containers{log: log, engine: engine, images: store, withdrawTask: func(context.Context, string) {}},
-		&images{store: store, usedBy: engine.Using},
-		&volumes{store: volumeStore},
+		&images{store: store, usedBy: engine.Using, events: bus},
+		&volumes{store: volumeStore, events: bus},
+		&eventStream{bus},
 		ping{},
 	)
 	h := &dockerHost{t: t, socket: filepath.Join(dir, "docker.sock")}
@@ -234,6 +235,7 @@ func TestDockerCLI(t *testing.T) {
 		{args: "create --name waits busybox true"},
 		{args: "inspect waits -f {{range_$n,$e_:=_.NetworkSettings.Networks}}{{$n}}={{$e.NetworkID}}{{end}}", want: "bridge=\n"},
 		{args: "run --gpus all busybox true", want: `could not select device driver ""`, code: 125},
+		{args: "run --memory-swappiness 101 busybox true", want: "101. Valid memory swappiness range is 0-100", code: 125},
 		{args: "rm initial waits", want: "waits"},
 		{args: "volume create data", want: "data\n"},
 		{args: "run --rm -v data:/d busybox sh -c echo_kept_>/d/f", want: ""},

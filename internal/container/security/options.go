@@ -78,23 +78,28 @@ func Restrict(spec *specs.Spec, o Options, privileged bool, masked, readonly []s
 		return setSeccomp(spec, o.Seccomp)
 	}
 	if masked == nil {
-		masked = defaultMaskedPaths()
+		masked = MaskedPaths()
 	}
 	if readonly == nil {
-		readonly = []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"} // Docker's
+		readonly = ReadonlyPaths()
 	}
 	spec.Linux.MaskedPaths, spec.Linux.ReadonlyPaths = masked, readonly
 	return setSeccomp(spec, o.Seccomp)
 }
 
-// defaultMaskedPaths are Docker's. What the processors tell of their temperature is there once for each.
-func defaultMaskedPaths() []string {
+// MaskedPaths is the kernel's files that containers do not see. The list is Docker's. What the processors tell of their temperature is there once for each.
+func MaskedPaths() []string {
 	paths := []string{
 		"/proc/asound", "/proc/acpi", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list",
 		"/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware", "/sys/devices/virtual/powercap",
 	}
 	thermal, _ := filepath.Glob("/sys/devices/system/cpu/cpu*/thermal_throttle") // fails only for a malformed pattern
 	return append(paths, thermal...)
+}
+
+// ReadonlyPaths is the kernel's files that containers can only read. The list is Docker's.
+func ReadonlyPaths() []string {
+	return []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
 }
 
 // appArmorEnabled reports whether the kernel applies AppArmor profiles.
