@@ -102,7 +102,7 @@ func (d *Daemon) construct(ctx context.Context) error {
 	d.registries = registry.New(registry.DefaultCertsDir, registry.Settings{Insecure: d.cfg.InsecureRegistries, Mirrors: d.cfg.RegistryMirrors})
 	d.images = image.New(image.Config{
 		Log: d.log, Client: d.runtime.Client, Events: d.events, Registries: d.registries,
-		InUse: func(id string) []string { return d.containers.Using(id) },
+		Users: func() []image.User { return d.containers.ImageUsers() },
 		Room:  d.reserve.check,
 	})
 	d.volumes, err = volume.New(volume.Config{Log: d.log, Quarantine: d.quarantine, Root: filepath.Join(d.cfg.DataRoot, "volumes"), Events: d.events})
