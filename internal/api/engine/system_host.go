@@ -1,0 +1,92 @@
+package engine
+
+import (
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/moby/moby/api/types/registry"
+
+	"github.com/shoal-dev/shoal/internal/container/cgroup"
+)
+
+// features is what the kernel can do for containers.
+type features struct {
+	swapLimit, oomKillDisable, forwarding bool
+	securityOptions                       []string
+}
+
+func kernelFeatures() features {
+	f := features{oomKillDisable: !cgroup.V2(), securityOptions: []string{"name=seccomp,profile=builtin"}}
+	pattern := "/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes"
+	if cgroup.V2() {
+		pattern = "/sys/fs/cgroup/*/memory.swap.max" // the root has none
+	}
+	found, err := filepath.Glob(pattern)
+	f.swapLimit = err == nil && len(found) > 0
+	on, err := os.ReadFile("/proc/sys/net/ipv4/ip_forward")
+	f.forwarding = err == nil && strings.TrimSpace(string(on)) == "1"
+	if _, err := os.Stat("/proc/self/ns/cgroup"); err == nil {
+		f.securityOptions = append(f.securityOptions, "name=cgroupns")
+	}
+	return f
+}
+
+// openFiles is how many files this process has open; -1 if the kernel does not tell.
+func openFiles() int {
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return -1
+	}
+	return len(entries)
+}
+
+// osVersion is the distribution's version, from os-release(5).
+func osVersion() string {
+	text, err := os.ReadFile("/etc/os-release")
+	if err != nil {
+		return ""
+	}
+	for line := range strings.Lines(string(text)) {
+		value, ok := strings.CutPrefix(strings.TrimSpace(line), "VERSION_ID=")
+		if !ok {
+			continue
+		}
+		if unquoted, err := strconv.Unquote(value); err == nil {
+			return unquoted
+		}
+		return value
+	}
+	return ""
+}
+
+// registries is how registries are reached: those on this machine without TLS if need be, as in Docker.
+func registries() *registry.ServiceConfig {
+	return &registry.ServiceConfig{
+		InsecureRegistryCIDRs: []netip.Prefix{netip.PrefixFrom(netip.IPv6Loopback(), 128), netip.PrefixFrom(netip.AddrFrom4([4]byte{127, 0, 0, 0}), 8)},
+		IndexConfigs:          map[string]*registry.IndexInfo{"docker.io": {Name: "docker.io", Mirrors: []string{}, Secure: true, Official: true}},
+		Mirrors:               []string{},
+	}
+}
+
+// proxyVariable is a variable of the environment that says which proxy to use, in either of its spellings.
+func proxyVariable(name string) string {
+	if v := os.Getenv(name); v != "" {
+		return v
+	}
+	return os.Getenv(strings.ToLower(name))
+}
+
+// maskedProxy is the address of a proxy without its user's name and password.
+func maskedProxy(name string) string {
+	text := proxyVariable(name)
+	u, err := url.Parse(text)
+	if err != nil || u.User == nil {
+		return text
+	}
+	u.User = url.UserPassword("xxxxx", "xxxxx")
+	return u.String()
+}
