@@ -22,6 +22,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/api"
 	"github.com/shoal-dev/shoal/internal/atomicfile"
 	"github.com/shoal-dev/shoal/internal/container"
+	"github.com/shoal-dev/shoal/internal/daemon/config"
 	"github.com/shoal-dev/shoal/internal/events"
 	"github.com/shoal-dev/shoal/internal/image"
 	"github.com/shoal-dev/shoal/internal/membership"
@@ -34,7 +35,10 @@ import (
 
 // Daemon is a node: all parts of it, connected to one another.
 type Daemon struct {
-	cfg        Config
+	cfg        config.Config
+	level      slog.LevelVar
+	hangups    <-chan os.Signal              // SIGHUP, after which settings are read anew
+	loadAgain  func() (config.Config, error) // reads them; required with hangups
 	log        *slog.Logger
 	events     *events.Bus
 	runtime    *containerd.Runtime
@@ -49,18 +53,17 @@ type Daemon struct {
 }
 
 // New constructs the parts of a node and starts containerd. Run starts the rest; on an error, everything is closed again.
-func New(ctx context.Context, cfg Config) (*Daemon, error) {
-	level, err := cfg.level()
-	if err != nil {
-		return nil, err
+func New(ctx context.Context, cfg config.Config) (*Daemon, error) {
+	d := &Daemon{cfg: cfg, events: &events.Bus{}, tunnels: newTunnelListener()}
+	d.log = newLogger(&cfg, os.Stderr, &d.level)
+	for _, warning := range cfg.Warnings {
+		d.log.Warn("a setting of the daemon has no effect", "setting", warning)
 	}
-	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
 	for _, dir := range []string{cfg.DataRoot, cfg.ExecRoot} {
 		if err := atomicfile.Mkdir(dir, 0o711); err != nil { // #nosec G301 -- containers' mounts are below
 			return nil, fmt.Errorf("make root directory: %w", err)
 		}
 	}
-	d := &Daemon{cfg: cfg, log: log, events: &events.Bus{}, tunnels: newTunnelListener()}
 	if err := d.construct(ctx); err != nil {
 		return nil, errors.Join(err, d.close())
 	}
@@ -117,7 +120,7 @@ func (d *Daemon) construct(ctx context.Context) error {
 	})
 	d.members = membership.New(membership.Config{
 		Log: d.log, Dir: filepath.Join(d.cfg.DataRoot, "swarm"), Hostname: hostname, Host: d.newSwarmHost(),
-		SetAside: d.quarantine.SetAside,
+		SetAside: d.quarantine.SetAside, StartProbes: d.networks.StartProbes, StopProbes: d.networks.StopProbes,
 	})
 	return nil
 }
@@ -235,11 +238,11 @@ func (d *Daemon) handler() http.Handler {
 		Log: d.log, Containers: d.containers, Images: d.images, Volumes: d.volumes, Networks: d.networks, Members: d.members,
 		Events: d.events, Logs: d.taskLogs, Dial: d.dialNode, CheckPorts: allocator.CheckPorts, Exhausted: allocator.Exhausted, Outdated: orchestrator.Stale,
 		Problems: func() []string {
-			return slices.Concat(d.quarantine.Problems(), d.networks.Problems(), d.members.Problems())
+			return slices.Concat(d.cfg.Warnings, d.quarantine.Problems(), d.networks.Problems(), d.members.Problems())
 		},
 		Machine: api.Machine{
 			ID: d.machineID(), Hostname: hostname, Version: d.cfg.Version, KernelVersion: kernelVersion(), OS: osName(),
-			Architecture: machine(), CPUs: int(describe(d.cfg).Resources.NanoCPUs / 1e9), Memory: memory(), Root: d.cfg.DataRoot,
+			Architecture: machine(), CPUs: int(describe(&d.cfg).Resources.NanoCPUs / 1e9), Memory: memory(), Root: d.cfg.DataRoot,
 			Labels: d.cfg.Labels, Plugins: plugins(), CgroupVersion: cgroupVersion(), Debug: d.cfg.Debug,
 		},
 	})
@@ -263,30 +266,15 @@ func (d *Daemon) writePidFile() error {
 	return nil
 }
 
-// addressPools reads the values of --default-address-pool: "base=CIDR,size=N", where N is the prefix length of the networks.
+// addressPools is the values of --default-address-pool.
 func addressPools(texts []string) ([]network.AddressPool, error) {
 	var out []network.AddressPool
 	for _, text := range texts {
-		var pool network.AddressPool
-		for field := range strings.SplitSeq(text, ",") {
-			key, value, _ := strings.Cut(field, "=")
-			var err error
-			switch key {
-			case "base":
-				pool.Base, err = netip.ParsePrefix(value)
-			case "size":
-				pool.Size, err = strconv.Atoi(value)
-			default:
-				err = fmt.Errorf("unexpected key '%s'", key)
-			}
-			if err != nil {
-				return nil, fmt.Errorf("invalid default-address-pool %q: %w", text, err)
-			}
+		base, size, err := config.ParsePool(text)
+		if err != nil {
+			return nil, err
 		}
-		if !pool.Base.IsValid() || pool.Size < pool.Base.Bits() || pool.Size > pool.Base.Addr().BitLen() {
-			return nil, fmt.Errorf("invalid default-address-pool %q", text)
-		}
-		out = append(out, pool)
+		out = append(out, network.AddressPool{Base: base, Size: size})
 	}
 	return out, nil
 }

@@ -8,18 +8,19 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/shoal-dev/shoal/internal/daemon/config"
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
 // describe describes the machine that the node runs on.
-func describe(c Config) shoal.NodeDescription {
+func describe(c *config.Config) shoal.NodeDescription {
 	hostname, _ := os.Hostname() // a machine whose name cannot be read is described without one
 	d := shoal.NodeDescription{
 		Hostname:      hostname,
 		Platform:      shoal.Platform{OS: runtime.GOOS, Architecture: machine()},
 		Resources:     shoal.Resources{NanoCPUs: int64(runtime.NumCPU()) * 1e9, MemoryBytes: memory()},
 		EngineVersion: c.Version,
-		EngineLabels:  c.engineLabels(),
+		EngineLabels:  c.EngineLabels(),
 	}
 	for kind, names := range plugins() {
 		for _, name := range names {

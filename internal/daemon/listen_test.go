@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/shoal-dev/shoal/internal/daemon/config"
 	"github.com/shoal-dev/shoal/internal/events"
 	"github.com/shoal-dev/shoal/internal/quarantine"
 )
@@ -21,7 +22,7 @@ func TestTheAPIIsServedWhereItCanBe(t *testing.T) {
 	defer taken.Close()
 	log := slog.New(slog.DiscardHandler)
 	host := "tcp://" + taken.Addr().String()
-	d := &Daemon{cfg: Config{Hosts: []string{host, "unix://" + filepath.Join(t.TempDir(), "s")}}, log: log,
+	d := &Daemon{cfg: config.Config{Hosts: []string{host, "unix://" + filepath.Join(t.TempDir(), "s")}}, log: log,
 		quarantine: quarantine.Open(t.TempDir(), log, &events.Bus{})}
 	all, missing, err := d.listen()
 	if err != nil || len(all) != 1 || missing[host] == nil {
@@ -53,7 +54,7 @@ func TestTheAPIIsServedWhereItCanBe(t *testing.T) {
 
 // Without a single place to serve at the daemon says so and ends.
 func TestWithoutAnyAPITheDaemonDoesNotStart(t *testing.T) {
-	d := &Daemon{cfg: Config{Hosts: []string{"tcp://192.0.2.1:1"}}, log: slog.New(slog.DiscardHandler)}
+	d := &Daemon{cfg: config.Config{Hosts: []string{"tcp://192.0.2.1:1"}}, log: slog.New(slog.DiscardHandler)}
 	if all, _, err := d.listen(); err == nil {
 		t.Errorf("%v", all)
 	}

@@ -46,6 +46,8 @@ type Settings struct {
 	Log *slog.Logger // required
 	// Dir is where namespaces are pinned. It is made if it is missing; whatever is in it belongs to this Plane and is removed if no Config has it.
 	Dir string
+	// Owner is the alias of the node's links and the name of its nftables table; empty for rtnl.DefaultOwner. Planes of one namespace have different ones.
+	Owner string
 	// WireGuard is for kernels that have none; the zero value leaves encrypted overlays without encryption there, and so without traffic.
 	WireGuard WireGuardProcess
 }
@@ -75,6 +77,9 @@ type Plane struct {
 // daemon has pinned out of sight; the first Apply looks at what is there.
 // The caller closes it.
 func New(s Settings) (*Plane, error) {
+	if s.Owner == "" {
+		s.Owner = rtnl.DefaultOwner
+	}
 	node, err := netns.Current()
 	if err != nil {
 		return nil, err
@@ -96,8 +101,8 @@ func New(s Settings) (*Plane, error) {
 		s.Log.Info("namespaces were pinned where the daemon does not see them any more; they are used on", "namespaces", hidden)
 	}
 	return &Plane{log: s.Log, node: node, links: links, dir: dir, retained: map[string]bool{},
-		bridges: bridge.New(node, links), wireguard: encryption.New(s.Log, node, links, s.WireGuard), overlays: overlay.New(dir, links),
-		mesh: mesh.New(node, links), sandboxes: sandbox.New(s.Log, dir, links), table: publish.New(s.Log, node)}, nil
+		bridges: bridge.New(node, links, s.Owner), wireguard: encryption.New(s.Log, node, links, s.Owner, s.WireGuard), overlays: overlay.New(dir, links),
+		mesh: mesh.New(node, links, s.Owner), sandboxes: sandbox.New(s.Log, dir, links), table: publish.New(s.Log, node, s.Owner)}, nil
 }
 
 // Close lets go of the kernel, which keeps its state; only the balancing of sockets ends. The Plane must not be used after it.

@@ -154,6 +154,7 @@ func (m *Membership) Restore(ctx context.Context, from io.Reader, passphrase str
 	}
 	if err := m.startRestored(ctx, head, cluster, records, state); err != nil {
 		m.stop()
+		m.closeProbes()
 		m.mu.Lock()
 		m.identity, m.state, m.startErr = nil, State{}, nil
 		m.mu.Unlock()

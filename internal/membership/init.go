@@ -46,11 +46,15 @@ func (m *Membership) Init(ctx context.Context, req InitRequest) (shoal.NodeID, e
 	if err := checkInit(&req); err != nil {
 		return "", err
 	}
-	f, err := m.newInitialState(req, state)
-	if err != nil {
+	if err := m.openProbes(); err != nil {
 		return "", err
 	}
-	if err := m.saveIdentity(f.identity, state); err != nil {
+	f, err := m.newInitialState(req, state)
+	if err == nil {
+		err = m.saveIdentity(f.identity, state)
+	}
+	if err != nil {
+		m.closeProbes()
 		return "", err
 	}
 	if err := m.startFirstManager(ctx, f); err != nil {
@@ -106,6 +110,7 @@ func (m *Membership) saveIdentity(identity *ca.Identity, state State) error {
 // that failed.
 func (m *Membership) removeAll(ctx context.Context) {
 	m.stop()
+	m.closeProbes()
 	m.mu.Lock()
 	m.identity, m.state, m.failure, m.lastWelcome = nil, State{}, nil, nil
 	m.lock, m.locked = nil, false

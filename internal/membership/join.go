@@ -63,6 +63,9 @@ func (m *Membership) Join(ctx context.Context, req JoinRequest) error {
 		}
 		state.AdvertiseAddr, state.Port = addr.Addr(), strconv.Itoa(int(addr.Port()))
 	}
+	if err := m.openProbes(); err != nil {
+		return err
+	}
 	m.setPending(true)
 	defer m.setPending(false)
 	var joined error
@@ -71,6 +74,7 @@ func (m *Membership) Join(ctx context.Context, req JoinRequest) error {
 			return nil
 		}
 	}
+	m.closeProbes()
 	return joined
 }
 

@@ -5,11 +5,14 @@ package membership
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"path/filepath"
 	"sync"
 	"time"
+
+	"github.com/containerd/errdefs"
 
 	"github.com/shoal-dev/shoal/internal/ca"
 	"github.com/shoal-dev/shoal/internal/rpc"
@@ -24,6 +27,10 @@ type Config struct {
 	Host     Host
 	// SetAside, optional, moves a file or folder that cannot be used to where it is kept; without it, it is deleted.
 	SetAside func(path string, cause error) error
+	// StartProbes, optional, opens the port by which nodes of a cluster probe one another; if it cannot be had, it says so and goes on trying. StopProbes,
+	// required with it, closes the port: a node outside a cluster has none.
+	StartProbes func() error
+	StopProbes  func()
 	// Dialer connects to managers; its zero value does over TCP.
 	Dialer rpc.Dialer
 }
@@ -61,6 +68,24 @@ func (o operation) Lock()   { o <- struct{}{} }
 func (o operation) Unlock() { <-o }
 
 func (m *Membership) certificates() string { return filepath.Join(m.cfg.Dir, "certificates") }
+
+// openProbes opens the port of probes for a node that gets a place in a cluster. Without it the node would be thought dead by the others.
+func (m *Membership) openProbes() error {
+	if m.cfg.StartProbes == nil {
+		return nil
+	}
+	if err := m.cfg.StartProbes(); err != nil {
+		m.closeProbes()
+		return errdefs.ErrUnavailable.WithMessage(fmt.Sprintf("%v: the nodes of a swarm probe one another at this UDP port; free it, or start the daemon with another --probe-port", err))
+	}
+	return nil
+}
+
+func (m *Membership) closeProbes() {
+	if m.cfg.StopProbes != nil {
+		m.cfg.StopProbes()
+	}
+}
 
 // Withdraw takes the task of a container, if it is one's, out of every balancer before the container is ended by hand.
 func (m *Membership) Withdraw(ctx context.Context, container string) {

@@ -190,6 +190,9 @@ func (m *Membership) startAgent() error {
 	m.mu.Lock()
 	identity, state := m.identity, m.state
 	m.mu.Unlock()
+	if m.cfg.StartProbes != nil {
+		_ = m.cfg.StartProbes() // tried again, and among the node's problems
+	}
 	agent, err := m.cfg.Host.StartAgent(AgentConfig{
 		Identity: identity, State: state, Dir: m.cfg.Dir, Welcomed: m.welcomed,
 		Dial: func(addr string) (*rpc.Client, error) { return m.cfg.Dialer.Dial(addr, identity.ClientTLS()) },

@@ -3,7 +3,6 @@ package network
 import (
 	"errors"
 	"maps"
-	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -143,26 +142,6 @@ func TestANetworkThatCouldNotBeCreatedLeavesNothing(t *testing.T) {
 	if _, err := n.Create(t.Context(), spec); err != nil {
 		t.Errorf("again: %v", err)
 	}
-}
-
-// Another program on the port of the probes ended the daemon.
-func TestProbesWaitForTheirPort(t *testing.T) {
-	c := newCluster(t, 1)
-	n := c.nodes[0]
-	var other net.PacketConn
-	err := n.ns.Do(func() (err error) {
-		other, err = net.ListenPacket("udp4", ":7946")
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.run(t) // an error of Run fails the test
-	within(t, 5*time.Second, "it is told of", func() bool { return strings.Contains(strings.Join(n.cfg.Quarantine.Problems(), "\n"), "7946") })
-	if err := other.Close(); err != nil {
-		t.Fatal(err)
-	}
-	within(t, 10*time.Second, "it is tried again", func() bool { return len(n.cfg.Quarantine.Problems()) == 0 })
 }
 
 // On a slow disk everybody waited for whoever made a network.

@@ -21,6 +21,9 @@ func (c *testCluster) run(t *testing.T) {
 	for _, n := range c.nodes {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
+		if err := n.StartProbes(); err != nil {
+			t.Fatal(err)
+		}
 		go func() { done <- n.Run(ctx) }()
 		t.Cleanup(func() {
 			cancel()

@@ -113,6 +113,9 @@ func TestSilentPeerIsSkippedUntilItAnswers(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 3)
 	for _, n := range c.nodes {
+		if err := n.StartProbes(); err != nil {
+			t.Fatal(err)
+		}
 		go func() { ended <- n.Run(ctx) }()
 	}
 	defer func() {

@@ -17,6 +17,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/containerd/errdefs"
+
 	"github.com/shoal-dev/shoal/internal/dataplane"
 	"github.com/shoal-dev/shoal/internal/dataplane/wireguard"
 	"github.com/shoal-dev/shoal/internal/dns"
@@ -57,11 +59,13 @@ type Config struct {
 	Events *events.Bus
 	// AddressPools is what subnets of local networks are cut from; empty for Docker's defaults.
 	AddressPools []AddressPool
+	// Defaults is what the node's settings say for containers and networks that do not say it themselves.
+	Defaults Defaults
 	// Attacher may be nil: then plain containers cannot join cluster networks.
 	Attacher Attacher
 	// Quarantine takes malformed records.
 	Quarantine *quarantine.Quarantine
-	// ProbePort is where this node answers probes; 0 for 7946.
+	// ProbePort is where this node answers probes between StartProbes and StopProbes; 0 for 7946.
 	ProbePort uint16
 	// Called, optional, is told of addresses from which a leader calls, as it seems: anybody can. It must not wait.
 	Called func(netip.Addr)
@@ -80,11 +84,14 @@ type Networks struct {
 	log       *slog.Logger
 	plane     *dataplane.Plane
 	host      host.Host
+	owns      ownership
 	records   sandbox.Records // on disk
 	journal   *directory.Journal
 	tunnelKey wireguard.Key  // the node's for encrypted networks
 	forwarder *dns.Forwarder // resolves what is in no zone
 	repairs   diagnosis.Repairs
+
+	probing probing
 
 	mu           sync.Mutex // guards what follows
 	local        *local.Networks
@@ -118,9 +125,14 @@ func New(cfg Config) (*Networks, error) {
 	if cfg.ResolvConf == "" {
 		cfg.ResolvConf = "/etc/resolv.conf"
 	}
-	plane, err := dataplane.New(dataplane.Settings{Log: cfg.Log, Dir: filepath.Join(cfg.ExecRoot, "netns"),
+	owns, err := findOwner(cfg.ExecRoot)
+	if err != nil {
+		return nil, err
+	}
+	plane, err := dataplane.New(dataplane.Settings{Log: cfg.Log, Owner: owns.owner, Dir: filepath.Join(cfg.ExecRoot, "netns"),
 		WireGuard: dataplane.WireGuardProcess{Program: cfg.Program, Dir: filepath.Join(cfg.ExecRoot, "wireguard")}})
 	if err != nil {
+		owns.close()
 		return nil, fmt.Errorf("open data plane: %w", err)
 	}
 	if cfg.Cgroup != "" {
@@ -132,8 +144,8 @@ func New(cfg Config) (*Networks, error) {
 	if !ipv6 {
 		cfg.Log.Info("the kernel has no IPv6, networks go without")
 	}
-	n := &Networks{cfg: cfg, log: cfg.Log, plane: plane, host: host.Host{InNode: plane.InNode}, records: sandbox.Records(filepath.Join(cfg.ExecRoot, "network")),
-		sandboxes: sandbox.NewSet(), names: names.New(ipv6), ports: ports.New(cfg.Log, plane.InNode), tableChanged: make(chan struct{})}
+	n := &Networks{cfg: cfg, log: cfg.Log, plane: plane, owns: owns, host: host.Host{InNode: plane.InNode, Owner: owns.owner}, records: sandbox.Records(filepath.Join(cfg.ExecRoot, "network")),
+		sandboxes: sandbox.NewSet(), names: names.New(ipv6), ports: ports.New(cfg.Log, plane.InNode), tableChanged: make(chan struct{}), probing: probing{changed: make(chan struct{})}}
 	n.directory = directory.New(directory.Config{Log: cfg.Log, IPv6: ipv6, Records: n.names})
 	n.forwarder = dns.NewForwarder(dns.ForwarderConfig{Log: cfg.Log, Dial: n.dial})
 	if err := n.restore(ipv6); err != nil {
@@ -154,7 +166,8 @@ func (n *Networks) restore(ipv6 bool) (err error) {
 	if n.tunnelKey, err = n.loadKey(filepath.Join(dir, "wireguard.key")); err != nil {
 		return err
 	}
-	n.local, err = local.Open(local.Config{SetAside: n.cfg.Quarantine.SetAside, Retry: n.retryLocked, Dir: filepath.Join(n.cfg.DataRoot, "network"), Pools: n.cfg.AddressPools, IPv6: ipv6, Host: n.host})
+	n.local, err = local.Open(local.Config{SetAside: n.cfg.Quarantine.SetAside, Retry: n.retryLocked, Dir: filepath.Join(n.cfg.DataRoot, "network"), Pools: n.cfg.AddressPools, IPv6: ipv6, Host: n.host,
+		DefaultBridge: n.defaultBridge(), DefaultOptions: n.cfg.Defaults.NetworkOptions})
 	if err != nil {
 		return err
 	}
@@ -167,8 +180,10 @@ func (n *Networks) restore(ipv6 bool) (err error) {
 	delta := shoal.Difference(n.directory.Table(), table)
 	n.directory.Update(&delta)
 	n.restoreSandboxes()
-	create := func() error { return n.local.CreatePredefined(n.directory.Subnets()) }
-	if err := create(); err != nil {
+	create := func() error { return n.local.CreatePredefined(n.directory.Subnets(), n.hasContainers) }
+	if err := create(); errdefs.IsInvalidArgument(err) {
+		return err // the settings cannot be followed
+	} else if err != nil {
 		n.retryLocked("predefined networks", err, create)
 	}
 	return nil
@@ -206,6 +221,7 @@ func (n *Networks) Close() error {
 		}
 	}
 	n.ports.Close()
+	n.owns.close()
 	return errors.Join(append(errs, n.plane.Close())...)
 }
 

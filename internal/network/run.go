@@ -27,28 +27,8 @@ func (n *Networks) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
-// probe answers and sends probes. As long as it cannot, for another program has the port, no peer is suspected by this node.
-func (n *Networks) probe(ctx context.Context) error {
-	const pause = 2 * time.Second
-	for {
-		err := probe.Run(ctx, probe.Config{Port: n.cfg.ProbePort, InNode: n.plane.InNode, Peers: n.probeTargets, Suspect: n.suspectPeers, Called: n.cfg.Called,
-			Listening: func() { n.cfg.Quarantine.Note(probesPart, nil) }})
-		if ctx.Err() != nil {
-			return nil //nolint:nilerr // it was to end
-		}
-		n.cfg.Quarantine.Note(probesPart, err)
-		select {
-		case <-ctx.Done():
-		case <-time.After(pause):
-		}
-	}
-}
-
 // Call calls a node that has no session, at its probe port, so that it learns where the leader is.
 func (n *Networks) Call(to netip.AddrPort) error { return probe.Call(n.plane.InNode, to) }
-
-// probesPart is the probes among the parts of the node.
-const probesPart = "probes of other nodes"
 
 func (n *Networks) probeTargets() map[netip.AddrPort]shoal.NodeID {
 	n.mu.Lock()

@@ -35,6 +35,7 @@ func (n *Networks) lockSandbox(containerID string, create bool) *sandbox.Sandbox
 // Up gives the container its sandbox. If it has one, that is returned as it is. It may wait for the table that has the
 // sandbox's cluster networks.
 func (n *Networks) Up(ctx context.Context, spec shoal.SandboxSpec) (shoal.Sandbox, error) {
+	spec = n.withDefaults(spec)
 	if spec.Mode == "host" {
 		var s shoal.Sandbox
 		dir := n.records.Dir(spec.ContainerID)
@@ -102,7 +103,11 @@ func (n *Networks) reservePorts(sb *sandbox.Sandbox) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	sb.Ports = nil
+	hostIP := n.publishedAt(sb)
 	for _, want := range sb.Spec.Ports {
+		if !want.HostIP.IsValid() {
+			want.HostIP = hostIP
+		}
 		bound, err := n.ports.Reserve(want, sb.Spec.ContainerID)
 		if err != nil {
 			endpoint := ""

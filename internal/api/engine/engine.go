@@ -47,5 +47,6 @@ func Resources(c Config) []server.Resource {
 		&eventStream{c.Events},
 		&diskUsage{containers: c.Containers, images: images, volumes: c.Volumes},
 		buildCache{},
+		plugins{},
 	}
 }

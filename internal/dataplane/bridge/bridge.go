@@ -20,15 +20,16 @@ import (
 type Bridges struct {
 	node  *netns.Namespace
 	links *netlink.Handle // in node
+	owner string          // the alias of bridges that are ours
 
 	applied map[string]*config.Bridge // by name; what failed half way is not in it
 	// searched tells that the node's links were searched for bridges that an earlier process made.
 	searched bool
 }
 
-// New is the bridges of the node's namespace. links is an rtnetlink socket in it.
-func New(node *netns.Namespace, links *netlink.Handle) *Bridges {
-	return &Bridges{node: node, links: links, applied: map[string]*config.Bridge{}}
+// New is the bridges of the node's namespace that have owner as their alias. links is an rtnetlink socket in the namespace.
+func New(node *netns.Namespace, links *netlink.Handle, owner string) *Bridges {
+	return &Bridges{node: node, links: links, owner: owner, applied: map[string]*config.Bridge{}}
 }
 
 // Forget makes the next Apply and Prune look at the kernel itself.
@@ -66,9 +67,9 @@ func (b *Bridges) Apply(want *config.Bridge) error {
 
 func (b *Bridges) apply(want *config.Bridge) error {
 	link, err := b.links.LinkByName(want.Name)
-	if rtnl.NotFound(err) {
+	if rtnl.NotFound(err) && !want.Given {
 		link = &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: want.Name, MTU: cmp.Or(max(want.MTU, 0), rtnl.DefaultMTU),
-			HardwareAddr: shoal.MACFor(want.Gateway.Addr()).HardwareAddr(), Alias: rtnl.OwnAlias, TxQLen: -1}}
+			HardwareAddr: shoal.MACFor(want.Gateway.Addr()).HardwareAddr(), Alias: b.owner, TxQLen: -1}}
 		if err := b.links.LinkAdd(link); err != nil {
 			return fmt.Errorf("create bridge: %w", err)
 		}
@@ -80,9 +81,12 @@ func (b *Bridges) apply(want *config.Bridge) error {
 	if link.Type() != "bridge" {
 		return fmt.Errorf("interface %s is not a bridge, but a %s", want.Name, link.Type())
 	}
-	if link.Attrs().Alias != rtnl.OwnAlias {
-		if err := b.links.LinkSetAlias(link, rtnl.OwnAlias); err != nil {
-			return fmt.Errorf("adopt bridge: %w", err)
+	if rtnl.OwnedByAnother(link, b.owner) {
+		return fmt.Errorf("bridge %s belongs to another daemon in this network namespace", want.Name)
+	}
+	if !want.Given {
+		if err := b.adopt(link, want); err != nil {
+			return err
 		}
 	}
 	if want.Gateway6.IsValid() {
@@ -90,8 +94,10 @@ func (b *Bridges) apply(want *config.Bridge) error {
 			return err
 		}
 	}
-	if err := rtnl.SetAddresses(b.links, link, want.Gateway, want.Gateway6); err != nil {
-		return err
+	if !want.Given || !rtnl.HasAddresses(b.links, link, want.Gateway, want.Gateway6) {
+		if err := rtnl.SetAddresses(b.links, link, want.Gateway, want.Gateway6); err != nil {
+			return err
+		}
 	}
 	if err := b.links.LinkSetUp(link); err != nil {
 		return fmt.Errorf("set bridge up: %w", err)
@@ -101,6 +107,21 @@ func (b *Bridges) apply(want *config.Bridge) error {
 		dir := "net/ipv4/conf/" + want.Name
 		return errors.Join(netns.SetSysctl(dir+"/route_localnet", "1"), netns.SetSysctl(dir+"/accept_local", "1"))
 	})
+}
+
+// adopt marks a bridge as ours and gives it its MTU.
+func (b *Bridges) adopt(link netlink.Link, want *config.Bridge) error {
+	if link.Attrs().Alias != b.owner {
+		if err := b.links.LinkSetAlias(link, b.owner); err != nil {
+			return fmt.Errorf("adopt bridge: %w", err)
+		}
+	}
+	if mtu := cmp.Or(max(want.MTU, 0), rtnl.DefaultMTU); link.Attrs().MTU != mtu {
+		if err := b.links.LinkSetMTU(link, mtu); err != nil {
+			return fmt.Errorf("set MTU of bridge: %w", err)
+		}
+	}
+	return nil
 }
 
 // Prune removes bridges of ours that are not among the wanted. After New or Forget it searches all links of the node for them.
@@ -119,7 +140,7 @@ func (b *Bridges) Prune(want map[string]*config.Bridge) error {
 	b.searched = true
 	for _, l := range links {
 		name := l.Attrs().Name
-		if l.Type() != "bridge" || l.Attrs().Alias != rtnl.OwnAlias || want[name] != nil {
+		if l.Type() != "bridge" || l.Attrs().Alias != b.owner || want[name] != nil {
 			continue
 		}
 		if err := b.links.LinkDel(l); err != nil {

@@ -49,6 +49,8 @@ type Bridge struct {
 	// Gateway6 is the same for IPv6; invalid for none.
 	Gateway6 netip.Prefix
 	MTU      int // in bytes; 0 for 1500
+	// Given bridges were made by somebody else, who has to make them: they are used and never removed.
+	Given bool
 	// Internal bridges lead nowhere: what comes from them or goes to them is not forwarded.
 	Internal bool
 	// NoICC keeps the containers of the bridge from talking to each other, save through published ports.

@@ -34,6 +34,7 @@ type Device struct {
 	log     *slog.Logger
 	node    *netns.Namespace
 	links   *netlink.Handle // in node
+	owner   string
 	process Process
 
 	applied *config.WireGuard // nil while there is none, or it is not known to be as it should
@@ -41,9 +42,9 @@ type Device struct {
 	searched bool
 }
 
-// New is the interface in the node's namespace. links is an rtnetlink socket in it.
-func New(log *slog.Logger, node *netns.Namespace, links *netlink.Handle, process Process) *Device {
-	return &Device{log: log, node: node, links: links, process: process}
+// New is the interface in the node's namespace, whose alias is owner. links is an rtnetlink socket in it.
+func New(log *slog.Logger, node *netns.Namespace, links *netlink.Handle, owner string, process Process) *Device {
+	return &Device{log: log, node: node, links: links, owner: owner, process: process}
 }
 
 // Forget makes the next Apply and Prune look at the kernel itself.
@@ -134,7 +135,7 @@ func (d *Device) link(want *config.WireGuard) (netlink.Link, error) {
 	if link, err = d.links.LinkByName(DeviceName); err != nil {
 		return nil, fmt.Errorf("find %s: %w", DeviceName, err)
 	}
-	return link, d.links.LinkSetAlias(link, rtnl.OwnAlias)
+	return link, d.links.LinkSetAlias(link, d.owner)
 }
 
 // Prune removes the interface and its routes if want is nil. It must come after the overlays that used it are gone. With the interface ends the
@@ -145,7 +146,7 @@ func (d *Device) Prune(want *config.WireGuard) error {
 	}
 	d.Forget()
 	link, err := d.links.LinkByName(DeviceName)
-	if err == nil && link.Attrs().Alias == rtnl.OwnAlias {
+	if err == nil && link.Attrs().Alias == d.owner {
 		err = d.links.LinkDel(link)
 	}
 	if err != nil && !rtnl.NotFound(err) {

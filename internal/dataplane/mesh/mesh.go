@@ -38,6 +38,8 @@ type Mesh struct {
 	node  *netns.Namespace
 	links *netlink.Handle // in node
 
+	owner string
+
 	applied *config.Ingress // nil while there is none, or it is not known to be as it should
 	// searched tells that nothing is left of the mesh, if applied is nil.
 	searched bool
@@ -45,7 +47,16 @@ type Mesh struct {
 }
 
 // New is the mesh in the node's namespace. links is an rtnetlink socket in it.
-func New(node *netns.Namespace, links *netlink.Handle) *Mesh { return &Mesh{node: node, links: links} }
+// owner is the alias of its device.
+func New(node *netns.Namespace, links *netlink.Handle, owner string) *Mesh {
+	return &Mesh{node: node, links: links, owner: owner}
+}
+
+// isOthers tells whether the mesh of this namespace is that of another daemon. There can be only one: its device, routing rules and gateway bridge have fixed names.
+func (m *Mesh) isOthers() bool {
+	link, err := m.links.LinkByName(DeviceName)
+	return err == nil && rtnl.OwnedByAnother(link, m.owner)
+}
 
 // Close lets go of the kernel, which keeps its state.
 func (m *Mesh) Close() error { return m.routes.Close() }
@@ -63,6 +74,12 @@ func (m *Mesh) Apply(want *config.Ingress) error {
 		return nil
 	}
 	m.Forget()
+	if m.isOthers() {
+		if m.searched = want == nil; m.searched {
+			return nil
+		}
+		return fmt.Errorf("the routing mesh of this network namespace (%s) belongs to another daemon", DeviceName)
+	}
 	if want == nil {
 		err := errors.Join(m.applyRoutingRules(nil), m.removeDevice())
 		m.searched = err == nil
@@ -131,7 +148,7 @@ func (m *Mesh) applyDevice(in *config.Ingress) (netlink.Link, error) {
 	}
 	if err != nil || link == nil {
 		err := m.links.LinkAdd(device.Link(netlink.LinkAttrs{Name: DeviceName, MTU: vxlan.MTU(m.links, in.MTU, in.Local),
-			HardwareAddr: mac.HardwareAddr(), Alias: rtnl.OwnAlias}))
+			HardwareAddr: mac.HardwareAddr(), Alias: m.owner}))
 		if err != nil {
 			return nil, fmt.Errorf("create %s: %w", DeviceName, err)
 		}

@@ -26,22 +26,25 @@ type Table struct {
 }
 
 // Open connects to the namespace's nftables. It needs the namespace only until it returns, and writes nothing.
-func Open(ns *netns.Namespace) (*Table, error) {
+func Open(ns *netns.Namespace) (*Table, error) { return OpenNamed(ns, tableName) }
+
+// OpenNamed is Open for a table of another name.
+func OpenNamed(ns *netns.Namespace, name string) (*Table, error) {
 	conn, err := nftables.New(nftables.AsLasting(), nftables.WithNetNSFd(ns.FD()), nftables.WithSockOptions(func(c *mdnetlink.Conn) error {
 		return errors.Join(c.SetWriteBuffer(socketBuffer), c.SetReadBuffer(socketBuffer))
 	}))
 	if err != nil {
 		return nil, fmt.Errorf("open nftables: %w", err)
 	}
-	return &Table{conn: conn, table: ownTable()}, nil
+	return &Table{conn: conn, table: ownTable(name)}, nil
 }
 
 // ownTable is for both kinds of addresses, or for IPv4 where the kernel knows no other.
-func ownTable() *nftables.Table {
+func ownTable(name string) *nftables.Table {
 	if !netns.HasIPv6() {
-		return &nftables.Table{Name: tableName, Family: nftables.TableFamilyIPv4}
+		return &nftables.Table{Name: name, Family: nftables.TableFamilyIPv4}
 	}
-	return &nftables.Table{Name: tableName, Family: nftables.TableFamilyINet}
+	return &nftables.Table{Name: name, Family: nftables.TableFamilyINet}
 }
 
 // Close ends the connection; the kernel keeps the table.

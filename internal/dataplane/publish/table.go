@@ -20,6 +20,7 @@ import (
 type Table struct {
 	log  *slog.Logger
 	node *netns.Namespace
+	name string // in nftables
 
 	table   *nft.Table // nil until it is needed, and after an error
 	flows   conntrack.Table
@@ -36,8 +37,10 @@ type state struct {
 
 type meshChange = pmap.Change[config.PortKey, *config.MeshPort]
 
-// New is the table of the node's namespace.
-func New(log *slog.Logger, node *netns.Namespace) *Table { return &Table{log: log, node: node} }
+// New is the table of a name in the node's namespace.
+func New(log *slog.Logger, node *netns.Namespace, name string) *Table {
+	return &Table{log: log, node: node, name: name}
+}
 
 // Close lets go of the kernel, which keeps its state.
 func (t *Table) Close() error {
@@ -65,7 +68,7 @@ func (t *Table) Apply(fixed *nft.Ruleset, c *config.Config) error {
 	}
 	t.applied = nil
 	if t.table == nil {
-		opened, err := nft.Open(t.node)
+		opened, err := nft.OpenNamed(t.node, t.name)
 		if err != nil {
 			return err
 		}

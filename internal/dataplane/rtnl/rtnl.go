@@ -8,13 +8,21 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
-// OwnAlias is the alias (IFLA_IFALIAS) of links in the node's namespace that the data plane has made. It never removes others.
-const OwnAlias = "shoal"
+// DefaultOwner is the alias (IFLA_IFALIAS) of links in the node's namespace that the data plane has made, and the name of its table there, unless several
+// daemons share the namespace: the others have an owner of their own that begins with it. What has another alias is never removed.
+const DefaultOwner = "shoal"
+
+// OwnedByAnother tells whether a link was made by another daemon of this kind than the owner.
+func OwnedByAnother(link netlink.Link, owner string) bool {
+	alias := link.Attrs().Alias
+	return alias != owner && (alias == DefaultOwner || strings.HasPrefix(alias, DefaultOwner+"-"))
+}
 
 // DefaultMTU is Ethernet's, in bytes.
 const DefaultMTU = 1500

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 
+	"github.com/containerd/errdefs"
 	"github.com/vishvananda/netlink"
 
 	"github.com/shoal-dev/shoal/internal/dataplane/rtnl"
@@ -14,6 +15,8 @@ import (
 
 // Host is the node's own namespace.
 type Host struct {
+	// Owner is the alias of the node's own links.
+	Owner string
 	// InNode runs a function in the namespace.
 	InNode func(func() error) error
 }
@@ -69,11 +72,41 @@ func (h Host) CheckBridge(name string) error {
 			return err
 		case link.Type() != "bridge":
 			return fmt.Errorf("existing interface %s is not a bridge", name)
-		case link.Attrs().Alias != rtnl.OwnAlias:
+		case link.Attrs().Alias != h.Owner:
 			return fmt.Errorf("existing bridge %s was made by another program", name)
 		}
 		return nil
 	})
+}
+
+// IsOthers tells whether another daemon has made the interface of the name.
+func (h Host) IsOthers(name string) bool {
+	others := false
+	_ = h.InNode(func() error { // what cannot be looked at will not be made either
+		link, err := netlink.LinkByName(name)
+		others = err == nil && rtnl.OwnedByAnother(link, h.Owner)
+		return err
+	})
+	return others
+}
+
+// BridgeAddr is the IPv4 address of a bridge that is there already; invalid if it has none.
+func (h Host) BridgeAddr(name string) (addr netip.Prefix, err error) {
+	err = h.InNode(func() error {
+		link, err := netlink.LinkByName(name)
+		if err != nil || link.Type() != "bridge" {
+			return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("bridge device with non default name %s must be created manually", name))
+		}
+		list, err := netlink.AddrList(link, netlink.FAMILY_V4)
+		if err != nil || len(list) == 0 {
+			return err
+		}
+		a, _ := netip.AddrFromSlice(list[0].IP)
+		bits, _ := list[0].Mask.Size()
+		addr = netip.PrefixFrom(a.Unmap(), bits)
+		return nil
+	})
+	return addr, err
 }
 
 // CheckLink returns an error if the node has no interface of the name.

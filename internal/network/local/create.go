@@ -3,6 +3,7 @@ package local
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"strings"
 	"time"
@@ -29,11 +30,24 @@ func (n *Networks) Create(spec shoal.NetworkSpec, taken []netip.Prefix) (*Networ
 	if err != nil {
 		return nil, err
 	}
+	if spec.ConfigFrom == "" && !spec.ConfigOnly {
+		spec.Options = withOptions(spec.Options, n.cfg.DefaultOptions[spec.Driver])
+	}
 	if err := n.checkDriver(spec); err != nil {
 		return nil, err
 	}
 	spec.Scope = shoal.ScopeLocal
 	return n.create(spec, taken)
+}
+
+// withOptions adds the defaults to options that are not set.
+func withOptions(options, defaults map[string]string) map[string]string {
+	if len(defaults) == 0 {
+		return options
+	}
+	out := maps.Clone(defaults)
+	maps.Copy(out, options)
+	return out
 }
 
 // checkDriver checks the driver and what it needs.

@@ -37,6 +37,20 @@ func (node) CheckBridge(name string) error {
 	return nil
 }
 
+// IsOthers implements Host.
+func (node) IsOthers(string) bool { return false }
+
+// BridgeAddr implements Host: the node has a bridge br0.
+func (node) BridgeAddr(name string) (netip.Prefix, error) {
+	if name != "br0" {
+		return netip.Prefix{}, errors.New("bridge device with non default name " + name + " must be created manually")
+	}
+	return netip.MustParsePrefix("10.7.0.1/24"), nil
+}
+
+// unused tells that no network has containers.
+func unused(*Network) bool { return false }
+
 func openNetworks(t *testing.T, dir string) *Networks {
 	t.Helper()
 	return openRetrying(t, dir, func(part string, cause error, _ func() error) { t.Errorf("%s: %v", part, cause) })
@@ -57,7 +71,7 @@ func TestNetworksAreOnDisk(t *testing.T) {
 	dir := t.TempDir()
 	n := openNetworks(t, dir)
 	taken := []netip.Prefix{netip.MustParsePrefix("172.18.0.0/16")}
-	if err := n.CreatePredefined(taken); err != nil {
+	if err := n.CreatePredefined(taken, unused); err != nil {
 		t.Fatal(err)
 	}
 	if got := n.Find("bridge").Gateway(); got != netip.MustParsePrefix("172.19.0.1/16") {
@@ -107,7 +121,7 @@ func TestWhatCannotBeCreated(t *testing.T) {
 
 func TestWhatCannotBeRemoved(t *testing.T) {
 	n := openNetworks(t, t.TempDir())
-	if err := n.CreatePredefined(nil); err != nil {
+	if err := n.CreatePredefined(nil, unused); err != nil {
 		t.Fatal(err)
 	}
 	settings := shoal.NetworkSpec{Name: "settings", ConfigOnly: true, IPAM: []shoal.Subnet{{Subnet: netip.MustParsePrefix("10.0.9.0/24")}}}
@@ -164,7 +178,7 @@ func TestEndpointsGetAddresses(t *testing.T) {
 func TestAMalformedRecordIsSetAside(t *testing.T) {
 	dir := t.TempDir()
 	n := openNetworks(t, dir)
-	if err := n.CreatePredefined(nil); err != nil {
+	if err := n.CreatePredefined(nil, unused); err != nil {
 		t.Fatal(err)
 	}
 	kept, err := n.createSaved(shoal.NetworkSpec{Name: "kept", Driver: shoal.DriverBridge}, nil)

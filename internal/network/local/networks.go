@@ -31,6 +31,10 @@ type Host interface {
 	Addrs6(networks []netip.Prefix) ([]netip.Addr, error)
 	// CheckBridge returns an error if the node has an interface of the name that is none of its own networks' bridges.
 	CheckBridge(name string) error
+	// IsOthers tells whether another daemon has made the interface of the name.
+	IsOthers(name string) bool
+	// BridgeAddr is the IPv4 address of a bridge that is there already; invalid if it has none. An error, in Docker's words, means that there is no such bridge.
+	BridgeAddr(name string) (netip.Prefix, error)
 	// CheckLink returns an error if the node has no interface of the name.
 	CheckLink(name string) error
 }
@@ -44,6 +48,10 @@ type Config struct {
 	// IPv6 tells whether the kernel has it.
 	IPv6 bool
 	Host Host
+	// DefaultBridge is optional.
+	DefaultBridge DefaultBridge
+	// DefaultOptions, optional, is the driver options of new networks that do not set them, by driver.
+	DefaultOptions map[string]map[string]string
 	// SetAside takes the file of a record that is malformed, and the reason.
 	SetAside func(path string, cause error) error
 	// Retry has something tried again later, which now failed because of cause. part names it to a user.

@@ -13,12 +13,13 @@ const (
 	noneName = "none"
 )
 
-// CreatePredefined makes the networks that every node has, as far as they are missing. taken is as for Create.
-func (n *Networks) CreatePredefined(taken []netip.Prefix) error {
+// CreatePredefined makes the networks that every node has, as far as they are missing, and the default bridge what the settings ask for, unless it is in use.
+// taken is as for Create.
+func (n *Networks) CreatePredefined(taken []netip.Prefix, inUse func(*Network) bool) error {
+	if err := n.ensureDefaultBridge(taken, inUse); err != nil {
+		return fmt.Errorf("network %s: %w", shoal.DefaultBridgeName, err)
+	}
 	for name, spec := range map[string]shoal.NetworkSpec{
-		shoal.DefaultBridgeName: {Driver: shoal.DriverBridge, Options: map[string]string{
-			"com.docker.network.bridge.default_bridge": "true", optionICC: "true", optionMasquerade: "true",
-			"com.docker.network.bridge.host_binding_ipv4": "0.0.0.0", optionBridgeName: "docker0", shoal.OptionMTU: "1500"}},
 		hostName: {Driver: shoal.DriverHost},
 		noneName: {Driver: shoal.DriverNull},
 	} {

@@ -37,7 +37,7 @@ func (p *Planner) Config() *dataplane.Config {
 	c := &dataplane.Config{Bridges: map[string]*dataplane.Bridge{}, Overlays: map[string]*dataplane.Overlay{}, Sandboxes: map[string]*dataplane.Sandbox{}}
 	for _, l := range p.Local.All() {
 		if l.IsBridge() {
-			c.Bridges[l.Bridge()] = &dataplane.Bridge{Name: l.Bridge(), Gateway: l.Gateway(), Gateway6: l.Gateway6(), MTU: l.MTU(), Internal: l.Spec.Internal,
+			c.Bridges[l.Bridge()] = &dataplane.Bridge{Name: l.Bridge(), Gateway: l.Gateway(), Gateway6: l.Gateway6(), MTU: l.MTU(), Given: l.Given(), Internal: l.Spec.Internal,
 				NoICC: !l.ICC(), Masquerade: l.Masquerade()}
 		}
 	}

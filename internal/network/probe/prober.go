@@ -23,33 +23,32 @@ const period = 100 * time.Millisecond
 
 // Config is what a Prober needs.
 type Config struct {
-	// Port is the UDP port of this node.
-	Port uint16
-	// InNode runs a function in the node's namespace.
-	InNode func(func() error) error
+	// Conn is the port of this node: see Listen. Run closes it.
+	Conn net.PacketConn
 	// Peers is whom to ask, by address. It is called before every question.
 	Peers func() map[netip.AddrPort]shoal.NodeID
 	// Suspect is told of all peers that are suspected, whenever they change.
 	Suspect func(ctx context.Context, suspects map[shoal.NodeID]bool)
 	// Called is told of addresses from which a leader calls, as it seems: anybody can. It must not wait.
 	Called func(netip.Addr)
-	// Listening is called once the port is had; it may be nil.
-	Listening func()
+}
+
+// Listen opens a UDP port of the node. inNode runs a function in its namespace.
+func Listen(inNode func(func() error) error, port uint16) (net.PacketConn, error) {
+	var conn net.PacketConn
+	err := inNode(func() (err error) {
+		conn, err = net.ListenPacket("udp4", fmt.Sprintf(":%d", port))
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listen for probes: %w", err)
+	}
+	return conn, nil
 }
 
 // Run answers probes and asks the peers until ctx ends.
 func Run(ctx context.Context, c Config) error {
-	p := &prober{cfg: c, histories: map[shoal.NodeID]*history{}, answers: make(chan netip.AddrPort, 64)}
-	err := c.InNode(func() (err error) {
-		p.conn, err = net.ListenPacket("udp4", fmt.Sprintf(":%d", c.Port))
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("listen for probes: %w", err)
-	}
-	if c.Listening != nil {
-		c.Listening()
-	}
+	p := &prober{cfg: c, conn: c.Conn, histories: map[shoal.NodeID]*history{}, answers: make(chan netip.AddrPort, 64)}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		<-ctx.Done()
