@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/moby/moby/api/types/build"
 	apicontainer "github.com/moby/moby/api/types/container"
@@ -141,9 +142,10 @@ func (u *diskUsage) layersOf(ctx context.Context, all []*image.Image) layers {
 			continue
 		}
 		c := chain{sizes: u.images.store.LayerSizes(ctx, img)}
-		id := ""
+		var chainID strings.Builder
 		for i, d := range img.Spec.RootFS.DiffIDs {
-			id += d.String() // a layer on others is another one than on none
+			_, _ = chainID.WriteString(d.String()) // a layer on others is another one than on none
+			id := chainID.String()
 			c.ids = append(c.ids, id)
 			l.images[id]++
 			l.sizes[id] = c.sizes[i]
