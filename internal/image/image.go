@@ -21,16 +21,17 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/shoal-dev/shoal/internal/events"
+	"github.com/shoal-dev/shoal/internal/registry"
 	"github.com/shoal-dev/shoal/internal/runtime"
 )
 
-// Config is what a Store needs. All fields but InsecureRegistries, InUse and Room are required.
+// Config is what a Store needs. All fields but InUse and Room are required.
 type Config struct {
 	Log    *slog.Logger
 	Client *client.Client // of containerd
 	Events *events.Bus
-	// InsecureRegistries are the registries that may be spoken to without TLS: "host", "host:port", addresses and CIDR prefixes.
-	InsecureRegistries []string
+	// Registries is where images are pulled from and pushed to.
+	Registries *registry.Client
 	// InUse returns the IDs of the containers that use an image; if it is nil, no image counts as used.
 	InUse func(imageID string) []string
 	// Room is an error if there is no room for so many bytes more of images; if it is nil, there always is room.

@@ -15,6 +15,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/container"
 	"github.com/shoal-dev/shoal/internal/events"
 	"github.com/shoal-dev/shoal/internal/image"
+	"github.com/shoal-dev/shoal/internal/registry"
 )
 
 // Machine is what does not change about a node while its daemon runs.
@@ -51,12 +52,13 @@ type systemInfo struct {
 	containers *container.Engine
 	images     *image.Store
 	events     *events.Bus
+	registries *registry.Client
 	warnings   func() []string
 	runc       func() programVersion
 }
 
 func newSystemInfo(c Config) *systemInfo {
-	return &systemInfo{machine: c.Machine, swarm: c.Swarm, containers: c.Containers, images: c.Images, events: c.Events, warnings: c.Warnings, runc: sync.OnceValue(runcVersion)}
+	return &systemInfo{machine: c.Machine, swarm: c.Swarm, containers: c.Containers, images: c.Images, registries: c.Registries, events: c.Events, warnings: c.Warnings, runc: sync.OnceValue(runcVersion)}
 }
 
 // programs are the versions of the programs that containers need. All but runc are part of this one.
@@ -116,7 +118,7 @@ func (s *systemInfo) info(w http.ResponseWriter, r *http.Request) error {
 		IPv4Forwarding: kernel.forwarding, Debug: m.Debug, NFd: openFiles(), NGoroutines: runtime.NumGoroutine(), NEventsListener: s.events.Followers(),
 		SystemTime: time.Now().Format(time.RFC3339Nano), LoggingDriver: "json-file", CgroupDriver: "cgroupfs", CgroupVersion: m.CgroupVersion,
 		KernelVersion: m.KernelVersion, OperatingSystem: m.OS, OSVersion: osVersion(), OSType: runtime.GOOS, Architecture: m.Architecture,
-		IndexServerAddress: "https://index.docker.io/v1/", RegistryConfig: registries(),
+		IndexServerAddress: "https://index.docker.io/v1/", RegistryConfig: toAPIRegistries(s.registries.Settings()),
 		HTTPProxy: maskedProxy("HTTP_PROXY"), HTTPSProxy: maskedProxy("HTTPS_PROXY"), NoProxy: proxyVariable("NO_PROXY"),
 		NCPU: m.CPUs, MemTotal: m.Memory, DockerRootDir: m.Root, Labels: m.Labels,
 		Runtimes:       map[string]system.RuntimeWithStatus{"runc": {Runtime: system.Runtime{Path: "runc"}}, "io.containerd.runc.v2": {Runtime: system.Runtime{Path: "runc"}}},

@@ -1,14 +1,11 @@
 package engine
 
 import (
-	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
-
-	"github.com/moby/moby/api/types/registry"
 
 	"github.com/shoal-dev/shoal/internal/container/cgroup"
 )
@@ -61,15 +58,6 @@ func osVersion() string {
 		return value
 	}
 	return ""
-}
-
-// registries is how registries are reached: those on this machine without TLS if need be, as in Docker.
-func registries() *registry.ServiceConfig {
-	return &registry.ServiceConfig{
-		InsecureRegistryCIDRs: []netip.Prefix{netip.PrefixFrom(netip.IPv6Loopback(), 128), netip.PrefixFrom(netip.AddrFrom4([4]byte{127, 0, 0, 0}), 8)},
-		IndexConfigs:          map[string]*registry.IndexInfo{"docker.io": {Name: "docker.io", Mirrors: []string{}, Secure: true, Official: true}},
-		Mirrors:               []string{},
-	}
 }
 
 // proxyVariable is a variable of the environment that says which proxy to use, in either of its spellings.
