@@ -62,6 +62,36 @@ func (e *Engine) Usage(ref string) (cgroup.Usage, error) {
 	return cgroup.ReadUsage(e.cgroupPath(info)), nil
 }
 
+// UsageDetail reads more of a running container's counters. Those of a container that does not run are empty.
+func (e *Engine) UsageDetail(ref string) (cgroup.Detail, error) {
+	info, err := e.Inspect(ref)
+	if err != nil {
+		return cgroup.Detail{}, err
+	}
+	return cgroup.ReadDetail(e.cgroupPath(info)), nil
+}
+
+// Size is how many bytes a container has written into its file system, and how many the file system has with those of its image.
+func (e *Engine) Size(ctx context.Context, ref string) (written, total int64, err error) {
+	info, err := e.Inspect(ref)
+	if err != nil {
+		return 0, 0, err
+	}
+	usage, err := e.snapshotter().Usage(runtime.WithNamespace(ctx), info.ID)
+	if err != nil {
+		return 0, 0, fmt.Errorf("measure %s: %w", info.ID, err)
+	}
+	img, err := e.Images.Get(ctx, info.ImageID)
+	if err != nil {
+		return usage.Size, usage.Size, nil //nolint:nilerr // the image is gone by force: what it had is not known any more
+	}
+	total = usage.Size
+	for _, layer := range e.Images.LayerSizes(ctx, img) {
+		total += layer
+	}
+	return usage.Size, total, nil
+}
+
 // Pids returns the IDs of a running container's processes in the host's PID namespace. A container that does not run is a conflict.
 func (e *Engine) Pids(ctx context.Context, ref string) ([]int, error) {
 	_, info, task, err := e.findRunning(ref)

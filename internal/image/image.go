@@ -69,6 +69,7 @@ type Image struct {
 	Names   []string                  // full references ("docker.io/library/nginx:latest") in containerd's order; empty if it is dangling
 	Spec    dockerspec.DockerOCIImage // its configuration
 	Size    int64                     // bytes of the compressed layers and the configuration
+	layers  []int64                   // bytes of each compressed layer
 	ChainID string                    // the digest of all layers together: the key of the snapshot on which containers' snapshots are made
 	foreign bool                      // the node has it for another platform only
 }
@@ -128,6 +129,7 @@ func (s *Store) parse(ctx context.Context, record images.Image) (*Image, error) 
 	}
 	for _, layer := range manifest.Layers {
 		img.Size += layer.Size
+		img.layers = append(img.layers, layer.Size)
 	}
 	img.ChainID = identity.ChainID(img.Spec.RootFS.DiffIDs).String()
 	s.mu.Lock()

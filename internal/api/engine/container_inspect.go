@@ -24,7 +24,15 @@ func (c *containers) inspect(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return server.WriteJSON(w, http.StatusOK, toAPIContainer(info))
+	shown := toAPIContainer(info)
+	if server.BoolParam(r, "size") {
+		written, total, err := c.engine.Size(r.Context(), info.ID)
+		if err != nil {
+			return err
+		}
+		shown.SizeRw, shown.SizeRootFs = &written, &total
+	}
+	return server.WriteJSON(w, http.StatusOK, shown)
 }
 
 // inspected is a container as inspect shows it: moby's type of the newest API version, with what scripts still read of older ones.

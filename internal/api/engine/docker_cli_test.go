@@ -94,6 +94,7 @@ func newDockerHost(t *testing.T) *dockerHost {
 		&images{store: store, usedBy: engine.Using, events: bus},
 		&volumes{store: volumeStore, events: bus},
 		&eventStream{bus},
+		&diskUsage{containers: engine, images: &images{store: store, usedBy: engine.Using}, volumes: volumeStore},
 		ping{},
 	)
 	h := &dockerHost{t: t, socket: filepath.Join(dir, "docker.sock")}

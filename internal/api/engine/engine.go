@@ -46,7 +46,7 @@ func Resources(c Config) []server.Resource {
 	return []server.Resource{
 		containers, images, volumes,
 		&networks{local: c.Networks, cluster: c.ClusterNetworks, containers: c.Containers, events: c.Events},
-		&systemInfo{machine: c.Machine, swarm: c.Swarm, containers: c.Containers, images: c.Images, warnings: c.Warnings, settings: c.Settings},
+		newSystemInfo(c),
 		&eventStream{c.Events},
 		&diskUsage{containers: c.Containers, images: images, volumes: c.Volumes},
 		buildCache{},

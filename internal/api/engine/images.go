@@ -173,6 +173,7 @@ func (a *images) history(w http.ResponseWriter, r *http.Request, name string) er
 		return err
 	}
 	out := []apiimage.HistoryResponseItem{}
+	sizes := a.store.LayerSizes(r.Context(), img)
 	for _, h := range slices.Backward(img.Spec.History) {
 		item := apiimage.HistoryResponseItem{ID: "<missing>", CreatedBy: h.CreatedBy, Comment: h.Comment}
 		if h.Created != nil {
@@ -181,8 +182,8 @@ func (a *images) history(w http.ResponseWriter, r *http.Request, name string) er
 		if len(out) == 0 {
 			item.ID, item.Tags = img.ID, img.RepoTags()
 		}
-		if !h.EmptyLayer && len(img.Spec.RootFS.DiffIDs) == 1 {
-			item.Size = img.Size
+		if last := len(sizes) - 1; !h.EmptyLayer && last >= 0 { // the history is as long as the layers, but for empty ones
+			item.Size, sizes = sizes[last], sizes[:last]
 		}
 		out = append(out, item)
 	}
