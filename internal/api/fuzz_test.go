@@ -58,7 +58,9 @@ func FuzzNetworkCreate(f *testing.F) {
 		})...)
 		call := func(method, path, body string) (int, []byte) {
 			w := httptest.NewRecorder()
-			h.ServeHTTP(w, httptest.NewRequest(method, path, strings.NewReader(body)))
+			r := httptest.NewRequest(method, path, strings.NewReader(body))
+			r.Header.Set("Content-Type", "application/json")
+			h.ServeHTTP(w, r)
 			return w.Code, w.Body.Bytes()
 		}
 		code, text := call("POST", "/networks/create", string(body))

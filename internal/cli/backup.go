@@ -56,6 +56,7 @@ func saveBackup(ctx context.Context, docker command.Cli, path, passphrase string
 	if err != nil {
 		return err
 	}
+	req.Header.Set("Content-Type", "application/json")
 	resp, err := ask(docker, req)
 	if err != nil {
 		return err

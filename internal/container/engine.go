@@ -197,15 +197,3 @@ func (e *Engine) Using(imageID string) []string {
 	}
 	return ids
 }
-
-// publish publishes an event about a container with the attributes that Docker gives it.
-func (e *Engine) publish(action string, c *container, more map[string]string) {
-	info, _ := c.snapshot()
-	attrs := maps.Clone(info.Labels)
-	if attrs == nil {
-		attrs = map[string]string{}
-	}
-	attrs["image"], attrs["name"] = info.Spec.Image, info.Name
-	maps.Copy(attrs, more)
-	e.Events.Publish(events.Event{Type: "container", Action: action, ID: info.ID, Attributes: attrs})
-}

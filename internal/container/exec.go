@@ -25,8 +25,9 @@ type ExecSpec struct {
 	// Stdin, Stdout and Stderr are the streams that a client asked for, to be shown by inspect. Which streams are connected is up to
 	// ExecStart.
 	Stdin, Stdout, Stderr bool
-	Privileged            bool   // with all capabilities
-	DetachKeys            string // as the client gave them, to be shown by inspect
+	Privileged            bool    // with all capabilities
+	DetachKeys            string  // as the client gave them, to be shown by inspect
+	ConsoleSize           [2]uint // height and width of the terminal; zero leaves them to the kernel
 }
 
 // Exec is a command in a container.

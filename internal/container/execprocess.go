@@ -74,6 +74,9 @@ func (e *Engine) execProcess(ctx context.Context, info Info, x ExecSpec) (*specs
 		return nil, err
 	}
 	p.Args, p.Terminal = x.Cmd, x.TTY
+	if x.TTY && x.ConsoleSize != [2]uint{} {
+		p.ConsoleSize = &specs.Box{Height: x.ConsoleSize[0], Width: x.ConsoleSize[1]}
+	}
 	p.Env = mergeEnv(p.Env, x.Env)
 	if x.TTY && !info.Spec.TTY {
 		p.Env = mergeEnv([]string{"TERM=xterm"}, p.Env)

@@ -62,6 +62,9 @@ func (e *Engine) Rename(ref, name string) error {
 	if name == "" {
 		return errdefs.ErrInvalidArgument.WithMessage("Neither old nor new names may be empty")
 	}
+	if strings.TrimPrefix(name, "/") == info.Name {
+		return errdefs.ErrInvalidArgument.WithMessage("Renaming a container with the same name as its current name")
+	}
 	if name, err = e.reserveName(name, info.ID); err != nil {
 		return err
 	}

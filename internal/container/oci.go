@@ -24,8 +24,9 @@ func (e *Engine) ociSpec(info *Info, root []mount.Mount) (*specs.Spec, error) {
 	}
 	spec := &specs.Spec{
 		Version: specs.Version, Process: process, Hostname: s.Hostname, Domainname: s.Domainname,
-		Root:   &specs.Root{Path: "rootfs", Readonly: s.ReadOnly},
-		Mounts: systemMounts(s),
+		Root:        &specs.Root{Path: "rootfs", Readonly: s.ReadOnly},
+		Annotations: s.Annotations,
+		Mounts:      systemMounts(s),
 		Linux: &specs.Linux{
 			CgroupsPath: e.cgroupPath(*info),
 			Namespaces:  linuxNamespaces(s),

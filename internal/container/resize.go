@@ -11,11 +11,15 @@ import (
 
 // Resize sets the size of a container's terminal, in characters. A container that does not run is a conflict.
 func (e *Engine) Resize(ctx context.Context, ref string, width, height uint32) error {
-	_, _, task, err := e.findRunning(ref)
+	c, _, task, err := e.findRunning(ref)
 	if err != nil {
 		return err
 	}
-	return task.Resize(runtime.WithNamespace(ctx), width, height)
+	if err := task.Resize(runtime.WithNamespace(ctx), width, height); err != nil {
+		return err
+	}
+	e.publish("resize", c, map[string]string{"height": fmt.Sprint(height), "width": fmt.Sprint(width)})
+	return nil
 }
 
 // ExecResize sets the size of a command's terminal, in characters. A command that does not run is a conflict.

@@ -3,6 +3,7 @@ package container
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"path/filepath"
 
@@ -14,8 +15,8 @@ import (
 )
 
 // Update changes a container's resource limits, and its restart policy unless restart is nil. For a running container the limits
-// apply at once.
-func (e *Engine) Update(ctx context.Context, ref string, r Resources, restart *Restart) error {
+// apply at once. api is the request that inspect shows from then on; nil leaves it as it is.
+func (e *Engine) Update(ctx context.Context, ref string, r Resources, restart *Restart, api json.RawMessage) error {
 	c, err := e.find(ref)
 	if err != nil {
 		return err
@@ -32,6 +33,9 @@ func (e *Engine) Update(ctx context.Context, ref string, r Resources, restart *R
 		i.Spec.Resources = r
 		if restart != nil {
 			i.Spec.Restart = *restart
+		}
+		if api != nil {
+			i.Spec.API = api
 		}
 	})
 	if err != nil {
@@ -86,6 +90,10 @@ func linuxResources(r Resources) *specs.LinuxResources {
 		setLimit(&out.Memory.Swap, 2*r.Memory) // the default is Docker's; the number is that of memory and swap together
 	}
 	setLimit(&out.Memory.Swap, r.MemorySwap)
+	if r.Swappiness != nil && !cgroup.V2() {
+		swappiness := uint64(*r.Swappiness)
+		out.Memory.Swappiness = &swappiness
+	}
 	if r.OomKillDisable {
 		out.Memory.DisableOOMKiller = &r.OomKillDisable
 	}
@@ -102,7 +110,7 @@ func linuxResources(r Resources) *specs.LinuxResources {
 	if period > 0 {
 		out.CPU.Period = &period
 	}
-	if r.Pids > 0 {
+	if r.Pids != 0 {
 		out.Pids = &specs.LinuxPids{Limit: &r.Pids}
 	}
 	if r.BlkioWeight > 0 {

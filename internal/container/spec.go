@@ -44,16 +44,19 @@ type Spec struct {
 	ReadOnly     bool     // the file system; mounts have a flag of their own
 	SecurityOpt  []string // "no-new-privileges", "seccomp=<JSON or unconfined>"
 	Sysctls      map[string]string
-	GroupAdd     []string // names or IDs of more groups of the user
-	ShmSize      int64    // bytes of /dev/shm; 0: 64 MiB
-	Init         *bool    // the command runs as the child of an init program; nil for the node's default
-	OomScoreAdj  int      // -1000 to 1000: how much rather than others the kernel kills it when memory runs out
-	PidMode      string   // "", "host"
-	IpcMode      string   // "", "none", "private", "shareable", "host"
-	UTSMode      string   // "", "host"
-	CgroupnsMode string   // "", "private", "host"
-	CgroupParent string   // "" for Config.CgroupParent
-	// API is the request that made the container, as it came; inspect shows it again. Nil for tasks.
+	GroupAdd     []string          // names or IDs of more groups of the user
+	ShmSize      int64             // bytes of /dev/shm; 0: 64 MiB
+	Init         *bool             // the command runs as the child of an init program; nil for the node's default
+	OomScoreAdj  int               // -1000 to 1000: how much rather than others the kernel kills it when memory runs out
+	PidMode      string            // "", "host"
+	IpcMode      string            // "", "none", "private", "shareable", "host"
+	UTSMode      string            // "", "host"
+	CgroupnsMode string            // "", "private", "host"
+	CgroupParent string            // "" for Config.CgroupParent
+	Annotations  map[string]string // for the runtime and for whoever lists containers
+	// NetworkMode is the network mode as the user named it, for lists; "" for tasks.
+	NetworkMode string
+	// API is the request that made the container, with what updates have changed; inspect shows it again. Nil for tasks.
 	API json.RawMessage
 }
 
@@ -82,7 +85,8 @@ type Resources struct {
 	CPUPeriod         int64  // microseconds
 	CpusetCpus        string // such as "0-2,7"
 	CpusetMems        string // memory nodes, such as "0-1"
-	Pids              int64  // processes and threads
+	Pids              int64  // processes and threads; -1 takes a limit away
+	Swappiness        *int64 // 0 to 100: how readily memory is swapped out; nil for the host's (cgroup version 1 only)
 	OomKillDisable    bool   // processes wait for memory instead of being killed (cgroup version 1 only)
 	BlkioWeight       uint16 // relative weight, 10 to 1000
 }

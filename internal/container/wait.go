@@ -12,7 +12,7 @@ type Condition string
 
 // The conditions of Wait.
 const (
-	NotRunning  Condition = "not-running" // true at once for a container that does not run
+	NotRunning  Condition = "not-running" // the next exit of one that runs, also if it is restarted; true at once for one that does not run
 	NextExit    Condition = "next-exit"   // the first exit after the call
 	WaitRemoved Condition = "removed"     // the container is removed, or could not be started
 )
@@ -48,6 +48,10 @@ func (e *Engine) Wait(ctx context.Context, ref string, condition Condition, read
 func (c Condition) met(first, now State) bool {
 	switch c {
 	case NotRunning:
+		if running(first.Status) || first.Status == Restarting {
+			// A restart policy may have started it again since, or be about to.
+			return !now.FinishedAt.Equal(first.FinishedAt) || !running(now.Status) && now.Status != Restarting
+		}
 		return !running(now.Status) && now.Status != Restarting
 	case NextExit:
 		// A start that fails also sets FinishedAt, but then nothing has run.

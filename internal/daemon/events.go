@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"maps"
 	"strconv"
 
 	"github.com/shoal-dev/shoal/internal/events"
@@ -101,5 +102,6 @@ func updateState(s *shoal.Service) string {
 func nodeDifference(old, now *shoal.Node, attributes map[string]string) bool {
 	changed := addDifference(attributes, "state", string(old.Status.State), string(now.Status.State))
 	changed = addDifference(attributes, "availability", string(old.Spec.Availability), string(now.Spec.Availability)) || changed
-	return addDifference(attributes, "role", string(old.Spec.Role), string(now.Spec.Role)) || changed
+	changed = addDifference(attributes, "role", string(old.Spec.Role), string(now.Spec.Role)) || changed
+	return changed || old.Spec.Name != now.Spec.Name || !maps.Equal(old.Spec.Labels, now.Spec.Labels)
 }

@@ -30,6 +30,8 @@ func TestChangesBecomeDockersEvents(t *testing.T) {
 		{"another image", service(&two, "a"), service(&two, "b"), "update", map[string]string{"name": "web", "image.old": "a", "image.new": "b"}},
 		{"removed", service(&two, "a"), nil, "remove", map[string]string{"name": "web"}},
 		{"a node goes down", node(shoal.NodeReady), node(shoal.NodeDown), "update", map[string]string{"name": "n2", "state.old": "ready", "state.new": "down"}},
+		{"a node gets a label", node(shoal.NodeReady), &shoal.Node{Status: shoal.NodeStatus{State: shoal.NodeReady}, Description: shoal.NodeDescription{Hostname: "n2"},
+			Spec: shoal.NodeSpec{Labels: map[string]string{"a": "b"}}}, "update", map[string]string{"name": "n2"}},
 		{"a heartbeat", node(shoal.NodeReady), node(shoal.NodeReady), "", nil},
 		{"a task", nil, &shoal.Task{}, "", nil},
 	} {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/url"
 	"path/filepath"
+	"slices"
 
 	"github.com/shoal-dev/shoal/internal/ca"
 	"github.com/shoal-dev/shoal/internal/daemon/swarm"
@@ -60,6 +61,7 @@ func startMember(ctx context.Context, log *slog.Logger, cfg membership.ManagerCo
 			CAFile: filepath.Join(cfg.Identity.Dir(), ca.RootFile), ServerName: ca.ManagerUnit, AllowedName: ca.ManagerUnit,
 		},
 		ForceNew: cfg.ForceNew, Log: log,
+		Peers: slices.DeleteFunc(slices.Clone(cfg.State.Managers), func(addr string) bool { return addr == cfg.State.NodeAddr() }),
 	}
 	if cfg.Join == nil && !cfg.Found && !etcd.Exists(config.Dir) {
 		return nil, store.ErrNoData

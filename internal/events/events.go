@@ -63,6 +63,19 @@ func (b *Bus) Publish(e Event) {
 	}
 }
 
+// Past returns the kept events since a time, until another.
+func (b *Bus) Past(since, until time.Time) []Event {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var out []Event
+	for _, e := range b.history {
+		if !e.Time.Before(since) && !e.Time.After(until) {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
 // Follow calls each for every kept event since the given time (none if it is zero), then for every new one, until ctx is done
 // or each returns an error. It returns that error, or the one of ctx. A slow each loses events, see Publish.
 func (b *Bus) Follow(ctx context.Context, since time.Time, each func(Event) error) error {

@@ -75,6 +75,7 @@ func archiveName(given string) string {
 // its ID. After an error, w may have part of the archive.
 func (s *Store) Save(ctx context.Context, refs []string, w io.Writer) error {
 	ctx = runtime.WithNamespace(ctx)
+	saved := make([]*Image, 0, len(refs))
 	opts := []archive.ExportOpt{archive.WithPlatform(platforms.Default()), archive.WithSkipMissing(s.Client.ContentStore())}
 	for _, ref := range refs {
 		img, err := s.Get(ctx, ref)
@@ -87,10 +88,14 @@ func (s *Store) Save(ctx context.Context, refs []string, w io.Writer) error {
 				names = append(names, named.String())
 			}
 		}
+		saved = append(saved, img)
 		opts = append(opts, archive.WithManifest(img.Target, names...))
 	}
 	if err := s.Client.Export(ctx, w, opts...); err != nil {
 		return fmt.Errorf("save images: %w", err)
+	}
+	for _, img := range saved {
+		s.publish("save", img.ID, "")
 	}
 	return nil
 }

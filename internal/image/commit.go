@@ -68,7 +68,10 @@ func (s *Store) Commit(ctx context.Context, c Commit) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.publish("commit", img.ID, c.Ref)
+	s.publish("create", img.ID, "")
+	if c.Ref != "" {
+		s.publish("tag", img.ID, c.Ref)
+	}
 	return img, s.Unpack(ctx, img)
 }
 

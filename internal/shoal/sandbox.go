@@ -36,6 +36,8 @@ type EndpointRequest struct {
 	MAC        MAC // the zero MAC for the one that follows from the address: see MACFor
 	Aliases    []string
 	DriverOpts map[string]string
+	Links      []string     // "container:alias", as they were asked for
+	LinkLocal  []netip.Addr // as they were asked for
 }
 
 // PortBinding publishes a container's port on the node.

@@ -59,7 +59,9 @@ func call(t testing.TB, rt *server.Router, method, path, body string, out any) (
 		reader = bytes.NewBufferString(body)
 	}
 	w := httptest.NewRecorder()
-	rt.ServeHTTP(w, httptest.NewRequest(method, path, reader))
+	r := httptest.NewRequest(method, path, reader)
+	r.Header.Set("Content-Type", "application/json")
+	rt.ServeHTTP(w, r)
 	if out != nil && w.Code < http.StatusBadRequest {
 		if err := json.Unmarshal(w.Body.Bytes(), out); err != nil {
 			t.Fatalf("%s %s: %v in %s", method, path, err, w.Body)

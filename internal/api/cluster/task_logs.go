@@ -82,7 +82,7 @@ func (l *taskLogs) serve(w http.ResponseWriter, r *http.Request, from logSelecti
 		query.TaskIDs = append(query.TaskIDs, t.ID)
 		tty = tty && t.Spec.Container != nil && t.Spec.Container.TTY
 	}
-	w.Header().Set("Content-Type", server.StreamType(tty))
+	w.Header().Set("Content-Type", server.StreamType(r, tty))
 	w.WriteHeader(http.StatusOK)
 	flusher := http.NewResponseController(w)
 	_ = flusher.Flush() // a writer that cannot flush sends when it is done

@@ -49,6 +49,7 @@ func (c *containers) archiveStat(w http.ResponseWriter, r *http.Request) error {
 
 func (c *containers) archiveGet(w http.ResponseWriter, r *http.Request) error {
 	name := r.FormValue("path")
+	defer c.engine.Tell(r.PathValue("id"), "archive-path", nil)
 	return c.sendTar(w, r, func(root string) (io.ReadCloser, error) {
 		st, err := container.Stat(root, name)
 		if err != nil {
@@ -76,6 +77,7 @@ func (c *containers) archiveGet(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (c *containers) export(w http.ResponseWriter, r *http.Request) error {
+	defer c.engine.Tell(r.PathValue("id"), "export", nil)
 	return c.sendTar(w, r, func(root string) (io.ReadCloser, error) {
 		data, err := archive.TarWithOptions(root+"/", &archive.TarOptions{ExcludePatterns: kernelFiles()})
 		if err != nil {
@@ -131,6 +133,7 @@ func (c *containers) archivePut(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	c.engine.Tell(r.PathValue("id"), "extract-to-dir", nil)
 	w.WriteHeader(http.StatusOK)
 	return nil
 }

@@ -38,7 +38,10 @@ func (c *containers) attach(w http.ResponseWriter, r *http.Request) error {
 	if server.BoolParam(r, "stdin") {
 		spec.Stdin = conn
 		if info.Spec.TTY {
-			spec.Stdin = server.NewDetachReader(conn, keys, cancel)
+			spec.Stdin = server.NewDetachReader(conn, keys, func() {
+				c.engine.Tell(info.ID, "detach", nil)
+				cancel()
+			})
 		}
 	}
 	if err := c.engine.Attach(ctx, info.ID, spec, func() {}); err != nil {

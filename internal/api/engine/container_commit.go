@@ -40,10 +40,14 @@ func (c *containers) commit(w http.ResponseWriter, r *http.Request) error {
 		ref += ":" + tag
 	}
 	if pause := r.FormValue("pause"); info.State.Status == container.Running && pause != "0" && pause != "false" {
-		if err := c.engine.Pause(r.Context(), info.ID); err != nil {
+		err := c.engine.Pause(r.Context(), info.ID)
+		now, gone := c.engine.Inspect(info.ID)
+		switch {
+		case err == nil:
+			defer c.unpauseAfterCommit(context.WithoutCancel(r.Context()), info.ID)
+		case gone != nil || isUp(now):
 			return err
-		}
-		defer c.unpauseAfterCommit(context.WithoutCancel(r.Context()), info.ID)
+		} // else it has ended meanwhile, and writes nothing more
 	}
 	img, err := c.images.Commit(r.Context(), image.Commit{
 		Snapshot: info.ID, Parent: parent, Config: config, Ref: ref, Author: r.FormValue("author"), Message: r.FormValue("comment"),
@@ -52,6 +56,7 @@ func (c *containers) commit(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	c.engine.Tell(info.ID, "commit", map[string]string{"comment": r.FormValue("comment"), "imageID": img.ID, "imageRef": ref})
 	return server.WriteJSON(w, http.StatusCreated, apicontainer.CommitResponse{ID: img.ID})
 }
 

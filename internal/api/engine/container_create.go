@@ -4,18 +4,27 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
+	"github.com/containerd/platforms"
 	apicontainer "github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/network"
 
 	"github.com/shoal-dev/shoal/internal/api/convert"
 	"github.com/shoal-dev/shoal/internal/api/server"
+	"github.com/shoal-dev/shoal/internal/api/version"
 	"github.com/shoal-dev/shoal/internal/container"
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
 func (c *containers) create(w http.ResponseWriter, r *http.Request) error {
-	spec, err := readCreateRequest(r, c.engine)
+	spec, warnings, err := readCreateRequest(r, c.engine)
+	if err != nil {
+		return err
+	}
+	warning, err := c.checkPlatform(r, spec.Image)
 	if err != nil {
 		return err
 	}
@@ -23,21 +32,83 @@ func (c *containers) create(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return server.WriteJSON(w, http.StatusCreated, apicontainer.CreateResponse{ID: id, Warnings: []string{}})
+	return server.WriteJSON(w, http.StatusCreated, apicontainer.CreateResponse{ID: id, Warnings: append(append([]string{}, warnings...), append(warning, server.Warnings(r)...)...)})
 }
 
-func readCreateRequest(r *http.Request, engine *container.Engine) (container.Spec, error) {
-	body := apicontainer.CreateRequest{}
-	if err := server.ReadJSON(r, &body); err != nil {
-		return container.Spec{}, err
+// checkPlatform refuses an image that is of another platform than the one that is asked for, and warns of one that is not this node's.
+func (c *containers) checkPlatform(r *http.Request, ref string) (warning []string, err error) {
+	img, err := c.images.Get(r.Context(), ref)
+	if err != nil {
+		return nil, err
 	}
-	if body.Config == nil {
-		return container.Spec{}, server.BadRequest("config cannot be empty in order to create a container")
+	has := platforms.Normalize(platforms.Platform{OS: img.Spec.OS, Architecture: img.Spec.Architecture, Variant: img.Spec.Variant})
+	text := r.FormValue("platform")
+	if text == "" {
+		if host := platforms.DefaultSpec(); !platforms.Only(host).Match(has) && has.Architecture != "" {
+			warning = append(warning, fmt.Sprintf("The requested image's platform (%s) does not match the detected host platform (%s) and no specific platform was requested",
+				platforms.FormatAll(has), platforms.FormatAll(host)))
+		}
+		return warning, nil
+	}
+	want, err := platforms.Parse(text)
+	if err != nil {
+		return nil, server.BadRequest("%v", err)
+	}
+	if !platforms.Only(want).Match(has) {
+		return nil, server.Errorf(http.StatusNotFound, "image with reference %s was found but its platform (%s) does not match the specified platform (%s)",
+			ref, platforms.FormatAll(has), platforms.FormatAll(want))
+	}
+	return nil, nil
+}
+
+// shownMode is a network mode as lists show it.
+func shownMode(m apicontainer.NetworkMode) string {
+	if m == "default" {
+		return "bridge"
+	}
+	return string(m)
+}
+
+func readCreateRequest(r *http.Request, engine *container.Engine) (container.Spec, []string, error) {
+	body := struct {
+		apicontainer.CreateRequest
+		MacAddress string // of API versions up to 1.51, which are converted
+	}{}
+	if err := server.ReadJSON(r, &body); err != nil {
+		return container.Spec{}, nil, err
+	}
+	switch {
+	case body.Config == nil:
+		return container.Spec{}, nil, server.BadRequest("config cannot be empty in order to create a container")
+	case body.MacAddress != "":
+		return container.Spec{}, nil, server.BadRequest("container-wide MAC address no longer supported; use endpoint-specific MAC address instead")
 	}
 	if body.HostConfig == nil {
 		body.HostConfig = &apicontainer.HostConfig{}
 	}
-	return fromAPICreateRequest(body, engine)
+	warnings, err := validateCreate(&body.CreateRequest)
+	if err != nil {
+		return container.Spec{}, nil, err
+	}
+	warnings = append(warnings, fillPortBindings(r, body.HostConfig)...)
+	spec, err := fromAPICreateRequest(body.CreateRequest, engine)
+	return spec, warnings, err
+}
+
+// fillPortBindings makes a port without bindings one that is published on any port, and warns newer clients that this will end.
+func fillPortBindings(r *http.Request, h *apicontainer.HostConfig) (warning []string) {
+	var empty []string
+	for port, bindings := range h.PortBindings {
+		if len(bindings) == 0 {
+			empty = append(empty, port.String())
+			h.PortBindings[port] = []network.PortBinding{{}}
+		}
+	}
+	if len(empty) == 0 || version.Before(r.Context(), "1.52") {
+		return nil
+	}
+	slices.Sort(empty)
+	return []string{fmt.Sprintf("Following container port(s) have an empty list of port-bindings: %s. Such bindings will be discarded in a future version.", strings.Join(empty, ", "))}
 }
 
 // fromAPICreateRequest reads a request for a container. The request itself is kept with the container, for inspect to show.
@@ -45,6 +116,14 @@ func fromAPICreateRequest(body apicontainer.CreateRequest, engine *container.Eng
 	c, h := body.Config, body.HostConfig
 	if h.NetworkMode == "" {
 		h.NetworkMode = "default"
+	}
+	if h.PidsLimit != nil && *h.PidsLimit <= 0 {
+		h.PidsLimit = nil
+	}
+	if ref, ok := strings.CutPrefix(string(h.NetworkMode), "container:"); ok {
+		if other, err := engine.Inspect(ref); err == nil {
+			h.NetworkMode = apicontainer.NetworkMode("container:" + other.ID)
+		}
 	}
 	raw, err := json.Marshal(body)
 	if err != nil {
@@ -58,13 +137,7 @@ func fromAPICreateRequest(body apicontainer.CreateRequest, engine *container.Eng
 		CapAdd: h.CapAdd, CapDrop: h.CapDrop, Privileged: h.Privileged, ReadOnly: h.ReadonlyRootfs, SecurityOpt: h.SecurityOpt,
 		Sysctls: h.Sysctls, GroupAdd: h.GroupAdd, ShmSize: h.ShmSize, Init: h.Init, OomScoreAdj: h.OomScoreAdj,
 		PidMode: string(h.PidMode), IpcMode: string(h.IpcMode), UTSMode: string(h.UTSMode), CgroupnsMode: string(h.CgroupnsMode),
-		CgroupParent: h.CgroupParent, API: raw,
-	}
-	if err := validateHostConfig(h); err != nil {
-		return s, err
-	}
-	if h.AutoRemove && s.Restart.Name != "" && s.Restart.Name != "no" {
-		return s, server.BadRequest("can't create 'AutoRemove' container with restart policy")
+		CgroupParent: h.CgroupParent, Annotations: h.Annotations, NetworkMode: shownMode(h.NetworkMode), API: raw,
 	}
 	if len(c.Entrypoint) == 1 && c.Entrypoint[0] == "" { // --entrypoint ""
 		s.Entrypoint = []string{}

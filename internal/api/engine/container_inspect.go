@@ -1,17 +1,17 @@
 package engine
 
 import (
-	"cmp"
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
 	apicontainer "github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/mount"
 	"github.com/moby/moby/api/types/network"
+	"github.com/moby/moby/api/types/storage"
 
 	"github.com/shoal-dev/shoal/internal/api/convert"
 	"github.com/shoal-dev/shoal/internal/api/server"
@@ -27,14 +27,31 @@ func (c *containers) inspect(w http.ResponseWriter, r *http.Request) error {
 	return server.WriteJSON(w, http.StatusOK, toAPIContainer(info))
 }
 
+// inspected is a container as inspect shows it: moby's type of the newest API version, with what scripts still read of older ones.
+type inspected struct {
+	apicontainer.InspectResponse
+	Config          inspectedConfig
+	NetworkSettings inspectedNetwork
+}
+
+// inspectedConfig has the container's MAC address, which is the one that was asked for on its main network.
+type inspectedConfig struct {
+	*apicontainer.Config
+	MacAddress string `json:",omitempty"`
+}
+
+// inspectedNetwork has the addresses on the default bridge network; they are empty for a container that is not on it.
+type inspectedNetwork struct {
+	*apicontainer.NetworkSettings
+	EndpointID, Gateway, IPAddress, IPv6Gateway, GlobalIPv6Address, MacAddress string
+	IPPrefixLen, GlobalIPv6PrefixLen                                           int
+}
+
 // toAPIContainer shows a container as `docker inspect` does: the request that created it, with what the engine has made of it.
-func toAPIContainer(info container.Info) apicontainer.InspectResponse {
-	body := apicontainer.CreateRequest{}
-	if info.Spec.API == nil || json.Unmarshal(info.Spec.API, &body) != nil || body.Config == nil || body.HostConfig == nil {
-		body = toAPICreateRequest(info)
-	}
+func toAPIContainer(info container.Info) inspected {
+	body := apiRequest(info)
 	cfg, host := body.Config, body.HostConfig
-	cfg.Hostname, cfg.Env, cfg.Cmd, cfg.Entrypoint = info.Spec.Hostname, info.Env, info.Cmd, info.Entrypoint
+	cfg.Hostname, cfg.Env, cfg.Cmd, cfg.Entrypoint = info.Spec.Hostname, slices.Concat(info.Env, withoutValue(info.Spec.Env)), info.Cmd, info.Entrypoint
 	cfg.User, cfg.WorkingDir, cfg.Labels, cfg.StopSignal = info.User, info.WorkingDir, info.Labels, info.StopSignal
 	cfg.ExposedPorts = network.PortSet{}
 	for _, p := range info.Spec.ExposedPorts {
@@ -45,45 +62,63 @@ func toAPIContainer(info container.Info) apicontainer.InspectResponse {
 	if h := info.Healthcheck; h != nil {
 		cfg.Healthcheck = convert.ToAPIHealthcheck(h)
 	}
-	if host.NetworkMode == "default" {
-		host.NetworkMode = "bridge"
-	}
-	host.RestartPolicy.Name = cmp.Or(host.RestartPolicy.Name, apicontainer.RestartPolicyDisabled)
-	if host.LogConfig.Type == "" {
-		host.LogConfig = apicontainer.LogConfig{Type: info.Spec.Log.Name, Config: map[string]string{}}
-	}
+	fillHostConfig(host, info)
 	args := info.Args
 	if args == nil {
 		args = []string{}
 	}
-	return apicontainer.InspectResponse{
-		ID: info.ID, Created: timestamp(info.Created), Path: info.Path, Args: args, State: toAPIState(info), Image: info.ImageID,
-		ResolvConfPath: info.Sandbox.ResolvConf, HostnamePath: info.Sandbox.HostnameAt, HostsPath: info.Sandbox.Hosts, LogPath: info.LogPath,
-		Name: "/" + info.Name, RestartCount: info.RestartCount, Driver: "overlayfs", Platform: "linux", ExecIDs: info.ExecIDs,
-		HostConfig: host, Mounts: toAPIMountPoints(info), Config: cfg, NetworkSettings: toAPINetworkSettings(info),
+	settings := toAPINetworkSettings(info)
+	return inspected{
+		InspectResponse: apicontainer.InspectResponse{
+			ID: info.ID, Created: timestamp(info.Created), Path: info.Path, Args: args, State: toAPIState(info), Image: info.ImageID,
+			ResolvConfPath: info.Sandbox.ResolvConf, HostnamePath: info.Sandbox.HostnameAt, HostsPath: info.Sandbox.Hosts, LogPath: info.LogPath,
+			Name: "/" + info.Name, RestartCount: info.RestartCount, Driver: "overlayfs", Platform: "linux", ExecIDs: info.ExecIDs,
+			Storage:    &storage.Storage{RootFS: &storage.RootFSStorage{Snapshot: &storage.RootFSStorageSnapshot{Name: "overlayfs"}}},
+			HostConfig: host, Mounts: toAPIMountPoints(info),
+		},
+		Config: inspectedConfig{cfg, requestedMAC(info)}, NetworkSettings: withBridgeAddresses(settings),
 	}
 }
 
-// toAPICreateRequest makes up the request for a container that was not created through the API, as those of tasks.
-func toAPICreateRequest(info container.Info) apicontainer.CreateRequest {
-	s := info.Spec
-	host := &apicontainer.HostConfig{
-		NetworkMode: apicontainer.NetworkMode(s.Network.Mode), AutoRemove: s.AutoRemove, CapAdd: s.CapAdd, CapDrop: s.CapDrop, Privileged: s.Privileged,
-		ReadonlyRootfs: s.ReadOnly, SecurityOpt: s.SecurityOpt, Sysctls: s.Sysctls, ShmSize: s.ShmSize, OomScoreAdj: s.OomScoreAdj,
-		RestartPolicy: apicontainer.RestartPolicy{Name: apicontainer.RestartPolicyMode(s.Restart.Name), MaximumRetryCount: s.Restart.MaxRetries},
-		LogConfig:     apicontainer.LogConfig{Type: s.Log.Name, Config: s.Log.Options},
-		Resources: apicontainer.Resources{Memory: s.Resources.Memory, NanoCPUs: s.Resources.NanoCPUs, MemoryReservation: s.Resources.MemoryReservation,
-			MemorySwap: s.Resources.MemorySwap, CPUShares: s.Resources.CPUShares, CgroupParent: s.CgroupParent},
+// withoutValue is the variables that a container was asked not to have, which the request names without a value.
+func withoutValue(env []string) []string {
+	return slices.DeleteFunc(slices.Clone(env), func(variable string) bool { return strings.Contains(variable, "=") })
+}
+
+// apiRequest is the request that made a container, with what updates have changed since. That of a task is made up.
+func apiRequest(info container.Info) apicontainer.CreateRequest {
+	body := apicontainer.CreateRequest{}
+	if info.Spec.API == nil || json.Unmarshal(info.Spec.API, &body) != nil || body.Config == nil || body.HostConfig == nil {
+		return toAPICreateRequest(info)
 	}
-	if s.Resources.Pids != 0 {
-		host.PidsLimit = &s.Resources.Pids
+	return body
+}
+
+// requestedMAC is the MAC address that was asked for on a container's main network; empty if none was.
+func requestedMAC(info container.Info) string {
+	if len(info.Spec.Network.Endpoints) == 0 || info.Spec.Network.Endpoints[0].MAC == (shoal.MAC{}) {
+		return ""
 	}
-	for _, m := range s.Mounts {
-		host.Mounts = append(host.Mounts, mount.Mount{Type: mount.Type(m.Type), Source: m.Source, Target: m.Target, ReadOnly: m.ReadOnly})
+	return info.Spec.Network.Endpoints[0].MAC.String()
+}
+
+// withBridgeAddresses adds the addresses on the default bridge network, where they were before containers had several networks.
+func withBridgeAddresses(s *apicontainer.NetworkSettings) inspectedNetwork {
+	out := inspectedNetwork{NetworkSettings: s}
+	bridge := s.Networks["bridge"]
+	if bridge == nil || bridge.EndpointID == "" {
+		return out
 	}
-	return apicontainer.CreateRequest{HostConfig: host, Config: &apicontainer.Config{
-		Domainname: s.Domainname, Tty: s.TTY, OpenStdin: s.OpenStdin, StdinOnce: s.StdinOnce, Image: s.Image,
-	}}
+	text := func(a netip.Addr) string {
+		if !a.IsValid() {
+			return ""
+		}
+		return a.String()
+	}
+	out.EndpointID, out.MacAddress = bridge.EndpointID, bridge.MacAddress.String()
+	out.IPAddress, out.IPPrefixLen, out.Gateway = text(bridge.IPAddress), bridge.IPPrefixLen, text(bridge.Gateway)
+	out.GlobalIPv6Address, out.GlobalIPv6PrefixLen, out.IPv6Gateway = text(bridge.GlobalIPv6Address), bridge.GlobalIPv6PrefixLen, text(bridge.IPv6Gateway)
+	return out
 }
 
 // timestamp is how Docker shows times of containers and images.
@@ -112,69 +147,4 @@ func toAPIMountPoints(info container.Info) []apicontainer.MountPoint {
 			Mode: m.Mode, RW: m.RW, Propagation: mount.Propagation(m.Propagation)})
 	}
 	return out
-}
-
-func toAPINetworkSettings(info container.Info) *apicontainer.NetworkSettings {
-	sandbox := info.Sandbox
-	out := &apicontainer.NetworkSettings{SandboxID: info.ID, SandboxKey: sandbox.Netns, Ports: network.PortMap{}, Networks: toAPIEndpointSettings(info)}
-	if !isUp(info) {
-		out.SandboxID, out.SandboxKey = "", ""
-		return out
-	}
-	for _, p := range info.Spec.ExposedPorts {
-		if port, err := network.ParsePort(p); err == nil {
-			out.Ports[port] = nil
-		}
-	}
-	for _, p := range sandbox.Ports {
-		if port, ok := network.PortFrom(p.Target, network.IPProtocol(p.Protocol)); ok {
-			out.Ports[port] = append(out.Ports[port], network.PortBinding{HostIP: publishedAddr(p), HostPort: fmt.Sprint(p.HostPort)})
-		}
-	}
-	return out
-}
-
-func toAPIEndpointSettings(info container.Info) map[string]*network.EndpointSettings {
-	out := map[string]*network.EndpointSettings{}
-	for _, e := range info.Sandbox.Endpoints {
-		set := &network.EndpointSettings{NetworkID: string(e.NetworkID), Aliases: e.Aliases, DNSNames: e.DNSNames, DriverOpts: e.DriverOpts}
-		if isUp(info) {
-			set.EndpointID, set.Gateway, set.IPv6Gateway = e.EndpointID, e.Gateway, e.Gateway6
-			if e.Addr.IsValid() {
-				set.IPAddress, set.IPPrefixLen = e.Addr.Addr(), e.Addr.Bits()
-			}
-			if e.Addr6.IsValid() {
-				set.GlobalIPv6Address, set.GlobalIPv6PrefixLen = e.Addr6.Addr(), e.Addr6.Bits()
-			}
-			_ = set.MacAddress.UnmarshalText([]byte(e.MAC.String()))
-		}
-		out[e.Network] = set
-	}
-	if len(out) == 0 { // it has not been started: show the networks that it will join
-		for _, e := range info.Spec.Network.Endpoints {
-			out[e.Network] = toAPIRequestedEndpoint(e)
-		}
-	}
-	if len(out) == 0 && info.Spec.Network.Mode != "networks" && !strings.HasPrefix(info.Spec.Network.Mode, "container:") {
-		out[info.Spec.Network.Mode] = &network.EndpointSettings{}
-	}
-	return out
-}
-
-// toAPIRequestedEndpoint shows what is asked of a network, before there is an endpoint.
-func toAPIRequestedEndpoint(e shoal.EndpointRequest) *network.EndpointSettings {
-	set := &network.EndpointSettings{Aliases: e.Aliases, DriverOpts: e.DriverOpts}
-	if e.Addr.IsValid() || e.Addr6.IsValid() {
-		set.IPAMConfig = &network.EndpointIPAMConfig{IPv4Address: e.Addr, IPv6Address: e.Addr6}
-	}
-	_ = set.MacAddress.UnmarshalText([]byte(e.MAC.String()))
-	return set
-}
-
-// publishedAddr is the address of the host that a port is published on.
-func publishedAddr(p shoal.PortBinding) netip.Addr {
-	if !p.HostIP.IsValid() {
-		return netip.IPv4Unspecified()
-	}
-	return p.HostIP
 }

@@ -26,11 +26,15 @@ func (c *containers) list(w http.ResponseWriter, r *http.Request) error {
 	all := server.BoolParam(r, "all") || len(f["status"]) > 0 || len(f["exited"]) > 0
 	limit, _ := strconv.Atoi(r.FormValue("limit"))
 	out := []apicontainer.Summary{}
-	for _, info := range c.engine.List(nil) {
+	containers := c.engine.List(nil)
+	links := linkNames(containers)
+	for _, info := range containers {
 		if !all && limit <= 0 && !isRunning(info) || !c.matches(r.Context(), f, info) {
 			continue
 		}
-		out = append(out, toAPIContainerSummary(info))
+		summary := toAPIContainerSummary(info)
+		summary.Names = namesOf(info, links)
+		out = append(out, summary)
 		if limit > 0 && len(out) == limit {
 			break
 		}
@@ -114,7 +118,7 @@ func toAPIContainerSummary(info container.Info) apicontainer.Summary {
 		Labels: info.Labels, State: apicontainer.ContainerState(info.State.Status), Status: statusText(info, time.Now()),
 		NetworkSettings: &apicontainer.NetworkSettingsSummary{Networks: toAPIEndpointSettings(info)}, Mounts: toAPIMountPoints(info),
 	}
-	s.HostConfig.NetworkMode = info.Spec.Network.Mode
+	s.HostConfig.NetworkMode, s.HostConfig.Annotations = requestedMode(info), info.Spec.Annotations
 	if !isUp(info) {
 		return s
 	}

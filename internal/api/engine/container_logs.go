@@ -22,7 +22,7 @@ func (c *containers) logs(w http.ResponseWriter, r *http.Request) error {
 	if info.LogPath == "" {
 		return server.Errorf(http.StatusNotImplemented, "configured logging driver does not support reading")
 	}
-	w.Header().Set("Content-Type", server.StreamType(info.Spec.TTY))
+	w.Header().Set("Content-Type", server.StreamType(r, info.Spec.TTY))
 	w.WriteHeader(http.StatusOK)
 	_ = http.NewResponseController(w).Flush()
 	stdout, stderr := server.OutputWriters(server.NewFlushWriter(w), info.Spec.TTY)

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"path"
+	"slices"
 	"strings"
 
 	apicontainer "github.com/moby/moby/api/types/container"
@@ -30,10 +31,18 @@ func fromAPIMounts(h *apicontainer.HostConfig, engine *container.Engine) ([]shoa
 		mounts = append(mounts, parseTmpfs(target, options))
 	}
 	for _, from := range h.VolumesFrom {
+		if from == "" {
+			return nil, server.BadRequest("volumes-from specification cannot be an empty string")
+		}
 		ref, mode, _ := strings.Cut(from, ":")
+		for m := range strings.SplitSeq(mode, ",") {
+			if !slices.Contains([]string{"", "ro", "rw", "z", "Z"}, m) {
+				return nil, server.BadRequest("invalid mode: %s", mode)
+			}
+		}
 		info, err := engine.Inspect(ref)
 		if err != nil {
-			return nil, err
+			return nil, server.BadRequest("%v", err)
 		}
 		for _, p := range info.Mounts {
 			mounts = append(mounts, fromMountPoint(p, mode == "ro"))

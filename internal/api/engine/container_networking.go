@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,6 +20,10 @@ func fromAPINetworking(body apicontainer.CreateRequest) (shoal.SandboxSpec, erro
 	endpoints := map[string]*network.EndpointSettings{}
 	if body.NetworkingConfig != nil {
 		endpoints = body.NetworkingConfig.EndpointsConfig
+	}
+	if e, ok := endpoints["default"]; ok && s.Mode == "default" && endpoints["bridge"] == nil {
+		endpoints = maps.Clone(endpoints)
+		endpoints["bridge"] = e
 	}
 	switch mode := s.Mode; {
 	case mode == "default" || mode == "bridge":
@@ -53,8 +58,9 @@ func fromAPIEndpoints(first string, settings map[string]*network.EndpointSetting
 		req := shoal.EndpointRequest{Network: name}
 		if e := settings[name]; e != nil {
 			req.Aliases, req.DriverOpts, req.MAC = e.Aliases, e.DriverOpts, shoal.DecodeMAC(e.MacAddress.String())
+			req.Links = e.Links
 			if e.IPAMConfig != nil {
-				req.Addr, req.Addr6 = e.IPAMConfig.IPv4Address, e.IPAMConfig.IPv6Address
+				req.Addr, req.Addr6, req.LinkLocal = e.IPAMConfig.IPv4Address, e.IPAMConfig.IPv6Address, e.IPAMConfig.LinkLocalIPs
 			}
 		}
 		out = append(out, req)

@@ -43,5 +43,6 @@ func (c *containers) top(w http.ResponseWriter, r *http.Request) error {
 			processes = append(processes, append(fields[:last:last], strings.Join(fields[last:], " ")))
 		}
 	}
+	c.engine.Tell(r.PathValue("id"), "top", nil)
 	return server.WriteJSON(w, http.StatusOK, apicontainer.TopResponse{Titles: titles, Processes: processes})
 }

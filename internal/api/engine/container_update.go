@@ -1,6 +1,10 @@
 package engine
 
 import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
 	"net/http"
 
 	apicontainer "github.com/moby/moby/api/types/container"
@@ -21,48 +25,78 @@ func (c *containers) update(w http.ResponseWriter, r *http.Request) error {
 	if err := server.ReadJSON(r, &body); err != nil {
 		return err
 	}
-	if err := validateResources(body.Resources); err != nil {
+	request := apiRequest(info)
+	if info.Spec.AutoRemove && body.RestartPolicy.Name != "" && body.RestartPolicy.Name != "no" {
+		return server.Errorf(http.StatusConflict, "Restart policy cannot be updated because AutoRemove is enabled for the container")
+	}
+	warnings, err := validateResources(&body.Resources, true)
+	if err != nil {
 		return err
 	}
-	merged := mergeResources(info.Spec.Resources, fromAPIResources(body.Resources))
+	if err := mergeResources(&request.HostConfig.Resources, body.Resources); err != nil {
+		return server.Errorf(http.StatusBadRequest, "Cannot update container %s: %v", info.ID, err)
+	}
 	var restart *container.Restart
 	if body.RestartPolicy.Name != "" {
+		if err := validateRestart(body.RestartPolicy); err != nil {
+			return err
+		}
+		request.HostConfig.RestartPolicy = body.RestartPolicy
 		restart = &container.Restart{Name: string(body.RestartPolicy.Name), MaxRetries: body.RestartPolicy.MaximumRetryCount}
 	}
-	if err := c.engine.Update(r.Context(), info.ID, merged, restart); err != nil {
+	var raw []byte
+	if info.Spec.API != nil {
+		if raw, err = json.Marshal(request); err != nil {
+			return fmt.Errorf("keep request: %w", err)
+		}
+	}
+	if err := c.engine.Update(r.Context(), info.ID, fromAPIResources(request.HostConfig.Resources), restart, raw); err != nil {
 		return err
 	}
-	return server.WriteJSON(w, http.StatusOK, map[string][]string{"Warnings": {}})
+	return server.WriteJSON(w, http.StatusOK, apicontainer.UpdateResponse{Warnings: warnings})
 }
 
 func fromAPIResources(r apicontainer.Resources) container.Resources {
 	out := container.Resources{
 		Memory: r.Memory, MemorySwap: r.MemorySwap, MemoryReservation: r.MemoryReservation, NanoCPUs: r.NanoCPUs, CPUShares: r.CPUShares,
 		CPUQuota: r.CPUQuota, CPUPeriod: r.CPUPeriod, CpusetCpus: r.CpusetCpus, CpusetMems: r.CpusetMems, BlkioWeight: r.BlkioWeight,
-		OomKillDisable: r.OomKillDisable != nil && *r.OomKillDisable,
+		Swappiness: r.MemorySwappiness, OomKillDisable: r.OomKillDisable != nil && *r.OomKillDisable,
 	}
 	if r.PidsLimit != nil {
-		out.Pids = *r.PidsLimit
+		if out.Pids = *r.PidsLimit; out.Pids <= 0 {
+			out.Pids = -1
+		}
 	}
 	return out
 }
 
-// mergeResources is base, with the fields that are set in over replaced by those.
-func mergeResources(base, over container.Resources) container.Resources {
+// mergeResources replaces the limits of a container by those that an update sets, and refuses ones that contradict the others.
+func mergeResources(base *apicontainer.Resources, over apicontainer.Resources) error {
+	switch {
+	case over.NanoCPUs > 0 && base.CPUPeriod > 0:
+		return errors.New("Conflicting options: Nano CPUs cannot be updated as CPU Period has already been set") //nolint:staticcheck // Docker's wording
+	case over.NanoCPUs > 0 && base.CPUQuota > 0:
+		return errors.New("Conflicting options: Nano CPUs cannot be updated as CPU Quota has already been set") //nolint:staticcheck // Docker's wording
+	case over.CPUPeriod > 0 && base.NanoCPUs > 0:
+		return errors.New("Conflicting options: CPU Period cannot be updated as NanoCPUs has already been set") //nolint:staticcheck // Docker's wording
+	case over.CPUQuota > 0 && base.NanoCPUs > 0:
+		return errors.New("Conflicting options: CPU Quota cannot be updated as NanoCPUs has already been set") //nolint:staticcheck // Docker's wording
+	case over.Memory > 0 && over.MemorySwap == 0 && base.MemorySwap > 0 && over.Memory > base.MemorySwap:
+		return errors.New("Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time") //nolint:staticcheck // Docker's wording
+	}
 	for _, p := range []struct{ to, from *int64 }{
 		{&base.Memory, &over.Memory}, {&base.MemorySwap, &over.MemorySwap}, {&base.MemoryReservation, &over.MemoryReservation},
-		{&base.NanoCPUs, &over.NanoCPUs}, {&base.CPUShares, &over.CPUShares}, {&base.CPUQuota, &over.CPUQuota},
-		{&base.CPUPeriod, &over.CPUPeriod}, {&base.Pids, &over.Pids},
+		{&base.NanoCPUs, &over.NanoCPUs}, {&base.CPUShares, &over.CPUShares}, {&base.CPUQuota, &over.CPUQuota}, {&base.CPUPeriod, &over.CPUPeriod},
 	} {
 		if *p.from != 0 {
 			*p.to = *p.from
 		}
 	}
-	if over.CpusetCpus != "" {
-		base.CpusetCpus = over.CpusetCpus
+	base.BlkioWeight = cmp.Or(over.BlkioWeight, base.BlkioWeight)
+	base.CpusetCpus, base.CpusetMems = cmp.Or(over.CpusetCpus, base.CpusetCpus), cmp.Or(over.CpusetMems, base.CpusetMems)
+	if over.PidsLimit != nil {
+		limit := max(*over.PidsLimit, 0)
+		base.PidsLimit = &limit
 	}
-	if over.CpusetMems != "" {
-		base.CpusetMems = over.CpusetMems
-	}
-	return base
+	return nil
 }

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"strconv"
@@ -45,6 +46,7 @@ func (c *containers) Register(rt *server.Router) {
 	rt.Handle("GET /containers/{id}/stats", c.stats)
 	rt.Handle("GET /containers/{id}/changes", c.changes)
 	rt.Handle("DELETE /containers/{id}", c.remove)
+	rt.Handle("DELETE /containers/{id}/{alias}", c.removeLink)
 	rt.Handle("POST /commit", c.commit)
 	c.registerExec(rt)
 	c.registerArchive(rt)
@@ -131,6 +133,12 @@ func (c *containers) rename(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (c *containers) remove(w http.ResponseWriter, r *http.Request) error {
+	if server.BoolParam(r, "link") {
+		if _, err := c.engine.Inspect(r.PathValue("id")); err != nil {
+			return err
+		}
+		return server.Errorf(http.StatusInternalServerError, "Conflict, cannot remove the default link name of the container")
+	}
 	if server.BoolParam(r, "force") {
 		c.withdraw(r)
 	}
@@ -146,12 +154,25 @@ func (c *containers) resize(_ http.ResponseWriter, r *http.Request) error {
 }
 
 func terminalSize(r *http.Request) (width, height uint32, err error) {
-	h, errH := strconv.ParseUint(r.FormValue("h"), 10, 32)
-	w, errW := strconv.ParseUint(r.FormValue("w"), 10, 32)
-	if errH != nil || errW != nil {
-		return 0, 0, server.BadRequest("invalid resize height or width")
+	for _, side := range []struct {
+		name, text string
+		to         *uint32
+	}{{"height", r.FormValue("h"), &height}, {"width", r.FormValue("w"), &width}} {
+		n, err := strconv.ParseUint(side.text, 10, 32)
+		if err != nil {
+			if _, negative := strings.CutPrefix(side.text, "-"); negative {
+				if _, err2 := strconv.ParseInt(side.text, 10, 64); err2 == nil {
+					err = strconv.ErrRange
+				}
+			}
+			if inner := errors.Unwrap(err); inner != nil {
+				err = inner
+			}
+			return 0, 0, server.BadRequest("invalid resize %s %q: %v", side.name, side.text, err)
+		}
+		*side.to = uint32(n)
 	}
-	return uint32(w), uint32(h), nil
+	return width, height, nil
 }
 
 func (c *containers) changes(w http.ResponseWriter, r *http.Request) error {
@@ -184,5 +205,6 @@ func (c *containers) prune(w http.ResponseWriter, r *http.Request) error {
 		}
 		deleted = append(deleted, info.ID)
 	}
+	publishPrune(c.engine.Events, "container", 0)
 	return server.WriteJSON(w, http.StatusOK, map[string]any{"ContainersDeleted": deleted, "SpaceReclaimed": 0})
 }

@@ -90,8 +90,9 @@ func newDockerHost(t *testing.T) *dockerHost {
 	}
 	handler := server.New(log,
 		&containers{log: log, engine: engine, images: store, withdrawTask: func(context.Context, string) {}},
-		&images{store: store, usedBy: engine.Using},
-		&volumes{store: volumeStore},
+		&images{store: store, usedBy: engine.Using, events: bus},
+		&volumes{store: volumeStore, events: bus},
+		&eventStream{bus},
 		ping{},
 	)
 	h := &dockerHost{t: t, socket: filepath.Join(dir, "docker.sock")}
@@ -236,7 +237,7 @@ func TestDockerCLI(t *testing.T) {
 		{args: "run --gpus all busybox true", want: `could not select device driver ""`, code: 125},
 		{args: "run --pid container:waits busybox true", want: "PID mode container:waits: not supported by this engine", code: 125},
 		{args: "run --ipc container:waits busybox true", want: "IPC mode container:waits: not supported by this engine", code: 125},
-		{args: "run --memory-swappiness 5 busybox true", want: "memory swappiness: not supported by this engine", code: 125},
+		{args: "run --memory-swappiness 101 busybox true", want: "101. Valid memory swappiness range is 0-100", code: 125},
 		{args: "run --device-read-bps /dev/null:1mb busybox true", want: "block IO limits of devices: not supported", code: 125},
 		{args: "rm initial waits", want: "waits"},
 		{args: "volume create data", want: "data\n"},

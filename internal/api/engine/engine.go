@@ -39,11 +39,11 @@ type Config struct {
 // Resources returns the engine's resources.
 func Resources(c Config) []server.Resource {
 	containers := &containers{log: c.Log, engine: c.Containers, images: c.Images, withdrawTask: c.WithdrawTask}
-	images := &images{store: c.Images, usedBy: c.Containers.Using}
-	volumes := &volumes{c.Volumes}
+	images := &images{store: c.Images, usedBy: c.Containers.Using, events: c.Events}
+	volumes := &volumes{c.Volumes, c.Events}
 	return []server.Resource{
 		containers, images, volumes,
-		&networks{local: c.Networks, cluster: c.ClusterNetworks, containers: c.Containers},
+		&networks{local: c.Networks, cluster: c.ClusterNetworks, containers: c.Containers, events: c.Events},
 		&systemInfo{machine: c.Machine, swarm: c.Swarm, containers: c.Containers, images: c.Images, warnings: c.Warnings, settings: c.Settings},
 		&eventStream{c.Events},
 		&diskUsage{containers: c.Containers, images: images, volumes: c.Volumes},

@@ -24,14 +24,25 @@ func (c *containers) execCreate(w http.ResponseWriter, r *http.Request) error {
 	if err := server.ReadJSON(r, &body); err != nil {
 		return err
 	}
+	if len(body.Cmd) == 0 {
+		return server.BadRequest("No exec command specified")
+	}
 	x, err := c.engine.ExecCreate(r.PathValue("id"), container.ExecSpec{
 		Cmd: body.Cmd, Env: body.Env, WorkingDir: body.WorkingDir, User: body.User, TTY: body.Tty, Privileged: body.Privileged,
-		Stdin: body.AttachStdin, Stdout: body.AttachStdout, Stderr: body.AttachStderr, DetachKeys: body.DetachKeys,
+		ConsoleSize: consoleSize(body.ConsoleSize), Stdin: body.AttachStdin, Stdout: body.AttachStdout, Stderr: body.AttachStderr, DetachKeys: body.DetachKeys,
 	})
 	if err != nil {
 		return err
 	}
 	return server.WriteJSON(w, http.StatusCreated, apicontainer.ExecCreateResponse{ID: x.ID})
+}
+
+// consoleSize is the height and width of a terminal; zero leaves them to the kernel.
+func consoleSize(size *[2]uint) [2]uint {
+	if size == nil {
+		return [2]uint{}
+	}
+	return *size
 }
 
 func (c *containers) execStart(w http.ResponseWriter, r *http.Request) error {
@@ -45,7 +56,7 @@ func (c *containers) execStart(w http.ResponseWriter, r *http.Request) error {
 	}
 	ctx := context.WithoutCancel(r.Context()) // the command goes on when the client that started it is gone
 	resize := func() {
-		if size := body.ConsoleSize; size != nil && x.Spec.TTY {
+		if size := body.ConsoleSize; size != nil && body.Tty && x.Spec.TTY {
 			_ = c.engine.ExecResize(ctx, x.ID, uint32(size[1]), uint32(size[0]))
 		}
 	}
@@ -59,7 +70,8 @@ func (c *containers) execStart(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	conn, err := server.HijackStream(w, r, x.Spec.TTY)
+	// How the output is framed is up to the request that starts the command, whether the command has a terminal or not.
+	conn, err := server.HijackStream(w, r, body.Tty)
 	if err != nil {
 		return err
 	}
@@ -68,18 +80,21 @@ func (c *containers) execStart(w http.ResponseWriter, r *http.Request) error {
 	if x.Spec.Stdin {
 		stdin = conn
 		if x.Spec.TTY {
-			stdin = server.NewDetachReader(conn, keys, func() { conn.Close() })
+			stdin = server.NewDetachReader(conn, keys, func() {
+				c.engine.Tell(x.ContainerID, "exec_detach", map[string]string{"execID": x.ID})
+				conn.Close()
+			})
 		}
 	}
-	stdout, stderr := server.OutputWriters(conn, x.Spec.TTY)
+	stdout, stderr := server.OutputWriters(conn, body.Tty)
 	if !x.Spec.Stdout {
 		stdout = nil
 	}
-	if !x.Spec.Stderr {
+	if !x.Spec.Stderr || body.Tty {
 		stderr = nil
 	}
 	if err := c.engine.ExecStart(ctx, x.ID, stdin, stdout, stderr, resize); err != nil {
-		conn.WriteError(x.Spec.TTY, err)
+		conn.WriteError(body.Tty, err)
 	}
 	return nil
 }

@@ -28,9 +28,13 @@ func streamProgress(w http.ResponseWriter, transfer func(func(image.Progress)) e
 	if err == nil || !started {
 		return err
 	}
-	message := map[string]any{"errorDetail": map[string]string{"message": err.Error()}, "error": err.Error()}
-	_ = json.NewEncoder(server.NewFlushWriter(w)).Encode(message) // a client that is gone misses nothing
+	_ = json.NewEncoder(server.NewFlushWriter(w)).Encode(streamError(err)) // a client that is gone misses nothing
 	return nil
+}
+
+// streamError is an error as a part of a stream, in both of the forms that clients read.
+func streamError(err error) any {
+	return map[string]any{"errorDetail": map[string]string{"message": err.Error()}, "error": err.Error()}
 }
 
 // progressWriter sends each line of progress at once.
@@ -99,12 +103,12 @@ func (a *images) importArchive(w http.ResponseWriter, r *http.Request, source st
 
 func (a *images) load(w http.ResponseWriter, r *http.Request) error {
 	loaded, err := a.store.Load(r.Context(), r.Body)
-	if err != nil {
-		return err
-	}
 	_, _ = io.Copy(io.Discard, r.Body)
 	w.Header().Set("Content-Type", "application/json")
 	enc := json.NewEncoder(w)
+	if err != nil { // Docker has sent the status before it reads the archive
+		return enc.Encode(streamError(err))
+	}
 	for _, img := range loaded {
 		text := fmt.Sprintf("Loaded image ID: %s\n", img.ID)
 		if tags := img.RepoTags(); len(tags) > 0 {

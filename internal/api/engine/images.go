@@ -10,6 +10,7 @@ import (
 	apiimage "github.com/moby/moby/api/types/image"
 
 	"github.com/shoal-dev/shoal/internal/api/server"
+	"github.com/shoal-dev/shoal/internal/events"
 	"github.com/shoal-dev/shoal/internal/image"
 )
 
@@ -18,6 +19,7 @@ type images struct {
 	store *image.Store
 	// usedBy is the IDs of the containers that were created from an image.
 	usedBy func(imageID string) []string
+	events *events.Bus
 }
 
 func (a *images) Register(rt *server.Router) {
@@ -190,5 +192,6 @@ func (a *images) prune(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	publishPrune(a.events, "image", freed)
 	return server.WriteJSON(w, http.StatusOK, map[string]any{"ImagesDeleted": toAPIDeleted(removed), "SpaceReclaimed": freed})
 }

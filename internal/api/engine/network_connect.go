@@ -9,6 +9,7 @@ import (
 	apinetwork "github.com/moby/moby/api/types/network"
 
 	"github.com/shoal-dev/shoal/internal/api/server"
+	"github.com/shoal-dev/shoal/internal/container"
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
@@ -29,8 +30,9 @@ func (n *networks) connect(_ http.ResponseWriter, r *http.Request) error {
 	}
 	if c := req.EndpointConfig; c != nil {
 		want.Aliases, want.DriverOpts, want.MAC = c.Aliases, c.DriverOpts, shoal.DecodeMAC(c.MacAddress.String())
+		want.Links = c.Links
 		if c.IPAMConfig != nil {
-			want.Addr = c.IPAMConfig.IPv4Address
+			want.Addr, want.Addr6, want.LinkLocal = c.IPAMConfig.IPv4Address, c.IPAMConfig.IPv6Address, c.IPAMConfig.LinkLocalIPs
 		}
 	}
 	if err := validateNetworkMode(info.Spec.Network.Mode); err != nil {
@@ -83,6 +85,14 @@ func nameDefaultNetwork(spec *shoal.SandboxSpec) {
 	}
 }
 
+// isOn tells whether a container is on a network, or will be when it starts.
+func isOn(info container.Info, net shoal.Network) bool {
+	spec := info.Spec.Network
+	nameDefaultNetwork(&spec)
+	return slices.ContainsFunc(spec.Endpoints, func(e shoal.EndpointRequest) bool { return e.Network == net.Spec.Name || e.Network == string(net.ID) }) ||
+		slices.ContainsFunc(info.Sandbox.Endpoints, func(e shoal.EndpointInfo) bool { return e.Network == net.Spec.Name || e.NetworkID == net.ID })
+}
+
 func (n *networks) disconnect(_ http.ResponseWriter, r *http.Request) error {
 	var req apinetwork.DisconnectRequest
 	if err := server.ReadJSON(r, &req); err != nil {
@@ -98,6 +108,9 @@ func (n *networks) disconnect(_ http.ResponseWriter, r *http.Request) error {
 			return n.local.Disconnect(r.Context(), req.Container, string(net.ID), true)
 		}
 		return err
+	}
+	if req.Force && !isOn(info, net) {
+		return server.Errorf(http.StatusForbidden, "container %s is not connected to network %s", info.ID, net.Spec.Name)
 	}
 	if isUp(info) {
 		if err := n.local.Disconnect(r.Context(), info.ID, string(net.ID), req.Force); err != nil {

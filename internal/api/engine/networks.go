@@ -11,7 +11,9 @@ import (
 
 	"github.com/shoal-dev/shoal/internal/api/convert"
 	"github.com/shoal-dev/shoal/internal/api/server"
+	"github.com/shoal-dev/shoal/internal/api/version"
 	"github.com/shoal-dev/shoal/internal/container"
+	"github.com/shoal-dev/shoal/internal/events"
 	"github.com/shoal-dev/shoal/internal/network"
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
@@ -51,6 +53,7 @@ type networks struct {
 	local      LocalNetworks
 	cluster    ClusterNetworks
 	containers *container.Engine
+	events     *events.Bus
 }
 
 func (n *networks) Register(rt *server.Router) {
@@ -102,13 +105,18 @@ func (n *networks) list(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	out := []apinetwork.Summary{}
+	withContainers := version.Before(r.Context(), "1.28") // later clients inspect the networks
+	out := []any{}
 	for _, net := range n.all() {
 		if !f.Prefix("id", string(net.ID)) || !f.Contains("name", net.Spec.Name) || !f.Equal("driver", toAPIDriverName(net)) || !f.Equal("scope", networkScope(net)) ||
 			!f.LabelsNamed("label", net.Spec.Labels) || !f.Equal("type", networkType(net)) {
 			continue
 		}
 		if given && dangling != (networkType(net) == "custom" && len(n.local.ContainersOn(net.ID)) == 0) {
+			continue
+		}
+		if withContainers {
+			out = append(out, apinetwork.Inspect{Network: toAPINetwork(net), Containers: n.toAPIContainers(net.ID)})
 			continue
 		}
 		out = append(out, apinetwork.Summary{Network: toAPINetwork(net)})
@@ -128,10 +136,7 @@ func (n *networks) inspect(w http.ResponseWriter, r *http.Request) error {
 	table := n.local.Table()
 	_, takesPart := table.Networks[net.ID]
 	if takesPart || networkScope(net) == shoal.ScopeLocal {
-		out.Containers = map[string]apinetwork.EndpointResource{}
-		for id, e := range n.local.ContainersOn(net.ID) {
-			out.Containers[id] = apinetwork.EndpointResource{Name: e.Container, EndpointID: e.Info.EndpointID, MacAddress: toAPIHardwareAddr(e.Info.MAC), IPv4Address: e.Info.Addr}
-		}
+		out.Containers = n.toAPIContainers(net.ID)
 	}
 	out.Status = n.cluster.Status(string(net.ID))
 	if takesPart {
@@ -142,6 +147,16 @@ func (n *networks) inspect(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	return server.WriteJSON(w, http.StatusOK, out)
+}
+
+// toAPIContainers shows this node's containers on a network.
+func (n *networks) toAPIContainers(id shoal.NetworkID) map[string]apinetwork.EndpointResource {
+	out := map[string]apinetwork.EndpointResource{}
+	for container, e := range n.local.ContainersOn(id) {
+		out[container] = apinetwork.EndpointResource{Name: e.Container, EndpointID: e.Info.EndpointID, MacAddress: toAPIHardwareAddr(e.Info.MAC),
+			IPv4Address: e.Info.Addr, IPv6Address: e.Info.Addr6}
+	}
+	return out
 }
 
 func (n *networks) remove(w http.ResponseWriter, r *http.Request) error {
@@ -178,5 +193,6 @@ func (n *networks) prune(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 	}
+	publishPrune(n.events, "network", 0)
 	return server.WriteJSON(w, http.StatusOK, report)
 }

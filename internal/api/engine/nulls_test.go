@@ -35,7 +35,7 @@ func TestNullsInRequestsAreSurvived(t *testing.T) {
 		read func(*http.Request) error
 	}{
 		{apicontainer.CreateRequest{}, func(r *http.Request) error {
-			_, err := readCreateRequest(r, container.New(container.Config{}))
+			_, _, err := readCreateRequest(r, container.New(container.Config{}))
 			return err
 		}},
 		{networkCreateRequest{}, handle((&networks{local: anyNetwork{}}).create)},
@@ -51,7 +51,9 @@ func TestNullsInRequestsAreSurvived(t *testing.T) {
 						t.Errorf("%T with null at %s: %v", request.body, at, fault)
 					}
 				}()
-				err := request.read(httptest.NewRequest(http.MethodPost, "/", bytes.NewReader(body)))
+				r := httptest.NewRequest(http.MethodPost, "/", bytes.NewReader(body))
+				r.Header.Set("Content-Type", "application/json")
+				err := request.read(r)
 				if err != nil && server.Status(err) >= http.StatusInternalServerError {
 					t.Errorf("%T with null at %s: %v", request.body, at, err)
 				}

@@ -12,6 +12,7 @@ import (
 	"github.com/moby/moby/api/types/system"
 
 	"github.com/shoal-dev/shoal/internal/api/server"
+	"github.com/shoal-dev/shoal/internal/api/version"
 	"github.com/shoal-dev/shoal/internal/container"
 	"github.com/shoal-dev/shoal/internal/image"
 )
@@ -78,10 +79,10 @@ func (s *systemInfo) version(w http.ResponseWriter, _ *http.Request) error {
 	m := s.machine
 	return server.WriteJSON(w, http.StatusOK, system.VersionResponse{
 		Platform: system.PlatformInfo{Name: "shoal"},
-		Version:  m.Version, APIVersion: server.MaxVersion, MinAPIVersion: server.MinVersion,
+		Version:  m.Version, APIVersion: version.Max, MinAPIVersion: version.Min,
 		Os: runtime.GOOS, Arch: runtime.GOARCH, GoVersion: runtime.Version(), KernelVersion: m.KernelVersion,
 		Components: []system.ComponentVersion{{Name: "Engine", Version: m.Version, Details: map[string]string{
-			"ApiVersion": server.MaxVersion, "MinAPIVersion": server.MinVersion, "Os": runtime.GOOS, "Arch": runtime.GOARCH,
+			"ApiVersion": version.Max, "MinAPIVersion": version.Min, "Os": runtime.GOOS, "Arch": runtime.GOARCH,
 			"GoVersion": runtime.Version(), "KernelVersion": m.KernelVersion, "Experimental": "false",
 		}}},
 	})

@@ -8,11 +8,15 @@ import (
 	apivolume "github.com/moby/moby/api/types/volume"
 
 	"github.com/shoal-dev/shoal/internal/api/server"
+	"github.com/shoal-dev/shoal/internal/events"
 	"github.com/shoal-dev/shoal/internal/volume"
 )
 
 // volumes serves /volumes.
-type volumes struct{ store *volume.Store }
+type volumes struct {
+	store  *volume.Store
+	events *events.Bus
+}
 
 func (a *volumes) Register(rt *server.Router) {
 	rt.Handle("GET /volumes", a.list)
@@ -79,5 +83,6 @@ func (a *volumes) prune(w http.ResponseWriter, r *http.Request) error {
 	if removed == nil {
 		removed = []string{}
 	}
+	publishPrune(a.events, "volume", freed)
 	return server.WriteJSON(w, http.StatusOK, map[string]any{"VolumesDeleted": removed, "SpaceReclaimed": freed})
 }

@@ -3,7 +3,10 @@ package server
 import (
 	"encoding/binary"
 	"io"
+	"net/http"
 	"sync"
+
+	"github.com/shoal-dev/shoal/internal/api/version"
 )
 
 const (
@@ -13,9 +16,10 @@ const (
 	MultiplexedStream = "application/vnd.docker.multiplexed-stream"
 )
 
-// StreamType is the content type of a container's output: raw if it has a terminal, multiplexed otherwise.
-func StreamType(tty bool) string {
-	if tty {
+// StreamType is the content type of a container's output: raw if it has a terminal, multiplexed otherwise. Clients older than the multiplexed type get the
+// same frames as raw.
+func StreamType(r *http.Request, tty bool) string {
+	if tty || version.Before(r.Context(), "1.42") {
 		return RawStream
 	}
 	return MultiplexedStream

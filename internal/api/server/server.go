@@ -3,13 +3,15 @@
 // of: JSON, filters, times, multiplexed and hijacked streams. It reads requests and writes answers; it knows nothing of
 // containers or clusters.
 //
-// Only version.go knows API versions. What an older version words otherwise is to be converted there, before a resource
-// sees the request and after it has answered.
+// What an older API version words otherwise is converted by package version, before a resource sees the request and after it has answered.
 package server
 
 import (
 	"log/slog"
 	"net/http"
+	"strings"
+
+	"github.com/shoal-dev/shoal/internal/api/version"
 )
 
 // Resource is a group of endpoints, such as those of containers.
@@ -24,24 +26,37 @@ func New(log *slog.Logger, resources ...Resource) http.Handler {
 	for _, r := range resources {
 		r.Register(rt)
 	}
+	changes := version.NewTable()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
-		h.Set("Api-Version", MaxVersion)
+		h.Set("Api-Version", version.Max)
 		h.Set("Ostype", "linux")
 		h.Set("Server", "Docker/shoal (linux)")
-		version, path := SplitVersion(r.URL.Path)
-		if version != "" {
-			if err := checkVersion(version); err != nil {
-				rt.fail(w, r, err)
-				return
-			}
+		v, path := SplitVersion(r.URL.Path)
+		if v == "" {
+			v = version.Max
+		}
+		if err := checkVersion(v); err != nil {
+			rt.fail(w, r, err)
+			return
 		}
 		log.Debug("request", "method", r.Method, "path", r.URL.Path)
-		unversioned := r.Clone(r.Context())
+		unversioned := r.Clone(version.With(r.Context(), v))
+		if path = strings.TrimSuffix(path, "/"); path == "" {
+			path = "/"
+		}
 		unversioned.URL.Path, unversioned.URL.RawPath = path, ""
 		if _, pattern := rt.mux.Handler(unversioned); pattern == "" {
 			WriteError(w, http.StatusNotFound, "page not found")
 			return
+		}
+		if c := changes.Conversion(v, r.Method, path); c != nil {
+			var err error
+			if unversioned, err = convertRequest(unversioned, c); err != nil {
+				rt.fail(w, r, err)
+				return
+			}
+			w = convertingWriter{w, c}
 		}
 		rt.mux.ServeHTTP(w, unversioned)
 	})

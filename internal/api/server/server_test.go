@@ -15,6 +15,8 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/pkg/stdcopy"
+
+	"github.com/shoal-dev/shoal/internal/api/version"
 )
 
 // failing is a resource whose only endpoint fails.
@@ -57,15 +59,15 @@ func TestVersions(t *testing.T) {
 		status int
 		text   string
 	}{
-		"/fails":                       {418, "served"},
-		"/v" + MaxVersion + "/fails":   {418, "served"},
-		"/v" + MinVersion + "/fails":   {418, "served"},
-		"/v1.1/fails":                  {400, "client version 1.1 is too old. Minimum supported API version is " + MinVersion},
-		"/v9.9/fails":                  {400, "client version 9.9 is too new. Maximum supported API version is " + MaxVersion},
-		"/v" + MaxVersion + "/nothing": {404, "page not found"},
+		"/fails":                        {418, "served"},
+		"/v" + version.Max + "/fails":   {418, "served"},
+		"/v" + version.Min + "/fails":   {418, "served"},
+		"/v1.1/fails":                   {400, "client version 1.1 is too old. Minimum supported API version is " + version.Min},
+		"/v9.9/fails":                   {400, "client version 9.9 is too new. Maximum supported API version is " + version.Max},
+		"/v" + version.Max + "/nothing": {404, "page not found"},
 	} {
 		w := get(h, path)
-		if w.Code != want.status || !strings.Contains(w.Body.String(), want.text) || w.Header().Get("Api-Version") != MaxVersion {
+		if w.Code != want.status || !strings.Contains(w.Body.String(), want.text) || w.Header().Get("Api-Version") != version.Max {
 			t.Errorf("%s: %d %s", path, w.Code, w.Body)
 		}
 	}

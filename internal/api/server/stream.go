@@ -52,7 +52,7 @@ func HijackStream(w http.ResponseWriter, r *http.Request, tty bool) (*Conn, erro
 	// Clients that ask for no upgrade are older than the multiplexed type.
 	head := "HTTP/1.1 200 OK\r\nContent-Type: " + RawStream + "\r\n\r\n"
 	if strings.EqualFold(r.Header.Get("Upgrade"), "tcp") {
-		head = "HTTP/1.1 101 UPGRADED\r\nContent-Type: " + StreamType(tty) + "\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
+		head = "HTTP/1.1 101 UPGRADED\r\nContent-Type: " + StreamType(r, tty) + "\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
 	}
 	if _, err := io.WriteString(conn, head); err != nil {
 		conn.Close()

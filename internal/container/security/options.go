@@ -11,13 +11,21 @@ import (
 // security options ask for, Docker's by default. It is not for privileged containers. A profile that cannot be read is an invalid
 // argument.
 func Restrict(spec *specs.Spec, options []string) error {
-	// The lists are Docker's.
-	spec.Linux.MaskedPaths = []string{
+	spec.Linux.MaskedPaths, spec.Linux.ReadonlyPaths = MaskedPaths(), ReadonlyPaths()
+	return setSeccomp(spec, options)
+}
+
+// MaskedPaths is the kernel's files that containers do not see. The list is Docker's.
+func MaskedPaths() []string {
+	return []string{
 		"/proc/asound", "/proc/acpi", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list",
 		"/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware", "/sys/devices/virtual/powercap",
 	}
-	spec.Linux.ReadonlyPaths = []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
-	return setSeccomp(spec, options)
+}
+
+// ReadonlyPaths is the kernel's files that containers can only read. The list is Docker's.
+func ReadonlyPaths() []string {
+	return []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
 }
 
 // NoNewPrivileges reports whether the security options forbid the container's processes to gain privileges by executing a program.

@@ -68,8 +68,10 @@ type Config struct {
 	Initial map[string]string
 	// ForceNew removes all other members and makes a cluster of this one, with its data: the way out when the majority is lost for good.
 	ForceNew bool
-	// HeartbeatMs and ElectionMs are etcd's timing in milliseconds; 0 means 100 and 700.
+	// HeartbeatMs and ElectionMs are etcd's timing in milliseconds; 0 means 100 and 700, or more if the way to Peers or the disk asks for it.
 	HeartbeatMs, ElectionMs uint
+	// Peers is where the other members' machines are, "host:port", to measure the way to them.
+	Peers []string
 	// MinFree is the free disk space, in bytes, below which the member takes no writes; 0 means 256 MiB.
 	MinFree uint64
 	// Quota is the size of the database, in bytes, beyond which etcd takes no writes; 0 means 2 GiB.
@@ -86,7 +88,9 @@ func (c Config) withDefaults() Config {
 	}
 	c.MinFree, c.Quota = cmp.Or(c.MinFree, defaultMinFree), cmp.Or(c.Quota, defaultQuota)
 	c.MaintenanceInterval = cmp.Or(c.MaintenanceInterval, maintenanceInterval)
-	c.HeartbeatMs, c.ElectionMs = cmp.Or(c.HeartbeatMs, heartbeatMs), cmp.Or(c.ElectionMs, electionMs)
+	if c.ElectionMs != 0 {
+		c.HeartbeatMs = cmp.Or(c.HeartbeatMs, heartbeatMs)
+	}
 	return c
 }
 
@@ -117,6 +121,16 @@ var errGaveUp = errors.New("etcd has given up")
 // wraps store.ErrRemoved if the other members know this one no more.
 func Start(ctx context.Context, cfg Config) (*Member, error) {
 	cfg = cfg.withDefaults()
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make etcd folder: %w", err)
+	}
+	if cfg.ElectionMs == 0 {
+		heartbeat, election := measuredTiming(ctx, cfg.Dir, cfg.Peers)
+		cfg.HeartbeatMs, cfg.ElectionMs = cmp.Or(cfg.HeartbeatMs, uint(heartbeat.Milliseconds())), uint(election.Milliseconds())
+		if election > electionMs*time.Millisecond {
+			cfg.Log.Info("the way to the other managers or the disk is slow: a leader that falls silent is replaced later", "after", election)
+		}
+	}
 	failed := newFailure()
 	settings, err := settings(cfg, failed)
 	if err != nil {
@@ -290,9 +304,6 @@ func settings(cfg Config, failed *failure) (*embed.Config, error) {
 		if listen, err = url.Parse(cfg.ListenURL); err != nil {
 			return nil, fmt.Errorf("parse listen URL: %w", err)
 		}
-	}
-	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make etcd folder: %w", err)
 	}
 	s := embed.NewConfig()
 	s.Name, s.Dir = cfg.Name, cfg.Dir
