@@ -4,10 +4,16 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/shoal-dev/shoal/test/images"
 	"github.com/shoal-dev/shoal/test/lab"
 )
 
@@ -154,6 +160,114 @@ func TestTheDaemonFollowsItsSettings(t *testing.T) {
 	if got := c.ok(n, "run", "--rm", "busybox", "ls", "/sys/class/net"); got != "lo" {
 		t.Errorf("interfaces without a default bridge: %q", got)
 	}
+}
+
+// A second daemon in a network namespace tore down what the first one had made, every second, and the other way round; and neither started while another program
+// had port 7946.
+func TestTwoDaemonsInOneNamespace(t *testing.T) {
+	t.Parallel()
+	c := newSingle(t, "two")
+	dir := t.TempDir()
+	socket, output := "unix://"+dir+"/s", dir+"/log"
+	log, err := os.Create(output)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	second := exec.Command("nsenter", "--net="+c.n1.Namespace(), "--", c.Binary, "daemon", "--data-root", dir+"/data", "--exec-root", dir+"/run", "--pidfile", dir+"/pid", "-H", socket,
+		"--config-file", "/dev/null", "--live-restore=false")
+	second.Stdout, second.Stderr = log, log
+	if err := second.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- second.Wait() }()
+	defer func() {
+		_ = second.Process.Signal(syscall.SIGTERM)
+		select {
+		case <-ended:
+		case <-time.After(30 * time.Second):
+			t.Error("the second daemon does not end")
+		}
+		for _, m := range mountsBelow(t, dir) {
+			_ = unix.Unmount(m, unix.MNT_DETACH)
+		}
+	}()
+	docker := func(args ...string) (string, error) {
+		out, err := exec.CommandContext(t.Context(), "docker", append([]string{"-H", socket}, args...)...).CombinedOutput()
+		return strings.TrimSpace(string(out)), err
+	}
+	c.eventually(60*time.Second, "the second daemon answers", func() error {
+		_, err := docker("version")
+		return err
+	})
+	archives, err := images.Build(t.Context(), images.CacheDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range archives {
+		if out, err := docker("load", "-q", "-i", a); err != nil {
+			t.Fatalf("load: %s", out)
+		}
+	}
+	for _, run := range []func(args ...string) (string, error){docker, func(args ...string) (string, error) { return c.ok(c.n1, args...), nil }} {
+		for _, args := range [][]string{{"network", "create", "net"}, {"run", "-d", "--name", "aa", "--network", "net", "busybox", "sleep", "600"}, {"run", "-d", "--name", "bb", "busybox", "sleep", "600"}} {
+			if out, err := run(args...); err != nil {
+				t.Fatalf("%q: %s", args, out)
+			}
+		}
+	}
+	// The first one is started anew, and so compares everything; then both have looked for changes at least once.
+	c.restart(c.n1)
+	c.ok(c.n1, "run", "--rm", "busybox", "sleep", "3")
+	for _, name := range []string{"aa", "bb"} {
+		network := map[string]string{"aa": "net", "bb": "bridge"}[name]
+		format := "{{.NetworkSettings.Networks." + network + ".Gateway}}"
+		gateway, err := docker("inspect", name, "-f", format)
+		if out, pinged := docker("exec", name, "ping", "-c1", "-W2", gateway); err != nil || pinged != nil {
+			t.Errorf("%s of the second daemon: %v %s", name, err, out)
+		}
+		c.ok(c.n1, "exec", name, "ping", "-c1", "-W2", c.ok(c.n1, "inspect", name, "-f", format))
+	}
+	for _, file := range []string{output, c.n1.Log()} {
+		if text, err := os.ReadFile(file); err != nil || strings.Contains(string(text), "was changed by others") {
+			t.Errorf("the daemon of %s has seen changes by the other: %v", file, err)
+		}
+	}
+	// Whoever is first in a swarm has the port.
+	if out, err := docker("swarm", "init", "--advertise-addr", c.n1.Addr); err != nil {
+		t.Fatalf("swarm init: %s", out)
+	}
+	c.refused(c.n1, 1, `.*7946.*address already in use: the nodes of a swarm probe one another at this UDP port; free it, or start the daemon with another --probe-port`, "swarm", "init", "--advertise-addr", c.n1.Addr+":2399", "--listen-addr", "0.0.0.0:2399")
+	if got := c.ok(c.n1, "info", "-f", "{{.Swarm.LocalNodeState}}"); got != "inactive" {
+		t.Errorf("after the refusal: %s", got)
+	}
+	if out, err := docker("swarm", "leave", "--force"); err != nil {
+		t.Errorf("swarm leave: %s", out)
+	}
+	for _, args := range [][]string{{"rm", "-f", "aa", "bb"}, {"network", "rm", "net"}} {
+		if out, err := docker(args...); err != nil {
+			t.Errorf("%q: %s", args, out)
+		}
+		c.ok(c.n1, args...)
+	}
+}
+
+// mountsBelow is the mount points below a directory, the innermost first.
+func mountsBelow(t *testing.T, dir string) []string {
+	t.Helper()
+	text, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for line := range strings.Lines(string(text)) {
+		if f := strings.Fields(line); len(f) > 4 && strings.HasPrefix(f[4], dir+"/") {
+			out = append(out, f[4])
+		}
+	}
+	slices.Reverse(out)
+	return out
 }
 
 // reloadsSettings lets the daemon read its settings anew: good ones, and bad ones.

@@ -104,8 +104,8 @@ func (s *systemInfo) info(w http.ResponseWriter, r *http.Request) error {
 			"docker.io": {Name: "docker.io", Secure: true, Official: true},
 		}},
 		NCPU: m.CPUs, MemTotal: m.Memory, DockerRootDir: m.Root,
-		Runtimes:       map[string]system.RuntimeWithStatus{"runc": {Runtime: system.Runtime{Path: "runc"}}, "io.containerd.runc.v2": {Runtime: system.Runtime{Path: "runc"}}},
-		Swarm: s.swarm.Info(), InitBinary: "docker-init",
+		Runtimes: map[string]system.RuntimeWithStatus{"runc": {Runtime: system.Runtime{Path: "runc"}}, "io.containerd.runc.v2": {Runtime: system.Runtime{Path: "runc"}}},
+		Swarm:    s.swarm.Info(), InitBinary: "docker-init",
 		SecurityOptions: []string{"name=seccomp,profile=builtin"}, Warnings: s.infoWarnings(),
 	}
 	settings.show(&info)
