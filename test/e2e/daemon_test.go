@@ -185,7 +185,10 @@ func TestTwoDaemonsInOneNamespace(t *testing.T) {
 	defer func() {
 		_ = second.Process.Signal(syscall.SIGTERM)
 		select {
-		case <-ended:
+		case err := <-ended:
+			if err != nil {
+				t.Errorf("the second daemon: %v", err)
+			}
 		case <-time.After(30 * time.Second):
 			t.Error("the second daemon does not end")
 		}
