@@ -146,3 +146,25 @@ func TestAnImageIsMounted(t *testing.T) {
 		{args: words("rmi data:1"), want: "Untagged: data:1"},
 	})
 }
+
+// A link on the default bridge gave no environment, one to nothing was taken, and a new name of its target broke it.
+func TestLinksOnTheDefaultBridge(t *testing.T) {
+	h := newDockerHost(t)
+	h.loadBusybox()
+	h.expect([]step{
+		{args: words("run -d --name db --expose 5432 -e PASSWORD=secret busybox sleep 1000")},
+		{args: words("run --rm --name web --link db:data-base busybox env"), want: "DATA_BASE_PORT_5432_TCP=tcp://10.77.0."},
+		{args: words("run --rm --name web --link db:data-base busybox env"), want: "DATA_BASE_ENV_PASSWORD=secret"},
+		{args: strings.Fields("run -d --name web --link db -e DB_NAME=mine busybox sleep 1000")},
+		{args: words("exec web env"), want: "DB_NAME=mine"},
+		{args: words("exec web env"), want: "DB_PORT_5432_TCP_PROTO=tcp"},
+		{args: words("create --link nosuch:x busybox"), want: "could not get container for nosuch: No such container: nosuch", code: 1},
+		{args: words("rename db store")},
+		{args: words("inspect web -f {{.HostConfig.Links}}"), want: "[/store:/web/db]"},
+		{args: words("restart -t 0 web")},
+		{args: words("exec web env"), want: "DB_PORT_5432_TCP_PROTO=tcp"},
+		{args: words("ps --filter name=store --format {{.Names}} --no-trunc"), want: "web/db"},
+		{args: words("stop -t 0 web store")},
+		{args: words("start web"), want: "Cannot link to a non running container: /store AS /web/db", code: 1},
+	})
+}
