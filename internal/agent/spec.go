@@ -21,7 +21,7 @@ func (e *Engine) spec(task *shoal.Task, deps Dependencies) (container.Spec, erro
 		Image: c.Image, User: c.User, GroupAdd: c.Groups, WorkingDir: c.Dir, Entrypoint: c.Command, Cmd: c.Args,
 		Labels: e.labels(task), StopSignal: c.StopSignal, TTY: c.TTY, OpenStdin: c.OpenStdin, Healthcheck: c.Healthcheck,
 		ReadOnly: c.ReadOnly, Sysctls: c.Sysctls, Ulimits: c.Ulimits, CapAdd: c.CapabilityAdd, CapDrop: c.CapabilityDrop,
-		Init: c.Init != nil && *c.Init, OomScoreAdj: int(c.OomScoreAdj), SecurityOpt: securityOptions(c.Privileges),
+		Init: c.Init, OomScoreAdj: int(c.OomScoreAdj), SecurityOpt: securityOptions(c.Privileges),
 		Log: logDriver(task), Resources: resources(task.Spec.Resources), Expendable: true,
 	}
 	if len(spec.Entrypoint) == 0 {

@@ -22,6 +22,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/image"
 	"github.com/shoal-dev/shoal/internal/membership"
 	"github.com/shoal-dev/shoal/internal/network"
+	"github.com/shoal-dev/shoal/internal/registry"
 	"github.com/shoal-dev/shoal/internal/shoal"
 	"github.com/shoal-dev/shoal/internal/store"
 	"github.com/shoal-dev/shoal/internal/volume"
@@ -29,6 +30,12 @@ import (
 
 // Machine is what does not change about a node while its daemon runs.
 type Machine = engine.Machine
+
+// Settings is what the daemon's configuration says, as far as clients see it.
+type Settings = engine.Settings
+
+// AddressPool is a range that subnets of a size are cut from.
+type AddressPool = engine.AddressPool
 
 // Tunnel is a connection to the API of another node.
 type Tunnel = cluster.Tunnel
@@ -38,6 +45,7 @@ type Config struct {
 	Log        *slog.Logger
 	Containers *container.Engine
 	Images     *image.Store
+	Registries *registry.Client
 	Volumes    *volume.Store
 	Networks   *network.Networks
 	Members    *membership.Membership
@@ -55,6 +63,8 @@ type Config struct {
 	Outdated func(*shoal.Service, *shoal.Task) bool
 	// Problems describes, a sentence each, what on this node works only in part. `docker info` and `shoal doctor` show it.
 	Problems func() []string
+	// Settings can change while the daemon runs.
+	Settings func() Settings
 }
 
 // New returns the API's handler. It starts nothing: what goes on for long ends with its request.
@@ -68,9 +78,9 @@ func New(c Config) http.Handler {
 	})
 	resources := slices.Concat(
 		engine.Resources(engine.Config{
-			Log: c.Log, Machine: c.Machine, Containers: c.Containers, Images: c.Images, Volumes: c.Volumes, Networks: c.Networks,
+			Log: c.Log, Machine: c.Machine, Containers: c.Containers, Images: c.Images, Registries: c.Registries, Volumes: c.Volumes, Networks: c.Networks,
 			ClusterNetworks: cluster.NewNetworks(c.Members, c.Exhausted), Swarm: cluster.NewSwarm(c.Members), Events: c.Events,
-			WithdrawTask: c.Members.Withdraw, Warnings: c.Problems,
+			WithdrawTask: c.Members.Withdraw, Warnings: c.Problems, Settings: c.Settings,
 		}),
 		cluster.Resources(cluster.Config{
 			Members: c.Members, Logs: c.Logs, Forwarder: forwarder, CheckPorts: c.CheckPorts, Outdated: c.Outdated,

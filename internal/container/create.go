@@ -22,6 +22,10 @@ import (
 // invent one; a name in use is a conflict. After an error nothing of the container is left.
 func (e *Engine) Create(ctx context.Context, name string, spec Spec) (string, error) {
 	ctx = runtime.WithNamespace(ctx)
+	if e.Defaults != nil {
+		d := e.Defaults()
+		d.apply(&spec)
+	}
 	img, err := e.Images.Get(ctx, spec.Image)
 	if err != nil {
 		return "", err

@@ -53,6 +53,8 @@ type Config struct {
 	Room func(bytes int64) error
 	// CgroupParent is the cgroup that the containers' cgroups are made in; "" means CgroupOf(State).
 	CgroupParent string
+	// Defaults, optional, is the node's settings for new containers.
+	Defaults func() Defaults
 }
 
 // Engine creates, runs and removes the node's containers. Its methods are safe for concurrent use. A method that takes a ref

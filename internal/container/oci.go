@@ -103,7 +103,7 @@ const initPath = "/sbin/docker-init"
 // addInit makes the container's command run as the child of an init program, if its spec asks for one. In the PID namespace of another the
 // init there does the work.
 func (e *Engine) addInit(spec *specs.Spec, s Spec) error {
-	if !s.Init || s.PidMode != "" && s.PidMode != "private" {
+	if s.Init == nil || !*s.Init || s.PidMode != "" && s.PidMode != "private" {
 		return nil
 	}
 	program, ok := e.Runtime.Init()

@@ -54,7 +54,7 @@ type Spec struct {
 	Sysctls                    map[string]string
 	GroupAdd                   []string          // names or IDs of more groups of the user
 	ShmSize                    int64             // bytes of /dev/shm; 0: 64 MiB
-	Init                       bool              // the command runs as the child of an init program
+	Init                       *bool             // the command runs as the child of an init program; nil for the node's default
 	OomScoreAdj                int               // -1000 to 1000: how much rather than others the kernel kills it when memory runs out
 	PidMode                    string            // "", "private", "host", "container:<ref>"
 	IpcMode                    string            // "" for private, "none", "private", "shareable", "host", "container:<ref>"

@@ -22,16 +22,17 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/shoal-dev/shoal/internal/events"
+	"github.com/shoal-dev/shoal/internal/registry"
 	"github.com/shoal-dev/shoal/internal/runtime"
 )
 
-// Config is what a Store needs. All fields but InsecureRegistries, Users and Room are required.
+// Config is what a Store needs. All fields but Users and Room are required.
 type Config struct {
 	Log    *slog.Logger
 	Client *client.Client // of containerd
 	Events *events.Bus
-	// InsecureRegistries are the registries that may be spoken to without TLS: "host", "host:port", addresses and CIDR prefixes.
-	InsecureRegistries []string
+	// Registries is where images are pulled from and pushed to.
+	Registries *registry.Client
 	// Users returns what uses images: a container once for its own image, and once for each that is mounted in it; if it is nil, no image counts
 	// as used.
 	Users func() []User

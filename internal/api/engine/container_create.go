@@ -132,7 +132,7 @@ func fromAPICreateRequest(body apicontainer.CreateRequest, engine *container.Eng
 		Restart:    container.Restart{Name: string(h.RestartPolicy.Name), MaxRetries: h.RestartPolicy.MaximumRetryCount},
 		AutoRemove: h.AutoRemove, Log: shoal.Driver{Name: h.LogConfig.Type, Options: h.LogConfig.Config}, Resources: fromAPIResources(h.Resources),
 		CapAdd: h.CapAdd, CapDrop: h.CapDrop, Privileged: h.Privileged, ReadOnly: h.ReadonlyRootfs, SecurityOpt: h.SecurityOpt,
-		Sysctls: h.Sysctls, GroupAdd: h.GroupAdd, ShmSize: h.ShmSize, Init: h.Init != nil && *h.Init, OomScoreAdj: h.OomScoreAdj,
+		Sysctls: h.Sysctls, GroupAdd: h.GroupAdd, ShmSize: h.ShmSize, Init: h.Init, OomScoreAdj: h.OomScoreAdj,
 		PidMode: string(h.PidMode), IpcMode: string(h.IpcMode), UTSMode: string(h.UTSMode), CgroupnsMode: string(h.CgroupnsMode),
 		CgroupParent: h.CgroupParent, Annotations: h.Annotations, NetworkMode: shownMode(h.NetworkMode), API: raw,
 		Shell: c.Shell, ConsoleSize: h.ConsoleSize, PublishAll: h.PublishAllPorts,

@@ -23,6 +23,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/events"
 	"github.com/shoal-dev/shoal/internal/image"
 	"github.com/shoal-dev/shoal/internal/quarantine"
+	"github.com/shoal-dev/shoal/internal/registry"
 	"github.com/shoal-dev/shoal/internal/runtime"
 	"github.com/shoal-dev/shoal/internal/shoal"
 	"github.com/shoal-dev/shoal/internal/volume"
@@ -87,7 +88,7 @@ func newDockerHost(t *testing.T) *dockerHost {
 		t.Fatal(err)
 	}
 	var engine *container.Engine
-	store := image.New(image.Config{Log: log, Client: rt.Client, Events: bus, Users: func() []image.User { return engine.ImageUsers() }})
+	store := image.New(image.Config{Log: log, Client: rt.Client, Events: bus, Registries: registry.New(t.TempDir(), registry.Settings{}), Users: func() []image.User { return engine.ImageUsers() }})
 	engine = container.New(container.Config{Log: log, Root: filepath.Join(dir, "containers"), State: filepath.Join(dir, "state", "c"),
 		Runtime: rt, Images: store, Volumes: volumeStore, Network: bareNetwork{}, Events: bus, Quarantine: quarantine.Open(filepath.Join(dir, "quarantine"), log, bus)})
 	if err := engine.Restore(ctx); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"runtime"
+	"strconv"
 	"time"
 
 	"github.com/moby/moby/api/types/registry"
@@ -28,11 +29,9 @@ type Machine struct {
 	CPUs          int
 	Memory        int64 // bytes
 	Root          string
-	Labels        []string
 	// Plugins is the names of the built-in drivers by kind: "Volume", "Network", "Log".
 	Plugins       map[string][]string
 	CgroupVersion string // "1" or "2"
-	Debug         bool
 }
 
 // Swarm tells this node's place in a cluster.
@@ -50,6 +49,7 @@ type systemInfo struct {
 	containers *container.Engine
 	images     *image.Store
 	warnings   func() []string
+	settings   func() Settings
 }
 
 func (s *systemInfo) Register(rt *server.Router) {
@@ -63,7 +63,7 @@ func (s *systemInfo) ping(w http.ResponseWriter, r *http.Request) error {
 	h := w.Header()
 	h.Set("Swarm", s.swarm.Status())
 	h.Set("Builder-Version", "1")
-	h.Set("Docker-Experimental", "false")
+	h.Set("Docker-Experimental", strconv.FormatBool(s.settings().Experimental))
 	h.Set("Cache-Control", "no-cache, no-store, must-revalidate")
 	h.Set("Pragma", "no-cache")
 	h.Set("Content-Type", "text/plain; charset=utf-8")
@@ -89,25 +89,27 @@ func (s *systemInfo) version(w http.ResponseWriter, _ *http.Request) error {
 }
 
 func (s *systemInfo) info(w http.ResponseWriter, r *http.Request) error {
-	m, n := s.machine, s.count(r.Context())
-	return server.WriteJSON(w, http.StatusOK, system.Info{
+	m, n, settings := s.machine, s.count(r.Context()), s.settings()
+	info := system.Info{
 		ID: m.ID, Name: m.Hostname, ServerVersion: m.Version,
 		Containers: n.containers, ContainersRunning: n.running, ContainersPaused: n.paused,
 		ContainersStopped: n.containers - n.running - n.paused, Images: n.images,
 		Driver: "overlayfs", DriverStatus: [][2]string{{"driver-type", "io.containerd.snapshotter.v1"}},
 		Plugins:     system.PluginsInfo{Volume: m.Plugins["Volume"], Network: m.Plugins["Network"], Log: m.Plugins["Log"]},
 		MemoryLimit: true, CPUCfsPeriod: true, CPUCfsQuota: true, CPUShares: true, CPUSet: true, PidsLimit: true, IPv4Forwarding: true,
-		Debug: m.Debug, NGoroutines: runtime.NumGoroutine(), SystemTime: time.Now().Format(time.RFC3339Nano),
-		LoggingDriver: "json-file", CgroupDriver: "cgroupfs", CgroupVersion: m.CgroupVersion,
+		NGoroutines: runtime.NumGoroutine(), SystemTime: time.Now().Format(time.RFC3339Nano),
+		CgroupDriver: "cgroupfs", CgroupVersion: m.CgroupVersion,
 		KernelVersion: m.KernelVersion, OperatingSystem: m.OS, OSType: runtime.GOOS, Architecture: m.Architecture,
 		IndexServerAddress: "https://index.docker.io/v1/", RegistryConfig: &registry.ServiceConfig{IndexConfigs: map[string]*registry.IndexInfo{
 			"docker.io": {Name: "docker.io", Secure: true, Official: true},
 		}},
-		NCPU: m.CPUs, MemTotal: m.Memory, DockerRootDir: m.Root, Labels: m.Labels,
-		Runtimes:       map[string]system.RuntimeWithStatus{"runc": {Runtime: system.Runtime{Path: "runc"}}, "io.containerd.runc.v2": {Runtime: system.Runtime{Path: "runc"}}},
-		DefaultRuntime: "runc", Swarm: s.swarm.Info(), LiveRestoreEnabled: true, InitBinary: "docker-init",
+		NCPU: m.CPUs, MemTotal: m.Memory, DockerRootDir: m.Root,
+		Runtimes: map[string]system.RuntimeWithStatus{"runc": {Runtime: system.Runtime{Path: "runc"}}, "io.containerd.runc.v2": {Runtime: system.Runtime{Path: "runc"}}},
+		Swarm:    s.swarm.Info(), InitBinary: "docker-init",
 		SecurityOptions: []string{"name=seccomp,profile=builtin"}, Warnings: s.infoWarnings(),
-	})
+	}
+	settings.show(&info)
+	return server.WriteJSON(w, http.StatusOK, info)
 }
 
 // infoWarnings is what `docker info` prints last, in the form that Docker gives its own.
