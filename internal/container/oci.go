@@ -63,6 +63,10 @@ func ociProcess(info *Info, dirs layers.Dirs) (*specs.Process, error) {
 		Args: append([]string{info.Path}, info.Args...), Env: processEnv(info, user, dirs),
 		NoNewPrivileges: security.NoNewPrivileges(s.SecurityOpt),
 	}
+	if s.TTY && s.ConsoleSize != [2]uint{} {
+		process.ConsoleSize = &specs.Box{Height: s.ConsoleSize[0], Width: s.ConsoleSize[1]}
+	}
+	process.User.Umask = s.Umask
 	if s.OomScoreAdj != 0 {
 		process.OOMScoreAdj = &s.OomScoreAdj
 	}

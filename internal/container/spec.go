@@ -22,6 +22,8 @@ type Spec struct {
 	StopSignal   string        // by name or number
 	StopTimeout  time.Duration // 0: Docker's ten seconds
 	TTY          bool          // the standard streams are a terminal
+	ConsoleSize  [2]uint       // height and width of the terminal; zero leaves them to the kernel
+	Umask        *uint32       // of the process; nil for the runtime's
 	OpenStdin    bool          // clients can attach to standard input; else it is empty
 	StdinOnce    bool          // standard input ends when the first attached client goes
 	Healthcheck  *shoal.Healthcheck

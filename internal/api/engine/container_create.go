@@ -131,7 +131,7 @@ func fromAPICreateRequest(body apicontainer.CreateRequest, engine *container.Eng
 	}
 	s := container.Spec{
 		Image: c.Image, Hostname: c.Hostname, Domainname: c.Domainname, User: c.User, Env: c.Env, Entrypoint: c.Entrypoint, Cmd: c.Cmd,
-		WorkingDir: c.WorkingDir, Labels: c.Labels, StopSignal: c.StopSignal, TTY: c.Tty, OpenStdin: c.OpenStdin, StdinOnce: c.StdinOnce,
+		WorkingDir: c.WorkingDir, Labels: c.Labels, StopSignal: c.StopSignal, TTY: c.Tty, ConsoleSize: h.ConsoleSize, Umask: h.Umask, OpenStdin: c.OpenStdin, StdinOnce: c.StdinOnce,
 		Restart:    container.Restart{Name: string(h.RestartPolicy.Name), MaxRetries: h.RestartPolicy.MaximumRetryCount},
 		AutoRemove: h.AutoRemove, Log: shoal.Driver{Name: h.LogConfig.Type, Options: h.LogConfig.Config}, Resources: fromAPIResources(h.Resources),
 		CapAdd: h.CapAdd, CapDrop: h.CapDrop, Privileged: h.Privileged, ReadOnly: h.ReadonlyRootfs, SecurityOpt: h.SecurityOpt,
@@ -162,5 +162,8 @@ func fromAPICreateRequest(body apicontainer.CreateRequest, engine *container.Eng
 		return s, err
 	}
 	s.Network, err = fromAPINetworking(body)
+	if c.NetworkDisabled {
+		s.Network.Mode, s.Network.Endpoints, s.Network.Ports = "none", nil, nil
+	}
 	return s, err
 }

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"net/http"
 	"path"
 	"slices"
 	"strings"
@@ -158,6 +159,10 @@ func validateHostConfig(h *apicontainer.HostConfig) error {
 		return server.BadRequest("Invalid value %d, range for oom score adj is [-1000, 1000]", h.OomScoreAdj)
 	case !h.Isolation.IsDefault():
 		return server.BadRequest("invalid isolation '%s' on linux", h.Isolation)
+	case h.Cgroup != "":
+		return unsupported("the cgroup of another container")
+	case h.VolumeDriver != "" && h.VolumeDriver != "local":
+		return server.Errorf(http.StatusNotFound, `error looking up volume plugin %[1]s: plugin "%[1]s" not found`, h.VolumeDriver)
 	case len(h.DeviceCgroupRules) > 0:
 		return unsupported("device cgroup rules")
 	case len(h.StorageOpt) > 0:
