@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"strings"
+	"time"
 
 	"github.com/shoal-dev/shoal/internal/container"
 	"github.com/shoal-dev/shoal/internal/shoal"
@@ -20,14 +21,14 @@ func (e *Engine) spec(task *shoal.Task, deps Dependencies) (container.Spec, erro
 		Image: c.Image, User: c.User, GroupAdd: c.Groups, WorkingDir: c.Dir, Entrypoint: c.Command, Cmd: c.Args,
 		Labels: e.labels(task), StopSignal: c.StopSignal, TTY: c.TTY, OpenStdin: c.OpenStdin, Healthcheck: c.Healthcheck,
 		ReadOnly: c.ReadOnly, Sysctls: c.Sysctls, Ulimits: c.Ulimits, CapAdd: c.CapabilityAdd, CapDrop: c.CapabilityDrop,
-		Init: c.Init != nil && *c.Init, OomScoreAdj: int(c.OomScoreAdj), SecurityOpt: securityOptions(c.Privileges),
+		Init: c.Init, OomScoreAdj: int(c.OomScoreAdj), SecurityOpt: securityOptions(c.Privileges),
 		Log: logDriver(task), Resources: resources(task.Spec.Resources), Expendable: true,
 	}
 	if len(spec.Entrypoint) == 0 {
 		spec.Entrypoint = nil
 	}
 	if c.StopGracePeriod != nil {
-		spec.StopTimeout = *c.StopGracePeriod
+		spec.StopTimeout = max(*c.StopGracePeriod, time.Nanosecond) // 0 is none, not the default
 	}
 	var err error
 	if spec.Hostname, err = expand(c.Hostname); err != nil {

@@ -31,6 +31,12 @@ import (
 // Machine is what does not change about a node while its daemon runs.
 type Machine = engine.Machine
 
+// Settings is what the daemon's configuration says, as far as clients see it.
+type Settings = engine.Settings
+
+// AddressPool is a range that subnets of a size are cut from.
+type AddressPool = engine.AddressPool
+
 // Tunnel is a connection to the API of another node.
 type Tunnel = cluster.Tunnel
 
@@ -57,6 +63,8 @@ type Config struct {
 	Outdated func(*shoal.Service, *shoal.Task) bool
 	// Problems describes, a sentence each, what on this node works only in part. `docker info` and `shoal doctor` show it.
 	Problems func() []string
+	// Settings can change while the daemon runs.
+	Settings func() Settings
 }
 
 // New returns the API's handler. It starts nothing: what goes on for long ends with its request.
@@ -72,7 +80,7 @@ func New(c Config) http.Handler {
 		engine.Resources(engine.Config{
 			Log: c.Log, Machine: c.Machine, Containers: c.Containers, Images: c.Images, Registries: c.Registries, Volumes: c.Volumes, Networks: c.Networks,
 			ClusterNetworks: cluster.NewNetworks(c.Members, c.Exhausted), Swarm: cluster.NewSwarm(c.Members), Events: c.Events,
-			WithdrawTask: c.Members.Withdraw, Warnings: c.Problems,
+			WithdrawTask: c.Members.Withdraw, Warnings: c.Problems, Settings: c.Settings,
 		}),
 		cluster.Resources(cluster.Config{
 			Members: c.Members, Logs: c.Logs, Forwarder: forwarder, CheckPorts: c.CheckPorts, Outdated: c.Outdated,

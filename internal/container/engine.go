@@ -53,6 +53,8 @@ type Config struct {
 	Room func(bytes int64) error
 	// CgroupParent is the cgroup that the containers' cgroups are made in; "" means CgroupOf(State).
 	CgroupParent string
+	// Defaults, optional, is the node's settings for new containers.
+	Defaults func() Defaults
 }
 
 // Engine creates, runs and removes the node's containers. Its methods are safe for concurrent use. A method that takes a ref
@@ -194,4 +196,18 @@ func (e *Engine) Using(imageID string) []string {
 		}
 	}
 	return ids
+}
+
+// ImageUsers lists the containers' uses of images.
+func (e *Engine) ImageUsers() []image.User {
+	var users []image.User
+	for _, info := range e.List(nil) {
+		users = append(users, image.User{Container: info.ID, Image: info.Spec.Image, ImageID: info.ImageID, Running: running(info.State.Status)})
+		for _, m := range info.Mounts {
+			if m.Type == "image" {
+				users = append(users, image.User{Container: info.ID, Image: m.Name, ImageID: m.Source, Running: running(info.State.Status)})
+			}
+		}
+	}
+	return users
 }

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -36,7 +37,6 @@ import (
 
 // Daemon is a node: all parts of it, connected to one another.
 type Daemon struct {
-	cfg        config.Config
 	level      slog.LevelVar
 	hangups    <-chan os.Signal              // SIGHUP, after which settings are read anew
 	loadAgain  func() (config.Config, error) // reads them; required with hangups
@@ -52,6 +52,10 @@ type Daemon struct {
 	reserve    *reserve
 	tunnels    *tunnelListener
 	quarantine *quarantine.Quarantine
+
+	cfgMu    sync.Mutex // guards what follows; what SIGHUP does not change of cfg is read without it
+	cfg      config.Config
+	defaults container.Defaults
 }
 
 // New constructs the parts of a node and starts containerd. Run starts the rest; on an error, everything is closed again.
@@ -60,6 +64,9 @@ func New(ctx context.Context, cfg config.Config) (*Daemon, error) {
 	d.log = newLogger(&cfg, os.Stderr, &d.level)
 	for _, warning := range cfg.Warnings {
 		d.log.Warn("a setting of the daemon has no effect", "setting", warning)
+	}
+	if err := setProxies(&cfg); err != nil {
+		return nil, err
 	}
 	for _, dir := range []string{cfg.DataRoot, cfg.ExecRoot} {
 		if err := atomicfile.Mkdir(dir, 0o711); err != nil { // #nosec G301 -- containers' mounts are below
@@ -77,6 +84,9 @@ func (d *Daemon) construct(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if d.defaults, err = containerDefaults(&d.cfg); err != nil {
+		return err
+	}
 	hostname, err := os.Hostname()
 	if err != nil {
 		return fmt.Errorf("read host name: %w", err)
@@ -92,7 +102,7 @@ func (d *Daemon) construct(ctx context.Context) error {
 	d.registries = registry.New(registry.DefaultCertsDir, registry.Settings{Insecure: d.cfg.InsecureRegistries, Mirrors: d.cfg.RegistryMirrors})
 	d.images = image.New(image.Config{
 		Log: d.log, Client: d.runtime.Client, Events: d.events, Registries: d.registries,
-		InUse: func(id string) []string { return d.containers.Using(id) },
+		Users: func() []image.User { return d.containers.ImageUsers() },
 		Room:  d.reserve.check,
 	})
 	d.volumes, err = volume.New(volume.Config{Log: d.log, Quarantine: d.quarantine, Root: filepath.Join(d.cfg.DataRoot, "volumes"), Events: d.events})
@@ -110,7 +120,8 @@ func (d *Daemon) construct(ctx context.Context) error {
 	d.networks, err = network.New(network.Config{
 		Log: d.log, DataRoot: d.cfg.DataRoot, ExecRoot: d.cfg.ExecRoot, Events: d.events, AddressPools: pools,
 		Quarantine: d.quarantine, Attacher: attacher{d}, ProbePort: d.cfg.ProbePort, Cgroup: cgroup, Program: program,
-		Called: func(addr netip.Addr) { d.members.Called(addr) },
+		Defaults: networkDefaults(&d.cfg),
+		Called:   func(addr netip.Addr) { d.members.Called(addr) },
 	})
 	if err != nil {
 		return err
@@ -119,10 +130,16 @@ func (d *Daemon) construct(ctx context.Context) error {
 		Log: d.log, Root: filepath.Join(d.cfg.DataRoot, "containers"), State: state,
 		Runtime: d.runtime, Images: d.images, Volumes: d.volumes, Network: d.networks, Events: d.events,
 		CgroupParent: cgroup, Quarantine: d.quarantine, Room: d.reserve.check,
+		Defaults: func() container.Defaults {
+			d.cfgMu.Lock()
+			defer d.cfgMu.Unlock()
+			return d.defaults
+		},
 	})
 	d.members = membership.New(membership.Config{
 		Log: d.log, Dir: filepath.Join(d.cfg.DataRoot, "swarm"), Hostname: hostname, Host: d.newSwarmHost(),
 		SetAside: d.quarantine.SetAside, StartProbes: d.networks.StartProbes, StopProbes: d.networks.StopProbes,
+		DefaultAdvertiseAddr: d.cfg.AdvertiseAddr,
 	})
 	return nil
 }
@@ -189,6 +206,12 @@ func (d *Daemon) Run(ctx context.Context) error {
 	if err := d.containers.Restore(ctx); err != nil {
 		return fmt.Errorf("restore containers: %w", err)
 	}
+	if !d.cfg.LiveRestore {
+		d.containers.StopRestored(ctx, shutdownTimeout(&d.cfg))
+	}
+	if d.hangups != nil {
+		group.Go(func() error { return d.followHangups(ctx) })
+	}
 	if err := d.members.Start(ctx); err != nil {
 		d.quarantine.Retry("place in the cluster", err, d.resumeMembership)
 	}
@@ -220,7 +243,12 @@ func (d *Daemon) Run(ctx context.Context) error {
 		}
 		return nil
 	})
-	if err := group.Wait(); err != nil && !errors.Is(err, context.Canceled) {
+	err = group.Wait()
+	if cfg := d.settings(); !cfg.LiveRestore {
+		d.log.Info("containers are stopped with the daemon, as live-restore is off")
+		d.containers.StopAll(context.WithoutCancel(ctx), shutdownTimeout(&cfg))
+	}
+	if err != nil && !errors.Is(err, context.Canceled) {
 		return err
 	}
 	return nil
@@ -240,13 +268,14 @@ func (d *Daemon) handler() http.Handler {
 		Log: d.log, Containers: d.containers, Images: d.images, Registries: d.registries, Volumes: d.volumes, Networks: d.networks, Members: d.members,
 		Events: d.events, Logs: d.taskLogs, Dial: d.dialNode, CheckPorts: allocator.CheckPorts, Exhausted: allocator.Exhausted, Outdated: orchestrator.Stale,
 		Problems: func() []string {
-			return slices.Concat(d.cfg.Warnings, d.quarantine.Problems(), d.networks.Problems(), d.members.Problems())
+			return slices.Concat(d.settings().Warnings, d.quarantine.Problems(), d.networks.Problems(), d.members.Problems())
 		},
 		Machine: api.Machine{
 			ID: d.machineID(), Hostname: hostname, Version: d.cfg.Version, KernelVersion: kernelVersion(), OS: osName(),
 			Architecture: machine(), CPUs: int(describe(&d.cfg).Resources.NanoCPUs / 1e9), Memory: memory(), Root: d.cfg.DataRoot,
-			Labels: d.cfg.Labels, Plugins: plugins(), CgroupVersion: cgroupVersion(), Debug: d.cfg.Debug,
+			Plugins: plugins(), CgroupVersion: cgroupVersion(),
 		},
+		Settings: d.apiSettings,
 	})
 }
 

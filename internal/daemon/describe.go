@@ -18,7 +18,7 @@ func describe(c *config.Config) shoal.NodeDescription {
 	d := shoal.NodeDescription{
 		Hostname:      hostname,
 		Platform:      shoal.Platform{OS: runtime.GOOS, Architecture: machine()},
-		Resources:     shoal.Resources{NanoCPUs: int64(runtime.NumCPU()) * 1e9, MemoryBytes: memory()},
+		Resources:     shoal.Resources{NanoCPUs: int64(runtime.NumCPU()) * 1e9, MemoryBytes: memory(), Generic: genericResources(c.GenericResources)},
 		EngineVersion: c.Version,
 		EngineLabels:  c.EngineLabels(),
 	}

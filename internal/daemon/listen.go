@@ -25,6 +25,14 @@ import (
 func (d *Daemon) listen() (all []net.Listener, missing map[string]error, err error) {
 	missing = map[string]error{}
 	for _, host := range d.cfg.Hosts {
+		if which, ok := strings.CutPrefix(host, "fd://"); ok {
+			passed, err := d.activated(which)
+			if err != nil {
+				return nil, nil, err
+			}
+			all = append(all, passed...)
+			continue
+		}
 		l, err := d.listenAt(host)
 		if err != nil {
 			missing[host] = fmt.Errorf("listen at %s: %w", host, err)
@@ -60,7 +68,7 @@ func (d *Daemon) listenAt(host string) (net.Listener, error) {
 	case "tcp":
 		if _, _, err := net.SplitHostPort(addr); err != nil {
 			port := "2375"
-			if d.cfg.TLS || d.cfg.TLSVerify {
+			if d.cfg.TLS {
 				port = "2376"
 			}
 			addr = net.JoinHostPort(addr, port)
@@ -69,17 +77,9 @@ func (d *Daemon) listenAt(host string) (net.Listener, error) {
 		if err != nil {
 			return nil, err
 		}
-		if !d.cfg.TLS && !d.cfg.TLSVerify {
-			d.log.Warn("the API is served without TLS: whoever reaches it is root on this host", "addr", addr)
-			return l, nil
-		}
-		config, err := d.tlsConfig()
-		if err != nil {
-			return nil, errors.Join(err, l.Close())
-		}
-		return tls.NewListener(l, config), nil
+		return d.secured(l)
 	default:
-		return nil, fmt.Errorf("invalid protocol %q: use unix or tcp", proto)
+		return nil, fmt.Errorf("invalid protocol %q: use unix, tcp or fd", proto)
 	}
 }
 

@@ -24,7 +24,8 @@ func (d *Daemon) newSwarmHost() *swarm.Host {
 		Listen: func(addr string) (net.Listener, error) { return net.Listen("tcp", addr) },
 		Follow: func(ctx context.Context, s *store.Store) error { return publishChanges(ctx, s, d.events) },
 		Runtime: func(node shoal.NodeID) agent.Runtime {
-			facts := describe(&d.cfg)
+			cfg := d.settings()
+			facts := describe(&cfg)
 			return &agent.Engine{
 				Containers: d.containers, Images: d.images,
 				Node: agent.NodeFacts{ID: node, Hostname: facts.Hostname, Platform: facts.Platform},
@@ -37,7 +38,8 @@ func (d *Daemon) newSwarmHost() *swarm.Host {
 
 // describe describes the node to the managers: its machine and its networks.
 func (d *Daemon) describe() shoal.NodeDescription {
-	description := describe(&d.cfg)
+	cfg := d.settings()
+	description := describe(&cfg)
 	description.TunnelKey = d.networks.TunnelKey()
 	routes, err := d.networks.HostRoutes()
 	if err != nil {

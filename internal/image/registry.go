@@ -32,6 +32,9 @@ func (s *Store) Pull(ctx context.Context, ref string, auth registry.Auth, progre
 		tag = n.Tag()
 	}
 	before, _ := s.Client.ImageService().Get(ctx, named.String())
+	if err := s.keep(ctx, before); err != nil {
+		return nil, err
+	}
 	progress(Progress{ID: tag, Status: "Pulling from " + reference.Path(named)})
 	parts := &download{content: s.Client.ContentStore()}
 	tracker := newPullProgress(s.Client.ContentStore(), progress)
@@ -44,6 +47,7 @@ func (s *Store) Pull(ctx context.Context, ref string, auth registry.Auth, progre
 		parts.discard(ctx, err)
 		return nil, registry.Failure(named, err)
 	}
+	s.unkeep(ctx, pulled.Target().Digest)
 	progress(Progress{Status: "Digest: " + pulled.Target().Digest.String()})
 	if before.Target.Digest == pulled.Target().Digest {
 		progress(Progress{Status: "Status: Image is up to date for " + reference.FamiliarString(named)})

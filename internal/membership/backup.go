@@ -1,6 +1,7 @@
 package membership
 
 import (
+	"cmp"
 	"compress/gzip"
 	"context"
 	"encoding/json"
@@ -140,6 +141,7 @@ func (m *Membership) Restore(ctx context.Context, from io.Reader, passphrase str
 	if !m.restorable() {
 		return "", errSwarmExists
 	}
+	req.AdvertiseAddr = cmp.Or(req.AdvertiseAddr, m.cfg.DefaultAdvertiseAddr)
 	state, err := newState(req.ListenAddr, req.AdvertiseAddr, req.DataPathAddr)
 	if err != nil {
 		return "", err

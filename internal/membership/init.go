@@ -1,6 +1,7 @@
 package membership
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -38,6 +39,7 @@ func (m *Membership) Init(ctx context.Context, req InitRequest) (shoal.NodeID, e
 	if m.Info().State != "inactive" {
 		return "", errSwarmExists
 	}
+	req.AdvertiseAddr = cmp.Or(req.AdvertiseAddr, m.cfg.DefaultAdvertiseAddr)
 	state, err := newState(req.ListenAddr, req.AdvertiseAddr, req.DataPathAddr)
 	if err != nil {
 		return "", err

@@ -1,6 +1,7 @@
 package membership
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -56,7 +57,7 @@ func (m *Membership) Join(ctx context.Context, req JoinRequest) error {
 	if state.DataPathAddr, err = dataPathAddress(req.DataPathAddr); err != nil {
 		return err
 	}
-	if req.AdvertiseAddr != "" {
+	if req.AdvertiseAddr = cmp.Or(req.AdvertiseAddr, m.cfg.DefaultAdvertiseAddr); req.AdvertiseAddr != "" {
 		addr, err := advertiseAddress(req.AdvertiseAddr, listen)
 		if err != nil {
 			return err

@@ -27,6 +27,8 @@ type Config struct {
 	Host     Host
 	// SetAside, optional, moves a file or folder that cannot be used to where it is kept; without it, it is deleted.
 	SetAside func(path string, cause error) error
+	// DefaultAdvertiseAddr, optional, is the address or interface to advertise if a request names none.
+	DefaultAdvertiseAddr string
 	// StartProbes, optional, opens the port by which nodes of a cluster probe one another; if it cannot be had, it says so and goes on trying. StopProbes,
 	// required with it, closes the port: a node outside a cluster has none.
 	StartProbes func() error

@@ -120,30 +120,32 @@ func fromAPICreateRequest(body apicontainer.CreateRequest, engine *container.Eng
 	if h.PidsLimit != nil && *h.PidsLimit <= 0 {
 		h.PidsLimit = nil
 	}
-	if ref, ok := strings.CutPrefix(string(h.NetworkMode), "container:"); ok {
-		if other, err := engine.Inspect(ref); err == nil {
-			h.NetworkMode = apicontainer.NetworkMode("container:" + other.ID)
-		}
-	}
+	h.NetworkMode = apicontainer.NetworkMode(byID(engine, string(h.NetworkMode)))
+	h.PidMode, h.IpcMode = apicontainer.PidMode(byID(engine, string(h.PidMode))), apicontainer.IpcMode(byID(engine, string(h.IpcMode)))
 	raw, err := json.Marshal(body)
 	if err != nil {
 		return container.Spec{}, fmt.Errorf("keep request: %w", err)
 	}
 	s := container.Spec{
 		Image: c.Image, Hostname: c.Hostname, Domainname: c.Domainname, User: c.User, Env: c.Env, Entrypoint: c.Entrypoint, Cmd: c.Cmd,
-		WorkingDir: c.WorkingDir, Labels: c.Labels, StopSignal: c.StopSignal, TTY: c.Tty, ConsoleSize: h.ConsoleSize, Umask: h.Umask, OpenStdin: c.OpenStdin, StdinOnce: c.StdinOnce,
+		WorkingDir: c.WorkingDir, Labels: c.Labels, StopSignal: c.StopSignal, TTY: c.Tty, OpenStdin: c.OpenStdin, StdinOnce: c.StdinOnce,
 		Restart:    container.Restart{Name: string(h.RestartPolicy.Name), MaxRetries: h.RestartPolicy.MaximumRetryCount},
 		AutoRemove: h.AutoRemove, Log: shoal.Driver{Name: h.LogConfig.Type, Options: h.LogConfig.Config}, Resources: fromAPIResources(h.Resources),
 		CapAdd: h.CapAdd, CapDrop: h.CapDrop, Privileged: h.Privileged, ReadOnly: h.ReadonlyRootfs, SecurityOpt: h.SecurityOpt,
-		Sysctls: h.Sysctls, GroupAdd: h.GroupAdd, ShmSize: h.ShmSize, Init: h.Init != nil && *h.Init, OomScoreAdj: h.OomScoreAdj,
+		Sysctls: h.Sysctls, GroupAdd: h.GroupAdd, ShmSize: h.ShmSize, Init: h.Init, OomScoreAdj: h.OomScoreAdj,
 		PidMode: string(h.PidMode), IpcMode: string(h.IpcMode), UTSMode: string(h.UTSMode), CgroupnsMode: string(h.CgroupnsMode),
 		CgroupParent: h.CgroupParent, Annotations: h.Annotations, NetworkMode: shownMode(h.NetworkMode), API: raw,
+		Shell: c.Shell, ConsoleSize: h.ConsoleSize, PublishAll: h.PublishAllPorts,
+		DeviceCgroupRules: h.DeviceCgroupRules, MaskedPaths: h.MaskedPaths, ReadonlyPaths: h.ReadonlyPaths, Umask: h.Umask,
 	}
 	if len(c.Entrypoint) == 1 && c.Entrypoint[0] == "" { // --entrypoint ""
 		s.Entrypoint = []string{}
 	}
 	if c.StopTimeout != nil {
 		s.StopTimeout = time.Duration(*c.StopTimeout) * time.Second
+		if *c.StopTimeout == 0 {
+			s.StopTimeout = time.Nanosecond // the engine's none
+		}
 	}
 	s.Healthcheck = convert.FromAPIHealthcheck(c.Healthcheck)
 	for port := range c.ExposedPorts {
@@ -161,9 +163,22 @@ func fromAPICreateRequest(body apicontainer.CreateRequest, engine *container.Eng
 	if s.Mounts, err = fromAPIMounts(h, engine); err != nil {
 		return s, err
 	}
+	if h.VolumeDriver != "" && h.VolumeDriver != "local" {
+		s.Mounts, s.Volumes = append(s.Mounts, anonymousVolumes(h.VolumeDriver, s.Volumes, s.Mounts)...), nil
+	}
 	s.Network, err = fromAPINetworking(body)
 	if c.NetworkDisabled {
 		s.Network.Mode, s.Network.Endpoints, s.Network.Ports = "none", nil, nil
 	}
 	return s, err
+}
+
+// byID is a mode that names another container, with that container's ID, which it keeps; any other as it is.
+func byID(engine *container.Engine, mode string) string {
+	if ref, ok := strings.CutPrefix(mode, "container:"); ok {
+		if other, err := engine.Inspect(ref); err == nil {
+			return "container:" + other.ID
+		}
+	}
+	return mode
 }

@@ -151,6 +151,9 @@ func toAPIState(info container.Info) *apicontainer.State {
 func toAPIMountPoints(info container.Info) []apicontainer.MountPoint {
 	out := []apicontainer.MountPoint{}
 	for _, m := range info.Mounts {
+		if m.Type == "tmpfs" && m.Source != "" { // of --tmpfs, which Docker shows in the HostConfig only
+			continue
+		}
 		out = append(out, apicontainer.MountPoint{Type: mount.Type(m.Type), Name: m.Name, Source: m.Source, Destination: m.Target, Driver: m.Driver,
 			Mode: m.Mode, RW: m.RW, Propagation: mount.Propagation(m.Propagation)})
 	}

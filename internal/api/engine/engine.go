@@ -35,6 +35,7 @@ type Config struct {
 	WithdrawTask func(ctx context.Context, containerID string)
 	// Warnings is what `docker info` warns of, a sentence each.
 	Warnings func() []string
+	Settings func() Settings
 }
 
 // Resources returns the engine's resources.

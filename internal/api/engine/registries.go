@@ -2,8 +2,6 @@ package engine
 
 import (
 	"net/http"
-	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -108,22 +106,4 @@ func readSearchFilters(r *http.Request) (func(registry.SearchResult) bool, error
 	return func(result registry.SearchResult) bool {
 		return result.Stars >= stars && filters.True("is-official", result.Official) && filters.True("is-automated", false) // as registries say of all
 	}, nil
-}
-
-// toAPIRegistries is what `docker info` shows of the settings.
-func toAPIRegistries(settings registry.Settings) *apiregistry.ServiceConfig {
-	mirrors := slices.Concat([]string{}, settings.Mirrors)
-	info := &apiregistry.ServiceConfig{
-		InsecureRegistryCIDRs: []netip.Prefix{netip.PrefixFrom(netip.IPv6Loopback(), 128), netip.PrefixFrom(netip.AddrFrom4([4]byte{127}), 8)},
-		IndexConfigs:          map[string]*apiregistry.IndexInfo{"docker.io": {Name: "docker.io", Mirrors: mirrors, Secure: true, Official: true}},
-		Mirrors:               mirrors,
-	}
-	for _, entry := range settings.Insecure {
-		if prefix, err := netip.ParsePrefix(entry); err == nil {
-			info.InsecureRegistryCIDRs = append(info.InsecureRegistryCIDRs, prefix)
-			continue
-		}
-		info.IndexConfigs[entry] = &apiregistry.IndexInfo{Name: entry, Mirrors: []string{}}
-	}
-	return info
 }

@@ -4,9 +4,11 @@ import (
 	"context"
 	"net/http"
 	"runtime"
+	"strconv"
 	"sync"
 	"time"
 
+	"github.com/moby/moby/api/types/registry"
 	"github.com/moby/moby/api/types/swarm"
 	"github.com/moby/moby/api/types/system"
 
@@ -15,7 +17,6 @@ import (
 	"github.com/shoal-dev/shoal/internal/container"
 	"github.com/shoal-dev/shoal/internal/events"
 	"github.com/shoal-dev/shoal/internal/image"
-	"github.com/shoal-dev/shoal/internal/registry"
 )
 
 // Machine is what does not change about a node while its daemon runs.
@@ -30,11 +31,9 @@ type Machine struct {
 	CPUs          int
 	Memory        int64 // bytes
 	Root          string
-	Labels        []string
 	// Plugins is the names of the built-in drivers by kind: "Volume", "Network", "Log".
 	Plugins       map[string][]string
 	CgroupVersion string // "1" or "2"
-	Debug         bool
 }
 
 // Swarm tells this node's place in a cluster.
@@ -52,13 +51,13 @@ type systemInfo struct {
 	containers *container.Engine
 	images     *image.Store
 	events     *events.Bus
-	registries *registry.Client
 	warnings   func() []string
+	settings   func() Settings
 	runc       func() programVersion
 }
 
 func newSystemInfo(c Config) *systemInfo {
-	return &systemInfo{machine: c.Machine, swarm: c.Swarm, containers: c.Containers, images: c.Images, registries: c.Registries, events: c.Events, warnings: c.Warnings, runc: sync.OnceValue(runcVersion)}
+	return &systemInfo{machine: c.Machine, swarm: c.Swarm, containers: c.Containers, images: c.Images, events: c.Events, warnings: c.Warnings, settings: c.Settings, runc: sync.OnceValue(runcVersion)}
 }
 
 // programs are the versions of the programs that containers need. All but runc are part of this one.
@@ -77,7 +76,7 @@ func (s *systemInfo) ping(w http.ResponseWriter, r *http.Request) error {
 	h := w.Header()
 	h.Set("Swarm", s.swarm.Status())
 	h.Set("Builder-Version", "1")
-	h.Set("Docker-Experimental", "false")
+	h.Set("Docker-Experimental", strconv.FormatBool(s.settings().Experimental))
 	h.Set("Cache-Control", "no-cache, no-store, must-revalidate")
 	h.Set("Pragma", "no-cache")
 	h.Set("Content-Type", "text/plain; charset=utf-8")
@@ -107,7 +106,7 @@ func (s *systemInfo) version(w http.ResponseWriter, _ *http.Request) error {
 }
 
 func (s *systemInfo) info(w http.ResponseWriter, r *http.Request) error {
-	m, n, kernel := s.machine, s.count(r.Context()), kernelFeatures()
+	m, n, kernel, settings := s.machine, s.count(r.Context()), kernelFeatures(), s.settings()
 	out := system.Info{
 		ID: m.ID, Name: m.Hostname, ServerVersion: m.Version,
 		Containers: n.containers, ContainersRunning: n.running, ContainersPaused: n.paused,
@@ -115,15 +114,16 @@ func (s *systemInfo) info(w http.ResponseWriter, r *http.Request) error {
 		Driver: "overlayfs", DriverStatus: [][2]string{{"driver-type", "io.containerd.snapshotter.v1"}},
 		Plugins:     system.PluginsInfo{Volume: m.Plugins["Volume"], Network: m.Plugins["Network"], Log: m.Plugins["Log"]},
 		MemoryLimit: true, SwapLimit: kernel.swapLimit, OomKillDisable: kernel.oomKillDisable, CPUCfsPeriod: true, CPUCfsQuota: true, CPUShares: true, CPUSet: true, PidsLimit: true,
-		IPv4Forwarding: kernel.forwarding, Debug: m.Debug, NFd: openFiles(), NGoroutines: runtime.NumGoroutine(), NEventsListener: s.events.Followers(),
-		SystemTime: time.Now().Format(time.RFC3339Nano), LoggingDriver: "json-file", CgroupDriver: "cgroupfs", CgroupVersion: m.CgroupVersion,
+		IPv4Forwarding: kernel.forwarding, NFd: openFiles(), NGoroutines: runtime.NumGoroutine(), NEventsListener: s.events.Followers(),
+		SystemTime: time.Now().Format(time.RFC3339Nano), CgroupDriver: "cgroupfs", CgroupVersion: m.CgroupVersion,
 		KernelVersion: m.KernelVersion, OperatingSystem: m.OS, OSVersion: osVersion(), OSType: runtime.GOOS, Architecture: m.Architecture,
-		IndexServerAddress: "https://index.docker.io/v1/", RegistryConfig: toAPIRegistries(s.registries.Settings()),
-		HTTPProxy: maskedProxy("HTTP_PROXY"), HTTPSProxy: maskedProxy("HTTPS_PROXY"), NoProxy: proxyVariable("NO_PROXY"),
-		NCPU: m.CPUs, MemTotal: m.Memory, DockerRootDir: m.Root, Labels: m.Labels,
-		Runtimes:       map[string]system.RuntimeWithStatus{"runc": {Runtime: system.Runtime{Path: "runc"}}, "io.containerd.runc.v2": {Runtime: system.Runtime{Path: "runc"}}},
-		DefaultRuntime: "runc", Swarm: s.swarm.Info(), LiveRestoreEnabled: true, InitBinary: "docker-init",
-		SecurityOptions: kernel.securityOptions, FirewallBackend: &system.FirewallInfo{Driver: "nftables"}, CDISpecDirs: []string{},
+		IndexServerAddress: "https://index.docker.io/v1/", RegistryConfig: &registry.ServiceConfig{IndexConfigs: map[string]*registry.IndexInfo{
+			"docker.io": {Name: "docker.io", Secure: true, Official: true},
+		}},
+		NCPU: m.CPUs, MemTotal: m.Memory, DockerRootDir: m.Root,
+		Runtimes: map[string]system.RuntimeWithStatus{"runc": {Runtime: system.Runtime{Path: "runc"}}, "io.containerd.runc.v2": {Runtime: system.Runtime{Path: "runc"}}},
+		Swarm:    s.swarm.Info(), InitBinary: "docker-init",
+		SecurityOptions: kernel.securityOptions, FirewallBackend: &system.FirewallInfo{Driver: "nftables"},
 	}
 	for _, p := range s.programs() {
 		switch p.name {
@@ -136,6 +136,7 @@ func (s *systemInfo) info(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	out.Warnings = append(s.infoWarnings(), out.Swarm.Warnings...)
+	settings.show(&out)
 	return server.WriteJSON(w, http.StatusOK, out)
 }
 

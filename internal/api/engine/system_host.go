@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -58,23 +57,4 @@ func osVersion() string {
 		return value
 	}
 	return ""
-}
-
-// proxyVariable is a variable of the environment that says which proxy to use, in either of its spellings.
-func proxyVariable(name string) string {
-	if v := os.Getenv(name); v != "" {
-		return v
-	}
-	return os.Getenv(strings.ToLower(name))
-}
-
-// maskedProxy is the address of a proxy without its user's name and password.
-func maskedProxy(name string) string {
-	text := proxyVariable(name)
-	u, err := url.Parse(text)
-	if err != nil || u.User == nil {
-		return text
-	}
-	u.User = url.UserPassword("xxxxx", "xxxxx")
-	return u.String()
 }
