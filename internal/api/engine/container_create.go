@@ -167,6 +167,9 @@ func fromAPICreateRequest(body apicontainer.CreateRequest, engine *container.Eng
 		s.Mounts, s.Volumes = append(s.Mounts, anonymousVolumes(h.VolumeDriver, s.Volumes, s.Mounts)...), nil
 	}
 	s.Network, err = fromAPINetworking(body)
+	if c.NetworkDisabled {
+		s.Network.Mode, s.Network.Endpoints, s.Network.Ports = "none", nil, nil
+	}
 	return s, err
 }
 

@@ -7,6 +7,7 @@ import (
 	apicontainer "github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/mount"
 
+	"github.com/shoal-dev/shoal/internal/api/convert"
 	"github.com/shoal-dev/shoal/internal/container"
 	"github.com/shoal-dev/shoal/internal/container/cgroup"
 	"github.com/shoal-dev/shoal/internal/container/security"
@@ -29,9 +30,16 @@ func fillHostConfig(h *apicontainer.HostConfig, info container.Info) {
 	if h.Memory > 0 && h.MemorySwap == 0 {
 		h.MemorySwap = 2 * h.Memory
 	}
-	h.ShmSize, h.Runtime = cmp.Or(h.ShmSize, defaultShmSize), cmp.Or(h.Runtime, "runc")
-	h.IpcMode = cmp.Or(h.IpcMode, apicontainer.IPCModePrivate)
-	if h.CgroupnsMode == "" {
+	// The node's settings are part of the spec since the container was created.
+	h.ShmSize, h.Runtime = cmp.Or(h.ShmSize, info.Spec.ShmSize, defaultShmSize), cmp.Or(h.Runtime, "runc")
+	h.IpcMode = cmp.Or(h.IpcMode, apicontainer.IpcMode(info.Spec.IpcMode), apicontainer.IPCModePrivate)
+	if h.Init == nil {
+		h.Init = info.Spec.Init
+	}
+	if len(h.Ulimits) < len(info.Spec.Ulimits) {
+		h.Ulimits = convert.List(info.Spec.Ulimits, convert.ToAPIUlimit)
+	}
+	if h.CgroupnsMode = cmp.Or(h.CgroupnsMode, apicontainer.CgroupnsMode(info.Spec.CgroupnsMode)); h.CgroupnsMode == "" {
 		h.CgroupnsMode = apicontainer.CgroupnsModePrivate
 		if !cgroup.V2() {
 			h.CgroupnsMode = apicontainer.CgroupnsModeHost

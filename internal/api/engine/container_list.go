@@ -26,6 +26,11 @@ func (c *containers) list(w http.ResponseWriter, r *http.Request) error {
 	all := server.BoolParam(r, "all") || len(f["status"]) > 0 || len(f["exited"]) > 0
 	limit, _ := strconv.Atoi(r.FormValue("limit"))
 	out := []apicontainer.Summary{}
+	for _, ref := range slices.Concat(f["before"], f["since"]) {
+		if _, err := c.engine.Inspect(ref); err != nil {
+			return err
+		}
+	}
 	containers := c.engine.List(nil)
 	links := linkNames(containers)
 	for _, info := range containers {
@@ -53,7 +58,7 @@ func (c *containers) matches(ctx context.Context, f server.Filters, info contain
 	if info.State.Health != nil {
 		health = info.State.Health.Status
 	}
-	// Filters by another container let nothing pass if there is no such container.
+	// The other container may have been removed meanwhile: then nothing passes.
 	comparedTo := func(name string, matches func(other container.Info) bool) bool {
 		for _, ref := range f[name] {
 			if other, err := c.engine.Inspect(ref); err != nil || !matches(other) {

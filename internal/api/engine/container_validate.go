@@ -158,6 +158,8 @@ func validateHostConfig(h *apicontainer.HostConfig) error {
 		return server.BadRequest("Invalid value %d, range for oom score adj is [-1000, 1000]", h.OomScoreAdj)
 	case !h.Isolation.IsDefault():
 		return server.BadRequest("invalid isolation '%s' on linux", h.Isolation)
+	case h.Cgroup != "":
+		return unsupported("the cgroup of another container")
 	case len(h.StorageOpt) > 0:
 		return unsupported("storage options")
 	case h.Runtime != "" && h.Runtime != "runc" && h.Runtime != "io.containerd.runc.v2":

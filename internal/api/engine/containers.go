@@ -193,10 +193,12 @@ func (c *containers) prune(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	deleted := []string{}
+	var freed int64
 	for _, info := range c.engine.List(nil) {
 		if isRunning(info) || !f.Take(info.Labels, info.Created) {
 			continue
 		}
+		written, _, _ := c.engine.Size(r.Context(), info.ID) // what cannot be measured is not counted
 		if err := c.engine.Remove(r.Context(), info.ID, false, false); err != nil {
 			if errdefs.IsNotFound(err) || errdefs.IsConflict(err) {
 				continue
@@ -204,7 +206,8 @@ func (c *containers) prune(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 		deleted = append(deleted, info.ID)
+		freed += written
 	}
-	publishPrune(c.engine.Events, "container", 0)
-	return server.WriteJSON(w, http.StatusOK, map[string]any{"ContainersDeleted": deleted, "SpaceReclaimed": 0})
+	publishPrune(c.engine.Events, "container", freed)
+	return server.WriteJSON(w, http.StatusOK, map[string]any{"ContainersDeleted": deleted, "SpaceReclaimed": freed})
 }

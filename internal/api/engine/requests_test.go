@@ -251,6 +251,9 @@ func TestSmallEndpointsDoWhatDockerDoes(t *testing.T) {
 	if _, text := h.send("1.51", http.MethodGet, "/containers/json?all=1", ""); strings.Contains(text, "alias") {
 		t.Errorf("names: %s", text)
 	}
+	if status, text := h.send("1.51", http.MethodGet, `/containers/json?filters={"before":["nosuch"]}`, ""); status != 404 || !strings.Contains(text, "No such container: nosuch") {
+		t.Errorf("list before a container that is not there: %d %s", status, text)
+	}
 	docker("run", "--name", "said", "busybox", "echo", "hello")
 	if status, text := h.send("1.41", http.MethodPost, "/containers/said/attach?logs=1&stream=0&stdout=1", ""); status != 200 || !strings.HasSuffix(text, "hello\n") {
 		t.Errorf("attach to logs: %d %q", status, text)
@@ -266,6 +269,11 @@ func TestSmallEndpointsDoWhatDockerDoes(t *testing.T) {
 		t.Errorf("wait: %s", out)
 	}
 	docker("rm", "-f", "again")
+	docker("run", "--name", "wrote", "busybox", "sh", "-c", "dd if=/dev/zero of=/f bs=1M count=3")
+	_, text := h.send("1.51", http.MethodPost, "/containers/prune", "")
+	if freed, _ := field(t, text, "SpaceReclaimed").(float64); freed < 3<<20 {
+		t.Errorf("prune: %s", text)
+	}
 }
 
 // The frames of an exec's output were those of the exec's terminal, not what its start had asked for.

@@ -52,6 +52,9 @@ func legacyContainer(c object) {
 		c["GraphDriver"] = object{"Name": snapshot["Name"], "Data": nil}
 		drop(c, "Storage")
 	}
+	fill(c, object{"Config": object{"OnBuild": nil}, "NetworkSettings": object{
+		"Bridge": "", "HairpinMode": false, "LinkLocalIPv6Address": "", "LinkLocalIPv6PrefixLen": 0, "SecondaryIPAddresses": nil, "SecondaryIPv6Addresses": nil,
+	}})
 }
 
 // macOfMainNetwork turns the MAC address of a container into that of its main network.
