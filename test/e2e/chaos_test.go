@@ -41,6 +41,7 @@ type chaos struct {
 
 	mu    sync.Mutex
 	away  *lab.Node // whose daemon is killed or starting
+	slow  time.Time // when a daemon was last back later than its node counts as Down
 	kills int
 }
 
@@ -99,6 +100,9 @@ func (c *chaos) killDaemons(random *rand.Rand) {
 		})
 		if took := time.Since(killed); took > countsAsDown {
 			c.t.Logf("%s was away or without a session for up to %v, from %s on", victim.Name, took.Round(time.Millisecond), killed.UTC().Format("15:04:05.000"))
+			c.mu.Lock()
+			c.slow = time.Now()
+			c.mu.Unlock()
 		}
 		c.kills++
 		c.setAway(nil)
@@ -135,7 +139,21 @@ func (c *chaos) operate() {
 		}
 		return nil
 	})
-	c.eventually(time.Minute, "the service has settled", func() error {
+	c.settle()
+}
+
+// settle waits until the service has settled: for a minute, and for as long as the machine is so busy that daemons are not back before their nodes count
+// as Down. Then tasks are replaced by the minute, and a drain waits for the next of those nodes when it is done with the last.
+func (c *chaos) settle() {
+	const limit, busyLimit = time.Minute, 5 * time.Minute
+	began := time.Now()
+	c.eventually(busyLimit, "the service has settled", func() error {
+		c.mu.Lock()
+		slow := c.slow
+		c.mu.Unlock()
+		if late := time.Since(began); late > limit && time.Since(slow) > limit {
+			c.t.Fatalf("not settled after %v: %s", late, c.ok(c.present(), "service", "ps", "web"))
+		}
 		r := c.docker(c.present(), "service", "inspect", "web", "--format", "{{with .UpdateStatus}}{{.State}}{{end}}")
 		if r.Code != 0 || r.Text() == "updating" {
 			return errors.New(r.Text())

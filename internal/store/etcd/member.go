@@ -117,6 +117,25 @@ type Member struct {
 // errGaveUp is the error of a start that etcd has given up without a word of why.
 var errGaveUp = errors.New("etcd has given up")
 
+// A member that joins asks the others for the cluster before it writes anything. They may be slow to answer, all the more while they take in a new member.
+const (
+	joinTries = 3
+	joinPause = 500 * time.Millisecond
+)
+
+// joins tells whether the member is new in a cluster of others.
+func (c *Config) joins() bool { return len(c.Initial) > 0 && !Exists(c.Dir) }
+
+// pause waits, and tells whether ctx goes on.
+func pause(ctx context.Context, length time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(length):
+		return true
+	}
+}
+
 // Start starts a member and waits until it takes part in the cluster. If ctx ends before, the member is stopped. Close stops it later. The error
 // wraps store.ErrRemoved if the other members know this one no more.
 func Start(ctx context.Context, cfg Config) (*Member, error) {
@@ -132,7 +151,7 @@ func Start(ctx context.Context, cfg Config) (*Member, error) {
 		}
 	}
 	failed := newFailure()
-	settings, err := settings(cfg, failed)
+	settings, err := newSettings(cfg, failed)
 	if err != nil {
 		return nil, err
 	}
@@ -145,6 +164,13 @@ func Start(ctx context.Context, cfg Config) (*Member, error) {
 		segment = holdNextSegment(cfg.Log, cfg.Dir)
 	}
 	server, err := startServer(cfg, settings, failed)
+	for try := 1; err != nil && try < joinTries && cfg.joins() && pause(ctx, joinPause); try++ {
+		cfg.Log.Info("the other members did not tell this one of the cluster; they are asked again", "err", err)
+		failed = newFailure()
+		if settings, err = newSettings(cfg, failed); err == nil {
+			server, err = startServer(cfg, settings, failed)
+		}
+	}
 	if err != nil {
 		segment.release()
 		return nil, fmt.Errorf("start etcd: %w", err)
@@ -294,7 +320,7 @@ func learning(ctx context.Context, server *embed.Etcd) <-chan struct{} {
 }
 
 // settings is the configuration in etcd's form.
-func settings(cfg Config, failed *failure) (*embed.Config, error) {
+func newSettings(cfg Config, failed *failure) (*embed.Config, error) {
 	peer, err := url.Parse(cfg.PeerURL)
 	if err != nil {
 		return nil, fmt.Errorf("parse peer URL: %w", err)

@@ -3,7 +3,10 @@ package etcd_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -132,6 +135,59 @@ func TestMembersComeAndGo(t *testing.T) {
 		t.Fatal("a removed member goes on")
 	}
 	if _, err := s.Commit(ctx, store.Changes{Puts: []store.Object{&shoal.Node{ID: "z"}}}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// deaf passes connections on to a member, but breaks off the first ones.
+func deaf(t *testing.T, member string, first int32) (addr string) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	var taken atomic.Int32
+	go func() {
+		for {
+			in, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			if taken.Add(1) <= first {
+				_ = in.Close()
+				continue
+			}
+			out, err := net.Dial("tcp", member)
+			if err != nil {
+				_ = in.Close()
+				continue
+			}
+			for _, way := range [][2]net.Conn{{in, out}, {out, in}} {
+				go func() {
+					_, _ = io.Copy(way[0], way[1])
+					_ = way[0].Close()
+				}()
+			}
+		}
+	}()
+	return listener.Addr().String()
+}
+
+func TestAMemberJoinsOthersThatDoNotAnswerAtOnce(t *testing.T) {
+	real := freeURL(t)
+	public := "http://" + deaf(t, strings.TrimPrefix(real, "http://"), 2)
+	first := start(t, etcd.Config{Dir: t.TempDir(), Name: "n1", PeerURL: public, ListenURL: real})
+	lead(t, first)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	u := freeURL(t)
+	initial, err := first.Add(ctx, "n2", u)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := start(t, etcd.Config{Dir: t.TempDir(), Name: "n2", PeerURL: u, Initial: initial})
+	if err := first.Promote(ctx, second.ID()); err != nil {
 		t.Fatal(err)
 	}
 }
