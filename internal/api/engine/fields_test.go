@@ -26,13 +26,12 @@ func fieldPaths(t reflect.Type, at string, to map[string]bool) {
 		}
 		t = t.Elem()
 	}
-	_, isText := reflect.Zero(reflect.PointerTo(t)).Interface().(encoding.TextMarshaler)
+	isText := reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextMarshaler]())
 	if t.Kind() != reflect.Struct || isText || t.NumField() == 0 {
 		to[at] = true
 		return
 	}
-	for i := range t.NumField() {
-		f := t.Field(i)
+	for f := range t.Fields() {
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		switch {
 		case !f.IsExported() || name == "-":
