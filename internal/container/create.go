@@ -69,6 +69,9 @@ func (e *Engine) checkSpec(spec *Spec) error {
 			return err
 		}
 	}
+	if err := e.checkLinks(spec); err != nil {
+		return err
+	}
 	return e.resolveModes(spec)
 }
 

@@ -68,6 +68,9 @@ func (e *Engine) execProcess(ctx context.Context, info Info, x ExecSpec) (*specs
 	if err != nil {
 		return nil, fmt.Errorf("mount snapshot: %w", err)
 	}
+	if linked, err := e.linkedEnv(info); err == nil { // whom it is linked to may have ended since
+		info.Env = mergeEnv(linked, info.Env)
+	}
 	dirs := layers.Of(root)
 	p, err := ociProcess(&info, dirs)
 	if err != nil {

@@ -79,8 +79,7 @@ func Stat(root, name string) (FileStat, error) {
 
 // hostPathError is an error of the system about a file of a container, with its path there.
 func hostPathError(op, name string, err error) error {
-	var cause *fs.PathError
-	if errors.As(err, &cause) {
+	if cause, ok := errors.AsType[*fs.PathError](err); ok {
 		return &fs.PathError{Op: op, Path: name, Err: cause.Err}
 	}
 	return err

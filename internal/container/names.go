@@ -71,6 +71,9 @@ func (e *Engine) Rename(ref, name string) error {
 	old := info.Name
 	err = e.commit(c, func(i *Info) { i.Name = name })
 	e.releaseName(old)
+	if err == nil {
+		err = e.renameLinks(old, name)
+	}
 	if err != nil {
 		return err
 	}

@@ -21,7 +21,13 @@ func (e *Engine) ociSpec(info *Info, root []mount.Mount) (*specs.Spec, error) {
 	if err != nil {
 		return nil, err
 	}
-	process, err := ociProcess(info, layers.Of(root))
+	linked, err := e.linkedEnv(*info)
+	if err != nil {
+		return nil, err
+	}
+	ofThisStart := *info
+	ofThisStart.Env = mergeEnv(linked, info.Env)
+	process, err := ociProcess(&ofThisStart, layers.Of(root))
 	if err != nil {
 		return nil, err
 	}

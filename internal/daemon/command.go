@@ -33,6 +33,9 @@ func Command(version string) *cobra.Command {
 			}
 			cfg.Version = version
 			if cfg.Validate {
+				for _, warning := range cfg.Warnings {
+					_, _ = fmt.Fprintln(os.Stderr, "warning:", warning)
+				}
 				_, _ = fmt.Fprintln(os.Stderr, "configuration OK")
 				return nil
 			}

@@ -110,7 +110,7 @@ func (p *Plane) Close() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.links.Close()
-	err := errors.Join(p.node.Close(), p.table.Close(), p.sandboxes.Close(), p.overlays.Close(), p.mesh.Close())
+	err := errors.Join(p.node.Close(), p.dir.Close(), p.table.Close(), p.sandboxes.Close(), p.overlays.Close(), p.mesh.Close())
 	if p.balancer != nil {
 		err = errors.Join(err, p.balancer.Close())
 	}

@@ -36,6 +36,40 @@ func TestPruneTakesWhatItsFiltersName(t *testing.T) {
 	if got := networks(); got != "kept" {
 		t.Errorf("networks after prune by label: %s", got)
 	}
+	c.linksOnTheDefaultBridge()
+	c.copiesAndRemovalsOfWhatIsUsed()
+}
+
+// linksOnTheDefaultBridge: they gave no environment, and took targets that are not there.
+func (c *cluster) linksOnTheDefaultBridge() {
+	c.t.Helper()
+	c.ok(c.n1, "run", "-d", "--name", "db", "--expose", "5432", "busybox", "sleep", "1000")
+	c.ok(c.n1, "run", "-d", "--name", "web", "--link", "db:store", "busybox", "sleep", "1000")
+	addr := c.ok(c.n1, "inspect", "db", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}")
+	if got := c.ok(c.n1, "exec", "web", "sh", "-c", "echo $STORE_PORT $STORE_NAME; grep store /etc/hosts"); !strings.HasPrefix(got, "tcp://"+addr+":5432 /web/store\n"+addr) {
+		c.t.Errorf("what a link tells: %q", got)
+	}
+	c.ok(c.n1, "exec", "web", "ping", "-c", "1", "-W", "5", "store")
+	c.refused(c.n1, 1, "Error response from daemon: could not get container for nosuch: No such container: nosuch", "create", "--link", "nosuch:x", "busybox")
+	c.ok(c.n1, "rm", "-f", "web", "db")
+}
+
+// copiesAndRemovalsOfWhatIsUsed: copies went under the volumes of a container that did not run, and a forced removal took the image of one that did.
+func (c *cluster) copiesAndRemovalsOfWhatIsUsed() {
+	c.t.Helper()
+	c.ok(c.n1, "create", "--name", "idle", "-v", "data:/data", "busybox", "cat", "/data/hostname")
+	c.ok(c.n1, "run", "-d", "--name", "up", "-v", "data:/data:ro", "kept", "sleep", "1000")
+	c.ok(c.n1, "cp", "/etc/hostname", "idle:/data/")
+	if idle, up := c.ok(c.n1, "start", "-a", "idle"), c.ok(c.n1, "exec", "up", "cat", "/data/hostname"); idle == "" || idle != up {
+		c.t.Errorf("what was copied into a volume: %q, %q", idle, up)
+	}
+	c.ok(c.n1, "cp", "/etc/hostname", "up:/")
+	c.ok(c.n1, "rmi", "-f", "kept")
+	if got := c.ok(c.n1, "image", "ls", "--filter", "dangling=true", "--format", "{{.Repository}}"); got != "<none>" {
+		c.t.Errorf("images without a name: %q", got)
+	}
+	c.ok(c.n1, "restart", "-t", "0", "up")
+	c.ok(c.n1, "rm", "-f", "up", "idle")
 }
 
 // Ctrl-C of `docker stop`, before the container had ended, left it running.

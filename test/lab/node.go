@@ -59,6 +59,20 @@ func (n *Node) Socket() string { return filepath.Join(n.dir(), "docker.sock") }
 // Log is the file that the daemon logs to.
 func (n *Node) Log() string { return filepath.Join(n.dir(), "daemon.log") }
 
+func (n *Node) configFile() string { return filepath.Join(n.dir(), "daemon.json") }
+
+// Configure writes the daemon's configuration file and sets the flags that it is started with next, besides the lab's own.
+func (n *Node) Configure(file string, flags ...string) error {
+	n.flags = flags
+	return os.WriteFile(n.configFile(), []byte(file), 0o600)
+}
+
+// Flags is the flags that the daemon is started with, besides the lab's own.
+func (n *Node) Flags() []string { return n.flags }
+
+// Hangup makes the daemon read its settings anew.
+func (n *Node) Hangup() error { return n.cmd.Process.Signal(syscall.SIGHUP) }
+
 // PID is the daemon's process.
 func (n *Node) PID() int { return n.cmd.Process.Pid }
 
@@ -75,11 +89,13 @@ func (n *Node) Start() error {
 	args := []string{
 		"--net=" + n.Namespace(), "--", "unshare", "--uts", "--", "sh", "-c", `hostname "$0" && exec "$@"`, n.Name,
 		n.lab.Binary, "daemon", "--data-root", n.DataRoot(), "--exec-root", n.ExecRoot(), "--pidfile", filepath.Join(n.dir(), "pid"),
-		"-H", "unix://" + n.Socket(), "--config-file", filepath.Join(n.dir(), "daemon.json"), "--debug",
+		"-H", "unix://" + n.Socket(), "--config-file", n.configFile(), "--debug",
 		"--cgroup-parent", n.cgroupParent(),
 	}
-	if err := os.WriteFile(filepath.Join(n.dir(), "daemon.json"), []byte("{}\n"), 0o600); err != nil {
-		return err
+	if !exists(n.configFile()) {
+		if err := n.Configure("{}\n", n.flags...); err != nil {
+			return err
+		}
 	}
 	n.cmd = exec.Command("nsenter", append(args, n.flags...)...)
 	n.cmd.Stdout, n.cmd.Stderr = log, log

@@ -23,7 +23,7 @@ func fillHostConfig(h *apicontainer.HostConfig, info container.Info) {
 	}
 	h.Links = shownLinks(info)
 	h.RestartPolicy.Name = cmp.Or(h.RestartPolicy.Name, apicontainer.RestartPolicyDisabled)
-	h.LogConfig.Type = cmp.Or(h.LogConfig.Type, info.Spec.Log.Name)
+	fillDefaults(h, info.Spec)
 	if h.LogConfig.Config == nil {
 		h.LogConfig.Config = map[string]string{}
 	}
@@ -64,6 +64,21 @@ func fillHostConfig(h *apicontainer.HostConfig, info container.Info) {
 	}
 	if h.ReadonlyPaths == nil {
 		h.ReadonlyPaths = security.ReadonlyPaths()
+	}
+}
+
+// fillDefaults sets what a request has left open to the node's settings of when the container was created.
+func fillDefaults(h *apicontainer.HostConfig, s container.Spec) {
+	if h.LogConfig.Type == "" || h.LogConfig.Type == s.Log.Name {
+		h.LogConfig.Type, h.LogConfig.Config = s.Log.Name, s.Log.Options
+	}
+	h.ShmSize, h.Init = cmp.Or(h.ShmSize, s.ShmSize), cmp.Or(h.Init, s.Init)
+	h.IpcMode = cmp.Or(h.IpcMode, apicontainer.IpcMode(s.IpcMode))
+	h.CgroupnsMode = cmp.Or(h.CgroupnsMode, apicontainer.CgroupnsMode(s.CgroupnsMode))
+	if len(h.Ulimits) == 0 {
+		for _, u := range s.Ulimits {
+			h.Ulimits = append(h.Ulimits, &apicontainer.Ulimit{Name: u.Name, Soft: u.Soft, Hard: u.Hard})
+		}
 	}
 }
 

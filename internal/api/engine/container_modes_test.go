@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // Profiles of system calls had their first colon rewritten, and options that mean nothing were taken.
@@ -145,4 +146,62 @@ func TestAnImageIsMounted(t *testing.T) {
 		{args: words("rm -f shows")},
 		{args: words("rmi data:1"), want: "Untagged: data:1"},
 	})
+}
+
+// A link on the default bridge gave no environment, one to nothing was taken, and a new name of its target broke it.
+func TestLinksOnTheDefaultBridge(t *testing.T) {
+	h := newDockerHost(t)
+	h.loadBusybox()
+	h.expect([]step{
+		{args: words("run -d --name db --expose 5432 -e PASSWORD=secret busybox sleep 1000")},
+		{args: words("run --rm --name web --link db:data-base busybox env"), want: "DATA_BASE_PORT_5432_TCP=tcp://10.77.0."},
+		{args: words("run --rm --name web --link db:data-base busybox env"), want: "DATA_BASE_ENV_PASSWORD=secret"},
+		{args: strings.Fields("run -d --name web --link db -e DB_NAME=mine busybox sleep 1000")},
+		{args: words("exec web env"), want: "DB_NAME=mine"},
+		{args: words("exec web env"), want: "DB_PORT_5432_TCP_PROTO=tcp"},
+		{args: words("create --link nosuch:x busybox"), want: "could not get container for nosuch: No such container: nosuch", code: 1},
+		{args: words("rename db store")},
+		{args: words("inspect web -f {{.HostConfig.Links}}"), want: "[/store:/web/db]"},
+		{args: words("restart -t 0 web")},
+		{args: words("exec web env"), want: "DB_PORT_5432_TCP_PROTO=tcp"},
+		{args: words("ps --filter name=store --format {{.Names}} --no-trunc"), want: "web/db"},
+		{args: words("stop -t 0 web store")},
+		{args: words("start web"), want: "Cannot link to a non running container: /store AS /web/db", code: 1},
+	})
+}
+
+// Ports that only the image exposes were not published, and updates of what a container has for life were taken and forgotten.
+func TestPublishAllAndUpdatesOfWhatStays(t *testing.T) {
+	h := newDockerHost(t)
+	h.loadBusybox()
+	h.expect([]step{
+		{args: words("create --name made busybox true")},
+		{args: words("commit -c EXPOSE_8080_53/udp made exposes"), want: "sha256:"},
+		{args: words("run -d -P -p 9999:53/udp --name up exposes sleep 1000")},
+		{args: words("port up"), want: "8080/tcp -> 0.0.0.0:"},
+		{args: words("port up"), want: "53/udp -> 0.0.0.0:9999"},
+		{args: words("update --cpu-shares 512 up"), want: "up"},
+	})
+	for _, body := range []string{`{"Ulimits":[{"Name":"nofile","Soft":10,"Hard":10}]}`, `{"Devices":[{"PathOnHost":"/dev/null"}]}`, `{"CgroupParent":"/x"}`} {
+		if message, _ := h.post("/containers/up/update", body)["message"].(string); !strings.Contains(message, "cannot be changed by an update") {
+			t.Errorf("%s: %q", body, message)
+		}
+	}
+}
+
+// The line of a health check was run by /bin/sh whatever the image's SHELL was.
+func TestTheShellOfAHealthCheck(t *testing.T) {
+	h := newDockerHost(t)
+	h.loadBusybox()
+	id := h.post("/containers/create", `{"Image":"busybox","Cmd":["sleep","1000"],"Shell":["/bin/sh","-xc"],"Healthcheck":{"Test":["CMD-SHELL","echo probed"],"Interval":10000000}}`)["Id"].(string)
+	h.expect([]step{{args: words("start " + id)}})
+	for deadline := time.Now().Add(30 * time.Second); ; {
+		out, _ := h.docker("", "inspect", id, "-f", "{{range .State.Health.Log}}{{.Output}}{{end}}")
+		if strings.Contains(out, "+ echo probed") {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("output of the probes: %q", out)
+		}
+	}
 }

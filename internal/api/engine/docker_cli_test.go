@@ -48,7 +48,12 @@ func (bareNetwork) Up(_ context.Context, s shoal.SandboxSpec) (shoal.Sandbox, er
 	for i := range s.Ports {
 		s.Ports[i].HostIP = netip.IPv4Unspecified()
 	}
-	return shoal.Sandbox{Netns: "/run/netns/" + name, Ports: s.Ports}, <-done
+	sandbox := shoal.Sandbox{Netns: "/run/netns/" + name, Ports: s.Ports}
+	if s.Mode == "bridge" {
+		addr := netip.AddrFrom4([4]byte{10, 77, 0, s.ContainerID[0]}) // of text: nearly any
+		sandbox.Endpoints = []shoal.EndpointInfo{{Network: "bridge", NetworkID: "bridgeid", Addr: netip.PrefixFrom(addr, 16)}}
+	}
+	return sandbox, <-done
 }
 
 func (bareNetwork) Down(_ context.Context, id string) error {

@@ -123,12 +123,16 @@ func (m *Mesh) applyRoutingRules(in *config.Ingress) error {
 
 func (m *Mesh) applyFamilyRules(family int, in *config.Ingress) error {
 	want := wantedRules(family, in)
+	gateway := shoal.GwbridgeName
+	if in != nil {
+		gateway = in.GatewayBridge
+	}
 	have, err := m.links.RuleList(family)
 	if err != nil {
 		return fmt.Errorf("list routing rules: %w", err)
 	}
 	for _, r := range have {
-		if !ownRule(&r, shoal.GwbridgeName) {
+		if !ownRule(&r, gateway) {
 			continue
 		}
 		k := keyOf(&r)

@@ -13,16 +13,19 @@ import (
 
 // Dir is a directory in which namespaces are pinned: each is mounted on a file of its name. All that is in it belongs to its owner.
 type Dir struct {
-	path string
-	node *Namespace
+	path    string
+	node    *Namespace
+	claimed *os.File // nil if it could not be locked
 }
 
-// OpenDir returns the directory, which it makes if there is none. node is the namespace that the daemon runs in.
+// OpenDir returns the directory, which it makes if there is none. The caller closes it. node is the namespace that the daemon runs in.
 func OpenDir(path string, node *Namespace) (*Dir, error) {
 	if err := os.MkdirAll(path, 0o711); err != nil {
 		return nil, fmt.Errorf("make namespace directory: %w", err)
 	}
-	return &Dir{path: path, node: node}, nil
+	d := &Dir{path: path, node: node}
+	d.claim()
+	return d, nil
 }
 
 // Path is where the namespace of that name is or would be pinned.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/vishvananda/netlink"
 
@@ -72,7 +73,27 @@ func (o *Overlays) clearTheWay(want *config.Overlay) (cleared bool) {
 		cleared = err == nil
 		return true
 	})
-	return cleared
+	return cleared || o.removeAbandoned(device)
+}
+
+// removeAbandoned removes the device that is in the way if a daemon of another directory has made it, which is gone, and no container is on its network.
+func (o *Overlays) removeAbandoned(device vxlan.Device) bool {
+	return o.dir.SearchAbandoned(func(pin string, ns *netns.Namespace) bool {
+		h, err := ns.Netlink()
+		if err != nil {
+			return false
+		}
+		defer h.Close()
+		vx, err := h.LinkByName(vxlanDevice)
+		if err != nil || !device.Excludes(vx) || !strings.HasSuffix(pin, vx.Attrs().Alias) || !o.dir.IsNode(h, vx.Attrs().NetNsID) {
+			return false
+		}
+		links, err := h.LinkList()
+		if err != nil || slices.ContainsFunc(links, func(l netlink.Link) bool { return l.Type() == "veth" }) {
+			return false
+		}
+		return h.LinkDel(vx) == nil
+	})
 }
 
 // adopt pins a namespace as the network's.

@@ -31,6 +31,7 @@ type DefaultBridge struct {
 const (
 	dockerBridge      = "docker0"
 	spareBridge       = "docker-" // begins the name of the bridge of a daemon that finds docker0 taken
+	spareGateway      = "dgw-"    // the same for docker_gwbridge
 	optionHostBinding = "com.docker.network.bridge.host_binding_ipv4"
 	optionDefaultMark = "com.docker.network.bridge.default_bridge"
 	defaultBridgeMTU  = 1500

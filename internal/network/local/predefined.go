@@ -3,6 +3,7 @@ package local
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
@@ -44,8 +45,12 @@ func (n *Networks) EnsureGatewayBridge(taken []netip.Prefix) (*Network, error) {
 	if err != nil {
 		return nil, fmt.Errorf("look for IPv6 addresses: %w", err)
 	}
+	name := shoal.GwbridgeName
+	if spare := n.cfg.DefaultBridge.Spare; spare != "" && n.cfg.Host.IsOthers(name) {
+		name = strings.Replace(spare, spareBridge, spareGateway, 1)
+	}
 	l, err := n.createSaved(shoal.NetworkSpec{Name: shoal.GwbridgeName, Driver: shoal.DriverBridge, Scope: shoal.ScopeLocal, EnableIPv6: len(addrs6) > 0,
-		Options: map[string]string{optionICC: "false", optionMasquerade: "true", optionBridgeName: shoal.GwbridgeName}}, taken)
+		Options: map[string]string{optionICC: "false", optionMasquerade: "true", optionBridgeName: name}}, taken)
 	if err != nil {
 		return nil, fmt.Errorf("create network %s: %w", shoal.GwbridgeName, err)
 	}

@@ -17,6 +17,9 @@ func (p *Planner) planIngress(c *dataplane.Config) {
 	}
 	in := &dataplane.Ingress{VNI: mesh.VNI, Port: p.Directory.DataPathPort(), Local: self.DataAddr, Addr: PrefixIn(mesh, self.IngressAddr),
 		Tasks: p.Directory.MeshNextHops(), LocalTasks: p.Sandboxes.MeshTasks(), GatewayBridge: shoal.GwbridgeName}
+	if l := p.Local.Find(shoal.GwbridgeName); l != nil && l.IsBridge() {
+		in.GatewayBridge = l.Bridge()
+	}
 	if mesh.Encrypted() {
 		if !p.addWireGuard(c, self) {
 			return
