@@ -2,8 +2,6 @@ package agent
 
 import (
 	"context"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"path"
@@ -15,6 +13,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/container"
 	"github.com/shoal-dev/shoal/internal/image"
 	"github.com/shoal-dev/shoal/internal/logs"
+	"github.com/shoal-dev/shoal/internal/registry"
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
@@ -63,7 +62,7 @@ func (e *Engine) Prepare(ctx context.Context, task *shoal.Task, deps Dependencie
 	if err != nil {
 		return "", err
 	}
-	auth, err := registryAuth(task.Spec.RegistryAuth)
+	auth, err := registry.ParseAuth(task.Spec.RegistryAuth)
 	if err != nil {
 		return "", err
 	}
@@ -79,22 +78,6 @@ func (e *Engine) Prepare(ctx context.Context, task *shoal.Task, deps Dependencie
 		id, err = e.Containers.Create(ctx, task.Name(), spec)
 	}
 	return id, err
-}
-
-// registryAuth decodes an X-Registry-Auth header.
-func registryAuth(header string) (image.Auth, error) {
-	var auth image.Auth
-	if header == "" {
-		return auth, nil
-	}
-	text, err := base64.URLEncoding.DecodeString(header)
-	if err != nil {
-		return auth, fmt.Errorf("read registry credentials: %w", err)
-	}
-	if err := json.Unmarshal(text, &auth); err != nil {
-		return auth, fmt.Errorf("read registry credentials: %w", err)
-	}
-	return auth, nil
 }
 
 // Start implements Runtime.

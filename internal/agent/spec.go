@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"strings"
+	"time"
 
 	"github.com/shoal-dev/shoal/internal/container"
 	"github.com/shoal-dev/shoal/internal/shoal"
@@ -27,7 +28,7 @@ func (e *Engine) spec(task *shoal.Task, deps Dependencies) (container.Spec, erro
 		spec.Entrypoint = nil
 	}
 	if c.StopGracePeriod != nil {
-		spec.StopTimeout = *c.StopGracePeriod
+		spec.StopTimeout = max(*c.StopGracePeriod, time.Nanosecond) // 0 is none, not the default
 	}
 	var err error
 	if spec.Hostname, err = expand(c.Hostname); err != nil {

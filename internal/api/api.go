@@ -22,6 +22,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/image"
 	"github.com/shoal-dev/shoal/internal/membership"
 	"github.com/shoal-dev/shoal/internal/network"
+	"github.com/shoal-dev/shoal/internal/registry"
 	"github.com/shoal-dev/shoal/internal/shoal"
 	"github.com/shoal-dev/shoal/internal/store"
 	"github.com/shoal-dev/shoal/internal/volume"
@@ -44,6 +45,7 @@ type Config struct {
 	Log        *slog.Logger
 	Containers *container.Engine
 	Images     *image.Store
+	Registries *registry.Client
 	Volumes    *volume.Store
 	Networks   *network.Networks
 	Members    *membership.Membership
@@ -76,7 +78,7 @@ func New(c Config) http.Handler {
 	})
 	resources := slices.Concat(
 		engine.Resources(engine.Config{
-			Log: c.Log, Machine: c.Machine, Containers: c.Containers, Images: c.Images, Volumes: c.Volumes, Networks: c.Networks,
+			Log: c.Log, Machine: c.Machine, Containers: c.Containers, Images: c.Images, Registries: c.Registries, Volumes: c.Volumes, Networks: c.Networks,
 			ClusterNetworks: cluster.NewNetworks(c.Members, c.Exhausted), Swarm: cluster.NewSwarm(c.Members), Events: c.Events,
 			WithdrawTask: c.Members.Withdraw, Warnings: c.Problems, Settings: c.Settings,
 		}),

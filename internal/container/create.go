@@ -12,6 +12,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/shoal-dev/shoal/internal/atomicfile"
+	"github.com/shoal-dev/shoal/internal/container/security"
 	"github.com/shoal-dev/shoal/internal/image"
 	"github.com/shoal-dev/shoal/internal/logs"
 	"github.com/shoal-dev/shoal/internal/runtime"
@@ -27,6 +28,9 @@ func (e *Engine) Create(ctx context.Context, name string, spec Spec) (string, er
 	}
 	img, err := e.Images.Get(ctx, spec.Image)
 	if err != nil {
+		return "", err
+	}
+	if err := e.checkSpec(&spec); err != nil {
 		return "", err
 	}
 	opts, err := logs.ParseOptions(spec.Log.Name, spec.Log.Options)
@@ -53,6 +57,19 @@ func (e *Engine) Create(ctx context.Context, name string, spec Spec) (string, er
 	c := e.register(info)
 	e.publish("create", c, nil)
 	return info.ID, nil
+}
+
+// checkSpec refuses what no start could honour, in Docker's words, and replaces the names of other containers by their IDs.
+func (e *Engine) checkSpec(spec *Spec) error {
+	if _, err := security.Parse(spec.SecurityOpt); err != nil {
+		return err
+	}
+	for _, rule := range spec.DeviceCgroupRules {
+		if _, err := parseDeviceRule(rule); err != nil {
+			return err
+		}
+	}
+	return e.resolveModes(spec)
 }
 
 // build makes the container's directory, snapshot, volumes and record on disk. After an error, discard removes what it has made.
@@ -86,6 +103,7 @@ func (e *Engine) discard(ctx context.Context, info *Info) {
 			_ = e.Volumes.Remove(name, true) // stays if another container uses it
 		}
 	}
+	e.removeImageMounts(ctx, info.ID)
 	if err := e.snapshotter().Remove(context.WithoutCancel(ctx), info.ID); err != nil && !errdefs.IsNotFound(err) {
 		e.Log.Warn("snapshot of a container that could not be created cannot be removed; it takes space on the disk", "container", info.ID, "err", err)
 	}

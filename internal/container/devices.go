@@ -2,10 +2,14 @@ package container
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -27,7 +31,20 @@ func addDevices(spec *specs.Spec, s Spec) error {
 	}
 	if s.Privileged {
 		allow("a", anyNumber, anyNumber, "rwm")
-		return hostDevices(spec)
+		if err := hostDevices(spec); err != nil {
+			return err
+		}
+		for _, d := range s.Devices { // at another place than the host's
+			if d.Container == "" || d.Container == d.Host {
+				continue
+			}
+			nodes, err := deviceNodes(d)
+			if err != nil {
+				return err
+			}
+			spec.Linux.Devices = append(spec.Linux.Devices, nodes...)
+		}
+		return nil
 	}
 	spec.Linux.Resources.Devices = append(spec.Linux.Resources.Devices, specs.LinuxDeviceCgroup{Allow: false, Access: "rwm"})
 	allow("c", anyNumber, anyNumber, "m") // mknod: to make a device node gives no access to the device
@@ -41,14 +58,69 @@ func addDevices(spec *specs.Spec, s Spec) error {
 		allow("c", d.major, d.minor, "rwm")
 	}
 	for _, d := range s.Devices {
-		node, err := deviceNode(d.Host, cmp.Or(d.Container, d.Host))
+		nodes, err := deviceNodes(d)
 		if err != nil {
-			return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("error gathering device information while adding custom device %q: %v", d.Host, err))
+			return err
 		}
-		spec.Linux.Devices = append(spec.Linux.Devices, node)
-		allow(node.Type, node.Major, node.Minor, cmp.Or(d.Permissions, "rwm"))
+		for _, node := range nodes {
+			spec.Linux.Devices = append(spec.Linux.Devices, node)
+			allow(node.Type, node.Major, node.Minor, cmp.Or(d.Permissions, "rwm"))
+		}
+	}
+	for _, text := range s.DeviceCgroupRules {
+		rule, err := parseDeviceRule(text)
+		if err != nil {
+			return err
+		}
+		spec.Linux.Resources.Devices = append(spec.Linux.Resources.Devices, rule)
 	}
 	return nil
+}
+
+// deviceRule is the form of a rule for devices, as in the kernel's file devices.allow.
+var deviceRule = regexp.MustCompile(`^([acb]) ([0-9]+|\*):([0-9]+|\*) ([rwm]{1,3})$`)
+
+// parseDeviceRule reads a rule for devices; "*" is any number.
+func parseDeviceRule(text string) (specs.LinuxDeviceCgroup, error) {
+	parts := deviceRule.FindStringSubmatch(text)
+	if parts == nil {
+		return specs.LinuxDeviceCgroup{}, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("invalid device cgroup rule format: '%s'", text))
+	}
+	rule := specs.LinuxDeviceCgroup{Allow: true, Type: parts[1], Access: parts[4]}
+	for i, to := range []**int64{&rule.Major, &rule.Minor} {
+		if number := parts[i+2]; number != "*" {
+			n, err := strconv.ParseInt(number, 10, 64)
+			if err != nil {
+				return rule, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("invalid value in device cgroup rule: '%s'", text))
+			}
+			*to = &n
+		}
+	}
+	return rule, nil
+}
+
+// deviceNodes describes a device that a user asked for, or all in a directory.
+func deviceNodes(d Device) ([]specs.LinuxDevice, error) {
+	host, at := d.Host, cmp.Or(d.Container, d.Host)
+	if target, err := filepath.EvalSymlinks(host); err == nil {
+		host = target
+	}
+	node, err := deviceNode(host, at)
+	if err == nil {
+		return []specs.LinuxDevice{node}, nil
+	}
+	var nodes []specs.LinuxDevice
+	_ = filepath.WalkDir(host, func(path string, _ fs.DirEntry, _ error) error { // what is no device, or cannot be read, is left out
+		rel, relErr := filepath.Rel(host, path)
+		if node, nodeErr := deviceNode(path, filepath.Join(at, rel)); nodeErr == nil && relErr == nil {
+			nodes = append(nodes, node)
+		}
+		return nil
+	})
+	if len(nodes) == 0 {
+		return nil, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("error gathering device information while adding custom device %q: %v", d.Host, err))
+	}
+	return nodes, nil
 }
 
 // anyNumber stands for every major or minor device number.
@@ -67,28 +139,30 @@ func deviceNode(host, at string) (specs.LinuxDevice, error) {
 	case unix.S_IFBLK:
 		d.Type = "b"
 	default:
-		return d, fmt.Errorf("not a device node")
+		return d, errors.New("not a device node")
 	}
 	mode := os.FileMode(st.Mode & 0o777)
 	d.FileMode, d.UID, d.GID = &mode, &st.Uid, &st.Gid
 	return d, nil
 }
 
-// hostDevices gives a privileged container the device nodes directly in the host's /dev, but for those of terminals, of which it has its
-// own.
+// hostDevices gives a privileged container the device nodes in the host's /dev, but for those of terminals and what else it has of its own.
 func hostDevices(spec *specs.Spec) error {
-	list, err := os.ReadDir("/dev")
-	if err != nil {
-		return fmt.Errorf("list devices: %w", err)
-	}
-	for _, entry := range list {
-		name := entry.Name()
-		if entry.Type()&os.ModeDevice == 0 || slices.Contains([]string{"console", "ptmx"}, name) {
-			continue
+	own := []string{"console", "ptmx", "pts", "shm", "fd", "mqueue", ".lxc", ".lxd-mounts", ".udev"}
+	return filepath.WalkDir("/dev", func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil && path == "/dev":
+			return fmt.Errorf("list devices: %w", err)
+		case err != nil:
+			return nil //nolint:nilerr // it went meanwhile
+		case slices.Contains(own, entry.Name()) && entry.IsDir():
+			return filepath.SkipDir
+		case slices.Contains(own, entry.Name()) || entry.Type()&os.ModeDevice == 0:
+			return nil
 		}
-		if d, err := deviceNode(filepath.Join("/dev", name), "/dev/"+name); err == nil {
+		if d, err := deviceNode(path, path); err == nil {
 			spec.Linux.Devices = append(spec.Linux.Devices, d)
 		}
-	}
-	return nil
+		return nil
+	})
 }

@@ -197,3 +197,17 @@ func (e *Engine) Using(imageID string) []string {
 	}
 	return ids
 }
+
+// ImageUsers lists the containers' uses of images.
+func (e *Engine) ImageUsers() []image.User {
+	var users []image.User
+	for _, info := range e.List(nil) {
+		users = append(users, image.User{Container: info.ID, Image: info.Spec.Image, ImageID: info.ImageID, Running: running(info.State.Status)})
+		for _, m := range info.Mounts {
+			if m.Type == "image" {
+				users = append(users, image.User{Container: info.ID, Image: m.Name, ImageID: m.Source, Running: running(info.State.Status)})
+			}
+		}
+	}
+	return users
+}

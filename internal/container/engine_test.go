@@ -21,6 +21,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/image"
 	"github.com/shoal-dev/shoal/internal/logs"
 	"github.com/shoal-dev/shoal/internal/quarantine"
+	"github.com/shoal-dev/shoal/internal/registry"
 	"github.com/shoal-dev/shoal/internal/runtime"
 	"github.com/shoal-dev/shoal/internal/shoal"
 	"github.com/shoal-dev/shoal/internal/volume"
@@ -111,7 +112,7 @@ func (n *node) up() {
 	n.rt, n.events = rt, bus
 	n.engine = New(Config{
 		Log: log, Root: filepath.Join(n.dir, "containers"), State: filepath.Join(n.dir, "state", "c"), Runtime: rt,
-		Images:  image.New(image.Config{Log: log, Client: rt.Client, Events: bus}),
+		Images:  image.New(image.Config{Log: log, Client: rt.Client, Events: bus, Registries: registry.New(n.t.TempDir(), registry.Settings{})}),
 		Volumes: volumes, Network: plainNetwork{"shoalt-"}, Events: bus, Quarantine: quarantine.Open(filepath.Join(n.dir, "quarantine"), log, bus),
 	})
 	if err := n.engine.Restore(ctx); err != nil {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
@@ -37,6 +38,13 @@ func applyImageDefaults(info *Info, img *image.Image) {
 		}
 	}
 	slices.Sort(info.Spec.ExposedPorts)
+	if info.Spec.PublishAll {
+		info.Spec.Network.Ports = publishAll(info.Spec.Network.Ports, info.Spec.ExposedPorts)
+	}
+	info.Shell = s.Shell
+	if info.Shell == nil {
+		info.Shell = c.Shell
+	}
 	info.Healthcheck = mergeHealthcheck(c.Healthcheck, s.Healthcheck)
 	if info.Spec.Hostname == "" && s.UTSMode != "host" && s.Network.Mode != "host" {
 		info.Spec.Hostname = info.ID[:12]
@@ -57,6 +65,24 @@ func setCommand(info *Info, c dockerspec.DockerOCIImageConfig) {
 	if len(command) > 0 {
 		info.Path, info.Args = command[0], command[1:]
 	}
+}
+
+// publishAll adds the exposed ports, "80/tcp", that are not published yet to those that are; the node chooses where.
+func publishAll(published []shoal.PortBinding, exposed []string) []shoal.PortBinding {
+	all := slices.Clone(published)
+	for _, text := range exposed {
+		number, protocol, _ := strings.Cut(text, "/")
+		port, err := strconv.ParseUint(number, 10, 16)
+		if err != nil {
+			continue // an image may expose what it likes
+		}
+		p := shoal.PortBinding{Protocol: shoal.Protocol(protocol), Target: uint16(port)}
+		if !slices.ContainsFunc(published, func(have shoal.PortBinding) bool { return have.Target == p.Target && have.Protocol == p.Protocol }) {
+			all = append(all, p)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b shoal.PortBinding) int { return cmp.Compare(a.Target, b.Target) })
+	return all
 }
 
 // mergeHealthcheck returns the spec's health check, or the image's with the times and retries that the spec sets, if the spec has no

@@ -55,9 +55,9 @@ type Probe struct {
 
 // MountPoint is a mount of a container.
 type MountPoint struct {
-	Type        string // volume, bind or tmpfs
-	Name        string // of the volume; "" for other types
-	Source      string // the path on the host; "" for tmpfs
+	Type        string // volume, bind, tmpfs or image
+	Name        string // of the volume; of the image, as the user named it; "" for other types
+	Source      string // the path on the host; the ID of an image; for a tmpfs "", or that word if it is of --tmpfs
 	Target      string // the path in the container
 	Driver      string // of the volume; "" for other types
 	Mode        string // "z" for volumes, as Docker shows it
@@ -82,6 +82,7 @@ type Info struct {
 	StopSignal   string             // "" for SIGTERM
 	Labels       map[string]string  // with the image's
 	Healthcheck  *shoal.Healthcheck // nil for none
+	Shell        []string           // runs the line of a health check; nil for /bin/sh -c
 	Entrypoint   []string
 	Cmd          []string
 	Mounts       []MountPoint

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -49,13 +50,15 @@ func (e *Engine) makeMount(ctx context.Context, info *Info, m shoal.Mount) (Moun
 	case "volume", "":
 		return e.makeVolume(ctx, info.ID, m, point)
 	case "bind":
-		point.Propagation = "rprivate"
-		if m.Bind != nil && m.Bind.Propagation != "" {
-			point.Propagation = m.Bind.Propagation
+		point.Source = filepath.Clean(m.Source)
+		var err error
+		if point.Propagation, err = e.bindPropagation(m); err != nil {
+			return point, err
 		}
 		return point, makeBindSource(m)
+	case "image":
+		return e.makeImageMount(ctx, info, m, point)
 	case "tmpfs":
-		point.Source = ""
 		return point, nil
 	}
 	return point, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("mount type %q unknown", m.Type))

@@ -9,7 +9,6 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
-	"github.com/shoal-dev/shoal/internal/container/cgroup"
 	"github.com/shoal-dev/shoal/internal/container/layers"
 	"github.com/shoal-dev/shoal/internal/container/security"
 )
@@ -18,32 +17,38 @@ import (
 // files of its secrets and configs.
 func (e *Engine) ociSpec(info *Info, root []mount.Mount) (*specs.Spec, error) {
 	s := info.Spec
+	options, err := security.Parse(s.SecurityOpt)
+	if err != nil {
+		return nil, err
+	}
 	process, err := ociProcess(info, layers.Of(root))
 	if err != nil {
 		return nil, err
 	}
 	spec := &specs.Spec{
-		Version: specs.Version, Process: process, Hostname: s.Hostname, Domainname: s.Domainname,
-		Root:        &specs.Root{Path: "rootfs", Readonly: s.ReadOnly},
-		Annotations: s.Annotations,
-		Mounts:      systemMounts(s),
-		Linux: &specs.Linux{
-			CgroupsPath: e.cgroupPath(*info),
-			Namespaces:  linuxNamespaces(s),
-			Resources:   linuxResources(s.Resources),
-			Sysctl:      s.Sysctls,
-		},
+		Version: specs.Version, Process: process, Hostname: s.Hostname, Domainname: s.Domainname, Annotations: s.Annotations,
+		Root:  &specs.Root{Path: "rootfs", Readonly: s.ReadOnly},
+		Linux: &specs.Linux{CgroupsPath: e.cgroupPath(*info), Sysctl: sysctls(s)},
 	}
 	if s.UTSMode == "host" {
 		spec.Hostname, spec.Domainname = "", ""
 	}
+	if spec.Linux.Resources, err = linuxResources(s.Resources); err != nil {
+		return nil, err
+	}
+	if spec.Linux.Namespaces, err = e.linuxNamespaces(s); err != nil {
+		return nil, err
+	}
+	shm, err := e.sharedMemory(info)
+	if err != nil {
+		return nil, err
+	}
+	spec.Mounts = append(systemMounts(s.Privileged, options.WritableCgroups), shm...)
 	if err := addDevices(spec, s); err != nil {
 		return nil, err
 	}
-	if !s.Privileged {
-		if err := security.Restrict(spec, s.SecurityOpt); err != nil {
-			return nil, err
-		}
+	if err := security.Restrict(spec, options, s.Privileged, s.MaskedPaths, s.ReadonlyPaths); err != nil {
+		return nil, err
 	}
 	if err := e.addMounts(spec, info); err != nil {
 		return nil, err
@@ -61,7 +66,14 @@ func ociProcess(info *Info, dirs layers.Dirs) (*specs.Process, error) {
 	process := &specs.Process{
 		Terminal: s.TTY, User: user, Cwd: cmp.Or(info.WorkingDir, "/"),
 		Args: append([]string{info.Path}, info.Args...), Env: processEnv(info, user, dirs),
-		NoNewPrivileges: security.NoNewPrivileges(s.SecurityOpt),
+	}
+	options, err := security.Parse(s.SecurityOpt)
+	if err != nil {
+		return nil, err
+	}
+	process.NoNewPrivileges, process.User.Umask = options.NoNewPrivileges, s.Umask
+	if s.TTY && s.ConsoleSize != [2]uint{} {
+		process.ConsoleSize = &specs.Box{Height: s.ConsoleSize[0], Width: s.ConsoleSize[1]}
 	}
 	if s.OomScoreAdj != 0 {
 		process.OOMScoreAdj = &s.OomScoreAdj
@@ -82,10 +94,10 @@ func ociProcess(info *Info, dirs layers.Dirs) (*specs.Process, error) {
 // initPath is the path of the init program in a container that runs with one.
 const initPath = "/sbin/docker-init"
 
-// addInit makes the container's command run as the child of an init program, if its spec asks for one. In the host's PID namespace the
-// host's own init does the work.
+// addInit makes the container's command run as the child of an init program, if its spec asks for one. In the PID namespace of another the
+// init there does the work.
 func (e *Engine) addInit(spec *specs.Spec, s Spec) error {
-	if s.Init == nil || !*s.Init || s.PidMode == "host" {
+	if s.Init == nil || !*s.Init || s.PidMode != "" && s.PidMode != "private" {
 		return nil
 	}
 	program, ok := e.Runtime.Init()
@@ -119,23 +131,4 @@ func processEnv(info *Info, user specs.User, dirs layers.Dirs) []string {
 		env = append(env, "HOME="+home)
 	}
 	return env
-}
-
-// linuxNamespaces lists the namespaces that a container gets of its own, but for the network's, which addSandbox adds. As in Docker, a
-// cgroup namespace is the default on hosts with cgroup version 2 only, and not for privileged containers.
-func linuxNamespaces(s Spec) []specs.LinuxNamespace {
-	ns := []specs.LinuxNamespace{{Type: specs.MountNamespace}}
-	if s.PidMode != "host" {
-		ns = append(ns, specs.LinuxNamespace{Type: specs.PIDNamespace})
-	}
-	if s.IpcMode != "host" {
-		ns = append(ns, specs.LinuxNamespace{Type: specs.IPCNamespace})
-	}
-	if s.UTSMode != "host" {
-		ns = append(ns, specs.LinuxNamespace{Type: specs.UTSNamespace})
-	}
-	if s.CgroupnsMode == "private" || s.CgroupnsMode == "" && cgroup.V2() && !s.Privileged {
-		ns = append(ns, specs.LinuxNamespace{Type: specs.CgroupNamespace})
-	}
-	return ns
 }

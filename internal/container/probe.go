@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -17,7 +18,7 @@ import (
 func (e *Engine) probe(ctx context.Context, c *container, check shoal.Healthcheck, ended <-chan struct{}) Probe {
 	info, _ := c.snapshot()
 	p := Probe{Start: time.Now(), ExitCode: -1}
-	x, err := e.ExecCreate(info.ID, ExecSpec{Cmd: probeCommand(check.Test)})
+	x, err := e.ExecCreate(info.ID, ExecSpec{Cmd: probeCommand(check.Test, info.Shell)})
 	if err != nil {
 		p.End, p.Output = time.Now(), err.Error()
 		return p
@@ -50,11 +51,14 @@ func (e *Engine) probe(ctx context.Context, c *container, check shoal.Healthchec
 }
 
 // probeCommand is the command of a test in the form of Docker's HEALTHCHECK: CMD and a command, CMD-SHELL and a line for a shell, or only
-// a command.
-func probeCommand(test []string) []string {
+// a command. The shell is the container's, nil for the usual one.
+func probeCommand(test, shell []string) []string {
 	switch test[0] {
 	case "CMD-SHELL":
-		return append([]string{"/bin/sh", "-c"}, test[1:]...)
+		if len(shell) == 0 {
+			shell = []string{"/bin/sh", "-c"}
+		}
+		return slices.Concat(shell, test[1:])
 	case "CMD":
 		return test[1:]
 	}

@@ -92,6 +92,7 @@ func (e *Engine) removeLocked(ctx context.Context, c *container, volumes bool) e
 		}
 	}
 	c.log.End()
+	e.removeImageMounts(ctx, info.ID)
 	if err := e.snapshotter().Remove(context.WithoutCancel(ctx), info.ID); err != nil && !errdefs.IsNotFound(err) {
 		return fmt.Errorf("remove snapshot of %s: %w", info.ID, err)
 	}

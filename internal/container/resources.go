@@ -5,10 +5,14 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
 	"path/filepath"
+	"reflect"
 
 	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/errdefs"
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"github.com/shoal-dev/shoal/internal/container/cgroup"
 	"github.com/shoal-dev/shoal/internal/runtime"
@@ -25,7 +29,11 @@ func (e *Engine) Update(ctx context.Context, ref string, r Resources, restart *R
 	defer c.op.Unlock()
 	_, task, _ := c.currentTask()
 	if task != nil {
-		if err := task.Update(runtime.WithNamespace(ctx), client.WithResources(linuxResources(r))); err != nil {
+		limits, err := linuxResources(r)
+		if err != nil {
+			return err
+		}
+		if err := task.Update(runtime.WithNamespace(ctx), client.WithResources(limits)); err != nil {
 			return fmt.Errorf("Cannot update container %s: %w", ref, err) //nolint:staticcheck // Docker's wording
 		}
 	}
@@ -54,6 +62,36 @@ func (e *Engine) Usage(ref string) (cgroup.Usage, error) {
 	return cgroup.ReadUsage(e.cgroupPath(info)), nil
 }
 
+// UsageDetail reads more of a running container's counters. Those of a container that does not run are empty.
+func (e *Engine) UsageDetail(ref string) (cgroup.Detail, error) {
+	info, err := e.Inspect(ref)
+	if err != nil {
+		return cgroup.Detail{}, err
+	}
+	return cgroup.ReadDetail(e.cgroupPath(info)), nil
+}
+
+// Size is how many bytes a container has written into its file system, and how many the file system has with those of its image.
+func (e *Engine) Size(ctx context.Context, ref string) (written, total int64, err error) {
+	info, err := e.Inspect(ref)
+	if err != nil {
+		return 0, 0, err
+	}
+	usage, err := e.snapshotter().Usage(runtime.WithNamespace(ctx), info.ID)
+	if err != nil {
+		return 0, 0, fmt.Errorf("measure %s: %w", info.ID, err)
+	}
+	img, err := e.Images.Get(ctx, info.ImageID)
+	if err != nil {
+		return usage.Size, usage.Size, nil //nolint:nilerr // the image is gone by force: what it had is not known any more
+	}
+	total = usage.Size
+	for _, layer := range e.Images.LayerSizes(ctx, img) {
+		total += layer
+	}
+	return usage.Size, total, nil
+}
+
 // Pids returns the IDs of a running container's processes in the host's PID namespace. A container that does not run is a conflict.
 func (e *Engine) Pids(ctx context.Context, ref string) ([]int, error) {
 	_, info, task, err := e.findRunning(ref)
@@ -76,8 +114,8 @@ func (e *Engine) cgroupPath(info Info) string {
 	return filepath.Join("/", cmp.Or(info.Spec.CgroupParent, e.CgroupParent), info.ID)
 }
 
-// linuxResources converts limits to the form of the OCI configuration.
-func linuxResources(r Resources) *specs.LinuxResources {
+// linuxResources converts limits to the form of the OCI configuration. A limit of a device that is not there is an invalid argument.
+func linuxResources(r Resources) (*specs.LinuxResources, error) {
 	out := &specs.LinuxResources{Memory: &specs.LinuxMemory{}, CPU: &specs.LinuxCPU{Cpus: r.CpusetCpus, Mems: r.CpusetMems}}
 	setLimit := func(to **int64, n int64) {
 		if n != 0 {
@@ -113,8 +151,59 @@ func linuxResources(r Resources) *specs.LinuxResources {
 	if r.Pids != 0 {
 		out.Pids = &specs.LinuxPids{Limit: &r.Pids}
 	}
-	if r.BlkioWeight > 0 {
-		out.BlockIO = &specs.LinuxBlockIO{Weight: &r.BlkioWeight}
+	if r.Swappiness != nil && !cgroup.V2() {
+		swappiness := uint64(*r.Swappiness) // #nosec G115 -- 0 to 100
+		out.Memory.Swappiness = &swappiness
 	}
-	return out
+	var err error
+	out.BlockIO, err = blockIO(r)
+	return out, err
+}
+
+// blockIO converts the weights and limits of block devices, nil if there are none.
+func blockIO(r Resources) (*specs.LinuxBlockIO, error) {
+	out := &specs.LinuxBlockIO{}
+	if r.BlkioWeight > 0 {
+		out.Weight = &r.BlkioWeight
+	}
+	for _, w := range r.BlkioWeights {
+		major, minor, err := deviceNumber(w.Path)
+		if err != nil {
+			return nil, err
+		}
+		weight := uint16(w.N) // #nosec G115 -- as it came
+		d := specs.LinuxWeightDevice{Weight: &weight}
+		d.Major, d.Minor = major, minor
+		out.WeightDevice = append(out.WeightDevice, d)
+	}
+	for _, limits := range []struct {
+		from []DeviceLimit
+		to   *[]specs.LinuxThrottleDevice
+	}{
+		{r.BlkioReadBps, &out.ThrottleReadBpsDevice}, {r.BlkioWriteBps, &out.ThrottleWriteBpsDevice},
+		{r.BlkioReadOperations, &out.ThrottleReadIOPSDevice}, {r.BlkioWriteOperations, &out.ThrottleWriteIOPSDevice},
+	} {
+		for _, l := range limits.from {
+			major, minor, err := deviceNumber(l.Path)
+			if err != nil {
+				return nil, err
+			}
+			d := specs.LinuxThrottleDevice{Rate: l.N}
+			d.Major, d.Minor = major, minor
+			*limits.to = append(*limits.to, d)
+		}
+	}
+	if reflect.ValueOf(*out).IsZero() {
+		return nil, nil
+	}
+	return out, nil
+}
+
+// deviceNumber is the number of a device of the host.
+func deviceNumber(path string) (major, minor int64, err error) {
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		return 0, 0, errdefs.ErrInvalidArgument.WithMessage((&os.PathError{Op: "stat", Path: path, Err: err}).Error())
+	}
+	return int64(unix.Major(st.Rdev)), int64(unix.Minor(st.Rdev)), nil
 }

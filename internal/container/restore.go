@@ -91,6 +91,7 @@ func (e *Engine) readRecord(dir string) (info Info, ok bool, err error) {
 // or while it removed the container: a record that was once written does not vanish otherwise.
 func (e *Engine) removeRest(dir string) {
 	err := atomicfile.RemoveAll(dir)
+	e.removeImageMounts(runtime.WithNamespace(context.Background()), filepath.Base(dir))
 	if removeErr := e.snapshotter().Remove(runtime.WithNamespace(context.Background()), filepath.Base(dir)); !errdefs.IsNotFound(removeErr) {
 		err = errors.Join(err, removeErr)
 	}

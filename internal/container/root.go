@@ -1,6 +1,7 @@
 package container
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -13,13 +14,23 @@ import (
 	"github.com/shoal-dev/shoal/internal/runtime"
 )
 
-// WithRoot calls do with the host directory at which a container's file system is visible, and returns the error of do. A running
-// container's includes its mounts; that of any other does not.
+// WithRoot calls do with the host directory at which a container's file system is visible with its mounts, and returns the error of do. What a
+// container has in memory only is there while it runs.
 //
 // A running container can be stopped and removed before do returns, because do may take as long as a client takes to send or receive
 // an archive. The container's mounts end with it; WithRoot then returns a conflict, even if do has returned nil. A container that does
 // not run cannot be started or removed before do returns, because overlayfs must not mount one snapshot twice at a time.
 func (e *Engine) WithRoot(ctx context.Context, ref string, do func(root string) error) error {
+	return e.withRoot(ctx, ref, do, e.withMounts)
+}
+
+// WithOwnFiles is WithRoot without the mounts of a container that does not run.
+func (e *Engine) WithOwnFiles(ctx context.Context, ref string, do func(root string) error) error {
+	return e.withRoot(ctx, ref, do, func(_ Info, root string, do func(root string) error) error { return do(root) })
+}
+
+// withRoot calls do with the root directory of a running container, and stopped with that of any other.
+func (e *Engine) withRoot(ctx context.Context, ref string, do func(root string) error, stopped func(Info, string, func(string) error) error) error {
 	c, err := e.find(ref)
 	if err != nil {
 		return err
@@ -32,7 +43,9 @@ func (e *Engine) WithRoot(ctx context.Context, ref string, do func(root string) 
 		if err != nil {
 			return fmt.Errorf("mount snapshot: %w", err)
 		}
-		return mount.WithTempMount(ctx, mounts, do)
+		var doErr error // apart from the mount's, which would name the temporary directory
+		err = mount.WithTempMount(ctx, mounts, func(root string) error { doErr = stopped(info, root, do); return nil })
+		return cmp.Or(doErr, err)
 	}
 	root, err := openProcessRoot(info.State.PID)
 	c.op.Unlock()
@@ -74,8 +87,11 @@ func openProcessRoot(pid int) (*processRoot, error) {
 func rootLink(pid int) string { return fmt.Sprintf("/proc/%d/root", pid) }
 
 // path returns a path of the directory that is good until close, for this process and those that it starts.
-func (r *processRoot) path() string {
-	return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), r.directory.Fd())
+func (r *processRoot) path() string { return handlePath(r.directory) }
+
+// handlePath is the path of an open directory, whatever mount namespace it is in.
+func handlePath(directory *os.File) string {
+	return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), directory.Fd())
 }
 
 // processEnded reports whether the process has ended, so that what was mounted in its mount namespace may be gone.

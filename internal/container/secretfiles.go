@@ -19,13 +19,10 @@ func (e *Engine) mountFiles(info *Info) ([]specs.Mount, error) {
 		return nil, nil
 	}
 	dir := filepath.Join(e.State, info.ID, "files")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make file directory: %w", err)
-	}
-	if mounted, err := mount.Lookup(dir); err != nil || mounted.Mountpoint != dir {
-		if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NODEV|unix.MS_NOSUID|unix.MS_NOEXEC, "mode=0700"); err != nil {
-			return nil, fmt.Errorf("mount file directory: %w", err)
-		}
+	if err := mountOnce(dir, func() error {
+		return unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NODEV|unix.MS_NOSUID|unix.MS_NOEXEC, "mode=0700")
+	}); err != nil {
+		return nil, fmt.Errorf("mount file directory: %w", err)
 	}
 	var mounts []specs.Mount
 	for n, f := range info.Spec.Files {
@@ -43,15 +40,20 @@ func (e *Engine) mountFiles(info *Info) ([]specs.Mount, error) {
 	return mounts, nil
 }
 
-// removeFiles unmounts and deletes the secrets and configs of an ended container. It does nothing if there are none.
+// removeFiles unmounts and deletes what an ended container had on the host while it ran: secrets and configs, shared memory and mounted images. It does
+// nothing if there is none.
 func (e *Engine) removeFiles(id string) {
 	dir := filepath.Join(e.State, id)
-	if _, err := os.Stat(dir); err != nil {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
 		return
 	}
-	if err := mount.UnmountAll(filepath.Join(dir, "files"), unix.MNT_DETACH); err != nil {
-		e.Log.Warn("secrets and configs of an ended container cannot be unmounted; they stay in memory, readable by root, until the machine restarts", "container", id, "err", err)
-		return
+	for _, entry := range entries {
+		if err := mount.UnmountAll(filepath.Join(dir, entry.Name()), unix.MNT_DETACH); err != nil {
+			e.Log.Warn("files of an ended container, perhaps secrets, cannot be unmounted; they stay in memory, readable by root, until the machine restarts",
+				"container", id, "what", entry.Name(), "err", err)
+			return
+		}
 	}
 	_ = os.RemoveAll(dir)
 }

@@ -20,40 +20,48 @@ type Spec struct {
 	WorkingDir   string
 	Labels       map[string]string
 	StopSignal   string        // by name or number
-	StopTimeout  time.Duration // 0: Docker's ten seconds
+	StopTimeout  time.Duration // 0: Docker's ten seconds; a nanosecond for none
 	TTY          bool          // the standard streams are a terminal
+	ConsoleSize  [2]uint       // lines and columns of the terminal at first; zero leaves them to the client
 	OpenStdin    bool          // clients can attach to standard input; else it is empty
 	StdinOnce    bool          // standard input ends when the first attached client goes
 	Healthcheck  *shoal.Healthcheck
+	Shell        []string // runs the line of a health check; nil: the image's, else /bin/sh -c
 	ExposedPorts []string // "80/tcp"
+	PublishAll   bool     // the exposed ports, also the image's, are published on ports that the node chooses
 	Volumes      []string // targets of anonymous volumes
 	Mounts       []shoal.Mount
 	Files        []File // secrets and configs
 	// Network is the sandbox to ask the network for; ContainerID, Name, Hostname and Domainname are filled in at each start.
-	Network      shoal.SandboxSpec
-	Restart      Restart
-	AutoRemove   bool // removed when it ends
-	Expendable   bool // a loss of power may undo what was last recorded of it: nobody was told, and who has asked for it asks again
-	Log          shoal.Driver
-	Resources    Resources
-	Ulimits      []shoal.Ulimit
-	CapAdd       []string
-	CapDrop      []string
-	Privileged   bool // all capabilities and devices, and nothing of security.Restrict
-	Devices      []Device
-	ReadOnly     bool     // the file system; mounts have a flag of their own
-	SecurityOpt  []string // "no-new-privileges", "seccomp=<JSON or unconfined>"
-	Sysctls      map[string]string
-	GroupAdd     []string          // names or IDs of more groups of the user
-	ShmSize      int64             // bytes of /dev/shm; 0: 64 MiB
-	Init         *bool             // the command runs as the child of an init program; nil for the node's default
-	OomScoreAdj  int               // -1000 to 1000: how much rather than others the kernel kills it when memory runs out
-	PidMode      string            // "", "host"
-	IpcMode      string            // "", "none", "private", "shareable", "host"
-	UTSMode      string            // "", "host"
-	CgroupnsMode string            // "", "private", "host"
-	CgroupParent string            // "" for Config.CgroupParent
-	Annotations  map[string]string // for the runtime and for whoever lists containers
+	Network    shoal.SandboxSpec
+	Restart    Restart
+	AutoRemove bool // removed when it ends
+	Expendable bool // a loss of power may undo what was last recorded of it: nobody was told, and who has asked for it asks again
+	Log        shoal.Driver
+	Resources  Resources
+	Ulimits    []shoal.Ulimit
+	CapAdd     []string
+	CapDrop    []string
+	Privileged bool // all capabilities and devices, and of security.Restrict only what is asked for
+	Devices    []Device
+	// DeviceCgroupRules are devices that the container may use, whether it has nodes of them or not: "c 10:229 rwm", with "*" for any number.
+	DeviceCgroupRules []string
+	ReadOnly          bool     // the file system; mounts have a flag of their own
+	SecurityOpt       []string // see security.Parse
+	// MaskedPaths and ReadonlyPaths are what of the kernel's files the container cannot see, and cannot change; nil: Docker's.
+	MaskedPaths, ReadonlyPaths []string
+	Umask                      *uint32 // of the first process; nil: the OCI runtime's
+	Sysctls                    map[string]string
+	GroupAdd                   []string          // names or IDs of more groups of the user
+	ShmSize                    int64             // bytes of /dev/shm; 0: 64 MiB
+	Init                       *bool             // the command runs as the child of an init program; nil for the node's default
+	OomScoreAdj                int               // -1000 to 1000: how much rather than others the kernel kills it when memory runs out
+	PidMode                    string            // "", "private", "host", "container:<ref>"
+	IpcMode                    string            // "" for private, "none", "private", "shareable", "host", "container:<ref>"
+	UTSMode                    string            // "", "host"
+	CgroupnsMode               string            // "", "private", "host"
+	CgroupParent               string            // "" for Config.CgroupParent
+	Annotations                map[string]string // for the runtime and for whoever lists containers
 	// NetworkMode is the network mode as the user named it, for lists; "" for tasks.
 	NetworkMode string
 	// API is the request that made the container, with what updates have changed; inspect shows it again. Nil for tasks.
@@ -86,9 +94,18 @@ type Resources struct {
 	CpusetCpus        string // such as "0-2,7"
 	CpusetMems        string // memory nodes, such as "0-1"
 	Pids              int64  // processes and threads; -1 takes a limit away
-	Swappiness        *int64 // 0 to 100: how readily memory is swapped out; nil for the host's (cgroup version 1 only)
 	OomKillDisable    bool   // processes wait for memory instead of being killed (cgroup version 1 only)
 	BlkioWeight       uint16 // relative weight, 10 to 1000
+	Swappiness        *int64 // how readily its memory is swapped out, 0 to 100; nil leaves it to the kernel (cgroup version 1 only)
+	// What is so of single block devices: weights, and how much may be read and written in a second, in bytes and in operations.
+	BlkioWeights                                                           []DeviceLimit
+	BlkioReadBps, BlkioWriteBps, BlkioReadOperations, BlkioWriteOperations []DeviceLimit
+}
+
+// DeviceLimit is a weight or a limit of a block device.
+type DeviceLimit struct {
+	Path string // on the host
+	N    uint64
 }
 
 // Device is a device node of the host that the container gets.

@@ -1,8 +1,6 @@
 package container
 
 import (
-	"cmp"
-	"fmt"
 	"path"
 	"slices"
 
@@ -11,34 +9,27 @@ import (
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
-// systemMounts lists what every container has mounted, as in Docker: the kernel's file systems, terminals and shared memory.
-func systemMounts(s Spec) []specs.Mount {
-	kernelAccess := "ro"
-	if s.Privileged {
-		kernelAccess = "rw"
+// systemMounts lists what every container has mounted besides shared memory, as in Docker: the kernel's file systems and terminals. A nil
+// writableCgroups is as privileged as the container.
+func systemMounts(privileged bool, writableCgroups *bool) []specs.Mount {
+	access := func(writable bool) string {
+		if writable {
+			return "rw"
+		}
+		return "ro"
 	}
-	mounts := []specs.Mount{
+	if writableCgroups == nil {
+		writableCgroups = &privileged
+	}
+	return []specs.Mount{
 		{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}},
 		{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "strictatime", "mode=755", "size=65536k"}},
 		{Destination: "/dev/pts", Type: "devpts", Source: "devpts", Options: []string{"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"}},
 		{Destination: "/dev/mqueue", Type: "mqueue", Source: "mqueue", Options: []string{"nosuid", "noexec", "nodev"}},
-		{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"nosuid", "noexec", "nodev", kernelAccess}},
-		{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{kernelAccess, "nosuid", "noexec", "nodev"}},
+		{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"nosuid", "noexec", "nodev", access(privileged)}},
+		{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{access(*writableCgroups), "nosuid", "noexec", "nodev"}},
 	}
-	switch s.IpcMode {
-	case "none":
-		return mounts
-	case "host":
-		mounts = slices.DeleteFunc(mounts, func(m specs.Mount) bool { return m.Destination == "/dev/mqueue" })
-		return append(mounts,
-			specs.Mount{Destination: "/dev/shm", Type: "bind", Source: "/dev/shm", Options: []string{"rbind"}},
-			specs.Mount{Destination: "/dev/mqueue", Type: "bind", Source: "/dev/mqueue", Options: []string{"rbind"}})
-	}
-	return append(mounts, specs.Mount{Destination: "/dev/shm", Type: "tmpfs", Source: "shm",
-		Options: []string{"nosuid", "noexec", "nodev", "mode=1777", fmt.Sprintf("size=%d", cmp.Or(s.ShmSize, defaultShmSize))}})
 }
-
-const defaultShmSize = 64 << 20 // bytes, Docker's
 
 // addSandbox adds the sandbox's network namespace and its resolv.conf, hosts and hostname. A file at whose path the user mounts
 // something is left out.

@@ -30,6 +30,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/network"
 	"github.com/shoal-dev/shoal/internal/orchestrator"
 	"github.com/shoal-dev/shoal/internal/quarantine"
+	"github.com/shoal-dev/shoal/internal/registry"
 	containerd "github.com/shoal-dev/shoal/internal/runtime"
 	"github.com/shoal-dev/shoal/internal/volume"
 )
@@ -43,6 +44,7 @@ type Daemon struct {
 	events     *events.Bus
 	runtime    *containerd.Runtime
 	images     *image.Store
+	registries *registry.Client
 	volumes    *volume.Store
 	containers *container.Engine
 	networks   *network.Networks
@@ -97,11 +99,11 @@ func (d *Daemon) construct(ctx context.Context) error {
 	if d.runtime, err = d.startContainerd(ctx); err != nil {
 		return fmt.Errorf("start containerd: %w", err)
 	}
+	d.registries = registry.New(registry.DefaultCertsDir, registry.Settings{Insecure: d.cfg.InsecureRegistries, Mirrors: d.cfg.RegistryMirrors})
 	d.images = image.New(image.Config{
-		Log: d.log, Client: d.runtime.Client, Events: d.events,
-		InsecureRegistries: d.cfg.InsecureRegistries,
-		InUse:              func(id string) []string { return d.containers.Using(id) },
-		Room:               d.reserve.check,
+		Log: d.log, Client: d.runtime.Client, Events: d.events, Registries: d.registries,
+		Users: func() []image.User { return d.containers.ImageUsers() },
+		Room:  d.reserve.check,
 	})
 	d.volumes, err = volume.New(volume.Config{Log: d.log, Quarantine: d.quarantine, Root: filepath.Join(d.cfg.DataRoot, "volumes"), Events: d.events})
 	if err != nil {
@@ -263,7 +265,7 @@ func (d *Daemon) resumeMembership(ctx context.Context) error {
 func (d *Daemon) handler() http.Handler {
 	hostname, _ := os.Hostname() // construct has had an answer already
 	return api.New(api.Config{
-		Log: d.log, Containers: d.containers, Images: d.images, Volumes: d.volumes, Networks: d.networks, Members: d.members,
+		Log: d.log, Containers: d.containers, Images: d.images, Registries: d.registries, Volumes: d.volumes, Networks: d.networks, Members: d.members,
 		Events: d.events, Logs: d.taskLogs, Dial: d.dialNode, CheckPorts: allocator.CheckPorts, Exhausted: allocator.Exhausted, Outdated: orchestrator.Stale,
 		Problems: func() []string {
 			return slices.Concat(d.settings().Warnings, d.quarantine.Problems(), d.networks.Problems(), d.members.Problems())

@@ -11,6 +11,7 @@ import (
 
 	"github.com/shoal-dev/shoal/internal/daemon/config"
 	"github.com/shoal-dev/shoal/internal/events"
+	"github.com/shoal-dev/shoal/internal/registry"
 )
 
 // followHangups reads the settings anew after each SIGHUP, until ctx ends. What is wrong with them is logged, and everything stays as it was.
@@ -43,6 +44,7 @@ func (d *Daemon) reload() error {
 	d.cfg, d.defaults = cfg, defaults
 	d.cfgMu.Unlock()
 	d.level.Set(cfg.Level())
+	d.registries.Set(registry.Settings{Insecure: cfg.InsecureRegistries, Mirrors: cfg.RegistryMirrors})
 	for _, warning := range fresh.Warnings {
 		d.log.Warn("a setting of the daemon has no effect", "setting", warning)
 	}

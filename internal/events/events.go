@@ -63,6 +63,13 @@ func (b *Bus) Publish(e Event) {
 	}
 }
 
+// Followers is how many callers of Follow there are now.
+func (b *Bus) Followers() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.subscribers)
+}
+
 // Past returns the kept events since a time, until another.
 func (b *Bus) Past(since, until time.Time) []Event {
 	b.mu.Lock()

@@ -34,12 +34,26 @@ func (s *Store) Load(ctx context.Context, r io.Reader) ([]*Image, error) {
 		return nil, fmt.Errorf("read archive: %w", err)
 	}
 	defer plain.Close()
-	records, err := s.Client.Import(ctx, plain,
+	ctx, done, err := s.Client.WithLease(ctx) // until the images that lose their names to these are kept in another way
+	if err != nil {
+		return nil, fmt.Errorf("load archive: %w", err)
+	}
+	defer func() { _ = done(ctx) }() // if this fails, the lease expires by itself
+	before, err := s.Client.ImageService().List(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("load archive: %w", err)
+	}
+	records, err := s.Client.Import(ctx, plain, client.WithAllPlatforms(true),
 		client.WithImageRefTranslator(archiveName), client.WithSkipMissing(),
 		client.WithDigestRef(func(d digest.Digest) string { return danglingPrefix + d.String() }),
 		client.WithSkipDigestRef(func(name string) bool { return name != "" }))
 	if err != nil {
 		return nil, fmt.Errorf("load archive: %w", err)
+	}
+	for _, old := range before {
+		if err := s.keepReplaced(ctx, old, records); err != nil {
+			return nil, fmt.Errorf("load archive: %w", err)
+		}
 	}
 	var loaded []*Image
 	for _, record := range records {

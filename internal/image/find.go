@@ -54,7 +54,7 @@ func byDigest(all []*Image, ref string) *Image {
 	if named, err := reference.ParseNormalizedNamed(ref); err == nil {
 		if d, ok := named.(reference.Digested); ok {
 			for _, img := range all {
-				if img.Target.Digest == d.Digest() {
+				if img.Target.Digest == d.Digest() && (len(img.Names) == 0 || len(img.namesIn(named.Name())) > 0) {
 					return img
 				}
 			}
@@ -76,6 +76,17 @@ func byDigest(all []*Image, ref string) *Image {
 	return found
 }
 
+// namesIn lists the image's names in a repository, such as "docker.io/library/nginx".
+func (i *Image) namesIn(repository string) []string {
+	var names []string
+	for _, n := range i.Names {
+		if ref, err := reference.ParseNormalizedNamed(n); err == nil && ref.Name() == repository {
+			names = append(names, n)
+		}
+	}
+	return names
+}
+
 // withNames returns the image with its names, which a parsed image does not have.
 func (s *Store) withNames(ctx context.Context, img *Image) (*Image, error) {
 	all, err := s.List(ctx)
@@ -90,7 +101,7 @@ func (s *Store) withNames(ctx context.Context, img *Image) (*Image, error) {
 	return img, nil
 }
 
-// List returns the images that this node's platform can run, newest first. Images whose content is incomplete are left out.
+// List returns the images, newest first. Images whose content is incomplete are left out.
 func (s *Store) List(ctx context.Context) ([]*Image, error) {
 	ctx = runtime.WithNamespace(ctx)
 	records, err := s.Client.ImageService().List(ctx)
@@ -102,7 +113,7 @@ func (s *Store) List(ctx context.Context) ([]*Image, error) {
 	for _, r := range records {
 		parsed, err := s.parse(ctx, r)
 		if err != nil {
-			s.Log.Debug("image has no usable content for this platform and is not listed", "image", r.Name, "err", err)
+			s.Log.Debug("image has no usable content and is not listed", "image", r.Name, "err", err)
 			continue
 		}
 		img, ok := byID[parsed.ID]
@@ -120,7 +131,6 @@ func (s *Store) List(ctx context.Context) ([]*Image, error) {
 	return all, nil
 }
 
-// createdAt is when an image was made, by its configuration; the zero time if that does not say.
 // Created is when the image was made; zero if it does not say.
 func (i *Image) Created() time.Time {
 	if i.Spec.Created == nil {

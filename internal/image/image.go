@@ -13,6 +13,7 @@ import (
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/errdefs"
 	"github.com/containerd/platforms"
 	"github.com/distribution/reference"
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
@@ -21,20 +22,30 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/shoal-dev/shoal/internal/events"
+	"github.com/shoal-dev/shoal/internal/registry"
 	"github.com/shoal-dev/shoal/internal/runtime"
 )
 
-// Config is what a Store needs. All fields but InsecureRegistries, InUse and Room are required.
+// Config is what a Store needs. All fields but Users and Room are required.
 type Config struct {
 	Log    *slog.Logger
 	Client *client.Client // of containerd
 	Events *events.Bus
-	// InsecureRegistries are the registries that may be spoken to without TLS: "host", "host:port", addresses and CIDR prefixes.
-	InsecureRegistries []string
-	// InUse returns the IDs of the containers that use an image; if it is nil, no image counts as used.
-	InUse func(imageID string) []string
+	// Registries is where images are pulled from and pushed to.
+	Registries *registry.Client
+	// Users returns what uses images: a container once for its own image, and once for each that is mounted in it; if it is nil, no image counts
+	// as used.
+	Users func() []User
 	// Room is an error if there is no room for so many bytes more of images; if it is nil, there always is room.
 	Room func(bytes int64) error
+}
+
+// User is a container's use of an image.
+type User struct {
+	Container string // its ID
+	Image     string // as the user named it
+	ImageID   string
+	Running   bool
 }
 
 // Store keeps the node's images. Its methods are safe for concurrent use. A method that takes a ref accepts a name, a digest
@@ -51,14 +62,16 @@ func New(c Config) *Store {
 	return &Store{Config: c, parsed: map[digest.Digest]*Image{}, unpacked: map[digest.Digest]bool{}}
 }
 
-// Image is an image for this node's platform. Callers must not change it: it is shared.
+// Image is an image, for this node's platform unless there is only one for another. Callers must not change it: it is shared.
 type Image struct {
 	ID      string                    // the digest of its configuration, "sha256:…"
 	Target  ocispec.Descriptor        // what its names refer to: a manifest, or an index of manifests for several platforms
 	Names   []string                  // full references ("docker.io/library/nginx:latest") in containerd's order; empty if it is dangling
 	Spec    dockerspec.DockerOCIImage // its configuration
 	Size    int64                     // bytes of the compressed layers and the configuration
+	layers  []int64                   // bytes of each compressed layer
 	ChainID string                    // the digest of all layers together: the key of the snapshot on which containers' snapshots are made
+	foreign bool                      // the node has it for another platform only
 }
 
 // danglingPrefix starts the names under which containerd stores images that have no name of the user's. Without a name, its garbage
@@ -93,7 +106,7 @@ func (i *Image) RepoDigests() []string {
 }
 
 // parse returns the image that a record of containerd refers to, without its names. It reads the manifest and the configuration once for
-// each target. A target without content for this platform is a not found error.
+// each target. A target without content for any platform is a not found error.
 func (s *Store) parse(ctx context.Context, record images.Image) (*Image, error) {
 	s.mu.Lock()
 	cached := s.parsed[record.Target.Digest]
@@ -102,7 +115,7 @@ func (s *Store) parse(ctx context.Context, record images.Image) (*Image, error) 
 		return cached, nil
 	}
 	store := s.Client.ContentStore()
-	manifest, err := images.Manifest(ctx, store, record.Target, platforms.Default())
+	manifest, foreign, err := s.manifest(ctx, record.Target)
 	if err != nil {
 		return nil, fmt.Errorf("read manifest of %s: %w", record.Name, err)
 	}
@@ -110,18 +123,41 @@ func (s *Store) parse(ctx context.Context, record images.Image) (*Image, error) 
 	if err != nil {
 		return nil, fmt.Errorf("read configuration of %s: %w", record.Name, err)
 	}
-	img := &Image{ID: manifest.Config.Digest.String(), Target: record.Target, Size: manifest.Config.Size}
+	img := &Image{ID: manifest.Config.Digest.String(), Target: record.Target, Size: manifest.Config.Size, foreign: foreign}
 	if err := json.Unmarshal(data, &img.Spec); err != nil {
 		return nil, fmt.Errorf("read configuration of %s: %w", record.Name, err)
 	}
 	for _, layer := range manifest.Layers {
 		img.Size += layer.Size
+		img.layers = append(img.layers, layer.Size)
 	}
 	img.ChainID = identity.ChainID(img.Spec.RootFS.DiffIDs).String()
 	s.mu.Lock()
 	s.parsed[record.Target.Digest] = img
 	s.mu.Unlock()
 	return img, nil
+}
+
+// manifest reads the manifest for this node's platform, or the first for another of which there is content.
+func (s *Store) manifest(ctx context.Context, target ocispec.Descriptor) (found ocispec.Manifest, foreign bool, err error) {
+	store := s.Client.ContentStore()
+	found, err = images.Manifest(ctx, store, target, platforms.Default())
+	if !errdefs.IsNotFound(err) || !images.IsIndexType(target.MediaType) {
+		return found, false, err
+	}
+	children, childErr := images.Children(ctx, store, target)
+	if childErr != nil {
+		return found, false, err
+	}
+	for _, child := range children {
+		if child.Platform != nil && child.Platform.OS == "unknown" { // what the builder attests of another
+			continue
+		}
+		if manifest, childErr := images.Manifest(ctx, store, child, nil); childErr == nil {
+			return manifest, true, nil
+		}
+	}
+	return found, false, err
 }
 
 // Unpack makes sure that the image's layers exist as snapshots, so that a container's snapshot can be made on that of ChainID.
@@ -137,7 +173,11 @@ func (s *Store) Unpack(ctx context.Context, img *Image) error {
 	}
 	ctx = runtime.WithNamespace(ctx)
 	record := images.Image{Name: img.ID, Target: img.Target}
-	if err := client.NewImage(s.Client, record).Unpack(ctx, runtime.Snapshotter); err != nil {
+	platform := platforms.Default()
+	if img.foreign {
+		platform = platforms.OnlyStrict(img.Spec.Platform)
+	}
+	if err := client.NewImageWithPlatform(s.Client, record, platform).Unpack(ctx, runtime.Snapshotter); err != nil {
 		return fmt.Errorf("unpack image %s: %w", img.ID, err)
 	}
 	s.mu.Lock()

@@ -20,6 +20,13 @@ type Progress struct {
 	ID             string // the first 12 digits of a layer's digest, or a tag; empty for a line about the whole image
 	Status         string // in Docker's words
 	Current, Total int64  // bytes; Total is 0 when there is no bar to show
+	Pushed         *Pushed
+}
+
+// Pushed is what a push has made in the registry. Clients read it from the progress: its fields have Docker's names.
+type Pushed struct {
+	Tag, Digest string
+	Size        int64 // bytes of the manifest
 }
 
 // pullProgress turns a pull into Docker's progress lines.

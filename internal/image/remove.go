@@ -32,15 +32,6 @@ func (s *Store) Tag(ctx context.Context, source, target string) error {
 	return nil
 }
 
-// putRecord creates the record of an image's name, or replaces it.
-func (s *Store) putRecord(ctx context.Context, record images.Image) error {
-	_, err := s.Client.ImageService().Create(ctx, record)
-	if errdefs.IsAlreadyExists(err) {
-		_, err = s.Client.ImageService().Update(ctx, record)
-	}
-	return err
-}
-
 // Removed is one step of a removal, as Docker reports it. One of the fields is set.
 type Removed struct {
 	Untagged string // the familiar name that was removed ("nginx:latest")
@@ -48,7 +39,8 @@ type Removed struct {
 }
 
 // Remove removes the name ref from an image, and deletes the image if that was its last. By its ID, all of its names are removed. Without
-// force, it is a conflict to delete an image that has containers, and to remove one that has several names by its ID. After an error, the
+// force, it is a conflict to delete an image that has containers, and to remove one that has several names by its ID. With force, an image that
+// loses its last name while it has containers is kept without a name; by its ID it is deleted unless one of them runs. After an error, the
 // steps done so far are returned with it.
 func (s *Store) Remove(ctx context.Context, ref string, force bool) ([]Removed, error) {
 	ctx = runtime.WithNamespace(ctx)
@@ -56,34 +48,27 @@ func (s *Store) Remove(ctx context.Context, ref string, force bool) ([]Removed, 
 	if err != nil {
 		return nil, err
 	}
-	names := img.Names // to remove
-	if named, err := normalize(ref); err == nil && slices.Contains(img.Names, named.String()) {
-		names = []string{named.String()}
-	} else if len(img.Names) > 1 && !force {
-		return nil, conflict("unable to delete %s (must be forced) - image is referenced in multiple repositories", shortID(img.ID))
+	names, byName := img.sameReferences(ref)
+	if byName && len(names) < len(img.Names) {
+		return s.untag(ctx, img, names)
 	}
-	last := len(names) == len(img.Names)
-	if last && s.InUse != nil && !force {
-		if users := s.InUse(img.ID); len(users) > 0 {
-			if len(names) == 1 && len(img.Names) == 1 {
-				return nil, conflict("unable to remove repository reference %q (must force) - container %s is using its referenced image %s",
-					ref, shortID(users[0]), shortID(img.ID))
-			}
-			return nil, conflict("unable to delete %s (must be forced) - image is being used by container %s", shortID(img.ID), shortID(users[0]))
+	users := s.users(img.ID)
+	if byName && len(users) > 0 {
+		familiar := familiarName(names[0])
+		if !force {
+			return nil, conflict("unable to delete %s (must be forced) - container %s is using its referenced image %s", familiar, shortID(users[0].Container), shortID(img.ID))
 		}
+		if err := s.keep(ctx, images.Image{Target: img.Target}); err != nil {
+			return nil, err
+		}
+		return s.untag(ctx, img, names)
 	}
-	var done []Removed
-	for _, n := range names {
-		if err := s.Client.ImageService().Delete(ctx, n); err != nil && !errdefs.IsNotFound(err) {
-			return done, fmt.Errorf("remove image %s: %w", ref, err)
-		}
-		if named, err := reference.ParseNormalizedNamed(n); err == nil {
-			done = append(done, Removed{Untagged: reference.FamiliarString(named)})
-			s.publish("untag", img.ID, "")
-		}
+	if err := deleteConflict(img, users, byName, force); err != nil {
+		return nil, err
 	}
-	if !last {
-		return done, nil
+	done, err := s.untag(ctx, img, img.Names)
+	if err != nil {
+		return done, err
 	}
 	if err := s.Client.ImageService().Delete(ctx, danglingPrefix+img.Target.Digest.String(), images.SynchronousDelete()); err != nil && !errdefs.IsNotFound(err) {
 		return done, fmt.Errorf("remove image %s: %w", ref, err)
@@ -93,29 +78,72 @@ func (s *Store) Remove(ctx context.Context, ref string, force bool) ([]Removed, 
 	return append(done, Removed{Deleted: img.ID}), nil
 }
 
-// Prune deletes the images that no container uses and that are to be taken: those without a name, or all. It returns what was removed and the bytes freed,
-// also with an error.
-func (s *Store) Prune(ctx context.Context, all bool, take func(*Image) bool) ([]Removed, int64, error) {
-	list, err := s.List(ctx)
+// deleteConflict is why an image cannot be deleted, if it cannot.
+func deleteConflict(img *Image, users []User, byName, force bool) error {
+	for _, u := range users {
+		if u.Running {
+			return conflict("unable to delete %s (cannot be forced) - image is being used by running container %s", shortID(img.ID), shortID(u.Container))
+		}
+	}
+	switch {
+	case force:
+	case len(users) > 0:
+		return conflict("unable to delete %s (must be forced) - image is being used by stopped container %s", shortID(img.ID), shortID(users[0].Container))
+	case !byName && len(img.Names) > 1:
+		return conflict("unable to delete %s (must be forced) - image is referenced in multiple repositories", shortID(img.ID))
+	}
+	return nil
+}
+
+// sameReferences lists the names that go when a reference is removed; byName is false for an ID, with which all go. The name with a digest goes with the
+// last tag of its repository, and all tags of a repository with its digest.
+func (i *Image) sameReferences(ref string) (names []string, byName bool) {
+	named, err := normalize(ref)
 	if err != nil {
-		return nil, 0, err
+		return i.Names, false
 	}
-	var removed []Removed
-	var freed int64
-	for _, img := range list {
-		if len(img.Names) > 0 && !all || s.InUse != nil && len(s.InUse(img.ID)) > 0 {
-			continue
-		}
-		if !take(img) {
-			continue
-		}
-		done, err := s.Remove(ctx, img.ID, true)
-		if err != nil {
-			return removed, freed, err
-		}
-		removed, freed = append(removed, done...), freed+img.Size
+	_, digested := named.(reference.Digested)
+	if !digested && !slices.Contains(i.Names, named.String()) {
+		return i.Names, false
 	}
-	return removed, freed, nil
+	all := i.namesIn(named.Name())
+	if digested {
+		return all, len(all) > 0
+	}
+	tags := slices.DeleteFunc(slices.Clone(all), func(n string) bool { return strings.Contains(n, "@") })
+	if len(tags) > 1 {
+		return []string{named.String()}, true
+	}
+	return append(tags, slices.DeleteFunc(all, func(n string) bool { return slices.Contains(tags, n) })...), true
+}
+
+// untag removes names from an image.
+func (s *Store) untag(ctx context.Context, img *Image, names []string) ([]Removed, error) {
+	var done []Removed
+	for _, n := range names {
+		if err := s.Client.ImageService().Delete(ctx, n); err != nil && !errdefs.IsNotFound(err) {
+			return done, fmt.Errorf("remove name %s: %w", n, err)
+		}
+		done = append(done, Removed{Untagged: familiarName(n)})
+		s.publish("untag", img.ID, familiarName(n))
+	}
+	return done, nil
+}
+
+// familiarName is how Docker shows a full reference.
+func familiarName(name string) string {
+	if named, err := reference.ParseNormalizedNamed(name); err == nil {
+		return reference.FamiliarString(named)
+	}
+	return name
+}
+
+// users lists what uses an image.
+func (s *Store) users(imageID string) []User {
+	if s.Users == nil {
+		return nil
+	}
+	return slices.DeleteFunc(s.Users(), func(u User) bool { return u.ImageID != imageID })
 }
 
 // conflict is an error of Docker's for an image that cannot be removed.

@@ -312,7 +312,7 @@ type Privileges struct {
 
 // Mount brings a volume, a host directory or a tmpfs into a container.
 type Mount struct {
-	Type        string // volume, bind, tmpfs
+	Type        string // volume, bind, tmpfs, image
 	Source      string
 	Target      string
 	ReadOnly    bool
@@ -320,6 +320,7 @@ type Mount struct {
 	Bind        *BindOptions
 	Volume      *VolumeOptions
 	Tmpfs       *TmpfsOptions
+	Image       *ImageOptions
 }
 
 type (
@@ -337,6 +338,10 @@ type (
 		Labels  map[string]string
 		Subpath string
 		Driver  *Driver
+	}
+	// ImageOptions belongs to a mount of type image.
+	ImageOptions struct {
+		Subpath string // the path in the image that is mounted; "" for all
 	}
 	// TmpfsOptions belongs to a mount of type tmpfs.
 	TmpfsOptions struct {

@@ -72,9 +72,9 @@ func rooms(t *testing.T) map[string]room {
 // libraries are tied to the rooms that hide them from the others. A path stands for everything below it.
 var libraries = map[string][]string{
 	"github.com/cilium/ebpf":                 {"dataplane"},
-	"github.com/containerd/containerd/v2":    {"container", "image", "runtime", "volume"},
+	"github.com/containerd/containerd/v2":    {"container", "image", "registry", "runtime", "volume"},
 	"github.com/docker/cli":                  {"cli"},
-	"github.com/google/go-containerregistry": {"api", "image"},
+	"github.com/google/go-containerregistry": {"api", "image", "registry"},
 	"github.com/google/nftables":             {"dataplane"},
 	"github.com/hashicorp/go-memdb":          {"store"},
 	"github.com/miekg/dns":                   {"dns"},

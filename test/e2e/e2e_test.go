@@ -59,7 +59,7 @@ func newLab(t *testing.T, name string) *cluster {
 		}
 	})
 	for i, node := range []**lab.Node{&c.n1, &c.n2, &c.n3} {
-		n, err := l.AddNode(fmt.Sprintf("n%d", i+1), 11+i)
+		n, err := l.AddNode(fmt.Sprintf("n%d", i+1), 11+i, "--insecure-registry", registryAddr)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -23,6 +23,9 @@ func ToAPIMount(m shoal.Mount) mount.Mount {
 			out.VolumeOptions.DriverConfig = &mount.Driver{Name: v.Driver.Name, Options: v.Driver.Options}
 		}
 	}
+	if i := m.Image; i != nil {
+		out.ImageOptions = &mount.ImageOptions{Subpath: i.Subpath}
+	}
 	if t := m.Tmpfs; t != nil {
 		out.TmpfsOptions = &mount.TmpfsOptions{SizeBytes: t.SizeBytes, Mode: os.FileMode(t.Mode), Options: t.Options}
 	}
@@ -43,6 +46,9 @@ func FromAPIMount(m mount.Mount) shoal.Mount {
 		if v.DriverConfig != nil {
 			out.Volume.Driver = &shoal.Driver{Name: v.DriverConfig.Name, Options: v.DriverConfig.Options}
 		}
+	}
+	if i := m.ImageOptions; i != nil {
+		out.Image = &shoal.ImageOptions{Subpath: i.Subpath}
 	}
 	if t := m.TmpfsOptions; t != nil {
 		out.Tmpfs = &shoal.TmpfsOptions{SizeBytes: t.SizeBytes, Mode: uint32(t.Mode), Options: t.Options}

@@ -25,7 +25,7 @@ func invalidCPU(r *apicontainer.Resources, _ bool) string {
 	case r.CPUQuota > 0 && r.CPUQuota < 1000:
 		return "CPU cfs quota can not be less than 1ms (i.e. 1000)"
 	case r.CPURealtimePeriod != 0 || r.CPURealtimeRuntime != 0:
-		return "CPU real-time scheduling: not supported by this engine"
+		return "Your kernel does not support CPU real-time scheduler"
 	}
 	for _, set := range []struct{ text, file, kind, words string }{
 		{r.CpusetCpus, "/sys/devices/system/cpu/online", "cpus", "CPUs"},

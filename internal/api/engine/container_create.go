@@ -120,11 +120,8 @@ func fromAPICreateRequest(body apicontainer.CreateRequest, engine *container.Eng
 	if h.PidsLimit != nil && *h.PidsLimit <= 0 {
 		h.PidsLimit = nil
 	}
-	if ref, ok := strings.CutPrefix(string(h.NetworkMode), "container:"); ok {
-		if other, err := engine.Inspect(ref); err == nil {
-			h.NetworkMode = apicontainer.NetworkMode("container:" + other.ID)
-		}
-	}
+	h.NetworkMode = apicontainer.NetworkMode(byID(engine, string(h.NetworkMode)))
+	h.PidMode, h.IpcMode = apicontainer.PidMode(byID(engine, string(h.PidMode))), apicontainer.IpcMode(byID(engine, string(h.IpcMode)))
 	raw, err := json.Marshal(body)
 	if err != nil {
 		return container.Spec{}, fmt.Errorf("keep request: %w", err)
@@ -138,12 +135,17 @@ func fromAPICreateRequest(body apicontainer.CreateRequest, engine *container.Eng
 		Sysctls: h.Sysctls, GroupAdd: h.GroupAdd, ShmSize: h.ShmSize, Init: h.Init, OomScoreAdj: h.OomScoreAdj,
 		PidMode: string(h.PidMode), IpcMode: string(h.IpcMode), UTSMode: string(h.UTSMode), CgroupnsMode: string(h.CgroupnsMode),
 		CgroupParent: h.CgroupParent, Annotations: h.Annotations, NetworkMode: shownMode(h.NetworkMode), API: raw,
+		Shell: c.Shell, ConsoleSize: h.ConsoleSize, PublishAll: h.PublishAllPorts,
+		DeviceCgroupRules: h.DeviceCgroupRules, MaskedPaths: h.MaskedPaths, ReadonlyPaths: h.ReadonlyPaths, Umask: h.Umask,
 	}
 	if len(c.Entrypoint) == 1 && c.Entrypoint[0] == "" { // --entrypoint ""
 		s.Entrypoint = []string{}
 	}
 	if c.StopTimeout != nil {
 		s.StopTimeout = time.Duration(*c.StopTimeout) * time.Second
+		if *c.StopTimeout == 0 {
+			s.StopTimeout = time.Nanosecond // the engine's none
+		}
 	}
 	s.Healthcheck = convert.FromAPIHealthcheck(c.Healthcheck)
 	for port := range c.ExposedPorts {
@@ -161,6 +163,19 @@ func fromAPICreateRequest(body apicontainer.CreateRequest, engine *container.Eng
 	if s.Mounts, err = fromAPIMounts(h, engine); err != nil {
 		return s, err
 	}
+	if h.VolumeDriver != "" && h.VolumeDriver != "local" {
+		s.Mounts, s.Volumes = append(s.Mounts, anonymousVolumes(h.VolumeDriver, s.Volumes, s.Mounts)...), nil
+	}
 	s.Network, err = fromAPINetworking(body)
 	return s, err
+}
+
+// byID is a mode that names another container, with that container's ID, which it keeps; any other as it is.
+func byID(engine *container.Engine, mode string) string {
+	if ref, ok := strings.CutPrefix(mode, "container:"); ok {
+		if other, err := engine.Inspect(ref); err == nil {
+			return "container:" + other.ID
+		}
+	}
+	return mode
 }

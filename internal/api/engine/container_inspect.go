@@ -24,7 +24,15 @@ func (c *containers) inspect(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return server.WriteJSON(w, http.StatusOK, toAPIContainer(info))
+	shown := toAPIContainer(info)
+	if server.BoolParam(r, "size") {
+		written, total, err := c.engine.Size(r.Context(), info.ID)
+		if err != nil {
+			return err
+		}
+		shown.SizeRw, shown.SizeRootFs = &written, &total
+	}
+	return server.WriteJSON(w, http.StatusOK, shown)
 }
 
 // inspected is a container as inspect shows it: moby's type of the newest API version, with what scripts still read of older ones.
@@ -143,6 +151,9 @@ func toAPIState(info container.Info) *apicontainer.State {
 func toAPIMountPoints(info container.Info) []apicontainer.MountPoint {
 	out := []apicontainer.MountPoint{}
 	for _, m := range info.Mounts {
+		if m.Type == "tmpfs" && m.Source != "" { // of --tmpfs, which Docker shows in the HostConfig only
+			continue
+		}
 		out = append(out, apicontainer.MountPoint{Type: mount.Type(m.Type), Name: m.Name, Source: m.Source, Destination: m.Target, Driver: m.Driver,
 			Mode: m.Mode, RW: m.RW, Propagation: mount.Propagation(m.Propagation)})
 	}

@@ -34,6 +34,11 @@ func (c *containers) list(w http.ResponseWriter, r *http.Request) error {
 		}
 		summary := toAPIContainerSummary(info)
 		summary.Names = namesOf(info, links)
+		if server.BoolParam(r, "size") {
+			if summary.SizeRw, summary.SizeRootFs, err = c.engine.Size(r.Context(), info.ID); err != nil {
+				continue // it has been removed meanwhile
+			}
+		}
 		out = append(out, summary)
 		if limit > 0 && len(out) == limit {
 			break

@@ -21,6 +21,9 @@ func fromAPINetworking(body apicontainer.CreateRequest) (shoal.SandboxSpec, erro
 	if body.NetworkingConfig != nil {
 		endpoints = body.NetworkingConfig.EndpointsConfig
 	}
+	if body.NetworkDisabled {
+		s.Mode = "none"
+	}
 	if e, ok := endpoints["default"]; ok && s.Mode == "default" && endpoints["bridge"] == nil {
 		endpoints = maps.Clone(endpoints)
 		endpoints["bridge"] = e
@@ -68,7 +71,7 @@ func fromAPIEndpoints(first string, settings map[string]*network.EndpointSetting
 	return out
 }
 
-// fromAPIPortBindings reads the ports to publish; those of PublishAllPorts get a port of the host when the container starts.
+// fromAPIPortBindings reads the ports to publish but for those of PublishAllPorts.
 func fromAPIPortBindings(body apicontainer.CreateRequest) ([]shoal.PortBinding, error) {
 	var out []shoal.PortBinding
 	for port, bindings := range body.HostConfig.PortBindings {
@@ -82,13 +85,6 @@ func fromAPIPortBindings(body apicontainer.CreateRequest) ([]shoal.PortBinding, 
 				return nil, err
 			}
 			out = append(out, p)
-		}
-	}
-	if body.HostConfig.PublishAllPorts {
-		for port := range body.ExposedPorts {
-			if _, bound := body.HostConfig.PortBindings[port]; !bound {
-				out = append(out, shoal.PortBinding{Protocol: shoal.Protocol(port.Proto()), Target: port.Num()})
-			}
 		}
 	}
 	slices.SortFunc(out, func(a, b shoal.PortBinding) int { return int(a.Target) - int(b.Target) })

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
@@ -12,6 +11,7 @@ import (
 
 	apicontainer "github.com/moby/moby/api/types/container"
 
+	"github.com/shoal-dev/shoal/internal/api/convert"
 	"github.com/shoal-dev/shoal/internal/api/server"
 	"github.com/shoal-dev/shoal/internal/container"
 	"github.com/shoal-dev/shoal/internal/container/cgroup"
@@ -24,9 +24,10 @@ func (c *containers) stats(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	stream := r.FormValue("stream") == "" || server.BoolParam(r, "stream")
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(http.StatusOK)
-	enc := json.NewEncoder(w)
+	if stream && server.BoolParam(r, "one-shot") {
+		return server.BadRequest("cannot have stream=true and one-shot=true")
+	}
+	out := server.StartJSONStream(w)
 	previous := sample{}
 	if !server.BoolParam(r, "one-shot") {
 		previous = c.sample(info)
@@ -45,10 +46,9 @@ func (c *containers) stats(w http.ResponseWriter, r *http.Request) error {
 			return nil //nolint:nilerr // the container has been removed, which ends the stream
 		}
 		now := c.sample(info)
-		if enc.Encode(now.toAPIStats(info, previous)) != nil || !stream {
+		if out.Send(now.toAPIStats(info, previous)) != nil || !stream {
 			return nil
 		}
-		_ = http.NewResponseController(w).Flush()
 		previous = now
 	}
 }
@@ -57,6 +57,7 @@ func (c *containers) stats(w http.ResponseWriter, r *http.Request) error {
 type sample struct {
 	at       time.Time
 	usage    cgroup.Usage
+	detail   cgroup.Detail
 	hostCPU  uint64 // nanoseconds of all processors since boot
 	networks map[string]apicontainer.NetworkStats
 }
@@ -67,29 +68,43 @@ func (c *containers) sample(info container.Info) sample {
 		return s
 	}
 	s.usage, _ = c.engine.Usage(info.ID)
+	s.detail, _ = c.engine.UsageDetail(info.ID)
 	s.hostCPU, s.networks = hostCPUNanos(), networkStats(info.State.PID)
 	return s
 }
 
 func (s sample) toAPICPUStats() apicontainer.CPUStats {
-	return apicontainer.CPUStats{SystemUsage: s.hostCPU, OnlineCPUs: uint32(runtime.NumCPU()), CPUUsage: apicontainer.CPUUsage{
-		TotalUsage: s.usage.CPUNanos, UsageInUsermode: s.usage.CPUUserNanos, UsageInKernelmode: s.usage.CPUSystemNanos,
+	if s.hostCPU == 0 { // nothing was measured
+		return apicontainer.CPUStats{}
+	}
+	return apicontainer.CPUStats{ThrottlingData: apicontainer.ThrottlingData{
+		Periods: s.detail.Periods, ThrottledPeriods: s.detail.ThrottledPeriods, ThrottledTime: s.detail.ThrottledNanos,
+	}, SystemUsage: s.hostCPU, OnlineCPUs: uint32(runtime.NumCPU()), CPUUsage: apicontainer.CPUUsage{
+		TotalUsage: s.usage.CPUNanos, UsageInUsermode: s.usage.CPUUserNanos, UsageInKernelmode: s.usage.CPUSystemNanos, PercpuUsage: s.detail.PerCPU,
 	}}
 }
 
 // toAPIStats shows the sample beside the one before it, from which clients compute rates.
 func (s sample) toAPIStats(info container.Info, previous sample) apicontainer.StatsResponse {
-	out := apicontainer.StatsResponse{ID: info.ID, Name: "/" + info.Name, Read: s.at, PreRead: previous.at, Networks: s.networks}
+	out := apicontainer.StatsResponse{OSType: "linux", ID: info.ID, Name: "/" + info.Name, Read: s.at, PreRead: previous.at, Networks: s.networks}
 	out.CPUStats, out.PreCPUStats = s.toAPICPUStats(), previous.toAPICPUStats()
 	out.PidsStats = apicontainer.PidsStats{Current: s.usage.Pids, Limit: s.usage.PidsLimit}
 	limit := s.usage.MemoryLimit
 	if total := hostMemory(); limit == 0 || limit > total {
 		limit = total
 	}
-	out.MemoryStats = apicontainer.MemoryStats{Usage: s.usage.Memory, Limit: limit, Stats: map[string]uint64{
-		"inactive_file": s.usage.MemoryCache, "total_inactive_file": s.usage.MemoryCache,
-	}}
+	if s.hostCPU == 0 {
+		return out
+	}
+	out.MemoryStats = apicontainer.MemoryStats{Usage: s.usage.Memory, MaxUsage: s.detail.MemoryPeak, Failcnt: s.detail.MemoryFailures, Limit: limit, Stats: s.detail.MemoryStat}
+	out.BlkioStats = apicontainer.BlkioStats{IoServiceBytesRecursive: toAPIIO(s.detail.Bytes), IoServicedRecursive: toAPIIO(s.detail.Operations)}
 	return out
+}
+
+func toAPIIO(counters []cgroup.IO) []apicontainer.BlkioStatEntry {
+	return convert.List(counters, func(c cgroup.IO) apicontainer.BlkioStatEntry {
+		return apicontainer.BlkioStatEntry{Major: c.Major, Minor: c.Minor, Op: c.Op, Value: c.Value}
+	})
 }
 
 // hostCPUNanos is the time that all processors of the host have spent since boot, idle time included, in nanoseconds; 0 if it

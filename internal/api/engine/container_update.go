@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 
+	"github.com/moby/moby/api/types/blkiodev"
 	apicontainer "github.com/moby/moby/api/types/container"
 
 	"github.com/shoal-dev/shoal/internal/api/server"
@@ -23,6 +24,9 @@ func (c *containers) update(w http.ResponseWriter, r *http.Request) error {
 		RestartPolicy apicontainer.RestartPolicy
 	}{}
 	if err := server.ReadJSON(r, &body); err != nil {
+		return err
+	}
+	if err := validateUpdate(body.Resources); err != nil {
 		return err
 	}
 	request := apiRequest(info)
@@ -60,14 +64,50 @@ func fromAPIResources(r apicontainer.Resources) container.Resources {
 	out := container.Resources{
 		Memory: r.Memory, MemorySwap: r.MemorySwap, MemoryReservation: r.MemoryReservation, NanoCPUs: r.NanoCPUs, CPUShares: r.CPUShares,
 		CPUQuota: r.CPUQuota, CPUPeriod: r.CPUPeriod, CpusetCpus: r.CpusetCpus, CpusetMems: r.CpusetMems, BlkioWeight: r.BlkioWeight,
-		Swappiness: r.MemorySwappiness, OomKillDisable: r.OomKillDisable != nil && *r.OomKillDisable,
+		OomKillDisable: r.OomKillDisable != nil && *r.OomKillDisable,
 	}
 	if r.PidsLimit != nil {
 		if out.Pids = *r.PidsLimit; out.Pids <= 0 {
 			out.Pids = -1
 		}
 	}
+	if r.MemorySwappiness != nil && *r.MemorySwappiness >= 0 { // -1 is how clients say that they do not care
+		out.Swappiness = r.MemorySwappiness
+	}
+	for _, w := range r.BlkioWeightDevice {
+		out.BlkioWeights = append(out.BlkioWeights, container.DeviceLimit{Path: w.Path, N: uint64(w.Weight)})
+	}
+	for _, l := range []struct {
+		from []*blkiodev.ThrottleDevice
+		to   *[]container.DeviceLimit
+	}{
+		{r.BlkioDeviceReadBps, &out.BlkioReadBps}, {r.BlkioDeviceWriteBps, &out.BlkioWriteBps},
+		{r.BlkioDeviceReadIOps, &out.BlkioReadOperations}, {r.BlkioDeviceWriteIOps, &out.BlkioWriteOperations},
+	} {
+		for _, d := range l.from {
+			*l.to = append(*l.to, container.DeviceLimit{Path: d.Path, N: d.Rate})
+		}
+	}
 	return out
+}
+
+// validateUpdate refuses to change what only a new container can have. Docker takes it and leaves it as it was.
+func validateUpdate(r apicontainer.Resources) error {
+	for _, field := range []struct {
+		name  string
+		given bool
+	}{
+		{"Ulimits", len(r.Ulimits) > 0}, {"Devices", len(r.Devices) > 0}, {"DeviceCgroupRules", len(r.DeviceCgroupRules) > 0},
+		{"DeviceRequests", len(r.DeviceRequests) > 0}, {"CgroupParent", r.CgroupParent != ""}, {"MemorySwappiness", r.MemorySwappiness != nil && *r.MemorySwappiness != -1},
+		{"OomKillDisable", r.OomKillDisable != nil && *r.OomKillDisable}, {"BlkioWeightDevice", len(r.BlkioWeightDevice) > 0},
+		{"BlkioDeviceReadBps", len(r.BlkioDeviceReadBps) > 0}, {"BlkioDeviceWriteBps", len(r.BlkioDeviceWriteBps) > 0},
+		{"BlkioDeviceReadIOps", len(r.BlkioDeviceReadIOps) > 0}, {"BlkioDeviceWriteIOps", len(r.BlkioDeviceWriteIOps) > 0},
+	} {
+		if field.given {
+			return server.BadRequest("%s cannot be changed by an update: it is fixed when a container is created", field.name)
+		}
+	}
+	return nil
 }
 
 // mergeResources replaces the limits of a container by those that an update sets, and refuses ones that contradict the others.

@@ -158,14 +158,10 @@ func validateHostConfig(h *apicontainer.HostConfig) error {
 		return server.BadRequest("Invalid value %d, range for oom score adj is [-1000, 1000]", h.OomScoreAdj)
 	case !h.Isolation.IsDefault():
 		return server.BadRequest("invalid isolation '%s' on linux", h.Isolation)
-	case len(h.DeviceCgroupRules) > 0:
-		return unsupported("device cgroup rules")
 	case len(h.StorageOpt) > 0:
 		return unsupported("storage options")
 	case h.Runtime != "" && h.Runtime != "runc" && h.Runtime != "io.containerd.runc.v2":
 		return server.BadRequest("unknown or invalid runtime name: %s", h.Runtime)
-	case h.MaskedPaths != nil || h.ReadonlyPaths != nil:
-		return unsupported("changing masked or read-only system paths")
 	}
 	if _, ok := h.Annotations[""]; ok {
 		return server.BadRequest("invalid Annotations: the empty string is not permitted as an annotation key")
@@ -191,8 +187,7 @@ func validateNamespaceModes(h *apicontainer.HostConfig) error {
 	} {
 		switch {
 		case m.value == "" || slices.Contains(m.supported, m.value):
-		case strings.HasPrefix(m.value, "container:") && m.value != "container:":
-			return unsupported(m.name + " mode " + m.value)
+		case strings.HasPrefix(m.value, "container:") && m.value != "container:" && (m.name == "PID" || m.name == "IPC"):
 		default:
 			return server.BadRequest("invalid %s mode: %s", m.name, m.value)
 		}
@@ -256,10 +251,6 @@ func invalidIO(r *apicontainer.Resources, _ bool) string {
 		return "Range of blkio weight is from 10 to 1000"
 	case r.IOMaximumBandwidth != 0 || r.IOMaximumIOps != 0:
 		return "Invalid QoS settings: linux does not support Maximum IO Bandwidth or Maximum IO IOps"
-	case len(r.BlkioWeightDevice) > 0:
-		return "block IO weights of devices: not supported by this engine"
-	case len(r.BlkioDeviceReadBps)+len(r.BlkioDeviceWriteBps)+len(r.BlkioDeviceReadIOps)+len(r.BlkioDeviceWriteIOps) > 0:
-		return "block IO limits of devices: not supported by this engine"
 	}
 	return ""
 }

@@ -1,14 +1,21 @@
 package engine
 
 import (
+	"context"
 	"net/http"
+	"slices"
+	"strings"
 
+	"github.com/moby/moby/api/types/build"
 	apicontainer "github.com/moby/moby/api/types/container"
 	apiimage "github.com/moby/moby/api/types/image"
+	"github.com/moby/moby/api/types/system"
 	apivolume "github.com/moby/moby/api/types/volume"
 
 	"github.com/shoal-dev/shoal/internal/api/server"
+	"github.com/shoal-dev/shoal/internal/api/version"
 	"github.com/shoal-dev/shoal/internal/container"
+	"github.com/shoal-dev/shoal/internal/image"
 	"github.com/shoal-dev/shoal/internal/volume"
 )
 
@@ -19,14 +26,15 @@ type diskUsage struct {
 	volumes    *volume.Store
 }
 
-// diskUsageResponse is the answer in the form that API versions up to MaxVersion have; moby's type is of a newer one.
+// diskUsageResponse is the usage by kind, and beside it, unless the client asks for details in the new form, what there was before. Of a kind that is not
+// asked for there is nothing.
 type diskUsageResponse struct {
-	LayersSize  int64
-	Images      []apiimage.Summary
-	Containers  []apicontainer.Summary
-	Volumes     []apivolume.Volume
-	BuildCache  []struct{}
-	BuilderSize int64
+	system.DiskUsage
+	LayersSize int64
+	Images     []apiimage.Summary     `json:",omitzero"`
+	Containers []apicontainer.Summary `json:",omitzero"`
+	Volumes    []apivolume.Volume     `json:",omitzero"`
+	BuildCache []build.CacheRecord    `json:",omitzero"`
 }
 
 func (u *diskUsage) Register(rt *server.Router) {
@@ -34,22 +42,151 @@ func (u *diskUsage) Register(rt *server.Router) {
 }
 
 func (u *diskUsage) usage(w http.ResponseWriter, r *http.Request) error {
-	images, err := u.images.store.List(r.Context())
+	if err := r.ParseForm(); err != nil {
+		return server.BadRequest("%v", err)
+	}
+	kinds := r.Form["type"]
+	for _, k := range kinds {
+		if !slices.Contains([]string{"container", "image", "volume", "build-cache"}, k) {
+			return server.BadRequest("unknown object type: %s", k)
+		}
+	}
+	wants := func(kind string) bool { return len(kinds) == 0 || slices.Contains(kinds, kind) }
+	var out diskUsageResponse
+	var err error
+	if wants("image") {
+		if out.ImageUsage, err = u.imageUsage(r.Context()); err != nil {
+			return err
+		}
+	}
+	if wants("container") {
+		out.ContainerUsage = u.containerUsage(r.Context())
+	}
+	if wants("volume") {
+		out.VolumeUsage = u.volumeUsage()
+	}
+	if wants("build-cache") {
+		out.BuildCacheUsage = &build.DiskUsage{Items: []build.CacheRecord{}}
+	}
+	verbose := server.BoolParam(r, "verbose") && !version.Before(r.Context(), "1.52")
+	out.inBothForms(verbose)
+	return server.WriteJSON(w, http.StatusOK, out)
+}
+
+// inBothForms moves the details to where older clients look for them, unless the request is for them in the new form.
+func (d *diskUsageResponse) inBothForms(verbose bool) {
+	if verbose {
+		return
+	}
+	if i := d.ImageUsage; i != nil {
+		d.LayersSize, d.Images, i.Items = i.TotalSize, i.Items, nil
+	}
+	if c := d.ContainerUsage; c != nil {
+		d.Containers, c.Items = c.Items, nil
+	}
+	if v := d.VolumeUsage; v != nil {
+		d.Volumes, v.Items = v.Items, nil
+	}
+	if b := d.BuildCacheUsage; b != nil {
+		d.BuildCache, b.Items = b.Items, nil
+	}
+}
+
+func (u *diskUsage) imageUsage(ctx context.Context) (*apiimage.DiskUsage, error) {
+	all, err := u.images.store.List(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	out := diskUsageResponse{Images: []apiimage.Summary{}, Containers: []apicontainer.Summary{}, Volumes: []apivolume.Volume{}, BuildCache: []struct{}{}}
-	for _, img := range images {
-		out.Images = append(out.Images, u.images.toAPISummary(img))
-		out.LayersSize += img.Size // layers that images share count in each, so this is an upper bound
+	out := &apiimage.DiskUsage{Items: []apiimage.Summary{}, TotalCount: int64(len(all))}
+	layers := u.layersOf(ctx, all)
+	for _, img := range all {
+		s := u.images.toAPISummary(img)
+		s.Size, s.SharedSize = 0, 0
+		chain := layers.chains[img.ID]
+		for i, size := range chain.sizes {
+			s.Size += size
+			if layers.images[chain.ids[i]] > 1 {
+				s.SharedSize += size
+			}
+		}
+		if s.Containers > 0 {
+			out.ActiveCount++
+		} else {
+			out.Reclaimable += s.Size - s.SharedSize
+		}
+		out.Items = append(out.Items, s)
 	}
+	for _, size := range layers.sizes {
+		out.TotalSize += size
+	}
+	return out, nil
+}
+
+// layers is the layers of all images, each once.
+type layers struct {
+	chains map[string]chain // by the images' IDs
+	images map[string]int   // how many images have a layer
+	sizes  map[string]int64 // bytes
+}
+
+// chain is the layers of one image in their order.
+type chain struct {
+	ids   []string
+	sizes []int64
+}
+
+func (u *diskUsage) layersOf(ctx context.Context, all []*image.Image) layers {
+	l := layers{chains: map[string]chain{}, images: map[string]int{}, sizes: map[string]int64{}}
+	for _, img := range all {
+		if _, seen := l.chains[img.ID]; seen {
+			continue
+		}
+		c := chain{sizes: u.images.store.LayerSizes(ctx, img)}
+		var chainID strings.Builder
+		for i, d := range img.Spec.RootFS.DiffIDs {
+			_, _ = chainID.WriteString(d.String()) // a layer on others is another one than on none
+			id := chainID.String()
+			c.ids = append(c.ids, id)
+			l.images[id]++
+			l.sizes[id] = c.sizes[i]
+		}
+		l.chains[img.ID] = c
+	}
+	return l
+}
+
+func (u *diskUsage) containerUsage(ctx context.Context) *apicontainer.DiskUsage {
+	out := &apicontainer.DiskUsage{Items: []apicontainer.Summary{}}
 	for _, info := range u.containers.List(nil) {
-		out.Containers = append(out.Containers, toAPIContainerSummary(info))
+		s := toAPIContainerSummary(info)
+		if written, total, err := u.containers.Size(ctx, info.ID); err == nil { // else it has been removed meanwhile
+			s.SizeRw, s.SizeRootFs = written, total
+		}
+		out.TotalCount++
+		out.TotalSize += s.SizeRw
+		if isRunning(info) {
+			out.ActiveCount++
+		} else {
+			out.Reclaimable += s.SizeRw
+		}
+		out.Items = append(out.Items, s)
 	}
+	return out
+}
+
+func (u *diskUsage) volumeUsage() *apivolume.DiskUsage {
+	out := &apivolume.DiskUsage{Items: []apivolume.Volume{}}
 	for _, v := range u.volumes.List() {
 		shown := toAPIVolume(v)
 		shown.UsageData = &apivolume.UsageData{RefCount: int64(len(u.volumes.Users(v.Name))), Size: volume.Size(v)}
-		out.Volumes = append(out.Volumes, shown)
+		out.TotalCount++
+		out.TotalSize += shown.UsageData.Size
+		if shown.UsageData.RefCount > 0 {
+			out.ActiveCount++
+		} else {
+			out.Reclaimable += shown.UsageData.Size
+		}
+		out.Items = append(out.Items, shown)
 	}
-	return server.WriteJSON(w, http.StatusOK, out)
+	return out
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/events"
 	"github.com/shoal-dev/shoal/internal/image"
 	"github.com/shoal-dev/shoal/internal/quarantine"
+	"github.com/shoal-dev/shoal/internal/registry"
 	"github.com/shoal-dev/shoal/internal/runtime"
 	"github.com/shoal-dev/shoal/internal/shoal"
 	"github.com/shoal-dev/shoal/internal/volume"
@@ -82,7 +83,7 @@ func newDockerHost(t *testing.T) *dockerHost {
 		t.Fatal(err)
 	}
 	var engine *container.Engine
-	store := image.New(image.Config{Log: log, Client: rt.Client, Events: bus, InUse: func(id string) []string { return engine.Using(id) }})
+	store := image.New(image.Config{Log: log, Client: rt.Client, Events: bus, Registries: registry.New(t.TempDir(), registry.Settings{}), Users: func() []image.User { return engine.ImageUsers() }})
 	engine = container.New(container.Config{Log: log, Root: filepath.Join(dir, "containers"), State: filepath.Join(dir, "state", "c"),
 		Runtime: rt, Images: store, Volumes: volumeStore, Network: bareNetwork{}, Events: bus, Quarantine: quarantine.Open(filepath.Join(dir, "quarantine"), log, bus)})
 	if err := engine.Restore(ctx); err != nil {
@@ -93,6 +94,7 @@ func newDockerHost(t *testing.T) *dockerHost {
 		&images{store: store, usedBy: engine.Using, events: bus},
 		&volumes{store: volumeStore, events: bus},
 		&eventStream{bus},
+		&diskUsage{containers: engine, images: &images{store: store, usedBy: engine.Using}, volumes: volumeStore},
 		ping{},
 	)
 	h := &dockerHost{t: t, socket: filepath.Join(dir, "docker.sock")}
@@ -235,10 +237,7 @@ func TestDockerCLI(t *testing.T) {
 		{args: "create --name waits busybox true"},
 		{args: "inspect waits -f {{range_$n,$e_:=_.NetworkSettings.Networks}}{{$n}}={{$e.NetworkID}}{{end}}", want: "bridge=\n"},
 		{args: "run --gpus all busybox true", want: `could not select device driver ""`, code: 125},
-		{args: "run --pid container:waits busybox true", want: "PID mode container:waits: not supported by this engine", code: 125},
-		{args: "run --ipc container:waits busybox true", want: "IPC mode container:waits: not supported by this engine", code: 125},
 		{args: "run --memory-swappiness 101 busybox true", want: "101. Valid memory swappiness range is 0-100", code: 125},
-		{args: "run --device-read-bps /dev/null:1mb busybox true", want: "block IO limits of devices: not supported", code: 125},
 		{args: "rm initial waits", want: "waits"},
 		{args: "volume create data", want: "data\n"},
 		{args: "run --rm -v data:/d busybox sh -c echo_kept_>/d/f", want: ""},

@@ -14,6 +14,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/container"
 	"github.com/shoal-dev/shoal/internal/events"
 	"github.com/shoal-dev/shoal/internal/image"
+	"github.com/shoal-dev/shoal/internal/registry"
 	"github.com/shoal-dev/shoal/internal/volume"
 )
 
@@ -23,6 +24,7 @@ type Config struct {
 	Machine         Machine
 	Containers      *container.Engine
 	Images          *image.Store
+	Registries      *registry.Client
 	Volumes         *volume.Store
 	Networks        LocalNetworks
 	ClusterNetworks ClusterNetworks
@@ -44,10 +46,11 @@ func Resources(c Config) []server.Resource {
 	return []server.Resource{
 		containers, images, volumes,
 		&networks{local: c.Networks, cluster: c.ClusterNetworks, containers: c.Containers, events: c.Events},
-		&systemInfo{machine: c.Machine, swarm: c.Swarm, containers: c.Containers, images: c.Images, warnings: c.Warnings, settings: c.Settings},
+		newSystemInfo(c),
 		&eventStream{c.Events},
 		&diskUsage{containers: c.Containers, images: images, volumes: c.Volumes},
 		buildCache{},
 		plugins{},
+		&registries{c.Registries},
 	}
 }

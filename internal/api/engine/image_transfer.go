@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/shoal-dev/shoal/internal/api/server"
 	"github.com/shoal-dev/shoal/internal/image"
+	"github.com/shoal-dev/shoal/internal/registry"
 )
 
 // streamProgress runs a transfer and sends its progress as Docker's JSON stream. An error before any progress is the answer to the
@@ -43,6 +43,11 @@ func progressWriter(w http.ResponseWriter) func(image.Progress) {
 	enc := json.NewEncoder(server.NewFlushWriter(w))
 	return func(p image.Progress) {
 		m := jsonstream.Message{ID: p.ID, Status: p.Status}
+		if p.Pushed != nil {
+			if encoded, err := json.Marshal(p.Pushed); err == nil {
+				m.Aux = (*json.RawMessage)(&encoded)
+			}
+		}
 		if p.Total > 0 {
 			m.Progress = &jsonstream.Progress{Current: p.Current, Total: p.Total}
 		}
@@ -51,12 +56,12 @@ func progressWriter(w http.ResponseWriter) func(image.Progress) {
 }
 
 // fromAPIRegistryAuth reads the credentials that a client sends along; there are none if they cannot be read.
-func fromAPIRegistryAuth(r *http.Request) image.Auth {
-	auth := struct{ Username, Password, IdentityToken string }{}
-	if data, err := base64.URLEncoding.DecodeString(r.Header.Get("X-Registry-Auth")); err == nil {
-		_ = json.Unmarshal(data, &auth)
+func fromAPIRegistryAuth(r *http.Request) registry.Auth {
+	auth, err := registry.ParseAuth(r.Header.Get("X-Registry-Auth"))
+	if err != nil {
+		return registry.Auth{}
 	}
-	return image.Auth{Username: auth.Username, Password: auth.Password, IdentityToken: auth.IdentityToken}
+	return auth
 }
 
 // create pulls an image, or imports one from an archive of a file system.

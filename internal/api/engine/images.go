@@ -5,6 +5,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/distribution/reference"
 	apiimage "github.com/moby/moby/api/types/image"
@@ -66,7 +67,7 @@ func splitAction(r *http.Request) (name, action string) {
 }
 
 func (a *images) list(w http.ResponseWriter, r *http.Request) error {
-	f, err := server.ReadFilters(r, "before", "dangling", "label", "reference", "since", "until")
+	f, err := server.ReadPruneFilters(r, "before", "dangling", "reference", "since", "until")
 	if err != nil {
 		return err
 	}
@@ -74,23 +75,60 @@ func (a *images) list(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	older, err := a.createdBound(r, f, "before")
+	if err != nil {
+		return err
+	}
+	newer, err := a.createdBound(r, f, "since")
+	if err != nil {
+		return err
+	}
+	dangling, danglingGiven, err := f.Bool("dangling")
+	if err != nil {
+		return err
+	}
 	out := []apiimage.Summary{}
 	for _, img := range all {
-		tags := img.RepoTags()
-		dangling := len(tags) == 0
-		matches := f.Any("reference", func(pattern string) bool {
-			return slices.ContainsFunc(tags, func(tag string) bool { return referenceMatches(pattern, tag) })
-		}) && f.True("dangling", dangling) && f.Labels(img.Spec.Config.Labels)
-		if matches {
+		if danglingGiven && dangling != (len(img.Names) == 0) || !older.IsZero() && !img.Created().Before(older) ||
+			!newer.IsZero() && !img.Created().After(newer) || !f.Take(img.Spec.Config.Labels, img.Created()) {
+			continue
+		}
+		if !f.Has("reference") {
 			out = append(out, a.toAPISummary(img))
+		} else if matching := withMatchingNames(img, f.Filters["reference"]); matching != nil {
+			out = append(out, a.toAPISummary(matching))
 		}
 	}
 	return server.WriteJSON(w, http.StatusOK, out)
 }
 
-// referenceMatches tells whether a tag, such as "busybox:latest", fits a pattern of path.Match.
-func referenceMatches(pattern, tag string) bool {
-	ref, err := reference.ParseNormalizedNamed(tag)
+// createdBound is when the image that the filter of a name names was made; the zero time without the filter.
+func (a *images) createdBound(r *http.Request, f server.PruneFilters, name string) (time.Time, error) {
+	if !f.Has(name) {
+		return time.Time{}, nil
+	}
+	img, err := a.store.Get(r.Context(), f.Filters[name][0])
+	if err != nil {
+		return time.Time{}, err
+	}
+	return img.Created(), nil
+}
+
+// withMatchingNames is an image with no more than those of its names that fit a pattern, nil if none does.
+func withMatchingNames(img *image.Image, patterns []string) *image.Image {
+	matching := *img
+	matching.Names = slices.DeleteFunc(slices.Clone(img.Names), func(name string) bool {
+		return !slices.ContainsFunc(patterns, func(pattern string) bool { return referenceMatches(pattern, name) })
+	})
+	if len(matching.Names) == 0 {
+		return nil
+	}
+	return &matching
+}
+
+// referenceMatches tells whether a name, such as "docker.io/library/busybox:latest", fits a pattern of path.Match in its familiar form.
+func referenceMatches(pattern, name string) bool {
+	ref, err := reference.ParseNormalizedNamed(name)
 	if err != nil {
 		return false
 	}
@@ -135,6 +173,7 @@ func (a *images) history(w http.ResponseWriter, r *http.Request, name string) er
 		return err
 	}
 	out := []apiimage.HistoryResponseItem{}
+	sizes := a.store.LayerSizes(r.Context(), img)
 	for _, h := range slices.Backward(img.Spec.History) {
 		item := apiimage.HistoryResponseItem{ID: "<missing>", CreatedBy: h.CreatedBy, Comment: h.Comment}
 		if h.Created != nil {
@@ -143,8 +182,8 @@ func (a *images) history(w http.ResponseWriter, r *http.Request, name string) er
 		if len(out) == 0 {
 			item.ID, item.Tags = img.ID, img.RepoTags()
 		}
-		if !h.EmptyLayer && len(img.Spec.RootFS.DiffIDs) == 1 {
-			item.Size = img.Size
+		if last := len(sizes) - 1; !h.EmptyLayer && last >= 0 { // the history is as long as the layers, but for empty ones
+			item.Size, sizes = sizes[last], sizes[:last]
 		}
 		out = append(out, item)
 	}

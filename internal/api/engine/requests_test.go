@@ -287,3 +287,87 @@ func TestExecOutputIsFramedAsItsStartAsks(t *testing.T) {
 		t.Errorf("console size: %q", got)
 	}
 }
+
+// Counters were zero, and the one sample before which there was none had processors.
+func TestStatsHaveTheCountersOfTheKernel(t *testing.T) {
+	h := newBusyboxHost(t)
+	if out, code := h.docker("", "run", "-d", "--name", "busy", "--cpus", "0.05", "--stop-signal", "KILL", "busybox", "sh", "-c", "while :; do :; done"); code != 0 {
+		t.Fatal(out)
+	}
+	_, text := h.send("1.51", http.MethodGet, "/containers/busy/stats?stream=0", "")
+	if n, _ := field(t, text, "cpu_stats.throttling_data.periods").(float64); n == 0 {
+		t.Errorf("throttling: %s", text)
+	}
+	if stats, _ := field(t, text, "memory_stats.stats").(map[string]any); len(stats) < 10 {
+		t.Errorf("memory: %v", stats)
+	}
+	if field(t, text, "os_type") != "linux" || field(t, text, "precpu_stats.online_cpus") == nil {
+		t.Error(text)
+	}
+	_, text = h.send("1.51", http.MethodGet, "/containers/busy/stats?stream=0&one-shot=1", "")
+	if n := field(t, text, "precpu_stats.online_cpus"); n != nil {
+		t.Errorf("before the first sample there were %v processors", n)
+	}
+	if status, text := h.send("1.51", http.MethodGet, "/containers/busy/stats?one-shot=1", ""); status != 400 || !strings.Contains(text, "cannot have stream=true and one-shot=true") {
+		t.Errorf("%d %s", status, text)
+	}
+	_, text = h.send("1.51", http.MethodGet, "/containers/busy/json?size=1", "")
+	if n, _ := field(t, text, "SizeRootFs").(float64); n < 1000 {
+		t.Errorf("size: %v", n)
+	}
+	_, text = h.send("1.51", http.MethodGet, "/images/busybox/history", "")
+	if !strings.Contains(text, `"Size":`) || strings.Count(text, `"Size":0`) == strings.Count(text, `"Size":`) {
+		t.Errorf("history: %s", text)
+	}
+}
+
+// Layers that images share were counted for each, and lists were null.
+func TestDiskUsageCountsEachLayerOnce(t *testing.T) {
+	h := newBusyboxHost(t)
+	usage := func(version, query string) map[string]any {
+		t.Helper()
+		status, text := h.send(version, http.MethodGet, "/system/df"+query, "")
+		var out map[string]any
+		if err := json.Unmarshal([]byte(text), &out); err != nil || status != 200 {
+			t.Fatalf("%d %s", status, text)
+		}
+		if strings.Contains(text, ":null") && version != "1.43" {
+			if strings.Contains(text, `"Images":null`) || strings.Contains(text, `"Containers":null`) || strings.Contains(text, `"Volumes":null`) || strings.Contains(text, `"BuildCache":null`) {
+				t.Errorf("%s", text)
+			}
+		}
+		return out
+	}
+	before := usage("1.51", "")["LayersSize"].(float64)
+	if out, code := h.docker("", "run", "--name", "base", "busybox", "sh", "-c", "echo 123 >/f"); code != 0 {
+		t.Fatal(out)
+	}
+	if out, code := h.docker("", "commit", "base", "derived"); code != 0 {
+		t.Fatal(out)
+	}
+	now := usage("1.51", "")
+	if after := now["LayersSize"].(float64); after <= before || after > before+200_000 {
+		t.Errorf("%v bytes in layers, %v with one that adds few", before, after)
+	}
+	if images := now["Images"].([]any); len(images) != 2 || images[0].(map[string]any)["SharedSize"].(float64) < 1000 {
+		t.Errorf("%v", images)
+	}
+	if c := now["Containers"].([]any)[0].(map[string]any); c["SizeRw"] == nil || c["SizeRootFs"] == nil {
+		t.Errorf("%v", c)
+	}
+	if now["BuildCache"] == nil || now["ImageUsage"] != nil {
+		t.Errorf("%v", now)
+	}
+	if only := usage("1.51", "?type=volume"); only["Images"] != nil || only["Volumes"] == nil {
+		t.Errorf("%v", only)
+	}
+	if status, text := h.send("1.51", http.MethodGet, "/system/df?type=x", ""); status != 400 || !strings.Contains(text, "unknown object type: x") {
+		t.Errorf("%d %s", status, text)
+	}
+	if newest := usage("1.52", "?verbose=1"); newest["Images"] != nil || newest["ImageUsage"].(map[string]any)["Items"] == nil {
+		t.Errorf("%v", newest)
+	}
+	if old := usage("1.41", ""); old["BuilderSize"] == nil || old["Images"].([]any)[0].(map[string]any)["VirtualSize"] == nil {
+		t.Errorf("%v", old)
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"runtime"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/moby/moby/api/types/registry"
@@ -14,6 +15,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/api/server"
 	"github.com/shoal-dev/shoal/internal/api/version"
 	"github.com/shoal-dev/shoal/internal/container"
+	"github.com/shoal-dev/shoal/internal/events"
 	"github.com/shoal-dev/shoal/internal/image"
 )
 
@@ -48,8 +50,19 @@ type systemInfo struct {
 	swarm      Swarm
 	containers *container.Engine
 	images     *image.Store
+	events     *events.Bus
 	warnings   func() []string
 	settings   func() Settings
+	runc       func() programVersion
+}
+
+func newSystemInfo(c Config) *systemInfo {
+	return &systemInfo{machine: c.Machine, swarm: c.Swarm, containers: c.Containers, images: c.Images, events: c.Events, warnings: c.Warnings, settings: c.Settings, runc: sync.OnceValue(runcVersion)}
+}
+
+// programs are the versions of the programs that containers need. All but runc are part of this one.
+func (s *systemInfo) programs() []programVersion {
+	return []programVersion{containerdVersion(), s.runc(), {name: "docker-init", version: s.machine.Version, commit: originOf().commit}}
 }
 
 func (s *systemInfo) Register(rt *server.Router) {
@@ -76,40 +89,55 @@ func (s *systemInfo) ping(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *systemInfo) version(w http.ResponseWriter, _ *http.Request) error {
-	m := s.machine
+	m, built := s.machine, originOf()
+	engine := map[string]string{
+		"ApiVersion": version.Max, "MinAPIVersion": version.Min, "Os": runtime.GOOS, "Arch": runtime.GOARCH, "GitCommit": built.commit, "BuildTime": built.time,
+		"GoVersion": runtime.Version(), "KernelVersion": m.KernelVersion, "Experimental": "false",
+	}
+	components := []system.ComponentVersion{{Name: "Engine", Version: m.Version, Details: engine}}
+	for _, p := range s.programs() {
+		components = append(components, system.ComponentVersion{Name: p.name, Version: p.version, Details: map[string]string{"GitCommit": p.commit}})
+	}
 	return server.WriteJSON(w, http.StatusOK, system.VersionResponse{
-		Platform: system.PlatformInfo{Name: "shoal"},
-		Version:  m.Version, APIVersion: version.Max, MinAPIVersion: version.Min,
+		Platform: system.PlatformInfo{Name: "shoal"}, Components: components,
+		Version: m.Version, APIVersion: version.Max, MinAPIVersion: version.Min, GitCommit: built.commit, BuildTime: built.time,
 		Os: runtime.GOOS, Arch: runtime.GOARCH, GoVersion: runtime.Version(), KernelVersion: m.KernelVersion,
-		Components: []system.ComponentVersion{{Name: "Engine", Version: m.Version, Details: map[string]string{
-			"ApiVersion": version.Max, "MinAPIVersion": version.Min, "Os": runtime.GOOS, "Arch": runtime.GOARCH,
-			"GoVersion": runtime.Version(), "KernelVersion": m.KernelVersion, "Experimental": "false",
-		}}},
 	})
 }
 
 func (s *systemInfo) info(w http.ResponseWriter, r *http.Request) error {
-	m, n, settings := s.machine, s.count(r.Context()), s.settings()
-	info := system.Info{
+	m, n, kernel, settings := s.machine, s.count(r.Context()), kernelFeatures(), s.settings()
+	out := system.Info{
 		ID: m.ID, Name: m.Hostname, ServerVersion: m.Version,
 		Containers: n.containers, ContainersRunning: n.running, ContainersPaused: n.paused,
 		ContainersStopped: n.containers - n.running - n.paused, Images: n.images,
 		Driver: "overlayfs", DriverStatus: [][2]string{{"driver-type", "io.containerd.snapshotter.v1"}},
 		Plugins:     system.PluginsInfo{Volume: m.Plugins["Volume"], Network: m.Plugins["Network"], Log: m.Plugins["Log"]},
-		MemoryLimit: true, CPUCfsPeriod: true, CPUCfsQuota: true, CPUShares: true, CPUSet: true, PidsLimit: true, IPv4Forwarding: true,
-		NGoroutines: runtime.NumGoroutine(), SystemTime: time.Now().Format(time.RFC3339Nano),
-		CgroupDriver: "cgroupfs", CgroupVersion: m.CgroupVersion,
-		KernelVersion: m.KernelVersion, OperatingSystem: m.OS, OSType: runtime.GOOS, Architecture: m.Architecture,
+		MemoryLimit: true, SwapLimit: kernel.swapLimit, OomKillDisable: kernel.oomKillDisable, CPUCfsPeriod: true, CPUCfsQuota: true, CPUShares: true, CPUSet: true, PidsLimit: true,
+		IPv4Forwarding: kernel.forwarding, NFd: openFiles(), NGoroutines: runtime.NumGoroutine(), NEventsListener: s.events.Followers(),
+		SystemTime: time.Now().Format(time.RFC3339Nano), CgroupDriver: "cgroupfs", CgroupVersion: m.CgroupVersion,
+		KernelVersion: m.KernelVersion, OperatingSystem: m.OS, OSVersion: osVersion(), OSType: runtime.GOOS, Architecture: m.Architecture,
 		IndexServerAddress: "https://index.docker.io/v1/", RegistryConfig: &registry.ServiceConfig{IndexConfigs: map[string]*registry.IndexInfo{
 			"docker.io": {Name: "docker.io", Secure: true, Official: true},
 		}},
 		NCPU: m.CPUs, MemTotal: m.Memory, DockerRootDir: m.Root,
 		Runtimes: map[string]system.RuntimeWithStatus{"runc": {Runtime: system.Runtime{Path: "runc"}}, "io.containerd.runc.v2": {Runtime: system.Runtime{Path: "runc"}}},
 		Swarm:    s.swarm.Info(), InitBinary: "docker-init",
-		SecurityOptions: []string{"name=seccomp,profile=builtin"}, Warnings: s.infoWarnings(),
+		SecurityOptions: kernel.securityOptions, FirewallBackend: &system.FirewallInfo{Driver: "nftables"},
 	}
-	settings.show(&info)
-	return server.WriteJSON(w, http.StatusOK, info)
+	for _, p := range s.programs() {
+		switch p.name {
+		case "containerd":
+			out.ContainerdCommit.ID = p.commit
+		case "runc":
+			out.RuncCommit.ID = p.commit
+		case "docker-init":
+			out.InitCommit.ID = p.commit
+		}
+	}
+	out.Warnings = append(s.infoWarnings(), out.Swarm.Warnings...)
+	settings.show(&out)
+	return server.WriteJSON(w, http.StatusOK, out)
 }
 
 // infoWarnings is what `docker info` prints last, in the form that Docker gives its own.

@@ -26,7 +26,7 @@ var update = flag.Bool("update", false, "write testdata/shapes.txt and the table
 
 // filled is a value of v's type in which every field is set, so that its JSON has all the fields that there can be.
 func filled(v reflect.Value, depth int) {
-	if _, text := v.Addr().Interface().(encoding.TextMarshaler); text || depth > 12 {
+	if _, text := reflect.TypeAssert[encoding.TextMarshaler](v.Addr()); text || depth > 12 {
 		return
 	}
 	switch v.Kind() { //nolint:exhaustive // the kinds that JSON has
@@ -120,7 +120,7 @@ func TestShapesOfEveryVersion(t *testing.T) {
 	} {
 		v := reflect.New(reflect.TypeOf(answer.value)).Elem()
 		filled(v, 0)
-		if e, ok := v.Addr().Interface().(*events.Message); ok {
+		if e, ok := reflect.TypeAssert[*events.Message](v.Addr()); ok {
 			e.Type = events.ContainerEventType
 		}
 		newer := shape(t, nil, v.Interface())

@@ -16,20 +16,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// setSeccomp sets the filter of system calls that the options ask for, Docker's default if they ask for none.
-func setSeccomp(spec *specs.Spec, options []string) error {
-	for _, o := range options {
-		if value, ok := strings.CutPrefix(withEqualSign(o), "seccomp="); ok {
-			if value == "unconfined" {
-				return nil
-			}
-			profile, err := seccomp.LoadProfile(value, spec)
-			if err != nil {
-				return errdefs.ErrInvalidArgument.WithMessage(err.Error())
-			}
-			spec.Linux.Seccomp = profile
-			return nil
+// setSeccomp sets a filter of system calls: Docker's, none, or a profile.
+func setSeccomp(spec *specs.Spec, asked string) error {
+	switch asked {
+	case "unconfined":
+		return nil
+	case "", "builtin":
+	default:
+		profile, err := seccomp.LoadProfile(asked, spec)
+		if err != nil {
+			return errdefs.ErrInvalidArgument.WithMessage(err.Error())
 		}
+		spec.Linux.Seccomp = profile
+		return nil
 	}
 	profile, err := seccomp.GetDefaultProfile(spec)
 	if err != nil {

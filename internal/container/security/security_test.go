@@ -48,18 +48,35 @@ func TestSecurityOptions(t *testing.T) {
 		"no-new-privileges": true, "no-new-privileges=true": true, "no-new-privileges:true": true,
 		"no-new-privileges=false": false, "seccomp=unconfined": false,
 	} {
-		if got := NoNewPrivileges([]string{option}); got != want {
-			t.Errorf("%s: %v", option, got)
+		if got, err := Parse([]string{option}); got.NoNewPrivileges != want || err != nil {
+			t.Errorf("%s: %v, %v", option, got, err)
 		}
 	}
-	for option, filtered := range map[string]bool{"seccomp=unconfined": false, "seccomp:unconfined": false, "no-new-privileges": true} {
-		spec := &specs.Spec{Process: &specs.Process{}, Linux: &specs.Linux{}}
-		SetCapabilities(spec.Process, defaultCapabilities)
-		if err := Restrict(spec, []string{option}); err != nil || (spec.Linux.Seccomp != nil) != filtered || len(spec.Linux.MaskedPaths) == 0 {
+	for _, option := range []string{"colour", "colour=red", "no-new-privileges=perhaps", "seccomp"} {
+		if _, err := Parse([]string{option}); !errdefs.IsInvalidArgument(err) {
+			t.Errorf("%s: %v", option, err)
+		}
+	}
+	for option, filtered := range map[string]bool{"seccomp=unconfined": false, "seccomp:unconfined": false, "no-new-privileges": true, `seccomp={"defaultAction":"SCMP_ACT_ALLOW"}`: true} {
+		if spec, err := restricted(t, option, false); err != nil || (spec.Linux.Seccomp != nil) != filtered || len(spec.Linux.MaskedPaths) == 0 {
 			t.Errorf("%s: %v, filter %v", option, err, spec.Linux.Seccomp != nil)
 		}
 	}
-	if err := Restrict(&specs.Spec{Process: &specs.Process{}, Linux: &specs.Linux{}}, []string{"seccomp=no JSON"}); !errdefs.IsInvalidArgument(err) {
+	if spec, err := restricted(t, "label=disable", true); err != nil || spec.Linux.Seccomp != nil || spec.Linux.MaskedPaths != nil {
+		t.Errorf("privileged: %+v, %v", spec.Linux, err)
+	}
+	if _, err := restricted(t, "seccomp=no JSON", false); !errdefs.IsInvalidArgument(err) {
 		t.Errorf("a profile that cannot be read: %v", err)
 	}
+}
+
+func restricted(t *testing.T, option string, privileged bool) (*specs.Spec, error) {
+	t.Helper()
+	spec := &specs.Spec{Process: &specs.Process{}, Linux: &specs.Linux{}}
+	SetCapabilities(spec.Process, defaultCapabilities)
+	options, err := Parse([]string{option})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return spec, Restrict(spec, options, privileged, nil, nil)
 }
