@@ -293,9 +293,13 @@ func (c *cluster) reloadsSettings(n *lab.Node) {
 		c.t.Fatal(err)
 	}
 	labels("[c=d]")
-	if got := c.ok(n, "events", "--since", "1m", "--until", "0s", "--filter", "type=daemon", "--filter", "event=reload", "--format", `{{.Actor.Attributes.labels}}`); got != `["c=d"]` {
-		c.t.Errorf("events of the reload: %q", got)
-	}
+	c.eventually(10*time.Second, "the event of the reload", func() error {
+		got := c.ok(n, "events", "--since", "1m", "--until", "0s", "--filter", "type=daemon", "--filter", "event=reload", "--format", `{{.Actor.Attributes.labels}}`)
+		if got != `["c=d"]` {
+			return errors.New(got)
+		}
+		return nil
+	})
 	if err := n.Configure(`{"labels": `, flags...); err != nil {
 		c.t.Fatal(err)
 	}

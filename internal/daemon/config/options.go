@@ -45,6 +45,7 @@ func (o *option) changed(f *pflag.FlagSet) bool {
 const (
 	isNftables = "the rules of networks and published ports are made in nftables tables of the node's own, whatever iptables has"
 	isEmbedded = "containerd runs inside the daemon"
+	isTransfer = "containerd's own limits hold, and a broken download goes on where it broke"
 	noRaft     = "the store of managers has its own times"
 )
 
@@ -63,9 +64,9 @@ func commonOptions() []option {
 		{flag: "insecure-registry", key: "insecure-registries", usage: "Enable insecure registry communication", reload: true, binder: list(func(c *Config) *[]string { return &c.InsecureRegistries })},
 		{flag: "allow-nondistributable-artifacts", usage: "Allow push of nondistributable artifacts to registry", binder: unused("list", "", isList),
 			ignored: "such artifacts are always pushed"},
-		{flag: "max-concurrent-downloads", usage: "Set the max concurrent downloads", reload: true, binder: number(func(c *Config) *int { return &c.MaxDownloads }, 3)},
-		{flag: "max-concurrent-uploads", usage: "Set the max concurrent uploads", reload: true, binder: number(func(c *Config) *int { return &c.MaxUploads }, 5)},
-		{flag: "max-download-attempts", usage: "Set the max download attempts for each pull", reload: true, binder: number(func(c *Config) *int { return &c.MaxAttempts }, 5)},
+		{flag: "max-concurrent-downloads", usage: "Set the max concurrent downloads", reload: true, binder: number(func(c *Config) *int { return &c.MaxDownloads }, 3), ignored: isTransfer},
+		{flag: "max-concurrent-uploads", usage: "Set the max concurrent uploads", reload: true, binder: number(func(c *Config) *int { return &c.MaxUploads }, 5), ignored: isTransfer},
+		{flag: "max-download-attempts", usage: "Set the max download attempts for each pull", reload: true, binder: number(func(c *Config) *int { return &c.MaxAttempts }, 5), ignored: isTransfer},
 		{flag: "storage-driver", short: "s", usage: "Storage driver to use", binder: unused("string", "", isText)}, // see validateStorage
 		{flag: "storage-opt", key: "storage-opts", usage: "Storage driver options", binder: each("list", checkStorageOpt, isList)},
 		{flag: "data-root", usage: "Root directory of persistent state", binder: text(func(c *Config) *string { return &c.DataRoot }, "/var/lib/shoal")},
@@ -78,7 +79,7 @@ func commonOptions() []option {
 		{flag: "authorization-plugin", key: "authorization-plugins", usage: "Authorization plugins to load", binder: unused("list", "", isList),
 			refused: "this engine runs no plugins, and would serve what an authorization plugin denies"},
 		{flag: "exec-opt", key: "exec-opts", usage: "Runtime execution options", binder: each("list", checkExecOpt, isList)},
-		{flag: "feature", key: "features", usage: "Enable feature in the daemon", reload: true, binder: each("map", parseFeature, isPairs)},
+		{flag: "feature", key: "features", usage: "Enable feature in the daemon", reload: true, binder: each("map", parseFeature, isPairs), ignored: "there is nothing that features turn on or off"},
 		{flag: "shutdown-timeout", usage: "Set the default shutdown timeout", reload: true, binder: number(func(c *Config) *int { return &c.ShutdownTimeout }, 15)},
 		{flag: "swarm-default-advertise-addr", usage: "Set default address or interface for swarm advertised address", binder: text(func(c *Config) *string { return &c.AdvertiseAddr }, "")},
 		{flag: "experimental", usage: "Enable experimental features", binder: toggle(func(c *Config) *bool { return &c.Experimental }, false)},
@@ -137,9 +138,11 @@ func networkOptions() []option {
 
 func containerOptions() []option {
 	return []option{
-		{flag: "add-runtime", key: "runtimes", usage: "Register an additional OCI compatible runtime", reload: true, binder: each("runtime", parseRuntime, runtimes)},
+		{flag: "add-runtime", key: "runtimes", usage: "Register an additional OCI compatible runtime", reload: true, binder: each("runtime", parseRuntime, runtimes),
+			ignored: "containers run on runc, and one that asks for another runtime is refused"},
 		{flag: "default-runtime", usage: "Default OCI runtime for containers", reload: true, binder: text(func(c *Config) *string { return &c.DefaultRuntime }, StockRuntime)},
-		{flag: "cdi-spec-dir", key: "cdi-spec-dirs", usage: "CDI specification directories to use", binder: list(func(c *Config) *[]string { return &c.CDISpecDirs })},
+		{flag: "cdi-spec-dir", key: "cdi-spec-dirs", usage: "CDI specification directories to use", binder: list(func(c *Config) *[]string { return &c.CDISpecDirs }),
+			ignored: "containers get no devices by CDI"},
 		{flag: "cgroup-parent", usage: "Set parent cgroup for all containers", binder: text(func(c *Config) *string { return &c.CgroupParent }, "")},
 		{flag: "default-ulimit", key: "default-ulimits", usage: "Default ulimits for containers", binder: each("ulimit", parseUlimit, ulimits)},
 		{flag: "default-shm-size", usage: "Default shm size for containers", reload: true, binder: size(func(c *Config) *int64 { return &c.ShmSize }, "64MiB")},

@@ -173,6 +173,8 @@ func (c *Config) validateContainers() error {
 	}
 	if _, ok := c.Runtimes[c.DefaultRuntime]; c.DefaultRuntime != "" && c.DefaultRuntime != StockRuntime && c.DefaultRuntime != "io.containerd.runc.v2" && !ok {
 		return fmt.Errorf("specified default runtime '%s' does not exist", c.DefaultRuntime)
+	} else if ok {
+		return fmt.Errorf("default-runtime %s is not supported: containers run on runc", c.DefaultRuntime)
 	}
 	return nil
 }
