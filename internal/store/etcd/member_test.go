@@ -175,9 +175,9 @@ func deaf(t *testing.T, member string, first int32) (addr string) {
 }
 
 func TestAMemberJoinsOthersThatDoNotAnswerAtOnce(t *testing.T) {
-	real := freeURL(t)
-	public := "http://" + deaf(t, strings.TrimPrefix(real, "http://"), 2)
-	first := start(t, etcd.Config{Dir: t.TempDir(), Name: "n1", PeerURL: public, ListenURL: real})
+	own := freeURL(t)
+	public := "http://" + deaf(t, strings.TrimPrefix(own, "http://"), 2)
+	first := start(t, etcd.Config{Dir: t.TempDir(), Name: "n1", PeerURL: public, ListenURL: own})
 	lead(t, first)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
