@@ -51,6 +51,9 @@ func TestUpdatesWhileDaemonsAreKilledCostNoRequest(t *testing.T) {
 	length, rounds := 20*time.Second, 1
 	if nightly {
 		length, rounds = 5*time.Minute, 12 // an hour
+		if n, err := strconv.Atoi(os.Getenv("SHOAL_CHAOS_ROUNDS")); err == nil {
+			rounds = n
+		}
 	}
 	c := newManagers(t, "chaos")
 	c.create(c.n1, "--name", "web", "-p", "8080:80", "--replicas", "6", "--update-order", "start-first", "--update-parallelism", "2",

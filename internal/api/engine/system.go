@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"runtime"
@@ -128,11 +129,11 @@ func (s *systemInfo) info(w http.ResponseWriter, r *http.Request) error {
 	for _, p := range s.programs() {
 		switch p.name {
 		case "containerd":
-			out.ContainerdCommit.ID = p.commit
+			out.ContainerdCommit.ID = cmp.Or(p.commit, p.version)
 		case "runc":
-			out.RuncCommit.ID = p.commit
+			out.RuncCommit.ID = cmp.Or(p.commit, p.version)
 		case "docker-init":
-			out.InitCommit.ID = p.commit
+			out.InitCommit.ID = cmp.Or(p.commit, p.version)
 		}
 	}
 	out.Warnings = append(s.infoWarnings(), out.Swarm.Warnings...)
