@@ -320,7 +320,7 @@ type Mount struct {
 	Bind        *BindOptions
 	Volume      *VolumeOptions
 	Tmpfs       *TmpfsOptions
-	Image       *ImageOptions
+	Image       *ImageOptions `json:",omitempty"`
 }
 
 type (
