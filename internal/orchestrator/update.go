@@ -41,6 +41,9 @@ func (p *plan) update(taken []slotKey) {
 			}
 			at.old = nil
 		}
+		if len(at.old) > 1 {
+			at.old = p.keepOneOf(at.old)
+		}
 		if len(at.old) > 0 && len(at.fresh) > 0 && !p.paused() {
 			if next := at.fresh[len(at.fresh)-1]; p.blocked(next) && p.roomWithout(at.old) {
 				p.giveWay(at.old, next, next.Status.Err)
@@ -191,7 +194,6 @@ func (p *plan) replace(at progress, order shoal.UpdateOrder) {
 		conflict = p.hostPortConflict(at)
 	}
 	if order == shoal.StartFirst && conflict == "" {
-		p.keepOneOf(at.old)
 		p.create(at.key.slot, at.key.node, shoal.TaskRunning, p.now)
 		return
 	}
@@ -204,15 +206,22 @@ func (p *plan) replace(at progress, order shoal.UpdateOrder) {
 	}
 }
 
-// keepOneOf shuts down all but one of the tasks that an interrupted start-first update has left in a slot. It keeps one that
-// runs, if any does.
-func (p *plan) keepOneOf(tasks []*shoal.Task) {
-	keep := max(0, slices.IndexFunc(tasks, func(t *shoal.Task) bool { return t.Status.State == shoal.TaskRunning }))
+// keepOneOf shuts down all but one of the tasks that interrupted start-first updates have left in a slot, and returns that one. Left until it is the slot's
+// turn, they could take the room that another slot's replacement waits for. It keeps the one that is nearest to run, of several the newest: its
+// predecessors were to end when it ran.
+func (p *plan) keepOneOf(tasks []*shoal.Task) []*shoal.Task {
+	keep := 0
+	for i, t := range tasks {
+		if t.Status.State >= tasks[keep].Status.State {
+			keep = i
+		}
+	}
 	for i, t := range tasks {
 		if i != keep {
 			p.desire(t, shoal.TaskShutdown)
 		}
 	}
+	return tasks[keep : keep+1]
 }
 
 // checkFailures counts the slots whose new task has failed within the monitoring period. If their share exceeds the maximum, it

@@ -175,3 +175,47 @@ func TestStartFirstGivesWayToHostPorts(t *testing.T) {
 		t.Errorf("new task wants %s: %q", got.DesiredState, got.Status.Message)
 	}
 }
+
+// An update that interrupts another one, start-first, takes the slots in turn. What the other has left in slots whose turn has not come must not hold the
+// room that the replacements wait for: of an old task and its replacement, the one that runs last stays.
+func TestWhatAnInterruptedUpdateLeftTakesNoRoomFromTheNext(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		state shoal.TaskState // of the replacements, when the next update comes
+		stays string
+	}{
+		{"replacements that run", shoal.TaskRunning, "new"},
+		{"replacements that wait for room", shoal.TaskPending, "old"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := rolling(t, shoal.UpdateConfig{Order: shoal.StartFirst})
+			for _, task := range s.view.Tasks() {
+				if image := task.Spec.Container; image != nil && image.Image == "new" {
+					s.report(task.ID, c.state)
+				}
+			}
+			s.edit(func(svc *shoal.Service) {
+				svc.Spec.Update = &shoal.UpdateConfig{Order: shoal.StartFirst, Parallelism: 1}
+				svc.Spec.Task.Container, svc.UpdateStatus = &shoal.ContainerSpec{Image: "newest"}, nil
+			})
+			s.reconcile(t)
+			left := map[uint64]string{}
+			for _, task := range s.view.Tasks() {
+				if task.Spec.Container == nil {
+					continue
+				}
+				if image := task.Spec.Container.Image; image != "newest" && task.DesiredState == shoal.TaskRunning {
+					left[task.Slot] += image
+				}
+			}
+			if len(left) != 10 {
+				t.Errorf("%d slots have a task of an earlier spec, want 10", len(left))
+			}
+			for slot, images := range left {
+				if images != c.stays {
+					t.Errorf("slot %d has %q, want %q", slot, images, c.stays)
+				}
+			}
+		})
+	}
+}
