@@ -3,7 +3,9 @@ package lab
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -14,7 +16,8 @@ import (
 type Holdings struct {
 	Processes, Cgroups, Mounts, Links int
 	Descriptors                       int // of the daemon
-	MemoryKiB                         int // of the daemon, without the files it has mapped: of the store's database the kernel keeps what it has room for
+	HeapKiB                           int // of the daemon, in use after a collection of garbage
+	MemoryKiB                         int // of the daemon, resident, garbage included, without the files it has mapped
 	MappedKiB                         int // of those files, what is in memory
 }
 
@@ -58,5 +61,27 @@ func (n *Node) Holdings() (h Holdings, err error) {
 			return h, fmt.Errorf("read the daemon's memory (%s): %w", field, err)
 		}
 	}
-	return h, nil
+	h.HeapKiB, err = n.heap()
+	return h, err
+}
+
+// heap is what is in use after a collection. What pools keep goes with the second.
+func (n *Node) heap() (kib int, err error) {
+	client := &http.Client{Transport: &http.Transport{DialContext: n.dialSocket, DisableKeepAlives: true}}
+	for range 2 {
+		resp, err := client.Get("http://docker/debug/pprof/heap?gc=1&debug=1")
+		if err != nil {
+			return 0, err
+		}
+		text, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if err != nil {
+			return 0, err
+		}
+		_, after, _ := strings.Cut(string(text), "# HeapAlloc =")
+		if _, err := fmt.Sscan(after, &kib); err != nil {
+			return 0, fmt.Errorf("read the daemon's heap: %w", err)
+		}
+	}
+	return kib >> 10, nil
 }

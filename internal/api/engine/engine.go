@@ -51,6 +51,7 @@ func Resources(c Config) []server.Resource {
 		&diskUsage{containers: c.Containers, images: images, volumes: c.Volumes},
 		buildCache{},
 		plugins{},
+		&debugPages{c.Settings},
 		&registries{c.Registries},
 	}
 }
