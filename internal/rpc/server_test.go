@@ -51,6 +51,17 @@ func (handler) ReadLogs(req *rpc.LogRequest, stream rpc.LineServer) error {
 // serve runs the handler and gives its address, and the root and identity that it is served under.
 func serve(t *testing.T) (addr string, root *ca.Root, identity *ca.Identity) {
 	t.Helper()
+	return serveAs(t, handler{})
+}
+
+func serveHandler(t *testing.T, h rpc.Handler) (addr string, identity *ca.Identity) {
+	t.Helper()
+	addr, _, identity = serveAs(t, h)
+	return addr, identity
+}
+
+func serveAs(t *testing.T, h rpc.Handler) (addr string, root *ca.Root, identity *ca.Identity) {
+	t.Helper()
 	root, err := ca.NewRoot()
 	if err != nil {
 		t.Fatal(err)
@@ -70,7 +81,7 @@ func serve(t *testing.T) (addr string, root *ca.Root, identity *ca.Identity) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := rpc.NewServer(identity, handler{})
+	server := rpc.NewServer(identity, h)
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	t.Cleanup(func() {

@@ -92,13 +92,16 @@ func (t *Tunnel) Close() error {
 func (t *Tunnel) Relay(client io.ReadWriteCloser) error { return Relay(client, t) }
 
 // Relay copies between a client and a server until the server has nothing more to send, and closes both. When the client has nothing more to
-// send, the server is told, but its answer is waited for.
+// send, the server is told, but its answer is waited for. A client at the other end of a tunnel has read all of it when Relay returns without an error: what
+// is under way in a tunnel that is closed is lost.
 func Relay(client, server io.ReadWriteCloser) error {
 	defer func() {
 		_ = client.Close() // everything has been sent
 		_ = server.Close()
 	}()
+	read := make(chan struct{})
 	go func() {
+		defer close(read)
 		err := fault.Contain(nil, "tunnel to a node", func() error {
 			_, err := io.Copy(server, client)
 			return err
@@ -111,7 +114,21 @@ func Relay(client, server io.ReadWriteCloser) error {
 	}()
 	_, err := io.Copy(client, server)
 	closeWrite(client)
+	if tunnel, ok := client.(*Tunnel); ok && err == nil {
+		_ = server.Close() // it has nothing more to send; what the client still sends is in vain
+		<-read
+		tunnel.awaitEnd()
+	}
 	return err
+}
+
+// awaitEnd waits until the other end has closed the tunnel, which it does when it has read what it wanted.
+func (t *Tunnel) awaitEnd() {
+	for {
+		if _, err := t.frames.Recv(); err != nil {
+			return
+		}
+	}
 }
 
 // closeWrite tells the other end that nothing more will be written, if the connection can do so. An error means that the other end is gone.
