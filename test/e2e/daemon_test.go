@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"slices"
@@ -20,20 +19,9 @@ import (
 // newSingle makes a lab of one node.
 func newSingle(t *testing.T, name string) *cluster {
 	t.Helper()
-	l, err := lab.New(fmt.Sprintf("%s%d", name, os.Getpid()), "", binary(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &cluster{Lab: l, t: t}
-	t.Cleanup(func() {
-		if t.Failed() {
-			c.dump()
-		}
-		if err := l.Close(); err != nil {
-			t.Errorf("tear down: %v", err)
-		}
-	})
-	if c.n1, err = l.AddNode("n1", 11); err != nil {
+	c := emptyLab(t, name)
+	var err error
+	if c.n1, err = c.AddNode("n1", 11); err != nil {
 		t.Fatal(err)
 	}
 	c.loadImages(c.n1)

@@ -42,8 +42,8 @@ type cluster struct {
 	fresh      []*lab.Host // clients that were needed only once
 }
 
-// newLab makes three nodes that know nothing of one another, with the test images loaded.
-func newLab(t *testing.T, name string) *cluster {
+// emptyLab makes a lab without nodes. It is taken down at the test's end, and its daemons' logs are shown if that has failed.
+func emptyLab(t *testing.T, name string) *cluster {
 	t.Helper()
 	l, err := lab.New(fmt.Sprintf("%s%d", name, os.Getpid()), "", binary(t))
 	if err != nil {
@@ -58,14 +58,22 @@ func newLab(t *testing.T, name string) *cluster {
 			t.Errorf("tear down: %v", err)
 		}
 	})
+	return c
+}
+
+// newLab makes three nodes that know nothing of one another, with the test images loaded.
+func newLab(t *testing.T, name string) *cluster {
+	t.Helper()
+	c := emptyLab(t, name)
 	for i, node := range []**lab.Node{&c.n1, &c.n2, &c.n3} {
-		n, err := l.AddNode(fmt.Sprintf("n%d", i+1), 11+i, "--insecure-registry", registryAddr)
+		n, err := c.AddNode(fmt.Sprintf("n%d", i+1), 11+i, "--insecure-registry", registryAddr)
 		if err != nil {
 			t.Fatal(err)
 		}
 		*node = n
 	}
-	if c.client, err = l.AddHost("client", 100); err != nil {
+	var err error
+	if c.client, err = c.AddHost("client", 100); err != nil {
 		t.Fatal(err)
 	}
 	return c

@@ -1,11 +1,8 @@
 package netns
 
 import (
-	"bufio"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -37,18 +34,8 @@ func (d *Dir) Close() error {
 // SearchAbandoned calls found with every namespace that is pinned, where this process sees it, in the directory of a daemon that is gone, until it returns true, and tells
 // whether it did. The namespace is open for the length of the call.
 func (d *Dir) SearchAbandoned(found func(pin string, ns *Namespace) bool) bool {
-	mounts, err := os.Open("/proc/self/mountinfo")
-	if err != nil {
-		return false
-	}
-	defer func() { _ = mounts.Close() }()
-	for lines := bufio.NewScanner(mounts); lines.Scan(); {
-		const mountPoint = 4 // see proc_pid_mountinfo(5)
-		fields := strings.Fields(lines.Text())
-		if len(fields) <= mountPoint || !slices.Contains(fields, "nsfs") || filepath.Dir(fields[mountPoint]) == d.path {
-			continue
-		}
-		if d.tryAbandoned(fields[mountPoint], found) {
+	for pin := range pins {
+		if filepath.Dir(pin) != d.path && d.tryAbandoned(pin, found) {
 			return true
 		}
 	}

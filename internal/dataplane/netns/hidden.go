@@ -148,19 +148,28 @@ func processes() func(func(string) bool) {
 
 // covered tells whether the daemon's mount namespace has namespaces pinned in the directory that cannot be seen there.
 func covered(dir string, d *Dir) bool {
+	for pin := range pins {
+		if filepath.Dir(pin) == dir && !d.Exists(filepath.Base(pin)) {
+			return true
+		}
+	}
+	return false
+}
+
+// pins yields where namespaces are pinned that this process sees.
+func pins(yield func(path string) bool) {
 	mounts, err := os.Open("/proc/self/mountinfo")
 	if err != nil {
-		return false
+		return
 	}
 	defer func() { _ = mounts.Close() }()
 	for lines := bufio.NewScanner(mounts); lines.Scan(); {
 		const mountPoint = 4 // see proc_pid_mountinfo(5)
 		fields := strings.Fields(lines.Text())
-		if len(fields) > mountPoint && slices.Contains(fields, "nsfs") && filepath.Dir(fields[mountPoint]) == dir && !d.Exists(filepath.Base(fields[mountPoint])) {
-			return true
+		if len(fields) > mountPoint && slices.Contains(fields, "nsfs") && !yield(fields[mountPoint]) {
+			return
 		}
 	}
-	return false
 }
 
 // underCover opens what is pinned in the directory under file systems that were mounted over it or the one above, which it takes away in a mount namespace that
