@@ -38,6 +38,9 @@ func (e *Engine) newTask(ctx context.Context, c *container, info Info, p prepare
 	if p.shim != nil {
 		record.SandboxID = runtime.Sandbox
 	}
+	if err := c.log.Start(ctx, e.logStart(c, info, false)); err != nil {
+		return nil, taskCreateError(fmt.Errorf("failed to initialize logging driver: %w", err))
+	}
 	store := e.Runtime.Client.ContainerService()
 	if _, err = store.Create(ctx, record); errdefs.IsAlreadyExists(err) { // left by a daemon that was killed
 		_ = store.Delete(ctx, info.ID) // if this fails, so does what follows

@@ -26,6 +26,8 @@ func (w *Writer) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	now := time.Now().UTC()
+	var lines []Line
+	add := func(text []byte) { lines = append(lines, Line{Text: string(text), Stream: w.stream, Time: now}) }
 	data := p
 	for len(data) > 0 {
 		end := bytes.IndexByte(data, '\n')
@@ -33,13 +35,14 @@ func (w *Writer) Write(p []byte) (int, error) {
 			w.pending = append(w.pending, data...)
 			break
 		}
-		w.emit(append(w.pending, data[:end+1]...), now)
+		add(append(w.pending, data[:end+1]...))
 		w.pending, data = w.pending[:0], data[end+1:]
 	}
 	for len(w.pending) >= maxLinePart {
-		w.emit(w.pending[:maxLinePart], now)
+		add(w.pending[:maxLinePart])
 		w.pending = append(w.pending[:0], w.pending[maxLinePart:]...)
 	}
+	w.emit(lines)
 	return len(p), nil
 }
 
@@ -48,12 +51,14 @@ func (w *Writer) Flush() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.pending) > 0 {
-		w.emit(w.pending, time.Now().UTC())
+		w.emit([]Line{{Text: string(w.pending), Stream: w.stream, Time: time.Now().UTC()}})
 		w.pending = nil
 	}
 }
 
-// emit stores a line. One that cannot be stored is dropped.
-func (w *Writer) emit(text []byte, at time.Time) {
-	_ = w.log.Append(Line{Text: string(text), Stream: w.stream, Time: at})
+// emit stores lines. What cannot be stored is dropped.
+func (w *Writer) emit(lines []Line) {
+	if len(lines) > 0 {
+		_ = w.log.Append(lines...)
+	}
 }
