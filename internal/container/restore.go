@@ -117,6 +117,8 @@ func (e *Engine) restoreContainer(ctx context.Context, c *container) {
 	} else if !errdefs.IsNotFound(err) {
 		e.Log.Warn("cannot attach to a container that ran when the daemon stopped; it is recorded as ended", "container", info.ID, "err", err)
 	}
+	c.log.Recover()
+	c.log.Resume(ctx, e.logStart(c, info, true))
 	code, at := exitKilled, time.Now()
 	if exit, ok := e.Runtime.RecordedExit(info.ID); ok {
 		code, at = int(exit.Status), exit.At

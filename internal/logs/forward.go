@@ -38,20 +38,29 @@ type forwarder struct {
 	dropped                          int // lines since the last one that was queued
 }
 
-// enqueue queues a line. If the queue is full it waits or leaves the line out, see docs/logs.md.
+// leavesOutLocked reports whether lines that find the queue full are not sent. Else the container waits.
+func (f *forwarder) leavesOutLocked() bool { return f.drops || f.failing && !f.policy.Waits }
+
+// wait waits until the queue is not full. If what does not fit is not sent, there is nothing to wait for; see docs/logs.md.
+func (f *forwarder) wait() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for f.size > f.limit && !f.leavesOutLocked() && !f.exiting && !f.stopped {
+		f.room.Wait()
+	}
+}
+
+// enqueue queues a line. If the queue is full the line may be left out. It does not wait: who writes lines does so after the last one that it has read, see wait.
 func (f *forwarder) enqueue(line Line) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	n := int64(len(line.Text))
-	for f.size+n > f.limit && len(f.queue) > 0 && !f.exiting && !f.stopped {
-		if f.drops || f.failing && !f.policy.Waits {
-			f.dropped++
-			if f.dropped == 1 {
-				f.logger.Warn("log driver takes no more lines of a container; what it prints is not sent until there is room again", "container", f.id, "waiting bytes", f.size)
-			}
-			return
+	if f.size+n > f.limit && len(f.queue) > 0 && !f.exiting && f.leavesOutLocked() {
+		f.dropped++
+		if f.dropped == 1 {
+			f.logger.Warn("log driver takes no more lines of a container; what it prints is not sent until there is room again", "container", f.id, "waiting bytes", f.size)
 		}
-		f.room.Wait()
+		return
 	}
 	if f.stopped {
 		return

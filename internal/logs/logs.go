@@ -98,8 +98,7 @@ func (l *Log) wakeLocked() {
 }
 
 // Append writes lines. It raises a line's time if needed, so that no two lines have the same one: readers continue after the time
-// of the last line they have. With the driver none it does nothing. If the driver keeps lines elsewhere, it may wait until there is room to queue them; they are
-// queued even if they could not be written.
+// of the last line they have. With the driver none it does nothing. If the driver keeps lines elsewhere, they are queued, even if they could not be written.
 func (l *Log) Append(lines ...Line) error {
 	if l.opts.Driver == driver.None {
 		return nil
@@ -113,6 +112,13 @@ func (l *Log) Append(lines ...Line) error {
 		}
 	}
 	return err
+}
+
+// Wait returns when there is room for more lines in the queue of a driver that keeps them elsewhere, or nothing is to wait.
+func (l *Log) Wait() {
+	if f := l.current(); f != nil {
+		f.wait()
+	}
 }
 
 // store writes lines to the file, and returns what hands them on.

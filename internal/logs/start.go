@@ -43,6 +43,9 @@ func (l *Log) Start(ctx context.Context, s Start) error {
 	l.mu.Lock()
 	l.attrs = attrs
 	l.mu.Unlock()
+	if !s.Running {
+		l.Recover()
+	}
 	if !remote(l.opts.Driver) {
 		return nil
 	}

@@ -382,7 +382,7 @@ func TestTags(t *testing.T) {
 		"":                            "0123456789ab",
 		"{{.Name}}/{{.FullID}}":       "web/" + facts().ID,
 		"{{.ImageID}}|{{.ImageName}}": "sha256:abcde|busybox:1",
-		"{{upper .Command}} {{.DaemonName}} {{.ContainerName}}":                        "/BIN/SH -C TRUE docker /web",
+		"{{upper .Command}} {{.DaemonName}} {{.ContainerName}}":                         "/BIN/SH -C TRUE docker /web",
 		`{{(.ExtraAttributes nil).tier}} {{index .ContainerLabels "com.example.team"}}`: "front a",
 		`{{json .ContainerEnv}} {{truncate .Name 2}} {{title .Name}} {{pad .Name 1 1}}`: `["COLOUR=red","EMPTY","_PATH=x"] we Web  web `,
 	} {
