@@ -74,15 +74,16 @@ func (s *Spec) addSecurityOpt(name, value string) {
 
 // applyLog completes the log driver. Options are only for the default driver, save those of what the node keeps of the lines of any driver.
 func (d *Defaults) applyLog(to *shoal.Driver) {
+	same := d.Log.Name != "" && (to.Name == "" || to.Name == d.Log.Name)
 	options := map[string]string{}
 	for key, value := range d.Log.Options {
-		if d.Log.Name != "" && (to.Name == "" || to.Name == d.Log.Name) || strings.HasPrefix(key, "cache-") {
+		if same || strings.HasPrefix(key, "cache-") {
 			options[key] = value
 		}
 	}
-	maps.Copy(options, to.Options)
-	if d.Log.Name == "" && len(options) == 0 {
+	if !same && len(options) == 0 {
 		return
 	}
+	maps.Copy(options, to.Options)
 	*to = shoal.Driver{Name: cmp.Or(to.Name, d.Log.Name), Options: options}
 }

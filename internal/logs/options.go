@@ -41,13 +41,15 @@ func ParseOptions(name string, options map[string]string) (Options, error) {
 		name = driver.JSONFile
 	}
 	o := Options{Driver: name, MaxFile: 1}
-	switch {
-	case name == driver.None:
+	switch name {
+	case driver.None:
 		return o, nil
-	case name == driver.JSONFile:
-		return o, o.parseJSONFile(options)
-	case name == driver.Local:
-		return o, o.parseLocal(options["max-size"], options["max-file"], options["compress"])
+	case driver.JSONFile:
+		err := o.parseJSONFile(options)
+		return o, err
+	case driver.Local:
+		err := o.parseLocal(options["max-size"], options["max-file"], options["compress"])
+		return o, err
 	}
 	if disabled, err := strconv.ParseBool(options["cache-disabled"]); err == nil && disabled {
 		o.MaxSize, o.MaxFile, o.Unread = bufferSize, 2, true

@@ -11,9 +11,12 @@ func TestTasksHaveTheClustersLogDriverUnlessTheirServiceNamesOne(t *testing.T) {
 	s := newStage(t, nil)
 	cluster := shoal.Driver{Name: "gelf", Options: map[string]string{"gelf-address": "udp://h:1"}}
 	s.put(&shoal.Cluster{ID: "c", Spec: shoal.ClusterSpec{TaskHistoryLimit: 5, DefaultLogDriver: &cluster}})
+	if changes := s.reconcile(t); !changes.Empty() {
+		t.Error("a change of the default replaces tasks")
+	}
+	s.report("t01", shoal.TaskFailed)
 	s.reconcile(t)
-	first := s.last()
-	if got := first.LogDriver(); got == nil || got.Name != "gelf" {
+	if got := s.last().LogDriver(); got == nil || got.Name != "gelf" {
 		t.Errorf("the task logs to %+v", got)
 	}
 	s.edit(func(svc *shoal.Service) { svc.Spec.Task.LogDriver = &shoal.Driver{Name: "local"} })
