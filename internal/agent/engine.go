@@ -184,7 +184,7 @@ func (e *Engine) Remove(ctx context.Context, id string) error {
 func (e *Engine) Logs(ctx context.Context, id string, q shoal.LogQuery, each func(shoal.LogLine) error) error {
 	query := logs.Query{Since: q.Since, Tail: q.Tail, Follow: q.Follow, Stdout: q.Stdout, Stderr: q.Stderr}
 	return e.Containers.Logs(ctx, id, query, func(l logs.Line) error {
-		return each(shoal.LogLine{Time: l.Time, Stderr: l.Stream == logs.Stderr, Data: []byte(l.Text)})
+		return each(shoal.LogLine{Time: l.Time, Stderr: l.Stream == logs.Stderr, Data: []byte(l.Text), Attrs: l.Attrs})
 	})
 }
 

@@ -71,10 +71,10 @@ func (e *Engine) labels(task *shoal.Task) map[string]string {
 }
 
 func logDriver(task *shoal.Task) shoal.Driver {
-	if task.Spec.LogDriver == nil {
-		return shoal.Driver{}
+	if d := task.LogDriver(); d != nil {
+		return *d
 	}
-	return *task.Spec.LogDriver
+	return shoal.Driver{}
 }
 
 func resources(r *shoal.ResourceRequirements) container.Resources {

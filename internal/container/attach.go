@@ -73,6 +73,15 @@ func (c *container) sendLog(ctx context.Context, a AttachSpec) error {
 	})
 }
 
+// LogsReadable is a not implemented error, in Docker's words, if nobody can read a container's log.
+func (e *Engine) LogsReadable(ref string) error {
+	c, err := e.find(ref)
+	if err != nil {
+		return err
+	}
+	return c.log.Readable()
+}
+
 // Logs calls each for the lines that q asks for; see logs.Log.Read.
 func (e *Engine) Logs(ctx context.Context, ref string, q logs.Query, each func(logs.Line) error) error {
 	c, err := e.find(ref)

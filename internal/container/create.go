@@ -14,7 +14,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/atomicfile"
 	"github.com/shoal-dev/shoal/internal/container/security"
 	"github.com/shoal-dev/shoal/internal/image"
-	"github.com/shoal-dev/shoal/internal/logs"
+	"github.com/shoal-dev/shoal/internal/logs/driver"
 	"github.com/shoal-dev/shoal/internal/runtime"
 )
 
@@ -33,12 +33,11 @@ func (e *Engine) Create(ctx context.Context, name string, spec Spec) (string, er
 	if err := e.checkSpec(&spec); err != nil {
 		return "", err
 	}
-	opts, err := logs.ParseOptions(spec.Log.Name, spec.Log.Options)
-	if err != nil {
-		return "", err
-	}
 	if spec.Log.Name == "" {
-		spec.Log.Name = opts.Driver
+		spec.Log.Name = driver.JSONFile
+	}
+	if err := driver.Validate(spec.Log.Name, spec.Log.Options); err != nil {
+		return "", err
 	}
 	info := Info{ID: newID(), Spec: spec, ImageID: img.ID, Created: time.Now().UTC(), State: State{Status: Created}}
 	applyImageDefaults(&info, img)

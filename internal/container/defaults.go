@@ -1,11 +1,12 @@
 package container
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strings"
 
-	"github.com/shoal-dev/shoal/internal/logs"
+	"github.com/shoal-dev/shoal/internal/logs/driver"
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
@@ -24,8 +25,10 @@ type Defaults struct {
 
 // Check refuses defaults with which no container could be created.
 func (d *Defaults) Check() error {
-	_, err := logs.ParseOptions(d.Log.Name, d.Log.Options)
-	return err
+	if len(d.Log.Options) == 0 {
+		return nil // as with dockerd: an unknown driver fails the containers that have it
+	}
+	return driver.Validate(d.Log.Name, d.Log.Options)
 }
 
 // apply completes a spec.
@@ -69,15 +72,18 @@ func (s *Spec) addSecurityOpt(name, value string) {
 	s.SecurityOpt = append(slices.Clip(s.SecurityOpt), name)
 }
 
-// applyLog completes the log driver. Options are only those of the default driver.
-func (d *Defaults) applyLog(driver *shoal.Driver) {
-	if d.Log.Name == "" || driver.Name != "" && driver.Name != d.Log.Name {
+// applyLog completes the log driver. Options are only for the default driver, save those of what the node keeps of the lines of any driver.
+func (d *Defaults) applyLog(to *shoal.Driver) {
+	same := d.Log.Name != "" && (to.Name == "" || to.Name == d.Log.Name)
+	options := map[string]string{}
+	for key, value := range d.Log.Options {
+		if same || strings.HasPrefix(key, "cache-") {
+			options[key] = value
+		}
+	}
+	if !same && len(options) == 0 {
 		return
 	}
-	options := maps.Clone(d.Log.Options)
-	if options == nil {
-		options = map[string]string{}
-	}
-	maps.Copy(options, driver.Options)
-	*driver = shoal.Driver{Name: d.Log.Name, Options: options}
+	maps.Copy(options, to.Options)
+	*to = shoal.Driver{Name: cmp.Or(to.Name, d.Log.Name), Options: options}
 }

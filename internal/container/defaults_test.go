@@ -43,3 +43,13 @@ func TestDefaultsAreForWhatIsNotSaid(t *testing.T) {
 		t.Error("an option that the driver does not have is accepted")
 	}
 }
+
+// Options of what the node keeps of a log are for every driver, as with dockerd; the others are for the default driver only.
+func TestDefaultsOfCopiesAreForEveryLogDriver(t *testing.T) {
+	d := Defaults{Log: shoal.Driver{Name: "json-file", Options: map[string]string{"max-size": "1m", "cache-max-size": "2m", "cache-disabled": "true"}}}
+	s := Spec{Log: shoal.Driver{Name: "syslog", Options: map[string]string{"cache-disabled": "false"}}}
+	d.apply(&s)
+	if o := s.Log.Options; s.Log.Name != "syslog" || len(o) != 2 || o["cache-max-size"] != "2m" || o["cache-disabled"] != "false" {
+		t.Errorf("%+v", s.Log)
+	}
+}

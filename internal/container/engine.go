@@ -92,6 +92,12 @@ func New(c Config) *Engine {
 // Attach returns. Calling it again does nothing.
 func (e *Engine) Close() {
 	e.close()
+	e.mu.Lock()
+	all := slices.Collect(maps.Values(e.byID))
+	e.mu.Unlock()
+	for _, c := range all {
+		c.log.Close()
+	}
 	e.background.Wait()
 	cgroup.Remove(e.CgroupParent) // stays while containers run in it
 }

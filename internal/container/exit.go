@@ -26,6 +26,7 @@ func (e *Engine) monitor(ctx context.Context, c *container, task client.Task, ex
 	oom := code == exitKilled && cgroup.OOMKilled(e.cgroupPath(info))
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
+	c.log.Exiting()
 	awaitOutput(task.IO())
 	if _, err := task.Delete(ctx, client.WithProcessKill); err != nil && !errdefs.IsNotFound(err) {
 		e.Log.Warn("task of an ended container cannot be deleted; the container's next start may fail", "container", info.ID, "err", err)

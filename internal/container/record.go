@@ -81,15 +81,11 @@ func saveRecord(dir string, encoded []byte, expendable bool) error {
 	return atomicfile.WriteRecord[Info](write, filepath.Join(dir, recordFile), encoded, recordVersion, 0o600)
 }
 
-// register adds a container to the Engine by its record. Options of its log that cannot be read, which only a record of another version
-// has, become Docker's defaults.
+// register adds a container to the Engine by its record. Options of its log that cannot be read are the defaults for reading it.
 func (e *Engine) register(info Info) *container {
-	opts, err := logs.ParseOptions(info.Spec.Log.Name, info.Spec.Log.Options)
-	if err != nil {
-		opts = logs.Options{Driver: "json-file", MaxFile: 1}
-	}
+	opts, _ := logs.ParseOptions(info.Spec.Log.Name, info.Spec.Log.Options) // an error fails the start
 	c := &container{id: info.ID, expendable: info.Spec.Expendable, info: info, changed: make(chan struct{})}
-	c.log = logs.Open(filepath.Join(info.Dir, info.ID+"-json.log"), opts, e.Room)
+	c.log = logs.Open(opts.Path(info.Dir, info.ID), opts, e.Room)
 	c.info.LogPath = c.log.Path()
 	for _, name := range info.volumes() {
 		_ = e.Volumes.AddReference(name, info.ID) // a volume that is gone is missed when the container starts

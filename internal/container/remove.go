@@ -72,6 +72,7 @@ func (c *container) forget() error {
 // removeLocked removes a container that does not run. Its op lock is held. Its record goes first, and with it the container: whatever a crash leaves of the
 // rest is removed at the next start.
 func (e *Engine) removeLocked(ctx context.Context, c *container, volumes bool) error {
+	c.log.Drain()
 	info, _ := c.snapshot()
 	if err := c.forget(); err != nil {
 		return fmt.Errorf("remove container %s: %w", info.ID, err)

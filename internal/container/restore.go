@@ -105,6 +105,7 @@ func (e *Engine) removeRest(dir string) {
 func (e *Engine) restoreContainer(ctx context.Context, c *container) {
 	info, _ := c.snapshot()
 	if !running(info.State.Status) {
+		c.log.Resume(ctx, e.logStart(c, info, true))
 		policy, ended := info.Spec.Restart.Name, info.State.Status == Exited
 		if info.State.Status == Restarting || ended && (policy == "always" || policy == "unless-stopped" && !info.Stopped) {
 			e.restartAfterWait(c, firstRestartDelay)
@@ -116,6 +117,8 @@ func (e *Engine) restoreContainer(ctx context.Context, c *container) {
 	} else if !errdefs.IsNotFound(err) {
 		e.Log.Warn("cannot attach to a container that ran when the daemon stopped; it is recorded as ended", "container", info.ID, "err", err)
 	}
+	c.log.Recover()
+	c.log.Resume(ctx, e.logStart(c, info, true))
 	code, at := exitKilled, time.Now()
 	if exit, ok := e.Runtime.RecordedExit(info.ID); ok {
 		code, at = int(exit.Status), exit.At
@@ -129,6 +132,9 @@ func (e *Engine) reattach(ctx context.Context, c *container, info Info) error {
 	loaded, err := e.Runtime.Client.LoadContainer(ctx, info.ID)
 	if err != nil {
 		return err
+	}
+	if err := c.log.Start(ctx, e.logStart(c, info, true)); err != nil {
+		e.Log.Error("log driver of a running container cannot be had; what it prints is kept on the node only", "container", info.ID, "err", err)
 	}
 	task, err := loaded.Task(ctx, cio.NewAttach(e.taskIO(ctx, c, info)...))
 	if err != nil {

@@ -57,6 +57,7 @@ func (e *Engine) recordFailedStart(ctx context.Context, c *container, info Info,
 			i.State.Status, i.State.FinishedAt = Created, time.Time{}
 		}
 	})
+	c.log.End()
 	c.streams.End()
 	if info.Spec.AutoRemove && info.State.StartedAt.IsZero() {
 		e.inBackground(c, "removal", func() { _ = e.Remove(context.WithoutCancel(ctx), info.ID, true, true) }) // waits for the lock that this start holds

@@ -38,6 +38,9 @@ func (e *Engine) newTask(ctx context.Context, c *container, info Info, p prepare
 	if p.shim != nil {
 		record.SandboxID = runtime.Sandbox
 	}
+	if err := c.log.Start(ctx, e.logStart(c, info, false)); err != nil {
+		return nil, createError("failed to initialize logging driver: " + err.Error())
+	}
 	store := e.Runtime.Client.ContainerService()
 	if _, err = store.Create(ctx, record); errdefs.IsAlreadyExists(err) { // left by a daemon that was killed
 		_ = store.Delete(ctx, info.ID) // if this fails, so does what follows
@@ -60,7 +63,12 @@ func (e *Engine) newTask(ctx context.Context, c *container, info Info, p prepare
 // taskCreateError puts a failed start into Docker's words. A command that cannot be run is an invalid argument.
 func taskCreateError(err error) error {
 	text := strings.TrimPrefix(err.Error(), "failed to create shim task: ")
-	message := "failed to create task for container: failed to create shim task: " + text
+	return createError("failed to create shim task: " + text)
+}
+
+// createError says in Docker's words why a task could not be created. What looks like a command that cannot be run is an invalid argument.
+func createError(text string) error {
+	message := "failed to create task for container: " + text
 	if strings.Contains(text, "no such file or directory") || strings.Contains(text, "permission denied") || strings.Contains(text, "executable file not found") {
 		return errdefs.ErrInvalidArgument.WithMessage(message)
 	}

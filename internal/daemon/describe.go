@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/shoal-dev/shoal/internal/container"
 	"github.com/shoal-dev/shoal/internal/daemon/config"
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
@@ -35,7 +36,7 @@ func plugins() map[string][]string {
 	return map[string][]string{
 		"Volume":  {"local"},
 		"Network": {"bridge", "host", "macvlan", "null", "overlay"},
-		"Log":     {"json-file", "local", "none"},
+		"Log":     container.LogDrivers(),
 	}
 }
 

@@ -1,5 +1,6 @@
 // Package logs keeps what containers print. It writes log files of Docker's json-file format (one JSON object on each line), rotates them
-// by size, and reads them back: the last lines, a span of time, or every line as it is printed.
+// by size, and reads them back: the last lines, a span of time, or every line as it is printed. For log drivers that keep lines elsewhere it also hands them
+// on, from the files.
 package logs
 
 import (
@@ -7,13 +8,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"path/filepath"
-	"strconv"
 	"sync"
 	"time"
 
-	"github.com/containerd/errdefs"
-	"github.com/docker/go-units"
+	"github.com/shoal-dev/shoal/internal/logs/driver"
 )
 
 // Stream is the output stream that a line was written to.
@@ -27,50 +25,10 @@ const (
 
 // Line is a line of output, or a part of one that is longer than 16 KiB.
 type Line struct {
-	Text   string    `json:"log"` // ends in a newline, unless more of the line follows or the output ended without one
-	Stream Stream    `json:"stream"`
-	Time   time.Time `json:"time"` // when it arrived, in UTC; later than that of every line before it
-}
-
-// Options says where a log is written and when it is rotated.
-type Options struct {
-	Driver  string // json-file, local (the same format with other defaults) or none
-	MaxSize int64  // bytes before a file is rotated; 0 for no limit
-	MaxFile int    // how many files are kept, the one that is written to among them; at least 1
-}
-
-// ParseOptions reads the options of a log driver; "" is json-file. An unknown driver or option, or a malformed value, is an invalid
-// argument. Docker's options that shoal has no use for are accepted and ignored.
-func ParseOptions(driver string, options map[string]string) (Options, error) {
-	o := Options{Driver: driver, MaxFile: 1}
-	switch driver {
-	case "", "json-file":
-		o.Driver = "json-file"
-	case "local":
-		o.MaxSize, o.MaxFile = 20<<20, 5
-	case "none":
-	default:
-		return o, fmt.Errorf("logger: no log driver named '%s' is registered: %w", driver, errdefs.ErrInvalidArgument)
-	}
-	for key, value := range options {
-		var err error
-		switch key {
-		case "max-size":
-			o.MaxSize, err = units.RAMInBytes(value)
-		case "max-file":
-			o.MaxFile, err = strconv.Atoi(value)
-			if err == nil && o.MaxFile < 1 {
-				err = fmt.Errorf("max-file cannot be less than 1")
-			}
-		case "labels", "labels-regex", "env", "env-regex", "tag", "compress", "mode", "max-buffer-size":
-		default:
-			err = fmt.Errorf("unknown log opt '%s' for %s log driver", key, o.Driver)
-		}
-		if err != nil {
-			return o, fmt.Errorf("%w: %w", err, errdefs.ErrInvalidArgument)
-		}
-	}
-	return o, nil
+	Text   string            `json:"log"` // ends in a newline, unless more of the line follows or the output ended without one
+	Stream Stream            `json:"stream"`
+	Attrs  map[string]string `json:"attrs,omitempty"` // what the log driver's options add to each line
+	Time   time.Time         `json:"time"`            // when it arrived, in UTC; later than that of every line before it
 }
 
 // Log is the stored output of one container. It is safe for concurrent use.
@@ -79,23 +37,32 @@ type Log struct {
 	opts Options
 	room func(bytes int64) error // may be nil
 
-	mu      sync.Mutex    // guards the fields below
-	file    *os.File      // the newest file, open for writing; nil before the first line after Open or End
-	size    int64         // of file, in bytes
-	changed chan struct{} // closed and replaced whenever a line was written or the log has ended
-	open    bool          // between Begin and End
-	last    time.Time     // of the newest line; zero before the first since the daemon started
+	newSender func(name string, options map[string]string, f driver.Facts) (driver.Sender, driver.Policy, error) // driver.New, save in tests
+
+	appending sync.Mutex // held while lines are written and queued, so that both have the same order; taken before mu
+
+	mu        sync.Mutex    // guards the fields below
+	file      *os.File      // the newest file, open for writing; nil before the first line after Open or End
+	size      int64         // of file, in bytes
+	rotations int           // since Open
+	packed    chan struct{} // closed when the last rotated file is packed; nil if none was
+	changed   chan struct{} // closed and replaced whenever a line was written or the log has ended
+	open      bool          // between Begin and End
+	last      time.Time     // of the newest line; zero before the first since the daemon started
+	attrs     map[string]string
+	forwarder *forwarder // nil unless the driver keeps lines elsewhere
 }
 
 // Open returns the log whose newest file is at path. It creates no file before the first line. Lines for which room is an error are dropped; if it is nil,
 // there always is room.
 func Open(path string, opts Options, room func(bytes int64) error) *Log {
-	return &Log{path: path, opts: opts, room: room, changed: make(chan struct{})}
+	opts.MaxFile = max(opts.MaxFile, 1)
+	return &Log{path: path, opts: opts, room: room, newSender: driver.New, changed: make(chan struct{})}
 }
 
-// Path returns the path of the newest file, "" for the driver none.
+// Path returns the path that users are told: that of the newest file of the driver json-file, "" for all others.
 func (l *Log) Path() string {
-	if l.opts.Driver == "none" {
+	if l.opts.Driver != driver.JSONFile {
 		return ""
 	}
 	return l.path
@@ -110,6 +77,7 @@ func (l *Log) Begin() {
 
 // End marks the log as complete until the next Begin, and closes its file: readers that follow it return once they have all.
 func (l *Log) End() {
+	l.Exiting()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.open = false
@@ -118,6 +86,9 @@ func (l *Log) End() {
 		l.file = nil
 	}
 	l.wakeLocked()
+	if l.forwarder != nil {
+		l.forwarder.end()
+	}
 }
 
 // wakeLocked wakes the readers that follow the log.
@@ -126,87 +97,86 @@ func (l *Log) wakeLocked() {
 	l.changed = make(chan struct{})
 }
 
-// Append writes a line. It raises the line's time if needed, so that no two lines have the same one: readers continue after the time
-// of the last line they have. With the driver none it does nothing.
-func (l *Log) Append(line Line) error {
-	if l.opts.Driver == "none" {
+// Append writes lines. It raises a line's time if needed, so that no two lines have the same one: readers continue after the time
+// of the last line they have. With the driver none it does nothing. If the driver keeps lines elsewhere, they are queued, even if they could not be written.
+func (l *Log) Append(lines ...Line) error {
+	if l.opts.Driver == driver.None {
 		return nil
 	}
+	l.appending.Lock()
+	defer l.appending.Unlock()
+	forwarder, err := l.store(lines)
+	if forwarder != nil {
+		for _, line := range lines {
+			forwarder.enqueue(line)
+		}
+	}
+	return err
+}
+
+// Wait returns when there is room for more lines in the queue of a driver that keeps them elsewhere, or nothing is to wait.
+func (l *Log) Wait() {
+	if f := l.current(); f != nil {
+		f.wait()
+	}
+}
+
+// store writes lines to the file, and returns what hands them on.
+func (l *Log) store(lines []Line) (*forwarder, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !line.Time.After(l.last) {
-		line.Time = l.last.Add(1)
+	for i := range lines {
+		if !lines[i].Time.After(l.last) {
+			lines[i].Time = l.last.Add(1)
+		}
+		l.last, lines[i].Attrs = lines[i].Time, l.attrs
 	}
-	l.last = line.Time
 	var buf bytes.Buffer
 	enc := json.NewEncoder(&buf)
 	enc.SetEscapeHTML(false)
-	if err := enc.Encode(line); err != nil {
-		return fmt.Errorf("encode log line: %w", err)
+	for i := range lines {
+		before := buf.Len()
+		if err := enc.Encode(&lines[i]); err != nil {
+			return l.forwarder, fmt.Errorf("encode log line: %w", err)
+		}
+		if l.opts.MaxSize <= 0 || before == 0 {
+			continue
+		}
+		if err := l.openLocked(); err != nil {
+			return l.forwarder, err
+		}
+		if l.size+int64(buf.Len()) > l.opts.MaxSize { // what came before fills the file
+			if err := l.writeLocked(buf.Next(before)); err != nil {
+				return l.forwarder, err
+			}
+		}
+	}
+	return l.forwarder, l.writeLocked(buf.Bytes())
+}
+
+// writeLocked writes whole lines, to a new file if they do not fit into the present one.
+func (l *Log) writeLocked(data []byte) error {
+	if len(data) == 0 {
+		return nil
 	}
 	if l.room != nil {
-		if err := l.room(int64(buf.Len())); err != nil {
+		if err := l.room(int64(len(data))); err != nil {
 			return err
 		}
 	}
 	if err := l.openLocked(); err != nil {
 		return err
 	}
-	if l.opts.MaxSize > 0 && l.size > 0 && l.size+int64(buf.Len()) > l.opts.MaxSize {
+	if l.opts.MaxSize > 0 && l.size > 0 && l.size+int64(len(data)) > l.opts.MaxSize {
 		if err := l.rotateLocked(); err != nil {
 			return err
 		}
 	}
-	n, err := l.file.Write(buf.Bytes())
+	n, err := l.file.Write(data)
 	l.size += int64(n)
 	l.wakeLocked()
 	if err != nil {
 		return fmt.Errorf("write log: %w", err)
 	}
 	return nil
-}
-
-// openLocked opens the newest file, and creates it if it does not exist.
-func (l *Log) openLocked() error {
-	if l.file != nil {
-		return nil
-	}
-	if err := os.MkdirAll(filepath.Dir(l.path), 0o700); err != nil {
-		return fmt.Errorf("open log: %w", err)
-	}
-	f, err := os.OpenFile(l.path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
-	if err != nil {
-		return fmt.Errorf("open log: %w", err)
-	}
-	info, err := f.Stat()
-	if err != nil {
-		_ = f.Close() // nothing has been written
-		return fmt.Errorf("open log: %w", err)
-	}
-	l.file, l.size = f, info.Size()
-	return nil
-}
-
-// rotateLocked begins a new file: it moves every file one number up and deletes the oldest.
-func (l *Log) rotateLocked() error {
-	_ = l.file.Close() // nothing is buffered
-	l.file = nil
-	for n := l.opts.MaxFile - 1; n > 0; n-- {
-		if err := os.Rename(l.rotatedPath(n-1), l.rotatedPath(n)); err != nil && !os.IsNotExist(err) {
-			return fmt.Errorf("rotate log: %w", err)
-		}
-	}
-	// With a single file, there is none to move it to.
-	if err := os.Remove(l.path); err != nil && !os.IsNotExist(err) {
-		return fmt.Errorf("rotate log: %w", err)
-	}
-	return l.openLocked()
-}
-
-// rotatedPath is the path of a file after it was rotated n times; the higher n, the older.
-func (l *Log) rotatedPath(n int) string {
-	if n == 0 {
-		return l.path
-	}
-	return l.path + "." + strconv.Itoa(n)
 }

@@ -87,3 +87,25 @@ func TestFollowSeesEveryLineThroughRotations(t *testing.T) {
 		t.Errorf("%d lines of %d", len(lines), many)
 	}
 }
+
+// The start of a line that a daemon had read when it was killed was lost, and the rest of the line logged as a line.
+func TestALineThatADaemonHasBegunIsEndedByTheNext(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	opts := Options{Driver: "json-file", MaxFile: 1}
+	l := Open(path, opts, nil)
+	w := l.Writer(Stdout)
+	for _, piece := range []string{"whole\na rather long beginning", " and\nbeg", "inning"} {
+		w.Add([]byte(piece))
+	}
+	l = Open(path, opts, nil) // a daemon that is killed does no more
+	w = l.Writer(Stdout)
+	_, _ = w.Write([]byte(" and end\nlast"))
+	w.Flush()
+	_, _ = l.Writer(Stderr).Write([]byte("err"))
+	l = Open(path, opts, nil)
+	l.Recover()
+	l.Recover()
+	if got := read(t, l, Query{Tail: -1, Stdout: true, Stderr: true}); !slices.Equal(got, []string{"whole\n", "a rather long beginning and\n", "beginning and end\n", "last", "err"}) {
+		t.Errorf("%q", got)
+	}
+}

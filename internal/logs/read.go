@@ -4,11 +4,11 @@ import (
 	"bufio"
 	"context"
 	"errors"
-	"fmt"
-	"os"
 	"time"
 
 	"github.com/containerd/errdefs"
+
+	"github.com/shoal-dev/shoal/internal/logs/driver"
 )
 
 // Query says which lines to read.
@@ -32,18 +32,27 @@ func (q Query) pastUntil(l Line) bool { return !q.Until.IsZero() && l.Time.After
 // with it, when the log has ended, at q.Until or when ctx is done, which is no error. An error of each stops it and is returned. The
 // driver none gives a not implemented error.
 func (l *Log) Read(ctx context.Context, q Query, each func(Line) error) error {
-	if l.opts.Driver == "none" {
-		return fmt.Errorf("configured logging driver does not support reading: %w", errdefs.ErrNotImplemented)
+	if err := l.Readable(); err != nil {
+		return err
 	}
-	files, err := l.files()
+	return l.read(ctx, q, each)
+}
+
+// Readable is a not implemented error, in Docker's words, if nobody can read the log.
+func (l *Log) Readable() error {
+	if l.opts.Driver == driver.None || l.opts.Unread {
+		return errdefs.ErrNotImplemented.WithMessage("configured logging driver does not support reading")
+	}
+	return nil
+}
+
+// read is Read, also of what is only a buffer.
+func (l *Log) read(ctx context.Context, q Query, each func(Line) error) error {
+	files, err := l.files(oldest)
 	if err != nil {
 		return err
 	}
-	defer func() {
-		for _, f := range files {
-			_ = f.Close() // only read
-		}
-	}()
+	defer closeAll(files)
 	rd := &reader{query: q, each: each}
 	if q.Tail >= 0 {
 		if err := rd.tail(files); err != nil {
@@ -64,7 +73,7 @@ func (l *Log) Read(ctx context.Context, q Query, each func(Line) error) error {
 		ctx, cancel = context.WithDeadline(ctx, q.Until)
 		defer cancel()
 	}
-	var last *os.File
+	var last *logFile
 	if len(files) > 0 {
 		last = files[len(files)-1]
 	}
@@ -80,22 +89,4 @@ func done(err error) error {
 		return nil
 	}
 	return err
-}
-
-// files opens the log's files for reading, oldest first. It holds the lock, so that no file is rotated meanwhile.
-func (l *Log) files() ([]*os.File, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	var files []*os.File
-	for n := max(l.opts.MaxFile, 1) - 1; n >= 0; n-- {
-		f, err := os.Open(l.rotatedPath(n))
-		if errors.Is(err, os.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("open log: %w", err)
-		}
-		files = append(files, f)
-	}
-	return files, nil
 }

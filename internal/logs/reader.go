@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 )
 
 // reader decodes lines and passes on those that the query asks for.
@@ -18,7 +17,7 @@ type reader struct {
 }
 
 // resume returns a buffer that continues where the last read of the file that is followed has ended.
-func (r *reader) resume(f *os.File) *bufio.Reader {
+func (r *reader) resume(f *logFile) *bufio.Reader {
 	if r.buf == nil {
 		r.buf = bufio.NewReaderSize(f, 64<<10)
 	}
@@ -51,7 +50,7 @@ func (r *reader) drain(b *bufio.Reader) error {
 }
 
 // tail passes on the last lines only.
-func (r *reader) tail(files []*os.File) error {
+func (r *reader) tail(files []*logFile) error {
 	ring := make([]Line, 0, min(r.query.Tail, 4096)) // a ring buffer of the last lines so far
 	next := 0                                        // where in it the next line goes, which is where the oldest is
 	all := &reader{query: r.query, each: func(l Line) error {

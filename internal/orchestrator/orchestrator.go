@@ -290,6 +290,9 @@ func (p *plan) create(slot uint64, node shoal.NodeID, desired shoal.TaskState, n
 		Status:       shoal.TaskStatus{State: shoal.TaskNew, Timestamp: p.now, Message: "created"},
 		NotBefore:    notBefore,
 	}
+	if c := p.view.Cluster(); c != nil {
+		t.DefaultLogDriver = c.Spec.DefaultLogDriver
+	}
 	if p.service.JobStatus != nil {
 		iteration := p.service.JobStatus.Iteration
 		t.JobIteration = &iteration

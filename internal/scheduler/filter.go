@@ -156,7 +156,7 @@ func drivers(v store.View, t *shoal.Task) []shoal.Plugin {
 			need("Network", n.Spec.Driver)
 		}
 	}
-	if l := t.Spec.LogDriver; l != nil {
+	if l := t.LogDriver(); l != nil && l.Name != "none" {
 		need("Log", l.Name)
 	}
 	return all

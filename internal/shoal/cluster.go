@@ -57,7 +57,7 @@ type ClusterSpec struct {
 	ExternalCAs      []ExternalCA  // sign certificates of nodes in place of the managers
 	ForceRotateCA    uint64        // a change of it starts a rotation of the root
 	AutoLock         bool          // the managers' files need an unlock key after a restart
-	DefaultLogDriver *Driver       // kept and shown only: tasks that name none have their node's default
+	DefaultLogDriver *Driver       // of new tasks whose service names none; nil is their node's default
 }
 
 // RaftConfig is what users set of swarmkit's raft. It is only kept and shown: etcd, which replicates our state, has settings of its own.

@@ -87,6 +87,16 @@ type Task struct {
 	// HeldUntil is set while a task is kept from its node, even if it has one: its predecessor was rejected before its own pause was over, and this one
 	// would be at once, too. The orchestrator clears it when that pause is over, or when the task is not wanted any more.
 	HeldUntil time.Time `json:",omitzero"`
+	// DefaultLogDriver is that of the cluster when the task was created, nil for none.
+	DefaultLogDriver *Driver `json:",omitempty"`
+}
+
+// LogDriver is the log driver that the service or the cluster wants for the task; nil is the node's default.
+func (t *Task) LogDriver() *Driver {
+	if t.Spec.LogDriver != nil {
+		return t.Spec.LogDriver
+	}
+	return t.DefaultLogDriver
 }
 
 // Observe records a status that the task's agent has reported.
@@ -183,7 +193,7 @@ type TaskSpec struct {
 	Restart     *RestartPolicy          // nil is Docker's default
 	Placement   *Placement              // nil for any node
 	Networks    []NetworkAttachmentSpec // without the ingress network, which published ports imply
-	LogDriver   *Driver                 // nil is the node's default
+	LogDriver   *Driver                 // nil is the cluster's default, else the node's
 	ForceUpdate uint64                  // a change of it replaces all tasks, even if nothing else has changed
 	// RegistryAuth is the value of the X-Registry-Auth header that the spec was sent with: credentials for pulling the image. The API
 	// never shows it.

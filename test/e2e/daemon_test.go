@@ -88,6 +88,7 @@ func TestTheDaemonFollowsItsSettings(t *testing.T) {
 		t.Errorf("options of a new network: %s", got)
 	}
 
+	c.logDrivers(n)
 	c.reloadsSettings(n)
 
 	// A swarm's member, and nobody else, listens for probes.
@@ -101,6 +102,7 @@ func TestTheDaemonFollowsItsSettings(t *testing.T) {
 	if got := listening(); !strings.Contains(got, ":7946") {
 		t.Errorf("in a swarm: %s", got)
 	}
+	c.defaultLogDriver(n)
 	c.ok(n, "swarm", "leave", "--force")
 	if got := listening(); strings.Contains(got, ":7946") {
 		t.Errorf("after leaving: %s", got)

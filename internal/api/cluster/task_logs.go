@@ -5,11 +5,10 @@ import (
 	"io"
 	"maps"
 	"net/http"
-	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/shoal-dev/shoal/internal/api/convert"
 	"github.com/shoal-dev/shoal/internal/api/server"
 	"github.com/shoal-dev/shoal/internal/shoal"
 	"github.com/shoal-dev/shoal/internal/store"
@@ -161,9 +160,5 @@ func (l *logWriter) detailsOf(m shoal.LogLine) string {
 	}
 	attrs["com.docker.swarm.node.id"] = string(m.NodeID)
 	attrs["com.docker.swarm.task.id"] = string(m.TaskID)
-	var pairs []string
-	for _, key := range slices.Sorted(maps.Keys(attrs)) {
-		pairs = append(pairs, url.QueryEscape(key)+"="+url.QueryEscape(attrs[key]))
-	}
-	return strings.Join(pairs, ",")
+	return convert.LogAttributes(attrs)
 }

@@ -69,9 +69,7 @@ func fillHostConfig(h *apicontainer.HostConfig, info container.Info) {
 
 // fillDefaults sets what a request has left open to the node's settings of when the container was created.
 func fillDefaults(h *apicontainer.HostConfig, s container.Spec) {
-	if h.LogConfig.Type == "" || h.LogConfig.Type == s.Log.Name {
-		h.LogConfig.Type, h.LogConfig.Config = s.Log.Name, s.Log.Options
-	}
+	h.LogConfig.Type, h.LogConfig.Config = s.Log.Name, s.Log.Options
 	h.ShmSize, h.Init = cmp.Or(h.ShmSize, s.ShmSize), cmp.Or(h.Init, s.Init)
 	h.IpcMode = cmp.Or(h.IpcMode, apicontainer.IpcMode(s.IpcMode))
 	h.CgroupnsMode = cmp.Or(h.CgroupnsMode, apicontainer.CgroupnsMode(s.CgroupnsMode))

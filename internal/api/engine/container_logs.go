@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/shoal-dev/shoal/internal/api/convert"
 	"github.com/shoal-dev/shoal/internal/api/server"
 	"github.com/shoal-dev/shoal/internal/logs"
 )
@@ -19,18 +20,21 @@ func (c *containers) logs(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if info.LogPath == "" {
-		return server.Errorf(http.StatusNotImplemented, "configured logging driver does not support reading")
+	if err := c.engine.LogsReadable(info.ID); err != nil {
+		return err
 	}
 	w.Header().Set("Content-Type", server.StreamType(r, info.Spec.TTY))
 	w.WriteHeader(http.StatusOK)
 	_ = http.NewResponseController(w).Flush()
 	stdout, stderr := server.OutputWriters(server.NewFlushWriter(w), info.Spec.TTY)
-	timestamps := server.BoolParam(r, "timestamps")
+	timestamps, details := server.BoolParam(r, "timestamps"), server.BoolParam(r, "details")
 	err = c.engine.Logs(r.Context(), info.ID, q, func(l logs.Line) error {
 		to, text := stdout, l.Text
 		if l.Stream == logs.Stderr {
 			to = stderr
+		}
+		if details {
+			text = convert.LogAttributes(l.Attrs) + " " + text
 		}
 		if timestamps {
 			text = l.Time.UTC().Format(server.LogTimeLayout) + " " + text

@@ -3,6 +3,7 @@
 package streams
 
 import (
+	"errors"
 	"io"
 	"slices"
 	"sync"
@@ -99,7 +100,14 @@ type output struct {
 
 // Write implements io.Writer.
 func (o *output) Write(p []byte) (int, error) {
-	_, _ = o.log.Write(p) // never fails
+	o.log.Add(p)
+	o.send(p)
+	o.log.Wait()
+	return len(p), nil
+}
+
+// send writes to the clients.
+func (o *output) send(p []byte) {
 	o.streams.mu.Lock()
 	clients := slices.Clone(o.streams.clients)
 	o.streams.mu.Unlock()
@@ -115,14 +123,41 @@ func (o *output) Write(p []byte) (int, error) {
 			o.streams.remove(c)
 		}
 	}
-	return len(p), nil
 }
 
 // ReadFrom copies r to its end and then logs a last line that has no newline. io.Copy prefers it to Write.
 func (o *output) ReadFrom(r io.Reader) (int64, error) {
-	n, err := io.Copy(struct{ io.Writer }{o}, r)
+	n, err := o.readPipe(r)
+	if errors.Is(err, errors.ErrUnsupported) {
+		n, err = io.Copy(struct{ io.Writer }{o}, r)
+	}
 	o.log.Flush()
 	return n, err
+}
+
+// readPipe copies a pipe. What it copies is in the log before it is out of the pipe.
+func (o *output) readPipe(r io.Reader) (total int64, err error) {
+	p := newPeeker(r)
+	if p == nil {
+		return 0, errors.ErrUnsupported
+	}
+	buf := make([]byte, chunk)
+	for {
+		n, err := p.peek(buf)
+		if errors.Is(err, io.EOF) {
+			return total, nil
+		}
+		if err != nil {
+			return total, err
+		}
+		o.log.Add(buf[:n])
+		if err := p.drop(buf[:n]); err != nil { // the same bytes again
+			return total, err
+		}
+		total += int64(n)
+		o.send(buf[:n])
+		o.log.Wait()
+	}
 }
 
 // NotifyEnd returns a reader of r that calls ended, in a goroutine of its own, when a read of r has failed or found its end.
