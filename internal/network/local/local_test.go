@@ -37,6 +37,9 @@ func (node) CheckBridge(name string) error {
 	return nil
 }
 
+// HasIPvlan implements Host.
+func (node) HasIPvlan() bool { return true }
+
 // IsOthers implements Host.
 func (node) IsOthers(string) bool { return false }
 
