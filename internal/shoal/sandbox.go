@@ -38,7 +38,7 @@ type EndpointRequest struct {
 	DriverOpts map[string]string
 	Links      []string     // "container:alias", or "container": further names of other containers, for this one alone
 	LinkLocal  []netip.Addr // further addresses of the interface, which are valid on its link
-	GwPriority int          // of several networks, the one with the highest has the default route
+	GwPriority int          `json:",omitempty"` // of several networks, the one with the highest has the default route
 }
 
 // PortBinding publishes a container's port on the node.
@@ -80,7 +80,7 @@ type EndpointInfo struct {
 	DNSNames   []string
 	DriverOpts map[string]string
 	// Links, LinkLocal and GwPriority are as in the EndpointRequest.
-	Links      []string
-	LinkLocal  []netip.Addr
-	GwPriority int
+	Links      []string     `json:",omitempty"`
+	LinkLocal  []netip.Addr `json:",omitempty"`
+	GwPriority int          `json:",omitempty"`
 }

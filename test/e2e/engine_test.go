@@ -38,6 +38,8 @@ func TestPruneTakesWhatItsFiltersName(t *testing.T) {
 	}
 	c.linksOnTheDefaultBridge()
 	c.copiesAndRemovalsOfWhatIsUsed()
+	c.optionsOfNetworks()
+	c.servicesOfTheNodesNetworks()
 }
 
 // linksOnTheDefaultBridge: they gave no environment, and took targets that are not there.

@@ -17,9 +17,9 @@ type Endpoint struct {
 	Overlay string // the ID of a network of the cluster
 	Parent  string // for macvlan and ipvlan, an interface of the node
 	// IPvlan is how an ipvlan interface behaves; nil for others.
-	IPvlan *shoal.IPvlan
+	IPvlan *shoal.IPvlan `json:",omitempty"`
 	// DefaultDevice tells of an interface through which default routes lead without a gateway.
-	DefaultDevice bool
+	DefaultDevice bool `json:",omitempty"`
 	// Network is the overlay's definition, by which the overlay stays up as long as it has the endpoint; nil for others.
 	Network *shoal.Network
 	// Attachment is the task that stands for a plain container on a cluster network; empty for a task's container.
