@@ -40,6 +40,7 @@ func TestPruneTakesWhatItsFiltersName(t *testing.T) {
 	c.copiesAndRemovalsOfWhatIsUsed()
 	c.optionsOfNetworks()
 	c.servicesOfTheNodesNetworks()
+	c.anAdvertisedPort()
 }
 
 // linksOnTheDefaultBridge: they gave no environment, and took targets that are not there.

@@ -100,3 +100,16 @@ func (c *cluster) servicesOfTheNodesNetworks() {
 		c.t.Errorf("the node's version went from %d to %d while nothing of it changed", before.Version.Index, after.Version.Index)
 	}
 }
+
+// anAdvertisedPort: a node that advertises another port than it listens on called itself there, and `swarm init` timed out. n3 leaves the cluster for it.
+func (c *cluster) anAdvertisedPort() {
+	c.t.Helper()
+	c.ok(c.n3, "swarm", "leave")
+	c.ok(c.n3, "swarm", "init", "--advertise-addr", c.n3.Addr+":5000", "--listen-addr", "0.0.0.0:2377")
+	c.eventually(10*time.Second, "n3 leads its own cluster", func() error {
+		if got := c.ok(c.n3, "node", "ls", "--format", "{{.Hostname}} {{.Status}} {{.ManagerStatus}}"); got != "n3 Ready Leader" {
+			return errors.New(got)
+		}
+		return nil
+	})
+}
