@@ -103,8 +103,24 @@ func TestModesOfAGateway(t *testing.T) {
 	if p := routed.Ports; len(p) != 1 || p[0].HostPort != 0 {
 		t.Errorf("ports of a routed network %+v", p)
 	}
+	source := netip.MustParseAddr("10.77.0.77")
+	err := n.ns.Do(func() error {
+		link, err := netlink.LinkByName("eth0")
+		if err != nil {
+			return err
+		}
+		return netlink.AddrAdd(link, &netlink.Addr{IPNet: rtnl.IPNet(netip.PrefixFrom(source, 24))})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	listen(t, c.client.Do, "client")
+	sourced, _ := up("g", "", false, map[string]string{"host_ipv4": source.String()})
+	if who, saw, err := ask(func(f func() error) error { return netnstest.At(sourced.Netns, f) }, "tcp4", clientAddr.String()+":80"); who != "client" || saw != source.String() {
+		t.Errorf("%q, which saw %s: %v; want %s", who, saw, err, source)
+	}
 	// The client knows a way to the containers' own addresses.
-	err := c.client.Do(func() error {
+	err = c.client.Do(func() error {
 		link, err := netlink.LinkByName("eth0")
 		if err != nil {
 			return err

@@ -87,6 +87,12 @@ func (c *cluster) servicesOfTheNodesNetworks() {
 	if _, err := c.api(n1).TaskList(c.t.Context(), client.TaskListOptions{Filters: make(client.Filters).Add("service", "hosted")}); err == nil || !strings.Contains(err.Error(), "service hosted not found") {
 		c.t.Errorf("tasks of a service that is removed: %v", err)
 	}
+	c.ok(n1, "network", "create", "-d", "overlay", "--attachable", "twice")
+	c.ok(n1, "create", "--name", "idle2", "--network", "twice", "busybox", "sleep", "1000")
+	c.ok(n1, "network", "connect", "--alias", "again", "twice", "idle2")
+	c.ok(n1, "start", "idle2")
+	c.ok(n1, "exec", "idle2", "ping", "-c", "1", "-W", "5", "again")
+	c.ok(n1, "rm", "-f", "idle2")
 	c.refused(n1, 1, "secret driver \"vault\" not found", "secret", "create", "--driver", "vault", "elsewhere")
 	c.eventually(30*time.Second, "the service's container ends", func() error {
 		if got := task(); got != "" {

@@ -30,7 +30,9 @@ func nameNetworks(spec *shoal.SandboxSpec, find func(ref string) (shoal.Network,
 	var out []shoal.EndpointRequest
 	for _, e := range spec.Endpoints {
 		if net, err := find(e.Network); err == nil {
-			e.Network = net.Spec.Name
+			if named, err := find(net.Spec.Name); err == nil && named.ID == net.ID { // of several networks with one name, the ID tells which
+				e.Network = net.Spec.Name
+			}
 		}
 		if err := e.Validate(); err != nil {
 			return err
