@@ -200,10 +200,10 @@ func needsGateway(spec shoal.NetworkSpec, is4 bool) bool {
 	if is4 {
 		mode = optionMode4
 	}
-	switch {
-	case spec.Driver == shoal.DriverBridge:
-		return spec.Options[mode] != string(shoal.GatewayIsolated) && !(is4 && spec.Internal && inhibitsIPv4(spec))
-	case spec.Driver == shoal.DriverIPvlan:
+	switch spec.Driver {
+	case shoal.DriverBridge:
+		return spec.Options[mode] != string(shoal.GatewayIsolated) && (!is4 || !spec.Internal || !inhibitsIPv4(spec))
+	case shoal.DriverIPvlan:
 		return !spec.Internal && spec.Options[optionParent] != "" && (spec.Options[optionIPvlanMode] == "" || spec.Options[optionIPvlanMode] == modeL2)
 	default:
 		return !spec.Internal && spec.Options[optionParent] != ""
