@@ -3,8 +3,6 @@ package agent
 import (
 	"context"
 	"errors"
-	"fmt"
-	"path"
 	"strconv"
 	"strings"
 
@@ -186,64 +184,4 @@ func (e *Engine) Logs(ctx context.Context, id string, q shoal.LogQuery, each fun
 	return e.Containers.Logs(ctx, id, query, func(l logs.Line) error {
 		return each(shoal.LogLine{Time: l.Time, Stderr: l.Stream == logs.Stderr, Data: []byte(l.Text), Attrs: l.Attrs})
 	})
-}
-
-// files is the secrets and configs of a task, as the files they become.
-func files(spec *shoal.ContainerSpec, deps Dependencies, expand func(string) (string, error)) ([]container.File, error) {
-	var out []container.File
-	for _, ref := range spec.Secrets {
-		secret, ok := deps.Secrets[ref.ID]
-		if !ok {
-			return nil, fmt.Errorf("secret %s of the task is not there", ref.Name)
-		}
-		f, err := file(ref, "/run/secrets", secret, expand)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, f)
-	}
-	for _, ref := range spec.Configs {
-		if ref.Runtime {
-			continue
-		}
-		config, ok := deps.Configs[ref.ID]
-		if !ok {
-			return nil, fmt.Errorf("config %s of the task is not there", ref.Name)
-		}
-		f, err := file(ref, "/", config, expand)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, f)
-	}
-	return out, nil
-}
-
-func file[ID shoal.SecretID | shoal.ConfigID](ref shoal.FileReference[ID], base string, object shoal.FileObject[ID], expand func(string) (string, error)) (container.File, error) {
-	f := container.File{Target: ref.Target, Data: object.DataOf(ref.Generation), Mode: ref.Mode}
-	if !path.IsAbs(f.Target) {
-		f.Target = path.Join(base, f.Target)
-	}
-	if object.Templating != nil {
-		text, err := expand(string(f.Data))
-		if err != nil {
-			return f, fmt.Errorf("expand %s: %w", ref.Name, err)
-		}
-		f.Data = []byte(text)
-	}
-	var err error
-	if f.UID, err = number(ref.UID); err != nil {
-		return f, fmt.Errorf("owner of %s: %w", ref.Name, err)
-	}
-	if f.GID, err = number(ref.GID); err != nil {
-		return f, fmt.Errorf("group of %s: %w", ref.Name, err)
-	}
-	return f, nil
-}
-
-func number(text string) (int, error) {
-	if text == "" {
-		return 0, nil
-	}
-	return strconv.Atoi(text)
 }

@@ -49,7 +49,7 @@ func (e *Engine) spec(task *shoal.Task, deps Dependencies) (container.Spec, erro
 		}
 		spec.Mounts = append(spec.Mounts, m)
 	}
-	if spec.Files, err = files(c, deps, expand); err != nil {
+	if spec.Files, err = files(c, deps, e.payloadExpander(task, deps, spec.Env)); err != nil {
 		return spec, err
 	}
 	spec.Network, err = sandbox(task, deps)
@@ -88,6 +88,9 @@ func resources(r *shoal.ResourceRequirements) container.Resources {
 	if r.Reservations != nil {
 		out.MemoryReservation = r.Reservations.MemoryBytes
 	}
+	if s := r.MemorySwappiness; s != nil && *s >= 0 {
+		out.Swappiness = s // the engine leaves it out where the kernel knows none
+	}
 	if r.SwapBytes != nil {
 		switch {
 		case *r.SwapBytes < 0:
@@ -113,6 +116,9 @@ func securityOptions(p *shoal.Privileges) []string {
 	case "custom":
 		out = append(out, "seccomp="+string(p.SeccompProfile))
 	}
+	if p.AppArmorMode == "disabled" {
+		out = append(out, "apparmor=unconfined")
+	}
 	return out
 }
 
@@ -135,11 +141,36 @@ func sandbox(task *shoal.Task, deps Dependencies) (shoal.SandboxSpec, error) {
 			s.IngressAddr, s.IngressAddr6 = ip4, ip6
 			continue
 		}
-		s.Endpoints = append(s.Endpoints, shoal.EndpointRequest{Network: string(n.NetworkID), Addr: ip4.Addr(), Addr6: ip6.Addr(), Aliases: n.Aliases})
+		s.Endpoints = append(s.Endpoints, shoal.EndpointRequest{Network: string(n.NetworkID), Addr: ip4.Addr(), Addr6: ip6.Addr(), Aliases: n.Aliases,
+			DriverOpts: driverOptions(task.Spec.Networks, n.NetworkID)})
+	}
+	if mode := nodeNetwork(task.Spec.Networks); mode != "" {
+		s.Mode = mode
 	}
 	var err error
 	s.Ports, err = hostPorts(task)
 	return s, err
+}
+
+// nodeNetwork is the network that every node has of its own and that the task asks for; empty for none. The API has seen to it that it asks for no other
+// besides.
+func nodeNetwork(asked []shoal.NetworkAttachmentSpec) string {
+	for _, a := range asked {
+		if shoal.IsNodeNetwork(a.Target) {
+			return a.Target
+		}
+	}
+	return ""
+}
+
+// driverOptions is those that the task asks for on a network.
+func driverOptions(asked []shoal.NetworkAttachmentSpec, id shoal.NetworkID) map[string]string {
+	for _, a := range asked {
+		if a.Target == string(id) {
+			return a.DriverOpts
+		}
+	}
+	return nil
 }
 
 // hostPorts is the task's ports in host mode, one for each address that it is to be published on.
@@ -180,7 +211,10 @@ func extraHosts(lines []string) []string {
 }
 
 // expander fills in Docker's templates.
-func (e *Engine) expander(task *shoal.Task) func(string) (string, error) {
+func (e *Engine) expander(task *shoal.Task) func(string) (string, error) { return e.facts(task).Expand }
+
+// facts is what templates can refer to.
+func (e *Engine) facts(task *shoal.Task) shoal.TemplateFacts {
 	var f shoal.TemplateFacts
 	f.Service.ID, f.Service.Name, f.Service.Labels = string(task.ServiceID), task.ServiceName, task.Labels
 	f.Node.ID, f.Node.Hostname = string(task.NodeID), e.Node.Hostname
@@ -189,5 +223,5 @@ func (e *Engine) expander(task *shoal.Task) func(string) (string, error) {
 	if task.Slot == 0 {
 		f.Task.Slot = string(task.NodeID)
 	}
-	return f.Expand
+	return f
 }

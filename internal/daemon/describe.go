@@ -35,7 +35,7 @@ func describe(c *config.Config) shoal.NodeDescription {
 func plugins() map[string][]string {
 	return map[string][]string{
 		"Volume":  {"local"},
-		"Network": {"bridge", "host", "macvlan", "null", "overlay"},
+		"Network": {"bridge", "host", "ipvlan", "macvlan", "null", "overlay"},
 		"Log":     container.LogDrivers(),
 	}
 }

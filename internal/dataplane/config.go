@@ -31,6 +31,8 @@ type (
 	Services = config.Services
 	// Port is a published port of the node.
 	Port = config.Port
+	// DirectPort is a port of a container which is reached at the container's own address.
+	DirectPort = config.DirectPort
 	// Backend is where connections to a port go.
 	Backend = config.Backend
 	// PortKey is a port of the node.

@@ -142,10 +142,18 @@ func (z *Zone) owner(a netip.Addr) (host string, inSubnet bool) {
 	return "", slices.ContainsFunc(z.subnets, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
+// Links are further names of what a zone has: by each, the name in the zone. Both are in lower case.
+type Links struct {
+	Zone  *Zone
+	Names map[string]string
+}
+
 // Scope is what the queries of one sandbox are answered from. It must not be changed once it is in use.
 type Scope struct {
 	// Zones is those of the networks that the container is on. When several have a name, the first zone wins.
 	Zones []*Zone
+	// Links are names that the container alone has for others on its networks.
+	Links []Links
 	// Stack is the stack that the container belongs to; empty for none.
 	Stack string
 	// Upstreams is the resolvers to which other queries are forwarded, in order.
@@ -155,6 +163,13 @@ type Scope struct {
 // find returns the entries with a name. authoritative is false if the name may exist outside of the cluster, so that the query must be
 // forwarded.
 func (s *Scope) find(name string) (found []*Entry, authoritative bool) {
+	for _, l := range s.Links {
+		if target, ok := l.Names[name]; ok {
+			if found = l.Zone.find(target, ""); len(found) > 0 {
+				return found, true
+			}
+		}
+	}
 	if found = s.lookup(s.Zones, name); len(found) > 0 {
 		return found, true
 	}

@@ -125,7 +125,10 @@ func (m *Membership) Client(ctx context.Context) (*rpc.Client, error) {
 
 // dial opens a connection for the time of one exchange.
 func (m *Membership) dial(addr string, config *tls.Config, use func(*rpc.Client) error) error {
-	client, err := m.cfg.Dialer.Dial(addr, config)
+	m.mu.Lock()
+	state := m.state
+	m.mu.Unlock()
+	client, err := m.cfg.Dialer.Dial(state.reach(addr), config)
 	if err != nil {
 		return err
 	}

@@ -195,7 +195,9 @@ func (m *Membership) startAgent() error {
 	}
 	agent, err := m.cfg.Host.StartAgent(AgentConfig{
 		Identity: identity, State: state, Dir: m.cfg.Dir, Welcomed: m.welcomed,
-		Dial: func(addr string) (*rpc.Client, error) { return m.cfg.Dialer.Dial(addr, identity.ClientTLS()) },
+		Dial: func(addr string) (*rpc.Client, error) {
+			return m.cfg.Dialer.Dial(state.reach(addr), identity.ClientTLS())
+		},
 	})
 	if err != nil {
 		return fmt.Errorf("start agent: %w", err)

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"strconv"
 
 	"github.com/shoal-dev/shoal/internal/atomicfile"
 )
@@ -30,6 +31,22 @@ func (s State) PeerURL() (string, error) { return nextPort(s.AdvertiseAddr.Strin
 
 // NodeAddr is where other nodes reach the node protocol: "host:port".
 func (s State) NodeAddr() string { return net.JoinHostPort(s.AdvertiseAddr.String(), s.Port) }
+
+// reach is where this node reaches the node protocol that is served at the address. Its own, if it advertises another port than it listens on, leads to it from
+// outside only: a router or a mapped port in between may not send packets back to where they come from.
+func (s State) reach(addr string) string {
+	if addr != s.NodeAddr() || s.Port == strconv.Itoa(int(s.ListenAddr.Port())) {
+		return addr
+	}
+	listen := s.ListenAddr.Addr()
+	switch {
+	case listen == netip.IPv6Unspecified():
+		listen = netip.IPv6Loopback()
+	case listen.IsUnspecified():
+		listen = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	}
+	return netip.AddrPortFrom(listen, s.ListenAddr.Port()).String()
+}
 
 func (m *Membership) stateFile() string { return filepath.Join(m.cfg.Dir, "state.json") }
 

@@ -20,11 +20,14 @@ const networkWaitTimeout = 15 * time.Second
 
 // addEndpoint adds an endpoint to the sandbox; the kernel gets it with the next converge.
 func (n *Networks) addEndpoint(ctx context.Context, sb *sandbox.Sandbox, req shoal.EndpointRequest) error {
-	if err := req.MAC.Err(); err != nil {
+	if err := req.Validate(); err != nil {
 		return err
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if name := req.DriverOpts[shoal.OptionInterfaceName]; sb.Endpoints.HasInterface(name) {
+		return errdefs.ErrConflict.WithMessage(fmt.Sprintf("the container has an interface %s already", name))
+	}
 	l := n.local.Find(req.Network)
 	switch {
 	case l == nil:
@@ -39,6 +42,10 @@ func (n *Networks) addEndpoint(ctx context.Context, sb *sandbox.Sandbox, req sho
 
 // addLocal adds an endpoint on a network of this node.
 func addLocal(sb *sandbox.Sandbox, l *local.Network, req shoal.EndpointRequest) error {
+	ipvlan := l.IPvlan()
+	if ipvlan != nil && !req.MAC.IsZero() {
+		return errdefs.ErrInvalidArgument.WithMessage("ipvlan interfaces do not support custom mac address assignment")
+	}
 	addr, addr6, err := l.Take(req.Addr, req.Addr6)
 	if err != nil {
 		return err
@@ -46,6 +53,9 @@ func addLocal(sb *sandbox.Sandbox, l *local.Network, req shoal.EndpointRequest) 
 	e := sb.NewEndpoint(l.Network, addr, addr6, req)
 	if e.Parent = l.Parent(); e.Parent == "" {
 		e.Bridge = l.Bridge()
+	}
+	if e.IPvlan, e.DefaultDevice = ipvlan, l.RoutesByDevice(); ipvlan != nil {
+		e.Info.MAC = shoal.MAC{} // it has that of the parent
 	}
 	if !l.Spec.Internal {
 		e.Info.Gateway, e.Info.Gateway6 = l.Gateway().Addr(), l.Gateway6().Addr()
@@ -90,7 +100,7 @@ func (n *Networks) addOverlayLocked(ctx context.Context, sb *sandbox.Sandbox, re
 // attachLocked asks a manager for an endpoint. It unlocks n.mu meanwhile.
 func (n *Networks) attachLocked(ctx context.Context, sb *sandbox.Sandbox, req shoal.EndpointRequest) (shoal.TaskNetwork, shoal.TaskID, error) {
 	// Names are resolved on other nodes by what the attachment is called there.
-	aliases := append(slices.Clone(req.Aliases), sb.Spec.Name)
+	aliases := append(slices.Clone(req.Aliases), sb.Spec.Name, sb.Spec.Hostname)
 	n.mu.Unlock()
 	defer n.mu.Lock()
 	granted, id, err := n.cfg.Attacher.Attach(ctx, req.Network, sb.Spec.ContainerID, req.Addr, aliases)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -103,10 +104,15 @@ func (n *Networks) reservePorts(sb *sandbox.Sandbox) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	sb.Ports = nil
-	hostIP := n.publishedAt(sb)
+	hostIP, translates := n.publishedAt(sb), n.translatesLocked(sb)
 	for _, want := range sb.Spec.Ports {
 		if !want.HostIP.IsValid() {
 			want.HostIP = hostIP
+		}
+		if !translates {
+			want.HostIP, want.HostPort, want.HostPortEnd = netip.IPv4Unspecified(), 0, 0
+			sb.Ports = append(sb.Ports, want)
+			continue
 		}
 		bound, err := n.ports.Reserve(want, sb.Spec.ContainerID)
 		if err != nil {
@@ -250,6 +256,9 @@ func (n *Networks) restoreSandbox(sb *sandbox.Sandbox) {
 		}
 	}
 	for _, p := range sb.Ports {
+		if p.HostPort == 0 {
+			continue // it is reached at the container's own address
+		}
 		if _, err := n.ports.Reserve(p, sb.Spec.ContainerID); err != nil {
 			n.log.Warn("published port was taken while the daemon was away", "port", p.HostPort, "err", err)
 		}
@@ -264,7 +273,7 @@ func (n *Networks) SandboxOf(containerID string) (shoal.Sandbox, error) {
 	if sb == nil {
 		return shoal.Sandbox{}, errdefs.ErrNotFound.WithMessage(fmt.Sprintf("container %s has no sandbox", containerID))
 	}
-	s := shoal.Sandbox{Netns: filepath.Join(n.cfg.ExecRoot, "netns", sb.Namespace()), Ports: slices.Clone(sb.Ports)}
+	s := shoal.Sandbox{Netns: filepath.Join(n.cfg.ExecRoot, "netns", sb.Namespace()), Ports: n.shownPortsLocked(sb)}
 	for _, e := range sb.Endpoints {
 		if !e.OnGatewayBridge() {
 			s.Endpoints = append(s.Endpoints, e.Info)

@@ -70,11 +70,12 @@ func meantToRun(t *shoal.Task) bool {
 
 func notEnded(t *shoal.Task) bool { return !t.Status.State.Ended() }
 
-// fits tells whether a node has the host-mode ports, CPU and memory, and may have the number, for one more task of the service. Only tasks that hold
+// fits tells whether a node has the host-mode ports, CPU, memory and generic resources, and may have the number, for one more task of the service. Only tasks that hold
 // counts use something there.
 func (p *plan) fits(n *shoal.Node, holds func(*shoal.Task) bool) bool {
 	need := reserved(&p.service.Spec.Task)
 	free := n.Description.Resources
+	pieces := shoal.GenericCounts(free.Generic)
 	var ofService uint64
 	for _, t := range p.view.TasksOnNode(n.ID) {
 		if t.ServiceID == p.service.ID {
@@ -93,9 +94,19 @@ func (p *plan) fits(n *shoal.Node, holds func(*shoal.Task) bool) bool {
 		}
 		free.NanoCPUs -= reserved(&t.Spec).NanoCPUs
 		free.MemoryBytes -= reserved(&t.Spec).MemoryBytes
+		for kind, amount := range shoal.GenericCounts(reserved(&t.Spec).Generic) {
+			if pieces != nil {
+				pieces[kind] -= amount
+			}
+		}
 	}
 	if place := p.service.Spec.Task.Placement; place != nil && place.MaxReplicas > 0 && ofService >= place.MaxReplicas {
 		return false
+	}
+	for kind, amount := range shoal.GenericCounts(need.Generic) {
+		if amount > pieces[kind] {
+			return false
+		}
 	}
 	return (need.NanoCPUs == 0 || need.NanoCPUs <= free.NanoCPUs) && (need.MemoryBytes == 0 || need.MemoryBytes <= free.MemoryBytes)
 }

@@ -12,18 +12,23 @@ import (
 // service's task holds node n2.
 func crowded(t *testing.T) *stage {
 	t.Helper()
+	return crowdedBy(t, shoal.Resources{NanoCPUs: 3e9}, shoal.Resources{NanoCPUs: 4e9})
+}
+
+// crowdedBy is crowded with what each task reserves and each node has.
+func crowdedBy(t *testing.T, needs, has shoal.Resources) *stage {
+	t.Helper()
 	s := newStage(t, nil)
-	cpus := shoal.Resources{NanoCPUs: 3e9}
 	for _, id := range []shoal.NodeID{"n", "n2"} {
-		s.put(&shoal.Node{ID: id, Status: shoal.NodeStatus{State: shoal.NodeReady}, Description: shoal.NodeDescription{Resources: shoal.Resources{NanoCPUs: 4e9}}})
+		s.put(&shoal.Node{ID: id, Status: shoal.NodeStatus{State: shoal.NodeReady}, Description: shoal.NodeDescription{Resources: has}})
 	}
 	s.put(&shoal.Task{
 		ID: "other", ServiceID: "o", Slot: 1, NodeID: "n2", DesiredState: shoal.TaskRunning, Status: shoal.TaskStatus{State: shoal.TaskRunning},
-		Spec: shoal.TaskSpec{Resources: &shoal.ResourceRequirements{Reservations: &cpus}},
+		Spec: shoal.TaskSpec{Resources: &shoal.ResourceRequirements{Reservations: &needs}},
 	})
 	s.edit(func(svc *shoal.Service) {
 		svc.Spec.Update = &shoal.UpdateConfig{Order: shoal.StartFirst}
-		svc.Spec.Task.Resources = &shoal.ResourceRequirements{Reservations: &cpus}
+		svc.Spec.Task.Resources = &shoal.ResourceRequirements{Reservations: &needs}
 	})
 	s.reconcile(t)
 	s.run(t, "")
@@ -45,6 +50,15 @@ func (s *stage) before() *shoal.Task {
 		}
 	}
 	return &shoal.Task{}
+}
+
+// Advertised pieces of hardware counted for the scheduler only: the replacement of a task that had the last piece waited for ever.
+func TestAReplacementWithoutAGenericResourceStartsAfterItsPredecessor(t *testing.T) {
+	s := crowdedBy(t, shoal.Resources{Generic: []shoal.GenericResource{{Kind: "gpu", Count: 1}}}, shoal.Resources{Generic: []shoal.GenericResource{{Kind: "gpu", Named: "a", Count: 1}}})
+	s.reconcile(t)
+	if got := s.before(); got.DesiredState != shoal.TaskShutdown {
+		t.Errorf("the predecessor wants %s", got.DesiredState)
+	}
 }
 
 func TestAReplacementWithoutRoomStartsAfterItsPredecessor(t *testing.T) {

@@ -29,7 +29,7 @@ func (n *nodeInfo) count(t *shoal.Task, change int) {
 	if r := reservations(t); r != nil {
 		n.nanoCPUs += int64(change) * r.NanoCPUs
 		n.memory += int64(change) * r.MemoryBytes
-		for kind, amount := range genericCounts(r.Generic) {
+		for kind, amount := range shoal.GenericCounts(r.Generic) {
 			add(&n.generic, kind, int64(change)*amount)
 		}
 	}
@@ -62,8 +62,8 @@ func (n *nodeInfo) has(r *shoal.Resources) bool {
 	if len(r.Generic) == 0 {
 		return true
 	}
-	have := genericCounts(all.Generic)
-	for kind, amount := range genericCounts(r.Generic) {
+	have := shoal.GenericCounts(all.Generic)
+	for kind, amount := range shoal.GenericCounts(r.Generic) {
 		if n.generic[kind]+amount > have[kind] {
 			return false
 		}
@@ -85,20 +85,4 @@ func reservations(t *shoal.Task) *shoal.Resources {
 		return nil
 	}
 	return t.Spec.Resources.Reservations
-}
-
-// genericCounts counts pieces: a named one is one, an amount is as many.
-func genericCounts(all []shoal.GenericResource) map[string]int64 {
-	if len(all) == 0 {
-		return nil
-	}
-	counts := map[string]int64{}
-	for _, g := range all {
-		if g.Named != "" {
-			counts[g.Kind]++
-		} else {
-			counts[g.Kind] += g.Count
-		}
-	}
-	return counts
 }

@@ -113,3 +113,22 @@ func TestArchitectureNames(t *testing.T) {
 		t.Error(v.Task("t1").Status.Err)
 	}
 }
+
+// What nodes advertise of generic resources limits how many tasks that reserve one they are given.
+func TestAdvertisedPiecesArePlaced(t *testing.T) {
+	with := node("a", nil)
+	with.Description.Resources.Generic = []shoal.GenericResource{{Kind: "gpu", Named: "first", Count: 1}, {Kind: "gpu", Named: "second", Count: 1}}
+	needs := shoal.TaskSpec{Resources: &shoal.ResourceRequirements{Reservations: &shoal.Resources{Generic: []shoal.GenericResource{{Kind: "gpu", Count: 1}}}}}
+	v := schedule(t, with, node("b", nil), task(1, needs), task(2, needs), task(3, needs))
+	placed := 0
+	for _, one := range v.Tasks() {
+		if one.NodeID == "a" {
+			placed++
+		} else if one.NodeID != "" {
+			t.Errorf("task %s is on %s", one.ID, one.NodeID)
+		}
+	}
+	if placed != 2 {
+		t.Errorf("%d tasks have one of two pieces", placed)
+	}
+}

@@ -52,6 +52,16 @@ func MACFor(addr netip.Addr) MAC {
 	return MAC{bytes: [6]byte{0x02, 0x42, b[0], b[1], b[2], b[3]}}
 }
 
+// MACFor6 derives a hardware address from the last four bytes of an IPv6 address, for an interface that has no IPv4 address: 02:43 and the bytes. It is
+// the zero MAC for any other address.
+func MACFor6(addr netip.Addr) MAC {
+	if !addr.Is6() {
+		return MAC{}
+	}
+	b := addr.As16()
+	return MAC{bytes: [6]byte{0x02, 0x43, b[12], b[13], b[14], b[15]}}
+}
+
 // MACFrom copies a kernel interface's address. It is the zero MAC if that is not six bytes long.
 func MACFrom(hw net.HardwareAddr) MAC {
 	if len(hw) != len(MAC{}.bytes) {

@@ -9,6 +9,7 @@ const (
 	DriverHost    = "host"    // the node's own namespace
 	DriverNull    = "null"    // none, and configuration-only networks
 	DriverMacvlan = "macvlan" // containers on the link of an interface of the node
+	DriverIPvlan  = "ipvlan"  // the same with the hardware address of that interface
 )
 
 // Scopes of a network.
@@ -61,6 +62,9 @@ type NetworkSpec struct {
 	ConfigOnly  bool     // holds settings for other networks and cannot be used itself
 }
 
+// HasIPv4 tells whether the network has IPv4 addresses.
+func (s NetworkSpec) HasIPv4() bool { return s.EnableIPv4 == nil || *s.EnableIPv4 }
+
 // Subnet is a range of addresses of a network. Fields of a spec that are not valid are filled in by the allocator, or for a local network
 // by its node.
 type Subnet struct {
@@ -69,6 +73,23 @@ type Subnet struct {
 	Gateway netip.Addr   // 10.0.1.1
 	// Aux is the addresses of Subnet that no endpoint may get, by the names that the user gave them.
 	Aux map[string]netip.Addr
+}
+
+// GatewayMode is how containers of a bridge are reached from outside by one family. The empty mode is GatewayNAT.
+type GatewayMode string
+
+// Modes of a bridge's gateway.
+const (
+	GatewayNAT         GatewayMode = "nat"             // by published ports of the node, which lead to them
+	GatewayUnprotected GatewayMode = "nat-unprotected" // the same, and by every port of their own addresses
+	GatewayRouted      GatewayMode = "routed"          // by published ports of their own addresses; nothing is translated
+	GatewayIsolated    GatewayMode = "isolated"        // not at all: the bridge itself has no address either
+)
+
+// IPvlan is how the interfaces of an ipvlan network behave.
+type IPvlan struct {
+	Mode string // "l2", "l3" or "l3s"
+	Flag string // "bridge", "private" or "vepa"
 }
 
 // OptionMTU is the driver option that sets the MTU, in bytes, of a bridge or overlay network.

@@ -36,8 +36,9 @@ type EndpointRequest struct {
 	MAC        MAC // the zero MAC for the one that follows from the address: see MACFor
 	Aliases    []string
 	DriverOpts map[string]string
-	Links      []string     // "container:alias", as they were asked for
-	LinkLocal  []netip.Addr // as they were asked for
+	Links      []string     // "container:alias", or "container": further names of other containers, for this one alone
+	LinkLocal  []netip.Addr // further addresses of the interface, which are valid on its link
+	GwPriority int          `json:",omitempty"` // of several networks, the one with the highest has the default route
 }
 
 // PortBinding publishes a container's port on the node.
@@ -78,4 +79,8 @@ type EndpointInfo struct {
 	Aliases    []string
 	DNSNames   []string
 	DriverOpts map[string]string
+	// Links, LinkLocal and GwPriority are as in the EndpointRequest.
+	Links      []string     `json:",omitempty"`
+	LinkLocal  []netip.Addr `json:",omitempty"`
+	GwPriority int          `json:",omitempty"`
 }

@@ -91,6 +91,11 @@ type NetworkAttachmentSpec struct {
 	DriverOpts map[string]string
 }
 
+// IsNodeNetwork tells of the name of a network that every node has of its own.
+func IsNodeNetwork(name string) bool {
+	return name == DriverHost || name == DriverBridge || name == "none"
+}
+
 // UpdateOrder says whether a replacement starts before or after the task it replaces.
 type UpdateOrder string
 
@@ -171,6 +176,18 @@ const (
 	UDP  Protocol = "udp"  // RFC 768
 	SCTP Protocol = "sctp" // RFC 9260
 )
+
+// Number is the protocol's number in IP packets (IPPROTO_*).
+func (p Protocol) Number() byte {
+	switch p {
+	case UDP:
+		return 17
+	case SCTP:
+		return 132
+	default:
+		return 6
+	}
+}
 
 // PublishMode says where a published port answers: on every node, or only where a task runs.
 type PublishMode string

@@ -403,3 +403,19 @@ type FileReference[ID SecretID | ConfigID] struct {
 	// Generation is that of the secret or config when the reference was made: see FileObject.
 	Generation uint64 `json:",omitempty"`
 }
+
+// GenericCounts counts pieces: a named one is one, an amount is as many.
+func GenericCounts(all []GenericResource) map[string]int64 {
+	if len(all) == 0 {
+		return nil
+	}
+	counts := map[string]int64{}
+	for _, g := range all {
+		if g.Named != "" {
+			counts[g.Kind]++
+		} else {
+			counts[g.Kind] += g.Count
+		}
+	}
+	return counts
+}

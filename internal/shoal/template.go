@@ -20,11 +20,19 @@ type TemplateFacts struct {
 }
 
 // Expand fills in Docker's templates in a text. An error means that the text is no valid template, or refers to something else.
-func (f TemplateFacts) Expand(text string) (string, error) {
+func (f TemplateFacts) Expand(text string) (string, error) { return f.ExpandWith(text, nil) }
+
+// ExpandWith is Expand for a text that may also call functions: {{secret "target"}}, {{config "target"}} and {{env "NAME"}} in the data of secrets and
+// configs.
+func (f TemplateFacts) ExpandWith(text string, functions map[string]func(string) (string, error)) (string, error) {
 	if !strings.Contains(text, "{{") {
 		return text, nil
 	}
-	t, err := template.New("").Option("missingkey=error").Parse(text)
+	funcs := template.FuncMap{}
+	for name, function := range functions {
+		funcs[name] = function
+	}
+	t, err := template.New("").Option("missingkey=error").Funcs(funcs).Parse(text)
 	if err != nil {
 		return "", fmt.Errorf("expand %q: %w", text, err)
 	}

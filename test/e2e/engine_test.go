@@ -38,6 +38,9 @@ func TestPruneTakesWhatItsFiltersName(t *testing.T) {
 	}
 	c.linksOnTheDefaultBridge()
 	c.copiesAndRemovalsOfWhatIsUsed()
+	c.optionsOfNetworks()
+	c.servicesOfTheNodesNetworks()
+	c.anAdvertisedPort()
 }
 
 // linksOnTheDefaultBridge: they gave no environment, and took targets that are not there.

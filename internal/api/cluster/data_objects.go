@@ -112,10 +112,14 @@ func (s *dataObjects[ID]) create(w http.ResponseWriter, r *http.Request) error {
 	if err := validateObjectName(spec.Name); err != nil {
 		return err
 	}
-	if spec.Driver == nil {
-		if err := s.validateData(spec.Data); err != nil {
-			return err
-		}
+	if spec.Driver != nil {
+		return shoal.InvalidArgument("secret driver %q not found: there are no plugins, and the managers keep all secrets", spec.Driver.Name)
+	}
+	if t := spec.Templating; t != nil && t.Name != "golang" {
+		return shoal.InvalidArgument("unrecognized template type %q", t.Name)
+	}
+	if err := s.validateData(spec.Data); err != nil {
+		return err
 	}
 	o := &shoal.FileObject[ID]{
 		ID: shoal.NewID[ID](), Name: spec.Name, Labels: spec.Labels, Data: spec.Data,

@@ -40,11 +40,11 @@ func (n *Networks) List() ([]shoal.Network, error) {
 
 // Create adds a network to the cluster and returns its ID; the allocator gives it what the spec leaves open. Its subnets may
 // overlap neither those of another network of the cluster nor those of this node's own, local networks. On a node that is no
-// manager it fails with status 503.
+// manager it fails with status 403.
 func (n *Networks) Create(ctx context.Context, spec shoal.NetworkSpec, local []shoal.Network) (string, error) {
 	db, err := n.state.Store()
 	if err != nil {
-		return "", server.Errorf(http.StatusServiceUnavailable,
+		return "", server.Errorf(http.StatusForbidden,
 			"This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to swarm and try again.")
 	}
 	if err := validateOverlay(spec); err != nil {
@@ -112,7 +112,7 @@ func validateOverlay(spec shoal.NetworkSpec) error {
 		return shoal.InvalidArgument("name must be valid as a DNS name component")
 	}
 	if spec.EnableIPv4 != nil && !*spec.EnableIPv4 {
-		return server.BadRequest("IPv4 cannot be disabled in overlay networks")
+		return server.BadRequest("IPv4 cannot be disabled in a Swarm scoped network")
 	}
 	for _, p := range subnets(&shoal.Network{Spec: spec}) {
 		if p.Addr().Is6() && !spec.EnableIPv6 {

@@ -43,6 +43,13 @@ func badSpecs() map[string]string {
 		`{"Name":"a","TaskTemplate":{"ContainerSpec":{"Image":"i"},"RestartPolicy":{"Condition":"never"}}}`:                  `invalid RestartCondition: "never"`,
 		`{"Name":"a","TaskTemplate":{"ContainerSpec":{"Image":"i"}},"UpdateConfig":{"MaxFailureRatio":2}}`:                   "TaskSpec: update-maxfailureratio cannot be less than 0 or bigger than 1",
 		`{"Name":"a","TaskTemplate":{"ContainerSpec":{"Image":"i"}},"EndpointSpec":{"Ports":[{"TargetPort":80,"PublishedPort":80},{"TargetPort":81,"PublishedPort":80}]}}`: "EndpointSpec: duplicate published ports provided",
+		`{"Name":"a","TaskTemplate":{"ContainerSpec":{"Image":"i"},"Resources":{"SwapBytes":1}}}`:                                                                          "swap limit requires a memory limit",
+		`{"Name":"a","TaskTemplate":{"ContainerSpec":{"Image":"i"},"Resources":{"MemorySwappiness":101}}}`:                                                                 "valid memory swappiness range is 0-100",
+		`{"Name":"a","TaskTemplate":{"ContainerSpec":{"Image":"i","Privileges":{"CredentialSpec":{"File":"f"}}}}}`:                                                         "credential specs are of Windows",
+		`{"Name":"a","TaskTemplate":{"ContainerSpec":{"Image":"i","Privileges":{"SELinuxContext":{"User":"u"}}}}}`:                                                         "SELinux labels are not supported",
+		`{"Name":"a","TaskTemplate":{"ContainerSpec":{"Image":"i","Privileges":{"AppArmor":{"Mode":"custom"}}}}}`:                                                          `unknown AppArmor mode "custom"`,
+		`{"Name":"a","TaskTemplate":{"ContainerSpec":{"Image":"i"},"Networks":[{"Target":"host"},{"Target":"none"}]}}`:                                                     "a service on network \"host\" can be on no other",
+		`{"Name":"a","TaskTemplate":{"ContainerSpec":{"Image":"i"},"Networks":[{"Target":"host"}]},"EndpointSpec":{"Ports":[{"TargetPort":80}]}}`:                          "cannot be published in ingress mode",
 		`[]`: "", `null`: "", `{"Name":7}`: "", `{`: "", ``: "",
 	}
 }

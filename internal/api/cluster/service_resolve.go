@@ -40,9 +40,14 @@ func resolveReferences(v store.View, c *shoal.ContainerSpec) (*shoal.ContainerSp
 func resolveNetworks(v store.View, asked []shoal.NetworkAttachmentSpec) ([]shoal.NetworkAttachmentSpec, error) {
 	out := slices.Clone(asked)
 	for i, a := range out {
-		switch a.Target {
-		case shoal.DriverHost, shoal.DriverBridge, "none":
+		if shoal.IsNodeNetwork(a.Target) {
+			if len(out) > 1 || len(a.Aliases)+len(a.DriverOpts) > 0 {
+				return nil, server.BadRequest("a service on network %s can be on no other, and has no aliases and driver options there", strconv.Quote(a.Target))
+			}
 			continue
+		}
+		if err := (shoal.EndpointRequest{DriverOpts: a.DriverOpts}).Validate(); err != nil {
+			return nil, err
 		}
 		n, err := findNetwork(v, a.Target)
 		if err != nil {

@@ -111,9 +111,13 @@ func fromAPIServiceSpec(s serviceRequest) (shoal.ServiceSpec, error) {
 	if modes == 0 {
 		out.Mode.Replicated = &shoal.Replicated{}
 	}
-	if r := out.Mode.Replicated; r != nil && r.Replicas == nil {
-		replicas := uint64(1)
-		r.Replicas = &replicas
+	one := uint64(1)
+	if r := out.Mode.Replicated; r != nil {
+		r.Replicas = cmp.Or(r.Replicas, &one)
+	}
+	if j := out.Mode.ReplicatedJob; j != nil {
+		j.MaxConcurrent = cmp.Or(j.MaxConcurrent, &one)
+		j.TotalCompletions = cmp.Or(j.TotalCompletions, j.MaxConcurrent)
 	}
 	return out, nil
 }

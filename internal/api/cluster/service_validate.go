@@ -29,7 +29,7 @@ func validateService(s shoal.ServiceSpec) error {
 	}
 	for _, check := range []func(shoal.ServiceSpec) error{
 		validateResources, validateRestart, validatePlacement, validateContainer, validateUpdates, validateEndpoint, validatePublishLabels, validateReadinessLabels,
-		validateReplicas, validateJob,
+		validateReplicas, validateJob, validateNodeNetwork, validatePrivileges,
 	} {
 		if err := check(s); err != nil {
 			return err
@@ -43,8 +43,11 @@ func validateResources(s shoal.ServiceSpec) error {
 	if r == nil {
 		return nil
 	}
-	if r.MemorySwappiness != nil && *r.MemorySwappiness != -1 {
-		return shoal.InvalidArgument("memory swappiness: not supported by this engine")
+	if s := r.MemorySwappiness; s != nil && (*s < -1 || *s > 100) {
+		return shoal.InvalidArgument("Invalid value: %v, valid memory swappiness range is 0-100", *s)
+	}
+	if r.SwapBytes != nil && *r.SwapBytes >= 0 && (r.Limits == nil || r.Limits.MemoryBytes == 0) {
+		return shoal.InvalidArgument("swap limit requires a memory limit")
 	}
 	if l := r.Limits; l != nil {
 		if err := validateAmounts(l.NanoCPUs, l.MemoryBytes); err != nil {
@@ -191,6 +194,40 @@ func validateJob(s shoal.ServiceSpec) error {
 	}
 	if s.Endpoint.HasIngressPort() {
 		return shoal.InvalidArgument("jobs cannot publish ports in ingress mode")
+	}
+	return nil
+}
+
+// validateNodeNetwork refuses the routing mesh for tasks that are not reached through it.
+func validateNodeNetwork(s shoal.ServiceSpec) error {
+	for _, a := range s.AttachedNetworks() {
+		if (a.Target == shoal.DriverHost || a.Target == "none") && s.Endpoint.HasIngressPort() {
+			return shoal.InvalidArgument("ports of a service on network %s cannot be published in ingress mode", a.Target)
+		}
+	}
+	return nil
+}
+
+// validatePrivileges refuses settings that no node could honour.
+func validatePrivileges(s shoal.ServiceSpec) error {
+	if s.Task.Container == nil || s.Task.Container.Privileges == nil {
+		return nil
+	}
+	p := s.Task.Container.Privileges
+	for _, value := range p.CredentialSpec {
+		if value != "" {
+			return shoal.InvalidArgument("Privileges: credential specs are of Windows: no Linux node has them")
+		}
+	}
+	for _, key := range []string{keyUser, keyRole, keyType, keyLevel} {
+		if p.SELinux[key] != "" {
+			return shoal.InvalidArgument("Privileges: SELinux labels are not supported by this engine: containers have that of the daemon")
+		}
+	}
+	switch p.AppArmorMode {
+	case "", "default", "disabled":
+	default:
+		return shoal.InvalidArgument("unknown AppArmor mode %q", p.AppArmorMode)
 	}
 	return nil
 }

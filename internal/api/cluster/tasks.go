@@ -44,11 +44,19 @@ func (s *tasks) list(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	view := db.View()
+	services, err := filteredIDs(view, f, "service", findService, func(s *shoal.Service) shoal.ServiceID { return s.ID })
+	if err != nil {
+		return err
+	}
+	nodes, err := filteredIDs(view, f, "node", findNode, func(n *shoal.Node) shoal.NodeID { return n.ID })
+	if err != nil {
+		return err
+	}
 	found := view.Tasks()
 	slices.SortFunc(found, func(a, b *shoal.Task) int { return strings.Compare(string(a.ID), string(b.ID)) })
 	out := []swarm.Task{}
 	for _, t := range found {
-		if !matchesTask(view, f, t) {
+		if !matchesTask(f, t) || services != nil && !services[t.ServiceID] || nodes != nil && !nodes[t.NodeID] {
 			continue
 		}
 		if service := view.Service(t.ServiceID); given && upToDate && (service == nil || s.outdated(service, t)) {
@@ -59,17 +67,26 @@ func (s *tasks) list(w http.ResponseWriter, r *http.Request) error {
 	return server.WriteJSON(w, http.StatusOK, out)
 }
 
-func matchesTask(v store.View, f server.Filters, t *shoal.Task) bool {
+func matchesTask(f server.Filters, t *shoal.Task) bool {
 	return f.Prefix("id", string(t.ID)) && f.LabelsNamed("label", t.Labels) && f.Equal("runtime", "container") &&
 		f.Contains("name", t.Name()) &&
-		f.Equal("desired-state", filteredState(t.DesiredState)) &&
-		f.Any("service", func(want string) bool {
-			return t.ServiceID != "" && (strings.HasPrefix(string(t.ServiceID), want) || t.ServiceName == want)
-		}) &&
-		f.Any("node", func(want string) bool {
-			node := v.Node(t.NodeID)
-			return t.NodeID != "" && (strings.HasPrefix(string(t.NodeID), want) || (node != nil && node.Description.Hostname == want))
-		})
+		f.Equal("desired-state", filteredState(t.DesiredState))
+}
+
+// filteredIDs is the IDs of what a filter names, nil without the filter. As in Docker, what is not there is an error.
+func filteredIDs[T any, ID comparable](v store.View, f server.Filters, filter string, find func(store.View, string) (*T, error), idOf func(*T) ID) (map[ID]bool, error) {
+	if len(f[filter]) == 0 {
+		return nil, nil
+	}
+	ids := map[ID]bool{}
+	for _, ref := range f[filter] {
+		found, err := find(v, ref)
+		if err != nil {
+			return nil, err
+		}
+		ids[idOf(found)] = true
+	}
+	return ids, nil
 }
 
 // filteredState is the name under which clients filter for a desired state. They cannot ask for tasks that are to be removed,

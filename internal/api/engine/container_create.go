@@ -24,6 +24,9 @@ func (c *containers) create(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if err := nameNetworks(&spec.Network, c.findNetwork); err != nil {
+		return err
+	}
 	warning, err := c.checkPlatform(r, spec.Image)
 	if err != nil {
 		return err

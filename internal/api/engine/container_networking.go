@@ -58,15 +58,7 @@ func fromAPIEndpoints(first string, settings map[string]*network.EndpointSetting
 	slices.Sort(names[1:])
 	var out []shoal.EndpointRequest
 	for _, name := range names {
-		req := shoal.EndpointRequest{Network: name}
-		if e := settings[name]; e != nil {
-			req.Aliases, req.DriverOpts, req.MAC = e.Aliases, e.DriverOpts, shoal.DecodeMAC(e.MacAddress.String())
-			req.Links = e.Links
-			if e.IPAMConfig != nil {
-				req.Addr, req.Addr6, req.LinkLocal = e.IPAMConfig.IPv4Address, e.IPAMConfig.IPv6Address, e.IPAMConfig.LinkLocalIPs
-			}
-		}
-		out = append(out, req)
+		out = append(out, fromAPIEndpoint(name, settings[name]))
 	}
 	return out
 }

@@ -26,7 +26,7 @@ func toAPINetworkSettings(info container.Info) *apicontainer.NetworkSettings {
 	}
 	for _, p := range sandbox.Ports {
 		if port, ok := network.PortFrom(p.Target, network.IPProtocol(p.Protocol)); ok {
-			out.Ports[port] = append(out.Ports[port], network.PortBinding{HostIP: publishedAddr(p), HostPort: fmt.Sprint(p.HostPort)})
+			out.Ports[port] = append(out.Ports[port], network.PortBinding{HostIP: publishedAddr(p), HostPort: publishedPort(p)})
 		}
 	}
 	return out
@@ -62,7 +62,7 @@ func toAPIEndpointSettings(info container.Info) map[string]*network.EndpointSett
 
 // toAPIRequestedEndpoint shows what is asked of a network, before there is an endpoint.
 func toAPIRequestedEndpoint(e shoal.EndpointRequest) *network.EndpointSettings {
-	set := &network.EndpointSettings{Aliases: e.Aliases, DriverOpts: e.DriverOpts, Links: e.Links}
+	set := &network.EndpointSettings{Aliases: e.Aliases, DriverOpts: e.DriverOpts, Links: e.Links, GwPriority: e.GwPriority}
 	if e.Addr.IsValid() || e.Addr6.IsValid() || len(e.LinkLocal) > 0 {
 		set.IPAMConfig = &network.EndpointIPAMConfig{IPv4Address: e.Addr, IPv6Address: e.Addr6, LinkLocalIPs: e.LinkLocal}
 	}
@@ -85,6 +85,14 @@ func requestedEndpoint(info container.Info, e shoal.EndpointInfo) shoal.Endpoint
 
 // shortID is how many digits of an ID users take for it.
 const shortID = 12
+
+// publishedPort is the port of the host; empty for one that is reached at the container's own address.
+func publishedPort(p shoal.PortBinding) string {
+	if p.HostPort == 0 {
+		return ""
+	}
+	return fmt.Sprint(p.HostPort)
+}
 
 // publishedAddr is the address of the host that a port is published on.
 func publishedAddr(p shoal.PortBinding) netip.Addr {

@@ -15,6 +15,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/api/server"
 	"github.com/shoal-dev/shoal/internal/container"
 	"github.com/shoal-dev/shoal/internal/image"
+	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
 // containers serves /containers, /exec and /commit.
@@ -23,6 +24,7 @@ type containers struct {
 	engine       *container.Engine
 	images       *image.Store
 	withdrawTask func(ctx context.Context, containerID string)
+	findNetwork  func(ref string) (shoal.Network, error)
 }
 
 func (c *containers) Register(rt *server.Router) {

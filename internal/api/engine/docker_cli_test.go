@@ -15,6 +15,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/containerd/errdefs"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 
@@ -95,7 +96,8 @@ func newDockerHost(t *testing.T) *dockerHost {
 		t.Fatal(err)
 	}
 	handler := server.New(log,
-		&containers{log: log, engine: engine, images: store, withdrawTask: func(context.Context, string) {}},
+		&containers{log: log, engine: engine, images: store, withdrawTask: func(context.Context, string) {},
+			findNetwork: func(string) (shoal.Network, error) { return shoal.Network{}, errdefs.ErrNotFound }},
 		&images{store: store, usedBy: engine.Using, events: bus},
 		&volumes{store: volumeStore, events: bus},
 		&eventStream{bus},

@@ -40,12 +40,12 @@ type Config struct {
 
 // Resources returns the engine's resources.
 func Resources(c Config) []server.Resource {
-	containers := &containers{log: c.Log, engine: c.Containers, images: c.Images, withdrawTask: c.WithdrawTask}
+	networks := &networks{local: c.Networks, cluster: c.ClusterNetworks, containers: c.Containers, events: c.Events}
+	containers := &containers{log: c.Log, engine: c.Containers, images: c.Images, withdrawTask: c.WithdrawTask, findNetwork: networks.find}
 	images := &images{store: c.Images, usedBy: c.Containers.Using, events: c.Events}
 	volumes := &volumes{c.Volumes, c.Events}
 	return []server.Resource{
-		containers, images, volumes,
-		&networks{local: c.Networks, cluster: c.ClusterNetworks, containers: c.Containers, events: c.Events},
+		containers, images, volumes, networks,
 		newSystemInfo(c),
 		&eventStream{c.Events},
 		&diskUsage{containers: c.Containers, images: images, volumes: c.Volumes},

@@ -22,23 +22,19 @@ func (n *networks) connect(_ http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	want := shoal.EndpointRequest{Network: r.PathValue("id")}
+	want := fromAPIEndpoint(r.PathValue("id"), req.EndpointConfig)
+	if err := want.Validate(); err != nil {
+		return err
+	}
 	// A network that a worker does not know may be one of the cluster's: Connect asks a manager.
 	net, unknown := n.find(want.Network)
 	if unknown == nil {
 		want.Network = net.Spec.Name
 	}
-	if c := req.EndpointConfig; c != nil {
-		want.Aliases, want.DriverOpts, want.MAC = c.Aliases, c.DriverOpts, shoal.DecodeMAC(c.MacAddress.String())
-		want.Links = c.Links
-		if c.IPAMConfig != nil {
-			want.Addr, want.Addr6, want.LinkLocal = c.IPAMConfig.IPv4Address, c.IPAMConfig.IPv6Address, c.IPAMConfig.LinkLocalIPs
-		}
-	}
 	if err := validateNetworkMode(info.Spec.Network.Mode); err != nil {
 		return err
 	}
-	endpoint := shoal.EndpointInfo{Network: net.Spec.Name, NetworkID: net.ID, Aliases: want.Aliases, DriverOpts: want.DriverOpts}
+	endpoint := shoal.EndpointInfo{Network: net.Spec.Name, NetworkID: net.ID, Aliases: want.Aliases, DriverOpts: want.DriverOpts, GwPriority: want.GwPriority}
 	if isUp(info) {
 		endpoint, err = n.local.Connect(r.Context(), info.ID, want)
 	} else {
@@ -49,10 +45,17 @@ func (n *networks) connect(_ http.ResponseWriter, r *http.Request) error {
 	}
 	return n.containers.UpdateNetwork(info.ID, func(spec *shoal.SandboxSpec, sandbox *shoal.Sandbox) error {
 		nameDefaultNetwork(spec)
-		if slices.ContainsFunc(spec.Endpoints, func(e shoal.EndpointRequest) bool {
+		if at := slices.IndexFunc(spec.Endpoints, func(e shoal.EndpointRequest) bool {
 			return e.Network == endpoint.Network || e.Network == string(endpoint.NetworkID)
-		}) {
-			return server.Errorf(http.StatusForbidden, "endpoint with name %s already exists in network %s", info.Name, endpoint.Network)
+		}); at >= 0 {
+			switch {
+			case isUp(info):
+				return server.Errorf(http.StatusForbidden, "endpoint with name %s already exists in network %s", info.Name, endpoint.Network)
+			case networkScope(net) == shoal.ScopeSwarm: // as in Docker, the last word counts there, and on a node's own networks the first
+				spec.Endpoints = slices.Clone(spec.Endpoints)
+				spec.Endpoints[at] = want
+			}
+			return nil
 		}
 		for _, e := range spec.Endpoints {
 			if !slices.ContainsFunc(sandbox.Endpoints, func(h shoal.EndpointInfo) bool { return h.Network == e.Network || string(h.NetworkID) == e.Network }) {

@@ -42,6 +42,9 @@ func (n *networks) create(w http.ResponseWriter, r *http.Request) error {
 	if strings.TrimSpace(req.Name) == "" {
 		return server.BadRequest("invalid name: name is empty")
 	}
+	if isPredefined(req.Name) {
+		return server.Errorf(http.StatusForbidden, "operation is not permitted on predefined %s network ", req.Name)
+	}
 	spec, err := fromAPINetworkCreate(req)
 	if err != nil {
 		return err
@@ -100,7 +103,9 @@ func validateScope(spec shoal.NetworkSpec) error {
 	case spec.Driver == shoal.DriverOverlay && spec.Scope == shoal.ScopeLocal:
 		return server.BadRequest("an overlay network cannot have local scope")
 	case spec.Driver == shoal.DriverOverlay:
-	case spec.Driver != shoal.DriverBridge && spec.Driver != shoal.DriverMacvlan:
+	case spec.Driver == shoal.DriverHost || spec.Driver == shoal.DriverNull:
+		return server.Errorf(http.StatusForbidden, "only one instance of %q network is allowed", spec.Driver)
+	case spec.Driver != shoal.DriverBridge && spec.Driver != shoal.DriverMacvlan && spec.Driver != shoal.DriverIPvlan:
 		return server.Errorf(http.StatusNotFound, "plugin %q not found", spec.Driver)
 	case spec.Scope == shoal.ScopeSwarm:
 		return server.BadRequest("cannot create a swarm scoped network with the %s driver", spec.Driver)

@@ -129,7 +129,12 @@ func (n *networks) inspect(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if scope := r.FormValue("scope"); scope != "" && scope != networkScope(net) {
+	scope := r.FormValue("scope")
+	if scope == shoal.ScopeSwarm && (net.Spec.Name == shoal.DriverHost || net.Spec.Name == shoal.DefaultBridgeName) {
+		// Every node has it: clients that are about to put a service on it ask for it so. In specs of services its name is its ID.
+		net.ID, net.Spec.Scope = shoal.NetworkID(net.Spec.Name), scope
+	}
+	if scope != "" && scope != networkScope(net) {
 		return server.Errorf(http.StatusNotFound, "network %s not found", r.PathValue("id"))
 	}
 	out := apinetwork.Inspect{Network: toAPINetwork(net)}

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net/netip"
 	"reflect"
 
 	"github.com/vishvananda/netlink"
@@ -69,7 +70,7 @@ func (b *Bridges) apply(want *config.Bridge) error {
 	link, err := b.links.LinkByName(want.Name)
 	if rtnl.NotFound(err) && !want.Given {
 		link = &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: want.Name, MTU: cmp.Or(max(want.MTU, 0), rtnl.DefaultMTU),
-			HardwareAddr: shoal.MACFor(want.Gateway.Addr()).HardwareAddr(), Alias: b.owner, TxQLen: -1}}
+			HardwareAddr: cmp.Or(shoal.MACFor(want.Gateway.Addr()), shoal.MACFor6(want.Gateway6.Addr())).HardwareAddr(), Alias: b.owner, TxQLen: -1}}
 		if err := b.links.LinkAdd(link); err != nil {
 			return fmt.Errorf("create bridge: %w", err)
 		}
@@ -94,8 +95,8 @@ func (b *Bridges) apply(want *config.Bridge) error {
 			return err
 		}
 	}
-	if !want.Given || !rtnl.HasAddresses(b.links, link, want.Gateway, want.Gateway6) {
-		if err := rtnl.SetAddresses(b.links, link, want.Gateway, want.Gateway6); err != nil {
+	if !want.Given || !rtnl.HasAddresses(b.links, link, addresses(want)...) {
+		if err := rtnl.SetAddresses(b.links, link, addresses(want)...); err != nil {
 			return err
 		}
 	}
@@ -107,6 +108,14 @@ func (b *Bridges) apply(want *config.Bridge) error {
 		dir := "net/ipv4/conf/" + want.Name
 		return errors.Join(netns.SetSysctl(dir+"/route_localnet", "1"), netns.SetSysctl(dir+"/accept_local", "1"))
 	})
+}
+
+// addresses is those that the bridge itself has.
+func addresses(want *config.Bridge) []netip.Prefix {
+	if want.NoAddr {
+		return []netip.Prefix{want.Gateway6}
+	}
+	return []netip.Prefix{want.Gateway, want.Gateway6}
 }
 
 // adopt marks a bridge as ours and gives it its MTU.
@@ -173,5 +182,5 @@ func (b *Bridges) intact(want *config.Bridge) bool {
 		forwards, err = netns.ForwardsIPv4()
 		return err
 	})
-	return err == nil && forwards && rtnl.HasAddresses(b.links, link, want.Gateway, want.Gateway6)
+	return err == nil && forwards && rtnl.HasAddresses(b.links, link, addresses(want)...)
 }

@@ -25,6 +25,8 @@ type Config struct {
 	Ingress *Ingress
 	// Ports are those that this node's own containers publish on it.
 	Ports []Port
+	// Direct is the containers' own ports that are reached without translation.
+	Direct []DirectPort
 	// Mesh is the ports of the routing mesh. None of them may be among Ports.
 	Mesh MeshPorts
 }
@@ -55,8 +57,13 @@ type Bridge struct {
 	Internal bool
 	// NoICC keeps the containers of the bridge from talking to each other, save through published ports.
 	NoICC bool
-	// Masquerade gives what leaves the node the node's address as its source.
-	Masquerade bool
+	// Masquerade gives what leaves the node the node's address as its source, or Source and Source6 where they are valid.
+	Masquerade      bool
+	Source, Source6 netip.Addr
+	// NoAddr leaves Gateway to somebody else: the bridge does not get the address.
+	NoAddr bool
+	// Mode and Mode6 are how containers are reached from outside.
+	Mode, Mode6 shoal.GatewayMode
 }
 
 // Overlay is one network of the cluster on this node: a namespace with a bridge and a VXLAN device.
@@ -105,18 +112,33 @@ type Endpoint struct {
 	Name    string // of the interface: eth0
 	Bridge  string // a key of Config.Bridges
 	Overlay string // a key of Config.Overlays
-	Parent  string // for macvlan: an interface of the node
-	Addr    netip.Prefix
-	Addr6   netip.Prefix // invalid for none
-	MAC     shoal.MAC    // the zero MAC for the one derived from Addr
+	Parent  string // for macvlan and ipvlan: an interface of the node
+	// MacvlanMode is "private", "vepa", "passthru", or empty for "bridge".
+	MacvlanMode string
+	IPvlan      *shoal.IPvlan // nil for macvlan
+	Addr        netip.Prefix  // invalid for none
+	Addr6       netip.Prefix  // invalid for none
+	Further     []netip.Prefix
+	MAC         shoal.MAC // the zero MAC for the one derived from the addresses; an ipvlan interface has that of its parent
 	// Gateway and Gateway6 are the default routes' next hops; invalid for none.
 	Gateway, Gateway6 netip.Addr
+	// ByDevice and ByDevice6 lead default routes through the interface without a next hop.
+	ByDevice, ByDevice6 bool
+	// Sysctls are the interface's settings.
+	Sysctls []shoal.Sysctl
 	// OnLink is what else is reached through the interface without a gateway: further subnets of the network.
 	OnLink []netip.Prefix
 }
 
 // HardwareAddr is the interface's MAC: the one that was asked for, or else the one that Docker would derive from the address.
-func (e Endpoint) HardwareAddr() shoal.MAC { return cmp.Or(e.MAC, shoal.MACFor(e.Addr.Addr())) }
+func (e Endpoint) HardwareAddr() shoal.MAC {
+	return cmp.Or(e.MAC, shoal.MACFor(e.Addr.Addr()), shoal.MACFor6(e.Addr6.Addr()))
+}
+
+// Addrs is all addresses of the interface.
+func (e Endpoint) Addrs() []netip.Prefix {
+	return append([]netip.Prefix{e.Addr, e.Addr6}, e.Further...)
+}
 
 // VIP is a service's virtual address on one network. Without backends, connections to it are refused.
 type VIP struct {
@@ -130,6 +152,15 @@ type Port struct {
 	Port     uint16
 	HostIP   netip.Addr // invalid or unspecified for any of the node's
 	Backends []Backend  // none: connections are refused
+}
+
+// DirectPort is a port of a container on a bridge which is reached at the container's own address.
+type DirectPort struct {
+	Bridge   string // a key of Config.Bridges
+	From     string // the interface of the node that connections come from; empty for any
+	Addr     netip.Addr
+	Protocol shoal.Protocol
+	Port     uint16
 }
 
 // Backend is where connections to a port go.

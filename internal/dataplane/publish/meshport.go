@@ -41,7 +41,7 @@ func newChains() *roundrobin.Chains {
 
 // meshCounter spreads ports over the counters so that the same number of another protocol has another counter.
 func meshCounter(f nft.Family, key config.PortKey, port *config.MeshPort) roundrobin.Counter {
-	return roundrobin.CounterFor(f, len(ofFamily(f, port.Backends)), int(key.Port)+int(l4proto(key.Protocol)))
+	return roundrobin.CounterFor(f, len(ofFamily(f, port.Backends)), int(key.Port)+int(key.Protocol.Number()))
 }
 
 // meshElements adds what a port has in the maps, and its source filter.
@@ -49,7 +49,7 @@ func meshElements(rs *nft.Ruleset, key config.PortKey, port *config.MeshPort) {
 	if filtered(port.Rule) {
 		filterRules(rs, key, port.Rule)
 	}
-	at := nft.PortKey(l4proto(key.Protocol), key.Port)
+	at := nft.PortKey(key.Protocol.Number(), key.Port)
 	for _, f := range nft.Families() {
 		rs.Sets[f.Named("mesh")].Put(at, meshCounter(f, key, port).ID())
 		for i, b := range ofFamily(f, port.Backends) {

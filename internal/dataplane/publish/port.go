@@ -13,20 +13,7 @@ import (
 
 	"github.com/shoal-dev/shoal/internal/dataplane/config"
 	"github.com/shoal-dev/shoal/internal/dataplane/nft"
-	"github.com/shoal-dev/shoal/internal/shoal"
 )
-
-// l4proto is the protocol's number (IPPROTO_*).
-func l4proto(p shoal.Protocol) byte {
-	switch p {
-	case shoal.UDP:
-		return unix.IPPROTO_UDP
-	case shoal.SCTP:
-		return unix.IPPROTO_SCTP
-	default:
-		return unix.IPPROTO_TCP
-	}
-}
 
 // Rules adds to the node's table the port map that connections from outside, from the node itself and from containers all go through. pre and out are
 // the base chains of destination NAT in the prerouting and output hooks. Mesh ports are added by Table.
@@ -66,7 +53,7 @@ func compareBools(a, b bool) int {
 }
 
 func portRules(rs *nft.Ruleset, p config.Port) {
-	proto := l4proto(p.Protocol)
+	proto := p.Protocol.Number()
 	name := fmt.Sprintf("port_%s_%d", p.Protocol, p.Port)
 	c := rs.Chains[name]
 	if c == nil {

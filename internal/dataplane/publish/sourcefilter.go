@@ -17,7 +17,7 @@ func filtered(r shoal.PublishRule) bool { return len(r.HostIPs)+len(r.Allow) > 0
 // filterRules adds the source filter of a port: the chains that connections to it pass through before its counter. The first compares the node's
 // address, the second the source; what does not pass is refused.
 func filterRules(rs *nft.Ruleset, key config.PortKey, r shoal.PublishRule) {
-	proto := l4proto(key.Protocol)
+	proto := key.Protocol.Number()
 	name := fmt.Sprintf("gate_%s_%d", key.Protocol, key.Port)
 	rs.Sets["gates"].PutGoto(nft.PortKey(proto, key.Port), name)
 	c := rs.Chain(name)

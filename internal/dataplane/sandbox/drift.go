@@ -49,7 +49,7 @@ func (s *Sandboxes) intact(name string, st *state) bool {
 		}
 		for _, e := range st.config.Endpoints {
 			i := slices.IndexFunc(links, func(l netlink.Link) bool { return l.Attrs().Name == e.Name })
-			if i < 0 || !connected(links[i], e) || !rtnl.HasAddresses(h, links[i], e.Addr, e.Addr6) {
+			if i < 0 || !connected(links[i], e) || !rtnl.HasAddresses(h, links[i], e.Addrs()...) {
 				return nil
 			}
 		}

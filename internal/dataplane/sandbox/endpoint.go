@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 
 	"github.com/vishvananda/netlink"
 
@@ -57,11 +58,11 @@ func removeOthers(h *netlink.Handle, endpoints []config.Endpoint) (map[string]ne
 			continue
 		}
 		for _, e := range endpoints {
-			if e.Name == name && e.HardwareAddr() == mac {
+			if e.Name == name && (e.HardwareAddr() == mac || e.IPvlan != nil && l.Type() == typeIPvlan) {
 				adopted[name] = l
 			}
 		}
-		if adopted[name] != nil || l.Type() != "veth" && l.Type() != "bridge" && l.Type() != "macvlan" {
+		if adopted[name] != nil || l.Type() != "veth" && l.Type() != "bridge" && l.Type() != "macvlan" && l.Type() != typeIPvlan {
 			continue
 		}
 		if err := h.LinkDel(l); err != nil {
@@ -71,6 +72,9 @@ func removeOthers(h *netlink.Handle, endpoints []config.Endpoint) (map[string]ne
 	return adopted, nil
 }
 
+// typeIPvlan is the type of an ipvlan interface.
+const typeIPvlan = "ipvlan"
+
 // configure gives the interface its addresses and routes, and sets it up.
 func configure(h *netlink.Handle, ns *netns.Namespace, link netlink.Link, e config.Endpoint) error {
 	if e.Addr6.IsValid() {
@@ -78,8 +82,13 @@ func configure(h *netlink.Handle, ns *netns.Namespace, link netlink.Link, e conf
 			return fmt.Errorf("enable IPv6 on %s: %w", e.Name, err)
 		}
 	}
-	if err := rtnl.SetAddresses(h, link, e.Addr, e.Addr6); err != nil {
+	if err := rtnl.SetAddresses(h, link, e.Addrs()...); err != nil {
 		return err
+	}
+	for _, s := range e.Sysctls {
+		if err := ns.Run(func() error { return netns.SetSysctl(s.Key, s.Value) }); err != nil {
+			return fmt.Errorf("set %s to %q: %w", strings.ReplaceAll(s.Key, "/", "."), s.Value, err)
+		}
 	}
 	if !rtnl.IsUp(link) {
 		if err := h.LinkSetUp(link); err != nil {
@@ -108,13 +117,22 @@ func setOnLinkRoutes(h *netlink.Handle, link netlink.Link, e config.Endpoint) er
 
 // setDefaultRoutes makes the default routes those of the endpoint, if it has some.
 func setDefaultRoutes(h *netlink.Handle, link netlink.Link, e config.Endpoint) error {
-	for _, gateway := range []netip.Addr{e.Gateway, e.Gateway6} {
-		if !gateway.IsValid() {
+	for _, r := range []struct {
+		gateway  netip.Addr
+		byDevice bool
+		to       netip.Addr
+	}{{e.Gateway, e.ByDevice, netip.IPv4Unspecified()}, {e.Gateway6, e.ByDevice6, netip.IPv6Unspecified()}} {
+		route := &netlink.Route{LinkIndex: link.Attrs().Index, Dst: rtnl.IPNet(rtnl.DefaultPrefix(r.to))}
+		switch {
+		case r.gateway.IsValid():
+			route.Gw = r.gateway.AsSlice()
+		case r.byDevice:
+			route.Scope = netlink.SCOPE_LINK
+		default:
 			continue
 		}
-		route := &netlink.Route{LinkIndex: link.Attrs().Index, Dst: rtnl.IPNet(rtnl.DefaultPrefix(gateway)), Gw: gateway.AsSlice()}
 		if err := h.RouteReplace(route); err != nil {
-			return fmt.Errorf("set default route via %s: %w", gateway, err)
+			return fmt.Errorf("set default route via %s: %w", r.gateway, err)
 		}
 	}
 	return nil

@@ -24,7 +24,9 @@ type place struct {
 	addr    netip.Addr
 }
 
-func placeOf(e config.Endpoint) place { return place{cmp.Or(e.Bridge, e.Overlay), e.Addr.Addr()} }
+func placeOf(e config.Endpoint) place {
+	return place{cmp.Or(e.Bridge, e.Overlay), cmp.Or(e.Addr.Addr(), e.Addr6.Addr())}
+}
 
 // leftover is the far end of an interface of a sandbox that is gone. Its name is never used again.
 type leftover struct {

@@ -13,6 +13,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/dataplane/netns"
 	"github.com/shoal-dev/shoal/internal/dataplane/overlay"
 	"github.com/shoal-dev/shoal/internal/dataplane/rtnl"
+	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
 // createLink makes the endpoint's interface. The far end of a veth pair, if it is one, is made where the bridge is; it goes when the sandbox goes.
@@ -37,7 +38,7 @@ func (s *Sandboxes) createLink(h *netlink.Handle, ns *netns.Namespace, e config.
 			return err
 		})
 	case e.Parent != "":
-		err = s.createMacvlan(ns, e)
+		err = s.createOnParent(ns, e)
 	default:
 		// The interface leads nowhere: a bridge without ports only carries the address.
 		err = h.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: e.Name, HardwareAddr: e.HardwareAddr().HardwareAddr(), TxQLen: -1}})
@@ -76,18 +77,54 @@ func createVeth(far *netlink.Handle, ns *netns.Namespace, e config.Endpoint, bri
 	return name, nil
 }
 
-// createMacvlan makes the endpoint a further interface behind one of the node's.
-func (s *Sandboxes) createMacvlan(ns *netns.Namespace, e config.Endpoint) error {
+// createOnParent makes the endpoint a further interface behind one of the node's.
+func (s *Sandboxes) createOnParent(ns *netns.Namespace, e config.Endpoint) error {
 	parent, err := s.links.LinkByName(e.Parent)
 	if err != nil {
 		return fmt.Errorf("find %s: %w", e.Parent, err)
 	}
-	link := &netlink.Macvlan{Mode: netlink.MACVLAN_MODE_BRIDGE, LinkAttrs: netlink.LinkAttrs{Name: e.Name, ParentIndex: parent.Attrs().Index,
-		Namespace: netlink.NsFd(ns.FD()), HardwareAddr: e.HardwareAddr().HardwareAddr(), MTU: parent.Attrs().MTU, TxQLen: -1}}
-	if err := s.links.LinkAdd(link); err != nil {
+	attrs := netlink.LinkAttrs{Name: e.Name, ParentIndex: parent.Attrs().Index, Namespace: netlink.NsFd(ns.FD()), MTU: parent.Attrs().MTU, TxQLen: -1}
+	if e.IPvlan != nil {
+		if err := s.links.LinkAdd(ipvlan(attrs, *e.IPvlan)); err != nil {
+			return fmt.Errorf("create ipvlan: %w", err)
+		}
+		return nil
+	}
+	attrs.HardwareAddr = e.HardwareAddr().HardwareAddr()
+	if err := s.links.LinkAdd(&netlink.Macvlan{Mode: macvlanMode(e.MacvlanMode), LinkAttrs: attrs}); err != nil {
 		return fmt.Errorf("create macvlan: %w", err)
 	}
 	return nil
+}
+
+func macvlanMode(name string) netlink.MacvlanMode {
+	switch name {
+	case "private":
+		return netlink.MACVLAN_MODE_PRIVATE
+	case "vepa":
+		return netlink.MACVLAN_MODE_VEPA
+	case "passthru":
+		return netlink.MACVLAN_MODE_PASSTHRU
+	default:
+		return netlink.MACVLAN_MODE_BRIDGE
+	}
+}
+
+func ipvlan(attrs netlink.LinkAttrs, want shoal.IPvlan) *netlink.IPVlan {
+	link := &netlink.IPVlan{LinkAttrs: attrs, Mode: netlink.IPVLAN_MODE_L2, Flag: netlink.IPVLAN_FLAG_BRIDGE}
+	switch want.Mode {
+	case "l3":
+		link.Mode = netlink.IPVLAN_MODE_L3
+	case "l3s":
+		link.Mode = netlink.IPVLAN_MODE_L3S
+	}
+	switch want.Flag {
+	case "private":
+		link.Flag = netlink.IPVLAN_FLAG_PRIVATE
+	case "vepa":
+		link.Flag = netlink.IPVLAN_FLAG_VEPA
+	}
+	return link
 }
 
 // attachFarEnd puts the far end of an interface that is adopted on its bridge, and up, in case others have changed that. It returns its name.

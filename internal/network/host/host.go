@@ -8,6 +8,7 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/shoal-dev/shoal/internal/dataplane/rtnl"
 	"github.com/shoal-dev/shoal/internal/network/ipam"
@@ -107,6 +108,15 @@ func (h Host) BridgeAddr(name string) (addr netip.Prefix, err error) {
 		return nil
 	})
 	return addr, err
+}
+
+// HasIPvlan tells whether the kernel has ipvlan interfaces. One without a parent is refused for that reason where it has, and as an unknown kind of link
+// where it has not.
+func (h Host) HasIPvlan() bool {
+	err := h.InNode(func() error {
+		return netlink.LinkAdd(&netlink.IPVlan{LinkAttrs: netlink.LinkAttrs{Name: "ipvlan-probe"}})
+	})
+	return !errors.Is(err, unix.EOPNOTSUPP)
 }
 
 // CheckLink returns an error if the node has no interface of the name.

@@ -5,9 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
-	"strings"
 	"time"
-	"unicode"
 
 	"github.com/containerd/errdefs"
 
@@ -32,6 +30,9 @@ func (n *Networks) Create(spec shoal.NetworkSpec, taken []netip.Prefix) (*Networ
 	}
 	if spec.ConfigFrom == "" && !spec.ConfigOnly {
 		spec.Options = withOptions(spec.Options, n.cfg.DefaultOptions[spec.Driver])
+	}
+	if spec, err = withFamilies(spec); err != nil {
+		return nil, err
 	}
 	if err := n.checkDriver(spec); err != nil {
 		return nil, err
@@ -58,33 +59,29 @@ func (n *Networks) checkDriver(spec shoal.NetworkSpec) error {
 	case spec.EnableIPv6 && !n.cfg.IPv6:
 		return errdefs.ErrInvalidArgument.WithMessage("the kernel of this node has no IPv6")
 	}
+	if err := errors.Join(checkIPAMDriver(spec.IPAMDriver), checkFamilies(spec)); err != nil {
+		return err
+	}
 	switch spec.Driver {
 	case shoal.DriverBridge:
+		if err := checkOptions(spec); err != nil {
+			return err
+		}
 		return n.checkBridgeName(spec.Options[optionBridgeName])
-	case shoal.DriverMacvlan:
-		parent := spec.Options[optionMacvlanParent]
-		if parent == "" {
-			return errdefs.ErrInvalidArgument.WithMessage("a macvlan network needs the interface that it is on: -o parent=INTERFACE")
-		}
-		if err := n.cfg.Host.CheckLink(parent); err != nil {
-			return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("failed to find parent interface %s: %v", parent, err))
-		}
-		return nil
+	case shoal.DriverMacvlan, shoal.DriverIPvlan:
+		return n.checkParent(spec)
 	default:
 		return errdefs.ErrNotFound.WithMessage(fmt.Sprintf("plugin %q not found", spec.Driver))
 	}
 }
-
-// maxInterfaceName is how long the name of an interface may be, in bytes (IFNAMSIZ without the final zero).
-const maxInterfaceName = 15
 
 // checkBridgeName refuses the name of a bridge that the kernel does not take, or that an interface of the node has already.
 func (n *Networks) checkBridgeName(name string) error {
 	if name == "" {
 		return nil
 	}
-	if len(name) > maxInterfaceName || name == "." || name == ".." || strings.ContainsFunc(name, func(r rune) bool { return r == '/' || r == ':' || unicode.IsSpace(r) }) {
-		return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("invalid bridge name %q: an interface's name has at most %d characters, no blanks, slashes and colons", name, maxInterfaceName))
+	if !shoal.ValidInterfaceName(name) {
+		return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("invalid bridge name %q: an interface's name has at most %d characters, no blanks, slashes and colons", name, shoal.MaxInterfaceName))
 	}
 	for _, other := range n.byID {
 		if other.IsBridge() && other.Bridge() == name {
@@ -104,16 +101,9 @@ func (n *Networks) create(spec shoal.NetworkSpec, taken []netip.Prefix) (*Networ
 	}
 	net := shoal.Network{ID: shoal.NetworkID(shoal.NewLocalID()), Meta: shoal.Meta{CreatedAt: time.Now().UTC()}, Spec: spec}
 	if allocates(spec.Driver) {
-		subnet, err := n.subnet(spec, taken)
-		if err != nil {
+		var err error
+		if net.IPAM, err = n.subnets(spec, taken); err != nil {
 			return nil, err
-		}
-		net.IPAM = []shoal.Subnet{subnet}
-		if spec.EnableIPv6 {
-			if subnet, err = n.subnet6(spec, taken); err != nil {
-				return nil, err
-			}
-			net.IPAM = append(net.IPAM, subnet)
 		}
 	}
 	if spec.ConfigOnly {
@@ -139,6 +129,26 @@ func (n *Networks) createSaved(spec shoal.NetworkSpec, taken []netip.Prefix) (*N
 	return l, nil
 }
 
+// subnets is a subnet of each family that the network has.
+func (n *Networks) subnets(spec shoal.NetworkSpec, taken []netip.Prefix) ([]shoal.Subnet, error) {
+	var out []shoal.Subnet
+	if spec.HasIPv4() {
+		subnet, err := n.subnet(spec, taken)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, subnet)
+	}
+	if spec.EnableIPv6 {
+		subnet, err := n.subnet6(spec, taken)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, subnet)
+	}
+	return out, nil
+}
+
 // subnet is the first subnet that the spec asks for, completed and checked; the node's bridges have one.
 func (n *Networks) subnet(spec shoal.NetworkSpec, taken []netip.Prefix) (shoal.Subnet, error) {
 	var s shoal.Subnet
@@ -160,7 +170,7 @@ func (n *Networks) subnet(spec shoal.NetworkSpec, taken []netip.Prefix) (shoal.S
 	} else if ipam.Overlaps(s.Subnet, used) {
 		return s, errdefs.ErrPermissionDenied.WithMessage("invalid pool request: Pool overlaps with other one on this address space")
 	}
-	return withGateway(s)
+	return withGateway(spec, s)
 }
 
 // subnet6 is the same for IPv6, whose subnets are unique local ones unless the user asks for others.
@@ -173,18 +183,19 @@ func (n *Networks) subnet6(spec shoal.NetworkSpec, taken []netip.Prefix) (shoal.
 		if ipam.Overlaps(asked.Subnet, used) {
 			return asked, errdefs.ErrPermissionDenied.WithMessage("invalid pool request: Pool overlaps with other one on this address space")
 		}
-		return withGateway(asked)
+		return withGateway(spec, asked)
 	}
-	return withGateway(shoal.Subnet{Subnet: ipam.UniqueLocalSubnet(used)})
+	return withGateway(spec, shoal.Subnet{Subnet: ipam.UniqueLocalSubnet(used)})
 }
 
-// withGateway is the subnet with its gateway: the one that was asked for, or the subnet's first address.
-func withGateway(s shoal.Subnet) (shoal.Subnet, error) {
+// withGateway is the subnet with its gateway, if the network has one: the one that was asked for, or the subnet's first address.
+func withGateway(spec shoal.NetworkSpec, s shoal.Subnet) (shoal.Subnet, error) {
 	s.Subnet = s.Subnet.Masked()
-	if !s.Gateway.IsValid() {
-		s.Gateway = s.Subnet.Addr().Next()
-	} else if !s.Subnet.Contains(s.Gateway) {
+	switch {
+	case s.Gateway.IsValid() && !s.Subnet.Contains(s.Gateway):
 		return s, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("no matching subnet for gateway %s", s.Gateway))
+	case !s.Gateway.IsValid() && needsGateway(spec, s.Subnet.Addr().Is4()):
+		s.Gateway = s.Subnet.Addr().Next()
 	}
 	return s, nil
 }

@@ -37,6 +37,9 @@ func (node) CheckBridge(name string) error {
 	return nil
 }
 
+// HasIPvlan implements Host.
+func (node) HasIPvlan() bool { return true }
+
 // IsOthers implements Host.
 func (node) IsOthers(string) bool { return false }
 
@@ -104,11 +107,28 @@ func TestWhatCannotBeCreated(t *testing.T) {
 		"a name that is taken":     {shoal.NetworkSpec{Name: "br"}, errdefs.IsConflict},
 		"an unknown driver":        {shoal.NetworkSpec{Name: "x", Driver: "nosuch"}, errdefs.IsNotFound},
 		"IPv6 without IPv6":        {shoal.NetworkSpec{Name: "x", EnableIPv6: true}, errdefs.IsInvalidArgument},
-		"macvlan without parent":   {shoal.NetworkSpec{Name: "x", Driver: shoal.DriverMacvlan}, errdefs.IsInvalidArgument},
 		"macvlan on no interface":  {shoal.NetworkSpec{Name: "x", Driver: shoal.DriverMacvlan, Options: map[string]string{"parent": "eth1"}}, errdefs.IsInvalidArgument},
 		"a subnet that is taken":   {shoal.NetworkSpec{Name: "x", IPAM: []shoal.Subnet{{Subnet: netip.MustParsePrefix("10.0.1.0/25")}}}, errdefs.IsPermissionDenied},
 		"a gateway elsewhere":      {shoal.NetworkSpec{Name: "x", IPAM: []shoal.Subnet{{Subnet: netip.MustParsePrefix("10.0.2.0/24"), Gateway: netip.MustParseAddr("10.0.3.1")}}}, errdefs.IsInvalidArgument},
-		"settings that nobody has": {shoal.NetworkSpec{Name: "x", ConfigFrom: "nosuch"}, errdefs.IsNotFound},
+		"macvlan on the loopback":  {shoal.NetworkSpec{Name: "x", Driver: shoal.DriverMacvlan, Options: map[string]string{"parent": "lo"}}, errdefs.IsInvalidArgument},
+		"an ipvlan mode":           {shoal.NetworkSpec{Name: "x", Driver: shoal.DriverIPvlan, Options: map[string]string{"parent": "eth0", "ipvlan_mode": "l4"}}, errdefs.IsInvalidArgument},
+		"an ipvlan flag":           {shoal.NetworkSpec{Name: "x", Driver: shoal.DriverIPvlan, Options: map[string]string{"parent": "eth0", "ipvlan_flag": "red"}}, errdefs.IsInvalidArgument},
+		"no family":                {shoal.NetworkSpec{Name: "x", EnableIPv4: new(bool)}, errdefs.IsInvalidArgument},
+		"no family, by option":     {shoal.NetworkSpec{Name: "x", Options: map[string]string{optionEnableIPv4: "false"}}, errdefs.IsInvalidArgument},
+		"a family that is no bool": {shoal.NetworkSpec{Name: "x", Options: map[string]string{optionEnableIPv6: "maybe"}}, errdefs.IsInvalidArgument},
+		"IPv6 that is not enabled": {shoal.NetworkSpec{Name: "x", IPAM: []shoal.Subnet{{Subnet: netip.MustParsePrefix("fd00::/64")}}}, errdefs.IsInvalidArgument},
+		"two subnets": {shoal.NetworkSpec{Name: "x", IPAM: []shoal.Subnet{{Subnet: netip.MustParsePrefix("10.0.4.0/24")}, {Subnet: netip.MustParsePrefix("10.0.5.0/24")}}},
+			errdefs.IsPermissionDenied},
+		"two subnets of macvlan": {shoal.NetworkSpec{Name: "x", Driver: shoal.DriverMacvlan, IPAM: []shoal.Subnet{{Subnet: netip.MustParsePrefix("10.0.4.0/24")},
+			{Subnet: netip.MustParsePrefix("10.0.5.0/24")}}}, errdefs.IsNotImplemented},
+		"addresses of others":       {shoal.NetworkSpec{Name: "x", IPAMDriver: "null"}, errdefs.IsNotImplemented},
+		"an unknown IPAM driver":    {shoal.NetworkSpec{Name: "x", IPAMDriver: "nosuch"}, errdefs.IsNotFound},
+		"an unknown gateway mode":   {shoal.NetworkSpec{Name: "x", Options: map[string]string{optionMode4: "open"}}, errdefs.IsInvalidArgument},
+		"isolated, not internal":    {shoal.NetworkSpec{Name: "x", Options: map[string]string{optionMode6: "isolated"}}, errdefs.IsInvalidArgument},
+		"icc that is no bool":       {shoal.NetworkSpec{Name: "x", Options: map[string]string{optionICC: "maybe"}}, errdefs.IsInvalidArgument},
+		"an MTU that is no number":  {shoal.NetworkSpec{Name: "x", Options: map[string]string{shoal.OptionMTU: "big"}}, errdefs.IsInvalidArgument},
+		"a source of IPv6 for IPv4": {shoal.NetworkSpec{Name: "x", Options: map[string]string{optionSource4: "fd00::1"}}, errdefs.IsInvalidArgument},
+		"settings that nobody has":  {shoal.NetworkSpec{Name: "x", ConfigFrom: "nosuch"}, errdefs.IsNotFound},
 	} {
 		if l, err := n.Create(c.spec, []netip.Prefix{netip.MustParsePrefix("10.0.1.0/24")}); !c.is(err) {
 			t.Errorf("%s: %+v, %v", name, l, err)

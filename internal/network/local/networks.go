@@ -37,6 +37,8 @@ type Host interface {
 	BridgeAddr(name string) (netip.Prefix, error)
 	// CheckLink returns an error if the node has no interface of the name.
 	CheckLink(name string) error
+	// HasIPvlan tells whether the kernel has ipvlan interfaces.
+	HasIPvlan() bool
 }
 
 // Config is what Networks needs. All of it is required.

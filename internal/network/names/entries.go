@@ -73,7 +73,7 @@ func sandboxRecords(sb *sandbox.Sandbox) map[string]dns.Entry {
 		}
 		entry := dns.Entry{Names: []string{sb.Spec.Name, sb.Namespace()}, Addrs: ipam.Addrs(e.Info.Addr, e.Info.Addr6), Reverse: sb.Spec.Name != ""}
 		if sb.Spec.ServiceID == "" {
-			entry.Names = append(entry.Names, e.Aliases...) // those of a task are its service's
+			entry.Names = append(append(entry.Names, e.Aliases...), sb.Spec.Hostname) // those of a task are its service's
 		}
 		out[string(e.Info.NetworkID)] = entry
 	}

@@ -2,6 +2,7 @@ package names
 
 import (
 	"net/netip"
+	"strings"
 
 	"github.com/shoal-dev/shoal/internal/dns"
 	"github.com/shoal-dev/shoal/internal/network/sandbox"
@@ -26,7 +27,23 @@ func (r *Records) Scope(sb *sandbox.Sandbox, stack string, servers []netip.Addr,
 			zone := r.zone(string(e.Info.NetworkID)).Zone
 			zone.Describe(e.Info.Network, subnets(e))
 			s.Zones = append(s.Zones, zone)
+			if links := linksOf(e.Info.Links); len(links) > 0 {
+				s.Links = append(s.Links, dns.Links{Zone: zone, Names: links})
+			}
 		}
 	}
 	return s
+}
+
+// linksOf reads "container:alias", or "container" alone, which is the alias too. It returns the containers by their aliases.
+func linksOf(texts []string) map[string]string {
+	out := map[string]string{}
+	for _, text := range texts {
+		target, alias, ok := strings.Cut(strings.TrimPrefix(text, "/"), ":")
+		if !ok {
+			alias = target
+		}
+		out[strings.ToLower(alias)] = strings.ToLower(target)
+	}
+	return out
 }

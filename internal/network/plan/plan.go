@@ -36,23 +36,38 @@ type Planner struct {
 func (p *Planner) Config() *dataplane.Config {
 	c := &dataplane.Config{Bridges: map[string]*dataplane.Bridge{}, Overlays: map[string]*dataplane.Overlay{}, Sandboxes: map[string]*dataplane.Sandbox{}}
 	for _, l := range p.Local.All() {
-		if l.IsBridge() {
-			c.Bridges[l.Bridge()] = &dataplane.Bridge{Name: l.Bridge(), Gateway: l.Gateway(), Gateway6: l.Gateway6(), MTU: l.MTU(), Given: l.Given(), Internal: l.Spec.Internal,
-				NoICC: !l.ICC(), Masquerade: l.Masquerade()}
+		switch {
+		case l.IsBridge():
+			c.Bridges[l.Bridge()] = planBridge(l)
+		case l.OwnParent() != "":
+			c.Bridges[l.OwnParent()] = &dataplane.Bridge{Name: l.OwnParent(), MTU: l.MTU(), Internal: true}
 		}
 	}
 	p.planOverlays(c)
 	for _, sb := range p.Sandboxes.All() {
 		if sb.Active {
 			c.Sandboxes[sb.Namespace()] = p.planSandbox(sb, c)
-			c.Ports = append(c.Ports, publishedPorts(sb)...)
+			ports, direct := p.publishedPorts(sb)
+			c.Ports, c.Direct = append(c.Ports, ports...), append(c.Direct, direct...)
 		}
 	}
 	p.planIngress(c)
 	slices.SortFunc(c.Ports, func(a, b dataplane.Port) int {
 		return cmp.Or(cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Port, b.Port), a.HostIP.Compare(b.HostIP))
 	})
+	slices.SortFunc(c.Direct, func(a, b dataplane.DirectPort) int {
+		return cmp.Or(cmp.Compare(a.Protocol, b.Protocol), a.Addr.Compare(b.Addr), cmp.Compare(a.Port, b.Port), cmp.Compare(a.From, b.From))
+	})
 	return c
+}
+
+// planBridge is the bridge of a network.
+func planBridge(l *local.Network) *dataplane.Bridge {
+	b := &dataplane.Bridge{Name: l.Bridge(), Gateway: l.Gateway(), Gateway6: l.Gateway6(), MTU: l.MTU(), Given: l.Given(), Internal: l.Spec.Internal,
+		NoICC: !l.ICC(), Masquerade: l.Masquerade(), NoAddr: l.NoIPv4Address()}
+	b.Mode, b.Mode6 = l.Modes()
+	b.Source, b.Source6 = l.Sources()
+	return b
 }
 
 // planOverlays adds the cluster's networks, except for the routing mesh's.

@@ -12,21 +12,29 @@ import (
 // planSandbox derives a container's interfaces and the virtual addresses that it can reach.
 func (p *Planner) planSandbox(sb *sandbox.Sandbox, c *dataplane.Config) *dataplane.Sandbox {
 	s := &dataplane.Sandbox{Seed: balancerSeed(sb.Spec.ContainerID), Services: map[string]dataplane.Services{}}
-	defaultRoute, networks := sb.Endpoints.DefaultRoute(), p.Directory.Table().Networks
+	networks := p.Directory.Table().Networks
+	route4, route6 := sb.Endpoints.DefaultRoutes()
 	for _, e := range sb.Endpoints {
 		if e.Overlay != "" && c.Overlays[e.Overlay] == nil {
 			continue // the network is gone, or not yet known after a restart
 		}
-		d := dataplane.Endpoint{Name: e.Info.Interface, Bridge: e.Bridge, Overlay: e.Overlay, Parent: e.Parent, Addr: e.Info.Addr, MAC: p.macOf(e),
-			OnLink: otherSubnets(networks[shoal.NetworkID(e.Overlay)], e.Info.Addr)}
+		d := dataplane.Endpoint{Name: e.Info.Interface, Bridge: e.Bridge, Overlay: e.Overlay, Parent: e.Parent, IPvlan: e.IPvlan, Addr: e.Info.Addr, MAC: p.macOf(e),
+			Further: linkLocal(e.Info.LinkLocal), OnLink: otherSubnets(networks[shoal.NetworkID(e.Overlay)], e.Info.Addr)}
+		if l := p.Local.Get(e.Info.NetworkID); l != nil && e.Parent != "" {
+			d.MacvlanMode = l.MacvlanMode()
+		}
+		d.Sysctls, _ = shoal.EndpointSysctls(e.Info.DriverOpts, e.Info.Interface) // checked when it was asked for
 		if p.IPv6 {
 			d.Addr6 = e.Info.Addr6
 		}
 		if e.Bridge == "" && e.Overlay == "" && e.Parent == "" {
 			d.Addr, d.Addr6 = hostPrefix(d.Addr), hostPrefix(d.Addr6)
 		}
-		if e == defaultRoute {
-			d.Gateway, d.Gateway6 = e.Info.Gateway, e.Info.Gateway6
+		if e == route4 {
+			d.Gateway, d.ByDevice = e.Info.Gateway, e.DefaultDevice
+		}
+		if e == route6 && p.IPv6 {
+			d.Gateway6, d.ByDevice6 = e.Info.Gateway6, e.DefaultDevice
 		}
 		s.Endpoints = append(s.Endpoints, d)
 		if e.Overlay != "" {
@@ -37,6 +45,15 @@ func (p *Planner) planSandbox(sb *sandbox.Sandbox, c *dataplane.Config) *datapla
 		s.DNSPortUDP, s.DNSPortTCP = sb.Resolver.Ports()
 	}
 	return s
+}
+
+// linkLocal is further addresses of an interface with the length of their prefix, as in Docker.
+func linkLocal(addrs []netip.Addr) []netip.Prefix {
+	var out []netip.Prefix
+	for _, a := range addrs {
+		out = append(out, netip.PrefixFrom(a, map[bool]int{true: 16, false: 64}[a.Is4()]))
+	}
+	return out
 }
 
 // macOf is the endpoint's MAC. The zero MAC, for which the data plane derives one, stands for a record on disk that cannot be read.
@@ -73,28 +90,4 @@ func balancerSeed(id string) uint32 {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(id)) // never fails
 	return h.Sum32()
-}
-
-// publishedPorts is the ports that a container publishes on the node, with its addresses as backends. Only containers whose default
-// route leads through a bridge can be reached.
-func publishedPorts(sb *sandbox.Sandbox) []dataplane.Port {
-	exit := sb.Endpoints.DefaultRoute()
-	if exit == nil || exit.Bridge == "" {
-		return nil
-	}
-	var out []dataplane.Port
-	for i, p := range sb.Ports {
-		port := dataplane.Port{Protocol: p.Protocol, Port: p.HostPort, HostIP: p.HostIP}
-		everywhere := i < len(sb.Spec.Ports) && !sb.Spec.Ports[i].HostIP.IsValid()
-		if everywhere || p.HostIP.Is4() {
-			port.Backends = append(port.Backends, dataplane.Backend{Addr: exit.Info.Addr.Addr(), Port: p.Target})
-		}
-		if exit.Info.Addr6.IsValid() && (everywhere || p.HostIP.Is6()) {
-			port.Backends = append(port.Backends, dataplane.Backend{Addr: exit.Info.Addr6.Addr(), Port: p.Target})
-		}
-		if len(port.Backends) > 0 { // without backends the reservation alone refuses connections
-			out = append(out, port)
-		}
-	}
-	return out
 }

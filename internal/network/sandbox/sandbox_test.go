@@ -109,19 +109,53 @@ func TestInterfacesAndDefaultRoutes(t *testing.T) {
 		sb.Endpoints = append(sb.Endpoints, e)
 		return e
 	}
+	exit := func() *Endpoint { route, _ := sb.Endpoints.DefaultRoutes(); return route }
 	add("overlay", "")
-	if got := sb.Endpoints.DefaultRoute(); got != nil {
+	if got := exit(); got != nil {
 		t.Errorf("an overlay has the default route: %+v", got)
 	}
 	bridge := add(shoal.DefaultBridgeName, "10.0.0.1")
-	if got := sb.Endpoints.DefaultRoute(); got != bridge {
+	if got := exit(); got != bridge {
 		t.Errorf("default route through %+v", got)
 	}
 	sb.Endpoints = sb.Endpoints[1:]
 	gateway := add(shoal.GwbridgeName, "10.0.0.1")
-	if got := sb.Endpoints.DefaultRoute(); got != gateway || gateway.Info.Interface != "eth0" {
+	if got := exit(); got != gateway || gateway.Info.Interface != "eth0" {
 		t.Errorf("default route through %+v", got)
 	}
+}
+
+// Of several networks the first to be attached had the default route, whatever their priorities.
+func TestTheDefaultRouteFollowsPriorities(t *testing.T) {
+	sb := NewSet().GetOrCreate("c")
+	add := func(name string, priority int, addr6, gateway6 string) *Endpoint {
+		var prefix6 netip.Prefix
+		if addr6 != "" {
+			prefix6 = netip.MustParsePrefix(addr6)
+		}
+		e := sb.NewEndpoint(shoal.Network{Spec: shoal.NetworkSpec{Name: name}}, netip.MustParsePrefix("10.0.0.2/24"), prefix6, shoal.EndpointRequest{GwPriority: priority})
+		e.Bridge, e.Info.Gateway = name, netip.MustParseAddr("10.0.0.1")
+		if gateway6 != "" {
+			e.Info.Gateway6 = netip.MustParseAddr(gateway6)
+		}
+		sb.Endpoints = append(sb.Endpoints, e)
+		return e
+	}
+	check := func(what string, want4, want6 *Endpoint) {
+		t.Helper()
+		if route4, route6 := sb.Endpoints.DefaultRoutes(); route4 != want4 || route6 != want6 {
+			t.Errorf("%s: default routes through %+v and %+v", what, route4, route6)
+		}
+	}
+	b := add("b", 0, "", "")
+	a := add("a", 0, "", "")
+	check("by name", a, nil)
+	dual := add("z", 0, "fd00::2/64", "fd00::1")
+	check("both families", dual, dual)
+	first := add("y", 7, "", "")
+	check("by priority", first, dual)
+	first.Info.GwPriority, b.Info.GwPriority = -1, 1
+	check("by changed priority", b, dual)
 }
 
 // noQuarantine fails the test if a record is set aside.

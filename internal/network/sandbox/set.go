@@ -70,7 +70,7 @@ func (s *Set) On(network shoal.NetworkID) map[string]*Endpoint {
 func (s *Set) MeshTasks() map[netip.Addr]netip.Addr {
 	out := map[netip.Addr]netip.Addr{}
 	for _, sb := range s.byID {
-		if exit := sb.Endpoints.DefaultRoute(); sb.Active && sb.Spec.IngressAddr.IsValid() && exit != nil && exit.OnGatewayBridge() {
+		if exit, _ := sb.Endpoints.DefaultRoutes(); sb.Active && sb.Spec.IngressAddr.IsValid() && exit != nil && exit.OnGatewayBridge() {
 			out[sb.Spec.IngressAddr.Addr()] = exit.Info.Addr.Addr()
 			if sb.Spec.IngressAddr6.IsValid() && exit.Info.Addr6.IsValid() {
 				out[sb.Spec.IngressAddr6.Addr()] = exit.Info.Addr6.Addr()
