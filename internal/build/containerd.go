@@ -32,7 +32,7 @@ func (d differ) Apply(ctx context.Context, layer ocispec.Descriptor, to []mount.
 // collector returns what makes containerd collect its garbage now: the removal of a lease that waits for it.
 func collector(lm *leaseutil.Manager) func(context.Context) (gc.Stats, error) {
 	return func(ctx context.Context) (gc.Stats, error) {
-		lease, err := lm.Create(ctx)
+		lease, err := lm.Create(ctx, leases.WithRandomID())
 		if err != nil {
 			return nil, err
 		}

@@ -6,13 +6,17 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 
+	"github.com/containerd/errdefs"
 	controlapi "github.com/moby/buildkit/api/services/control"
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	"github.com/moby/buildkit/identity"
 	"github.com/moby/buildkit/util/entitlements"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/shoal-dev/shoal/internal/registry"
 )
 
 // Request is a build of a Dockerfile. Words and numbers mean what they mean in Docker's API.
@@ -24,6 +28,8 @@ type Request struct {
 	Session string // the session from which BuildKit takes the context, secrets and credentials
 	// SessionContext tells that the context comes from the session; else the session gives credentials and secrets only.
 	SessionContext bool
+	// Auth is the accounts with registries, by the names that clients have for these; it does not count if there is a session.
+	Auth map[string]registry.Auth
 
 	Dockerfile, Target, Platform, NetworkMode, CgroupParent string
 	Tags                                                    []string
@@ -53,6 +59,11 @@ func (b *Builder) Solve(ctx context.Context, r Request, progress func(Progress) 
 	if err != nil {
 		return "", err
 	}
+	endSession, err := b.withCredentials(ctx, &r)
+	if err != nil {
+		return "", err
+	}
+	defer endSession()
 	solve, err := b.solveRequest(&r)
 	if err != nil {
 		return "", err
@@ -125,7 +136,16 @@ func solveError(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("build canceled: %w", ctx.Err())
 	}
-	return stepError(err)
+	err = stepError(err)
+	var step *StepError
+	switch {
+	case errors.As(err, &step):
+		return err
+	case strings.Contains(err.Error(), "dockerfile parse error"):
+		return errdefs.ErrInvalidArgument.WithMessage(err.Error())
+	default:
+		return errdefs.ErrUnknown.WithMessage(err.Error()) // without the stacks that BuildKit's errors have
+	}
 }
 
 func (b *Builder) solveRequest(r *Request) (*controlapi.SolveRequest, error) {

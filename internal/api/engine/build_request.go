@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"net/http"
 	"strconv"
@@ -12,6 +13,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/api/server"
 	"github.com/shoal-dev/shoal/internal/api/version"
 	"github.com/shoal-dev/shoal/internal/build"
+	"github.com/shoal-dev/shoal/internal/registry"
 )
 
 // sessionContext is the remote context of a client that gives its files on a session.
@@ -36,6 +38,7 @@ func fromAPIBuild(r *http.Request, experimental bool) (build.Request, error) {
 			out.Tags = append(out.Tags, tag)
 		}
 	}
+	out.Auth = fromAPIRegistryConfig(r)
 	out.SessionContext = out.Remote == sessionContext
 	if out.SessionContext {
 		out.Remote = ""
@@ -47,6 +50,16 @@ func fromAPIBuild(r *http.Request, experimental bool) (build.Request, error) {
 		return out, err
 	}
 	return out, readBuildLists(r, &out)
+}
+
+// fromAPIRegistryConfig reads the accounts that a client sends along; there are none if they cannot be read.
+func fromAPIRegistryConfig(r *http.Request) map[string]registry.Auth {
+	var accounts map[string]registry.Auth
+	text, err := base64.URLEncoding.DecodeString(r.Header.Get("X-Registry-Config"))
+	if err != nil || json.Unmarshal(text, &accounts) != nil {
+		return nil
+	}
+	return accounts
 }
 
 // validateBuild refuses what has no effect here, or none any more.

@@ -2,21 +2,27 @@ package engine
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/session"
 	"github.com/moby/buildkit/session/filesync"
 	"github.com/moby/buildkit/session/secrets/secretsprovider"
 	"github.com/tonistiigi/fsutil"
+
+	"github.com/shoal-dev/shoal/internal/registry/registrytest"
+	testimages "github.com/shoal-dev/shoal/test/images"
 )
 
 // writeContext makes a build's context of files by their names.
@@ -115,6 +121,7 @@ func TestACancelledBuildEndsItsProcesses(t *testing.T) {
 	dir := writeContext(t, map[string]string{"Dockerfile": "FROM busybox\nRUN echo begun && sleep " + marker + "\n"})
 	bk, _ := h.buildkit()
 	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
 	ended := make(chan error, 1)
 	begun := make(chan *client.SolveStatus)
 	go func() {
@@ -260,5 +267,29 @@ func solveOptions(t *testing.T, dir, name string) client.SolveOpt {
 	return client.SolveOpt{
 		Frontend: "dockerfile.v0", LocalMounts: map[string]fsutil.FS{"context": files, "dockerfile": files},
 		Exports: []client.ExportEntry{{Type: "moby", Attrs: map[string]string{"name": name}}},
+	}
+}
+
+// The classic way gives the credentials of the user's registries with the request.
+func TestABuildOnAPrivateImage(t *testing.T) {
+	h := newBusyboxHost(t)
+	private := registrytest.New(t, registrytest.Options{Username: "ann", Password: "secret", Tokens: true})
+	paths, err := testimages.Build(t.Context(), testimages.CacheDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	archive, err := tarball.ImageFromPath(paths["busybox"], nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	registrytest.Upload(t, private, "team/box:1", archive)
+	dir := writeContext(t, map[string]string{"Dockerfile": "FROM " + private.Addr() + "/team/box:1\nLABEL a=b\n"})
+	if out, code := h.docker("", "build", "-t", "ours", dir); code == 0 || !strings.Contains(out, "team/box:1") {
+		t.Errorf("without an account it ends with %d: %s", code, out)
+	}
+	settings := writeContext(t, map[string]string{"config.json": fmt.Sprintf(`{"auths":{%q:{"auth":%q}}}`, private.Addr(), base64.StdEncoding.EncodeToString([]byte("ann:secret")))})
+	cmd := exec.CommandContext(t.Context(), "docker", "--config", settings, "-H", "unix://"+h.socket, "build", "-t", "ours", dir)
+	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "Successfully tagged ours:latest") {
+		t.Errorf("with an account: %v: %s", err, out)
 	}
 }
