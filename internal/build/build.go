@@ -96,7 +96,9 @@ func (b *Builder) Close() error {
 	if b.running == nil {
 		return nil
 	}
-	return b.running.close()
+	err := b.running.close()
+	b.removeCgroups()
+	return err
 }
 
 // ServeSession serves a connection on which a client offers BuildKit its files, secrets and credentials, until it ends. The header says which services.

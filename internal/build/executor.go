@@ -64,6 +64,7 @@ func (b *Builder) Clean(ctx context.Context) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
+	b.removeCgroups()
 	return os.RemoveAll(b.State)
 }
 

@@ -122,6 +122,9 @@ func newDockerHost(t *testing.T) *dockerHost {
 			t.Error(err)
 		}
 		engine.Close()
+		if left, _ := filepath.Glob("/sys/fs/cgroup/*" + engine.CgroupParent); len(left) > 0 { // fails for malformed patterns only
+			t.Errorf("cgroups that are left: %v", left)
+		}
 		if err := rt.Close(); err != nil {
 			t.Error(err)
 		}
