@@ -92,7 +92,7 @@ func (s sandboxes) New(ctx context.Context, hostname string, _ network.Namespace
 	}
 	up, err := s.b.Network.Up(ctx, shoal.SandboxSpec{ContainerID: id, Name: "build-" + id[:12], Hostname: hostname})
 	if err != nil {
-		return nil, errors.Join(err, s.remove(id))
+		return nil, errors.Join(err, s.remove(context.WithoutCancel(ctx), id))
 	}
 	return &sandbox{s, id, up}, nil
 }
@@ -100,8 +100,8 @@ func (s sandboxes) New(ctx context.Context, hostname string, _ network.Namespace
 // Close implements network.Provider.
 func (sandboxes) Close() error { return nil }
 
-func (s sandboxes) remove(id string) error {
-	if err := s.b.Network.Down(context.Background(), id); err != nil {
+func (s sandboxes) remove(ctx context.Context, id string) error {
+	if err := s.b.Network.Down(ctx, id); err != nil {
 		return err
 	}
 	err := os.Remove(filepath.Join(s.b.sandboxesDir(), id))
@@ -134,7 +134,7 @@ func (n *sandbox) Set(spec *specs.Spec) error {
 }
 
 // Close implements network.Namespace.
-func (n *sandbox) Close() error { return n.of.remove(n.id) }
+func (n *sandbox) Close() error { return n.of.remove(context.Background(), n.id) }
 
 // Sample implements network.Namespace.
 func (*sandbox) Sample() (*resourcestypes.NetworkSample, error) { return nil, nil }

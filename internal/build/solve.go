@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"strconv"
 	"strings"
 
@@ -166,9 +167,7 @@ func (b *Builder) solveRequest(r *Request) (*controlapi.SolveRequest, error) {
 		}
 	}
 	to := &controlapi.Exporter{Type: r.Exporter, Attrs: map[string]string{}}
-	for k, v := range r.ExporterAttrs {
-		to.Attrs[k] = v
-	}
+	maps.Copy(to.Attrs, r.ExporterAttrs)
 	switch r.Exporter {
 	case "cacheonly":
 		return solve, nil

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -225,9 +226,7 @@ func (h *dockerHost) buildkit() (*client.Client, session.Dialer) {
 		if err != nil {
 			return nil, err
 		}
-		for k, v := range header {
-			r.Header[k] = v
-		}
+		maps.Copy(r.Header, header)
 		r.Header.Set("Connection", "Upgrade")
 		r.Header.Set("Upgrade", "h2c")
 		if err := r.Write(conn); err != nil {
