@@ -17,6 +17,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/api/cluster"
 	"github.com/shoal-dev/shoal/internal/api/engine"
 	"github.com/shoal-dev/shoal/internal/api/server"
+	"github.com/shoal-dev/shoal/internal/build"
 	"github.com/shoal-dev/shoal/internal/container"
 	"github.com/shoal-dev/shoal/internal/events"
 	"github.com/shoal-dev/shoal/internal/image"
@@ -45,6 +46,7 @@ type Config struct {
 	Log        *slog.Logger
 	Containers *container.Engine
 	Images     *image.Store
+	Builder    *build.Builder
 	Registries *registry.Client
 	Volumes    *volume.Store
 	Networks   *network.Networks
@@ -78,7 +80,7 @@ func New(c Config) http.Handler {
 	})
 	resources := slices.Concat(
 		engine.Resources(engine.Config{
-			Log: c.Log, Machine: c.Machine, Containers: c.Containers, Images: c.Images, Registries: c.Registries, Volumes: c.Volumes, Networks: c.Networks,
+			Log: c.Log, Machine: c.Machine, Containers: c.Containers, Images: c.Images, Builder: c.Builder, Registries: c.Registries, Volumes: c.Volumes, Networks: c.Networks,
 			ClusterNetworks: cluster.NewNetworks(c.Members, c.Exhausted), Swarm: cluster.NewSwarm(c.Members), Events: c.Events,
 			WithdrawTask: c.Members.Withdraw, Warnings: c.Problems, Settings: c.Settings,
 		}),

@@ -22,6 +22,7 @@ import (
 	"github.com/shoal-dev/shoal/internal/allocator"
 	"github.com/shoal-dev/shoal/internal/api"
 	"github.com/shoal-dev/shoal/internal/atomicfile"
+	"github.com/shoal-dev/shoal/internal/build"
 	"github.com/shoal-dev/shoal/internal/container"
 	"github.com/shoal-dev/shoal/internal/daemon/config"
 	"github.com/shoal-dev/shoal/internal/events"
@@ -47,6 +48,7 @@ type Daemon struct {
 	registries *registry.Client
 	volumes    *volume.Store
 	containers *container.Engine
+	builder    *build.Builder
 	networks   *network.Networks
 	members    *membership.Membership
 	reserve    *reserve
@@ -136,6 +138,13 @@ func (d *Daemon) construct(ctx context.Context) error {
 			return d.defaults
 		},
 	})
+	d.builder, err = build.New(build.Config{
+		Log: d.log, Root: filepath.Join(d.cfg.DataRoot, "buildkit"), State: filepath.Join(d.cfg.ExecRoot, "build"),
+		Runtime: d.runtime, Images: d.images, Registries: d.registries, Network: d.networks, CgroupParent: cgroup,
+	})
+	if err != nil {
+		return err
+	}
 	d.members = membership.New(membership.Config{
 		Log: d.log, Dir: filepath.Join(d.cfg.DataRoot, "swarm"), Hostname: hostname, Host: d.newSwarmHost(),
 		SetAside: d.quarantine.SetAside, StartProbes: d.networks.StartProbes, StopProbes: d.networks.StopProbes,
@@ -168,6 +177,9 @@ func (d *Daemon) startContainerd(ctx context.Context) (*containerd.Runtime, erro
 // close closes what construct has made. Containers go on running.
 func (d *Daemon) close() error {
 	var errs []error
+	if d.builder != nil {
+		errs = append(errs, d.builder.Close())
+	}
 	if d.containers != nil {
 		d.containers.Close()
 	}
@@ -205,6 +217,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	group.Go(func() error { return trimMemory(ctx) })
 	if err := d.containers.Restore(ctx); err != nil {
 		return fmt.Errorf("restore containers: %w", err)
+	}
+	if err := d.builder.Clean(ctx); err != nil {
+		d.quarantine.Retry("builds that the last daemon left", err, d.builder.Clean)
 	}
 	if !d.cfg.LiveRestore {
 		d.containers.StopRestored(ctx, shutdownTimeout(&d.cfg))
@@ -265,7 +280,7 @@ func (d *Daemon) resumeMembership(ctx context.Context) error {
 func (d *Daemon) handler() http.Handler {
 	hostname, _ := os.Hostname() // construct has had an answer already
 	return api.New(api.Config{
-		Log: d.log, Containers: d.containers, Images: d.images, Registries: d.registries, Volumes: d.volumes, Networks: d.networks, Members: d.members,
+		Log: d.log, Containers: d.containers, Images: d.images, Builder: d.builder, Registries: d.registries, Volumes: d.volumes, Networks: d.networks, Members: d.members,
 		Events: d.events, Logs: d.taskLogs, Dial: d.dialNode, CheckPorts: allocator.CheckPorts, Exhausted: allocator.Exhausted, Outdated: orchestrator.Stale,
 		Problems: func() []string {
 			return slices.Concat(d.settings().Warnings, d.quarantine.Problems(), d.networks.Problems(), d.members.Problems())

@@ -85,6 +85,11 @@ func (c *Client) Resolver(ctx context.Context, auth Auth) remotes.Resolver {
 	return docker.NewResolver(docker.ResolverOptions{Hosts: func(host string) ([]docker.RegistryHost, error) { return c.hosts(ctx, host, auth) }})
 }
 
+// Hosts lists where a registry is asked, without credentials, for those that bring their own.
+func (c *Client) Hosts(host string) ([]docker.RegistryHost, error) {
+	return c.hosts(context.Background(), host, Auth{})
+}
+
 // hosts lists where a registry is asked: its mirrors, then itself.
 func (c *Client) hosts(ctx context.Context, host string, auth Auth) ([]docker.RegistryHost, error) {
 	var hosts []docker.RegistryHost

@@ -72,12 +72,13 @@ func rooms(t *testing.T) map[string]room {
 // libraries are tied to the rooms that hide them from the others. A path stands for everything below it.
 var libraries = map[string][]string{
 	"github.com/cilium/ebpf":                 {"dataplane"},
-	"github.com/containerd/containerd/v2":    {"container", "image", "registry", "runtime", "volume"},
+	"github.com/containerd/containerd/v2":    {"build", "container", "image", "registry", "runtime", "volume"},
 	"github.com/docker/cli":                  {"cli"},
 	"github.com/google/go-containerregistry": {"api", "image", "registry"},
 	"github.com/google/nftables":             {"dataplane"},
 	"github.com/hashicorp/go-memdb":          {"store"},
 	"github.com/miekg/dns":                   {"dns"},
+	"github.com/moby/buildkit":               {"build"},
 	"github.com/moby/moby/api":               {"api", "cli"},
 	"github.com/moby/moby/client":            {"api", "cli"},
 	"github.com/vishvananda/netlink":         {"dataplane", "network"},
@@ -85,7 +86,7 @@ var libraries = map[string][]string{
 	"go.etcd.io/etcd":                        {"store"},
 	"golang.org/x/crypto":                    {"backup"},
 	"golang.zx2c4.com/wireguard":             {"dataplane"},
-	"google.golang.org/grpc":                 {"rpc", "daemon"},
+	"google.golang.org/grpc":                 {"build", "rpc", "daemon"},
 }
 
 type pkg struct {

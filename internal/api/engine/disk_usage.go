@@ -2,11 +2,12 @@ package engine
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
 
-	"github.com/moby/moby/api/types/build"
+	apibuild "github.com/moby/moby/api/types/build"
 	apicontainer "github.com/moby/moby/api/types/container"
 	apiimage "github.com/moby/moby/api/types/image"
 	"github.com/moby/moby/api/types/system"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/shoal-dev/shoal/internal/api/server"
 	"github.com/shoal-dev/shoal/internal/api/version"
+	"github.com/shoal-dev/shoal/internal/build"
 	"github.com/shoal-dev/shoal/internal/container"
 	"github.com/shoal-dev/shoal/internal/image"
 	"github.com/shoal-dev/shoal/internal/volume"
@@ -24,6 +26,7 @@ type diskUsage struct {
 	containers *container.Engine
 	images     *images
 	volumes    *volume.Store
+	cache      func(context.Context) ([]build.Record, error) // of builds
 }
 
 // diskUsageResponse is the usage by kind, and beside it, unless the client asks for details in the new form, what there was before. Of a kind that is not
@@ -34,7 +37,7 @@ type diskUsageResponse struct {
 	Images     []apiimage.Summary     `json:",omitzero"`
 	Containers []apicontainer.Summary `json:",omitzero"`
 	Volumes    []apivolume.Volume     `json:",omitzero"`
-	BuildCache []build.CacheRecord    `json:",omitzero"`
+	BuildCache []apibuild.CacheRecord `json:",omitzero"`
 }
 
 func (u *diskUsage) Register(rt *server.Router) {
@@ -66,7 +69,9 @@ func (u *diskUsage) usage(w http.ResponseWriter, r *http.Request) error {
 		out.VolumeUsage = u.volumeUsage()
 	}
 	if wants("build-cache") {
-		out.BuildCacheUsage = &build.DiskUsage{Items: []build.CacheRecord{}}
+		if out.BuildCacheUsage, err = u.cacheUsage(r.Context()); err != nil {
+			return err
+		}
 	}
 	verbose := server.BoolParam(r, "verbose") && !version.Before(r.Context(), "1.52")
 	out.inBothForms(verbose)
@@ -189,4 +194,28 @@ func (u *diskUsage) volumeUsage() *apivolume.DiskUsage {
 		out.Items = append(out.Items, shown)
 	}
 	return out
+}
+
+func (u *diskUsage) cacheUsage(ctx context.Context) (*apibuild.DiskUsage, error) {
+	records, err := u.cache(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("error getting build cache usage: %w", err)
+	}
+	out := &apibuild.DiskUsage{Items: []apibuild.CacheRecord{}, TotalCount: int64(len(records))}
+	for _, r := range records {
+		out.TotalSize += r.Size
+		if r.InUse {
+			out.ActiveCount++
+		} else if !r.Shared {
+			out.Reclaimable += r.Size
+		}
+		shown := apibuild.CacheRecord{
+			ID: r.ID, Parents: r.Parents, Type: r.Type, Description: r.Description, InUse: r.InUse, Shared: r.Shared, Size: r.Size, CreatedAt: r.CreatedAt, UsageCount: r.UsageCount,
+		}
+		if !r.LastUsedAt.IsZero() {
+			shown.LastUsedAt = &r.LastUsedAt
+		}
+		out.Items = append(out.Items, shown)
+	}
+	return out, nil
 }

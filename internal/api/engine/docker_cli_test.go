@@ -20,6 +20,7 @@ import (
 	"github.com/vishvananda/netns"
 
 	"github.com/shoal-dev/shoal/internal/api/server"
+	"github.com/shoal-dev/shoal/internal/build"
 	"github.com/shoal-dev/shoal/internal/container"
 	"github.com/shoal-dev/shoal/internal/events"
 	"github.com/shoal-dev/shoal/internal/image"
@@ -95,13 +96,19 @@ func newDockerHost(t *testing.T) *dockerHost {
 	if err := engine.Restore(ctx); err != nil {
 		t.Fatal(err)
 	}
+	builder, err := build.New(build.Config{Log: log, Root: filepath.Join(dir, "buildkit"), State: filepath.Join(dir, "state", "build"), Runtime: rt, Images: store,
+		Registries: store.Registries, Network: bareNetwork{}, CgroupParent: engine.CgroupParent})
+	if err != nil {
+		t.Fatal(err)
+	}
 	handler := server.New(log,
+		&builds{builder, bus, func() bool { return false }},
 		&containers{log: log, engine: engine, images: store, withdrawTask: func(context.Context, string) {},
 			findNetwork: func(string) (shoal.Network, error) { return shoal.Network{}, errdefs.ErrNotFound }},
 		&images{store: store, usedBy: engine.Using, events: bus},
 		&volumes{store: volumeStore, events: bus},
 		&eventStream{bus},
-		&diskUsage{containers: engine, images: &images{store: store, usedBy: engine.Using}, volumes: volumeStore},
+		&diskUsage{containers: engine, images: &images{store: store, usedBy: engine.Using}, volumes: volumeStore, cache: builder.Usage},
 		ping{},
 	)
 	h := &dockerHost{t: t, socket: filepath.Join(dir, "docker.sock")}
@@ -113,7 +120,13 @@ func newDockerHost(t *testing.T) *dockerHost {
 			}
 		}
 		stop()
+		if err := builder.Close(); err != nil {
+			t.Error(err)
+		}
 		engine.Close()
+		if left, _ := filepath.Glob("/sys/fs/cgroup/*" + engine.CgroupParent); len(left) > 0 { // fails for malformed patterns only
+			t.Errorf("cgroups that are left: %v", left)
+		}
 		if err := rt.Close(); err != nil {
 			t.Error(err)
 		}

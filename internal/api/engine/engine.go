@@ -11,6 +11,7 @@ import (
 	"log/slog"
 
 	"github.com/shoal-dev/shoal/internal/api/server"
+	"github.com/shoal-dev/shoal/internal/build"
 	"github.com/shoal-dev/shoal/internal/container"
 	"github.com/shoal-dev/shoal/internal/events"
 	"github.com/shoal-dev/shoal/internal/image"
@@ -24,6 +25,7 @@ type Config struct {
 	Machine         Machine
 	Containers      *container.Engine
 	Images          *image.Store
+	Builder         *build.Builder
 	Registries      *registry.Client
 	Volumes         *volume.Store
 	Networks        LocalNetworks
@@ -48,8 +50,8 @@ func Resources(c Config) []server.Resource {
 		containers, images, volumes, networks,
 		newSystemInfo(c),
 		&eventStream{c.Events},
-		&diskUsage{containers: c.Containers, images: images, volumes: c.Volumes},
-		buildCache{},
+		&diskUsage{containers: c.Containers, images: images, volumes: c.Volumes, cache: c.Builder.Usage},
+		&builds{c.Builder, c.Events, func() bool { return c.Settings().Experimental }},
 		plugins{},
 		&debugPages{c.Settings},
 		&registries{c.Registries},

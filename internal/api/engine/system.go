@@ -76,7 +76,7 @@ func (s *systemInfo) Register(rt *server.Router) {
 func (s *systemInfo) ping(w http.ResponseWriter, r *http.Request) error {
 	h := w.Header()
 	h.Set("Swarm", s.swarm.Status())
-	h.Set("Builder-Version", "1")
+	h.Set("Builder-Version", "2")
 	h.Set("Docker-Experimental", strconv.FormatBool(s.settings().Experimental))
 	h.Set("Cache-Control", "no-cache, no-store, must-revalidate")
 	h.Set("Pragma", "no-cache")
