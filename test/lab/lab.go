@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -175,13 +176,28 @@ func (h *Host) port(up bool) error {
 
 // Dial connects from the host's namespace.
 func (h *Host) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	var conn net.Conn
-	err := within(h.ns, func() error {
-		var err error
-		conn, err = (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, network, addr)
+	return h.dial(ctx, &net.Dialer{}, network, addr)
+}
+
+// DialFrom connects by TCP from a port of the host, also if that has a connection to another address.
+func (h *Host) DialFrom(ctx context.Context, port int, addr string) (net.Conn, error) {
+	return h.dial(ctx, &net.Dialer{LocalAddr: &net.TCPAddr{Port: port}, Control: reuseAddress}, "tcp", addr)
+}
+
+func (h *Host) dial(ctx context.Context, dialer *net.Dialer, network, addr string) (conn net.Conn, err error) {
+	dialer.Timeout = 5 * time.Second
+	err = within(h.ns, func() error {
+		conn, err = dialer.DialContext(ctx, network, addr)
 		return err
 	})
 	return conn, err
+}
+
+// reuseAddress lets a socket have a port that is in use by another one that lets it, too.
+func reuseAddress(_, _ string, socket syscall.RawConn) error {
+	var err error
+	control := socket.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1) })
+	return errors.Join(control, err)
 }
 
 // Listen listens in the host's namespace.

@@ -25,6 +25,9 @@ func (m *Mesh) intact(want *config.Ingress, thorough bool) bool {
 	if err != nil || !rtnl.IsUp(link) || !rtnl.HasAddresses(m.links, link, want.Addr, want.Addr6) {
 		return false
 	}
+	if !m.zones.intact() {
+		return false
+	}
 	entries, err := vxlan.List(m.links, link.Attrs().Index)
 	if err != nil || !maps.Equal(entries, remotes(want)) {
 		return false

@@ -44,12 +44,13 @@ type Mesh struct {
 	// searched tells that nothing is left of the mesh, if applied is nil.
 	searched bool
 	routes   *rtnl.Monitor // nil until the first look for drift
+	zones    zones
 }
 
 // New is the mesh in the node's namespace. links is an rtnetlink socket in it.
 // owner is the alias of its device.
 func New(node *netns.Namespace, links *netlink.Handle, owner string) *Mesh {
-	return &Mesh{node: node, links: links, owner: owner}
+	return &Mesh{node: node, links: links, owner: owner, zones: zones{node: node}}
 }
 
 // isOthers tells whether the mesh of this namespace is that of another daemon. There can be only one: its device, routing rules and gateway bridge have fixed names.
@@ -59,10 +60,10 @@ func (m *Mesh) isOthers() bool {
 }
 
 // Close lets go of the kernel, which keeps its state.
-func (m *Mesh) Close() error { return m.routes.Close() }
+func (m *Mesh) Close() error { return errors.Join(m.routes.Close(), m.zones.close()) }
 
 // Forget makes the next Apply look at the kernel itself.
-func (m *Mesh) Forget() { m.applied, m.searched = nil, false }
+func (m *Mesh) Forget() { m.applied, m.searched, m.zones.applied = nil, false, nil }
 
 // Applied tells whether the node takes part in the mesh.
 func (m *Mesh) Applied() bool { return m.applied != nil }
@@ -81,7 +82,7 @@ func (m *Mesh) Apply(want *config.Ingress) error {
 		return fmt.Errorf("the routing mesh of this network namespace (%s) belongs to another daemon", DeviceName)
 	}
 	if want == nil {
-		err := errors.Join(m.applyRoutingRules(nil), m.removeDevice())
+		err := errors.Join(m.applyRoutingRules(nil), m.removeDevice(), m.zones.remove())
 		m.searched = err == nil
 		return err
 	}
@@ -99,6 +100,9 @@ func (m *Mesh) apply(want, was *config.Ingress) error {
 			return fmt.Errorf("find %s: %w", DeviceName, err)
 		}
 		return m.changeTaskRoutes(link.Attrs().Index, pmap.Changes(was.Tasks, want.Tasks))
+	}
+	if err := m.zones.apply(want); err != nil {
+		return err
 	}
 	link, err := m.applyDevice(want)
 	if err != nil {
