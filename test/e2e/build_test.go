@@ -86,7 +86,10 @@ func TestBuilds(t *testing.T) {
 	if got := c.inside(n.Namespace(), "cat", "/proc/mounts"); strings.Contains(got, filepath.Join(n.ExecRoot(), "build")) {
 		t.Errorf("mounts that are left: %s", got)
 	}
-	c.ok(n, "build", "-t", "after", "--build-arg", "WEB="+web, context("FROM fetched\nRUN cp /page /again\n"))
+	c.ok(n, "build", "-t", "after", "--build-arg", "WEB="+web, context("FROM fetched AS one\nRUN cp /page /again\nFROM busybox\nCOPY --from=one /again /\n"))
+	if got := c.ok(n, "run", "--rm", "after", "cat", "/again"); !strings.Contains(got, "<html>") {
+		t.Errorf("a build of two images has copied %q", got)
+	}
 	c.ok(n, "rm", "-f", "web")
 	if got := c.ok(n, "builder", "prune", "-af"); !strings.Contains(got, "Total reclaimed space") {
 		t.Errorf("prune: %s", got)
