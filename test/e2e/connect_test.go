@@ -22,7 +22,7 @@ func TestContainersAreConnectedAndLinked(t *testing.T) {
 	// A container that does not run yet.
 	c.ok(n, "create", "--name", "later", "busybox", "sleep", "1d")
 	c.ok(n, "network", "connect", "--alias", "al", "other", "later")
-	c.refused(n, 1, "endpoint with name later already exists in network other", "network", "connect", "other", "later")
+	c.ok(n, "network", "connect", "--alias", "second", "other", "later") // as in Docker, this changes nothing
 	if got := networks("later"); got != "bridge other" {
 		t.Errorf("connected before its start it is on %q", got)
 	}
@@ -31,6 +31,8 @@ func TestContainersAreConnectedAndLinked(t *testing.T) {
 		t.Errorf("it has these addresses:\n%s", got)
 	}
 	c.ok(n, "run", "--rm", "--network", "other", "busybox", "ping", "-c1", "al")
+	c.refused(n, 1, "bad address", "run", "--rm", "--network", "other", "busybox", "ping", "-c1", "second")
+	c.refused(n, 1, "endpoint with name later already exists in network other", "network", "connect", "other", "later")
 	// One that runs keeps what was done to it when it is started again.
 	c.ok(n, "network", "disconnect", "bridge", "later")
 	c.ok(n, "restart", "-t", "0", "later")
