@@ -1,6 +1,10 @@
 package build
 
 import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -49,5 +53,50 @@ func (b *bodies) RoundTrip(r *http.Request) (*http.Response, error) {
 	if body == nil {
 		return nil, errdefs.ErrNotFound.WithMessage("the build context was read already")
 	}
-	return &http.Response{Status: "200 OK", StatusCode: http.StatusOK, ProtoMajor: 1, ProtoMinor: 1, Header: http.Header{}, Body: body, ContentLength: -1, Request: r}, nil
+	return &http.Response{Status: "200 OK", StatusCode: http.StatusOK, ProtoMajor: 1, ProtoMinor: 1, Header: http.Header{}, Body: asArchive(body), ContentLength: -1, Request: r}, nil
+}
+
+// blockSize is the size of the blocks that an archive consists of, and pax the kinds of those that describe the next one (POSIX.1-2001).
+const (
+	blockSize, kindAt, pax = 512, 156, "xg"
+	magicAt, magic         = 257, "ustar"
+)
+
+// asArchive is a body that BuildKit takes for an archive and not for a Dockerfile. It reads two blocks to tell, and where these are all about a file that comes
+// after them, as in archives of Python's, it sees none; what is compressed it takes for an archive. So it gets them in gzip's format, but not compressed.
+func asArchive(body io.ReadCloser) io.ReadCloser {
+	from := bufio.NewReaderSize(body, 64<<10)
+	head, _ := from.Peek(blockSize) // too short for an archive, if there is an error
+	if len(head) < blockSize || !strings.ContainsRune(pax, rune(head[kindAt])) || string(head[magicAt:magicAt+len(magic)]) != magic {
+		return &bodyReader{from, body}
+	}
+	z := &stored{from: from}
+	z.zip, _ = gzip.NewWriterLevel(&z.out, gzip.NoCompression) // it fails for unknown levels only
+	return &bodyReader{z, body}
+}
+
+type bodyReader struct {
+	io.Reader
+	io.Closer
+}
+
+// stored gives what it reads in gzip's format, uncompressed.
+type stored struct {
+	from io.Reader
+	zip  *gzip.Writer
+	out  bytes.Buffer // written by zip and not read yet
+	err  error        // of from
+}
+
+// Read implements io.Reader.
+func (s *stored) Read(p []byte) (int, error) {
+	for s.out.Len() == 0 && s.err == nil {
+		if _, s.err = io.CopyN(s.zip, s.from, 64<<10); errors.Is(s.err, io.EOF) {
+			_ = s.zip.Close() // it writes into memory
+		}
+	}
+	if s.out.Len() == 0 {
+		return 0, s.err
+	}
+	return s.out.Read(p)
 }

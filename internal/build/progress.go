@@ -17,6 +17,11 @@ type Progress struct {
 // stepName is BuildKit's name of an instruction's step: "[build 2/3] RUN make".
 var stepName = regexp.MustCompile(`(?s)^\[(?:\S+ )?(\d+/\d+)\] (.*)$`)
 
+const stderr = 2 // the stream of a step's output that is for errors
+
+// Control sequences of terminals that the classic builder puts around what a step prints there.
+const red, plain = "\x1b[91m", "\x1b[0m"
+
 // narrator turns BuildKit's news into text, as the classic builder's clients expect it: "Step 2/3 : RUN make", then the output.
 type narrator struct {
 	steps  map[string]bool // by the digests of the vertices: which are instructions
@@ -46,7 +51,11 @@ func (n *narrator) progress(part *controlapi.StatusResponse) (Progress, error) {
 		}
 	}
 	for _, l := range part.Logs {
-		if n.steps[l.Vertex] {
+		switch {
+		case !n.steps[l.Vertex]:
+		case l.Stream == stderr:
+			_, _ = text.WriteString(red + string(l.Msg) + plain)
+		default:
 			_, _ = text.Write(l.Msg)
 		}
 	}

@@ -3,6 +3,7 @@ package container
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/errdefs"
@@ -28,7 +29,7 @@ func (e *Engine) setPaused(ctx context.Context, ref string, from, to Status, act
 	}
 	c.op.Lock()
 	defer c.op.Unlock()
-	info, task, _ := c.currentTask()
+	info, task, ended := c.currentTask()
 	switch {
 	case task == nil:
 		return notRunning(info)
@@ -38,9 +39,26 @@ func (e *Engine) setPaused(ctx context.Context, ref string, from, to Status, act
 		return errdefs.ErrConflict.WithMessage(fmt.Sprintf("Container %s is not paused", info.ID))
 	}
 	if err := do(task, runtime.WithNamespace(ctx)); err != nil {
+		if endsSoon(ctx, ended) {
+			return notRunning(info)
+		}
 		return fmt.Errorf("%s container %s: %w", action, info.ID, err)
 	}
 	e.update(c, func(i *Info) { i.State.Status = to })
 	e.publish(action, c, nil)
 	return nil
+}
+
+// exitWait is how long the news of a process's end may be on its way.
+const exitWait = 2 * time.Second
+
+// endsSoon tells whether a failed action may have failed because the container's process has just ended, and waits until that is recorded.
+func endsSoon(ctx context.Context, ended <-chan struct{}) bool {
+	select {
+	case <-ended:
+		return true
+	case <-ctx.Done():
+	case <-time.After(exitWait):
+	}
+	return false
 }

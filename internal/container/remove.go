@@ -22,6 +22,9 @@ func (e *Engine) Remove(ctx context.Context, ref string, force, volumes bool) er
 		return err
 	}
 	ctx = runtime.WithNamespace(ctx)
+	if info, _ := c.snapshot(); !force && info.State.Status == Restarting {
+		return mustStopFirst(info, "restarting")
+	}
 	c.cancelRestartWait()
 	if force { // before the lock is taken, because a stop holds it while it waits for the container's end
 		if _, task, _ := c.currentTask(); task != nil {
@@ -41,7 +44,7 @@ func (e *Engine) Remove(ctx context.Context, ref string, force, volumes bool) er
 			if info.State.Status == Paused {
 				state = "paused"
 			}
-			return errdefs.ErrConflict.WithMessage(fmt.Sprintf("cannot remove container %q: container is %s: stop the container before removing or force remove", "/"+info.Name, state))
+			return mustStopFirst(info, state)
 		}
 		e.update(c, func(i *Info) { i.Stopped = true })
 		if info.State.Status == Paused {
@@ -52,6 +55,10 @@ func (e *Engine) Remove(ctx context.Context, ref string, force, volumes bool) er
 		}
 	}
 	return e.removeLocked(ctx, c, volumes)
+}
+
+func mustStopFirst(info Info, state string) error {
+	return errdefs.ErrConflict.WithMessage(fmt.Sprintf("cannot remove container %q: container is %s: stop the container before removing or force remove", "/"+info.Name, state))
 }
 
 // forget removes the container's record from the disk. After an error the container is there as before.

@@ -1,10 +1,13 @@
 package engine
 
 import (
+	"archive/tar"
+	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"net"
 	"net/http"
@@ -94,6 +97,32 @@ func TestABuildThatFailsSaysWhich(t *testing.T) {
 	}
 	if status, text := h.send("1.51", http.MethodPost, "/build?squash=1", ""); status != http.StatusBadRequest || !strings.Contains(text, "squash is only supported with experimental mode") {
 		t.Errorf("squash: %d %s", status, text)
+	}
+}
+
+// Archives whose first blocks describe the file after them, as Python's are, were taken for Dockerfiles. What a step prints as an error has the colour that the classic builder gives it.
+func TestABuildOfAnArchiveThatBeginsWithAttributes(t *testing.T) {
+	h := newBusyboxHost(t)
+	var archive bytes.Buffer
+	w := tar.NewWriter(&archive)
+	for name, text := range map[string]string{"Dockerfile": "FROM busybox\nCOPY file /\nRUN >&2 echo warned\n", "file": strings.Repeat("content ", 50_000)} {
+		err := w.WriteHeader(&tar.Header{Name: name, Size: int64(len(text)), Mode: 0o644, Format: tar.FormatPAX, PAXRecords: map[string]string{"mtime": "1.5"}})
+		if err == nil {
+			_, err = io.WriteString(w, text)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	status, text := h.send("1.44", http.MethodPost, "/build?t=of-archive", archive.String())
+	if status != http.StatusOK || !strings.Contains(text, "Successfully tagged of-archive:latest") || !strings.Contains(text, `\u001b[91mwarned\n\u001b[0m`) {
+		t.Fatalf("%d %s", status, text)
+	}
+	if out, code := h.docker("", "run", "--rm", "--network", "none", "of-archive", "wc", "-c", "/file"); code != 0 || !strings.HasPrefix(out, "400000 ") {
+		t.Errorf("run ends with %d: %s", code, out)
 	}
 }
 

@@ -258,6 +258,18 @@ func TestSmallEndpointsDoWhatDockerDoes(t *testing.T) {
 	if status, text := h.send("1.41", http.MethodPost, "/containers/said/attach?logs=1&stream=0&stdout=1", ""); status != 200 || !strings.HasSuffix(text, "hello\n") {
 		t.Errorf("attach to logs: %d %q", status, text)
 	}
+	docker("run", "-d", "--name", "again", "--restart", "always", "busybox", "false")
+	h.send("1.51", http.MethodPost, "/containers/again/wait", "") // until its first end
+	if out, code := h.docker("", "rm", "again"); code != 1 || !strings.Contains(out, `cannot remove container "/again": container is restarting: stop the container before removing or force remove`) &&
+		!strings.Contains(out, "container is running") {
+		t.Errorf("rm of a container that is restarted: %d %s", code, out)
+	}
+	docker("rm", "-f", "again")
+	for range 20 { // the process ends before, while or after it would be paused
+		docker("run", "-d", "--name", "brief", "busybox", "true")
+		docker("commit", "brief", "briefs")
+		docker("rm", "-f", "brief")
+	}
 	if status, text := h.send("1.41", http.MethodGet, "/containers/json/?all=1", ""); status != 200 || !strings.Contains(text, "parent") {
 		t.Errorf("trailing slash: %d %s", status, text)
 	}
