@@ -3,13 +3,11 @@ package container
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strconv"
 
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/containerd/v2/core/snapshots"
-	continuity "github.com/containerd/continuity/fs"
 	"github.com/containerd/errdefs"
 
 	"github.com/shoal-dev/shoal/internal/runtime"
@@ -69,22 +67,7 @@ func (e *Engine) imageDir(info *Info, p MountPoint, asked shoal.Mount) (string, 
 	if asked.Image == nil {
 		return dir, nil
 	}
-	return subpath(dir, asked.Image.Subpath)
-}
-
-// subpath is a path in a directory of the host that is to be mounted instead of it; it must be there.
-func subpath(dir, sub string) (string, error) {
-	if sub == "" {
-		return dir, nil
-	}
-	at, err := continuity.RootPath(dir, sub)
-	if err == nil {
-		_, err = os.Lstat(at)
-	}
-	if err != nil {
-		return "", errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("cannot access path %s: %v", at, err))
-	}
-	return at, nil
+	return e.subpath(info.ID, mountNumber(info, p), dir, asked.Image.Subpath)
 }
 
 // removeImageMounts removes the snapshots of the images that a container had mounted.

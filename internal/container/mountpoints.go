@@ -86,7 +86,15 @@ func (e *Engine) makeVolume(ctx context.Context, containerID string, m shoal.Mou
 	if opts.NoCopy || len(v.Options) > 0 { // a volume with options has a file system of its own
 		return point, nil
 	}
-	return point, e.copyImageContents(ctx, containerID, point)
+	if opts.Subpath == "" {
+		return point, e.copyImageContents(ctx, containerID, point, point.Source)
+	}
+	into, err := openBelow(point.Source, opts.Subpath)
+	if err != nil {
+		return point, nil //nolint:nilerr // the start says so, as in Docker: it may be there by then
+	}
+	defer func() { _ = into.Close() }()
+	return point, e.copyImageContents(ctx, containerID, point, descriptorPath(into))
 }
 
 // makeBindSource makes sure that the host has what is to be mounted: it makes a directory if the mount asks for that.
@@ -103,10 +111,13 @@ func makeBindSource(m shoal.Mount) error {
 	return nil
 }
 
-// copyImageContents fills an empty volume with the files that the image has at the mount point, and gives it the owner and permissions
+// copyImageContents fills a folder of a volume, if it is empty, with the files that the image has at the mount point, and gives it the owner and permissions
 // that the directory has there, as Docker does.
-func (e *Engine) copyImageContents(ctx context.Context, id string, point MountPoint) error {
-	present, err := os.ReadDir(point.Source)
+func (e *Engine) copyImageContents(ctx context.Context, id string, point MountPoint, into string) error {
+	if info, err := os.Stat(into); err == nil && !info.IsDir() {
+		return nil
+	}
+	present, err := os.ReadDir(into)
 	if err != nil || len(present) > 0 {
 		return err
 	}
@@ -127,13 +138,13 @@ func (e *Engine) copyImageContents(ctx context.Context, id string, point MountPo
 		if err != nil || !info.IsDir() {
 			return nil //nolint:nilerr // the image has nothing to copy there
 		}
-		if err := continuity.CopyDir(point.Source, from); err != nil {
+		if err := continuity.CopyDir(into, from); err != nil {
 			return fmt.Errorf("fill volume %s: %w", point.Name, err)
 		}
 		var st unix.Stat_t
 		if err := unix.Stat(from, &st); err != nil {
 			return err
 		}
-		return errors.Join(os.Chown(point.Source, int(st.Uid), int(st.Gid)), os.Chmod(point.Source, info.Mode()))
+		return errors.Join(os.Chown(into, int(st.Uid), int(st.Gid)), os.Chmod(into, info.Mode()))
 	})
 }

@@ -70,16 +70,21 @@ func (e *Engine) sourceDir(info *Info, p MountPoint, asked shoal.Mount) (string,
 	if p.Type == "image" {
 		return e.imageDir(info, p, asked)
 	}
-	return e.volumeDir(info.ID, p, asked)
+	return e.volumeDir(info, p, asked)
 }
 
 // volumeDir mounts a volume and returns the directory of it that is asked for.
-func (e *Engine) volumeDir(id string, p MountPoint, asked shoal.Mount) (string, error) {
-	dir, err := e.Volumes.Mount(p.Name, id)
+func (e *Engine) volumeDir(info *Info, p MountPoint, asked shoal.Mount) (string, error) {
+	dir, err := e.Volumes.Mount(p.Name, info.ID)
 	if err != nil || asked.Volume == nil {
 		return dir, err
 	}
-	return subpath(dir, asked.Volume.Subpath)
+	return e.subpath(info.ID, mountNumber(info, p), dir, asked.Volume.Subpath)
+}
+
+// mountNumber is the place of a mount among those of its container.
+func mountNumber(info *Info, p MountPoint) int {
+	return slices.IndexFunc(info.Mounts, func(m MountPoint) bool { return m.Target == p.Target })
 }
 
 // askedMount is what the user asked to be mounted at a target, as it was asked for; zero if it was not asked for as a mount.

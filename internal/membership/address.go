@@ -161,7 +161,7 @@ func usableAddresses(iface *net.Interface) ([]netip.Addr, error) {
 	for _, a := range all {
 		p, err := netip.ParsePrefix(a.String())
 		switch {
-		case err != nil || !p.Addr().IsGlobalUnicast():
+		case err != nil || !p.Addr().IsGlobalUnicast() && !p.Addr().IsLoopback():
 		case p.Addr().Is4():
 			v4 = append(v4, p.Addr())
 		default:

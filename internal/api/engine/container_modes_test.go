@@ -148,6 +148,28 @@ func TestAnImageIsMounted(t *testing.T) {
 	})
 }
 
+// Of parts of volumes, links that lead out of the volume were followed inside it, as if it were a root; absolute paths and those with ".." were taken; and an empty
+// part was not filled from the image. The part is fixed when it is looked up: what is exchanged in the volume afterwards does not count.
+func TestAPartOfAVolumeIsMounted(t *testing.T) {
+	h := newDockerHost(t)
+	h.loadBusybox()
+		h.expect([]step{
+		{args: words("run --rm -v vol:/v busybox sh -c mkdir_-p_/v/sub_/v/hack_/v/bin;echo_within_>/v/sub/f;ln_-s_../sub_/v/hack/good;ln_-s_/_/v/hack/root;ln_-s_root_/v/hack/bad")},
+		{args: words("run --rm --mount type=volume,src=vol,dst=/m,volume-subpath=sub busybox cat /m/f"), want: "within"},
+		{args: words("run --rm --mount type=volume,src=vol,dst=/m,volume-subpath=sub/f busybox cat /m"), want: "within"},
+		{args: words("run --rm --mount type=volume,src=vol,dst=/m,volume-subpath=hack/good busybox cat /m/f"), want: "within"},
+		{args: words("run --rm --mount type=volume,src=vol,dst=/bin,volume-subpath=bin busybox ls /bin/busybox"), want: "/bin/busybox"},
+		{args: words("run --rm --mount type=volume,src=vol,dst=/m,volume-subpath=hack/root busybox true"), want: "path concatenation escapes the base directory", code: 125},
+		{args: words("run --rm --mount type=volume,src=vol,dst=/m,volume-subpath=hack/bad busybox true"), want: "path concatenation escapes the base directory", code: 125},
+		{args: words("run --rm --mount type=volume,src=vol,dst=/m,volume-subpath=none busybox true"), want: "cannot access path", code: 127},
+		{args: words("run --rm --mount type=volume,src=vol,dst=/m,volume-subpath=../../etc busybox true"), want: "subpath must be a relative path within the volume", code: 125},
+		{args: words("run -d --name keeps --mount type=volume,src=vol,dst=/m,volume-subpath=sub busybox sleep 1000")},
+		{args: words("run --rm -v vol:/v busybox sh -c rm_/v/hack/good;mv_/v/sub_/v/other;ln_-s_/_/v/sub")},
+		{args: words("exec keeps cat /m/f"), want: "within"},
+		{args: words("restart -t 0 keeps"), want: "path concatenation escapes the base directory", code: 1},
+	})
+}
+
 // A link on the default bridge gave no environment, one to nothing was taken, and a new name of its target broke it.
 func TestLinksOnTheDefaultBridge(t *testing.T) {
 	h := newDockerHost(t)

@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -124,8 +125,22 @@ func validateMountTargets(h *apicontainer.HostConfig) error {
 				return server.BadRequest("%s must not be specified on mount type %q", o.name, m.Type)
 			}
 		}
+		if sub := subpathOf(m); sub != "" && !filepath.IsLocal(sub) {
+			return server.BadRequest("invalid mount config for type %q: subpath must be a relative path within the volume", m.Type)
+		}
 	}
 	return nil
+}
+
+// subpathOf is the part of a volume or image that is to be mounted; empty for the whole.
+func subpathOf(m mount.Mount) string {
+	switch {
+	case m.VolumeOptions != nil:
+		return m.VolumeOptions.Subpath
+	case m.ImageOptions != nil:
+		return m.ImageOptions.Subpath
+	}
+	return ""
 }
 
 func validateExtraHosts(h *apicontainer.HostConfig) error {
