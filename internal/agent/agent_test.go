@@ -26,6 +26,7 @@ type fakeRuntime struct {
 	starts  int
 	removed []string
 	faulty  shoal.TaskID // meets a fault when it is prepared
+	unready shoal.TaskID // is not healthy yet
 }
 
 func (f *fakeRuntime) Tasks(context.Context) ([]agent.TaskContainer, error) {
@@ -49,7 +50,12 @@ func (f *fakeRuntime) Start(_ context.Context, id string) (int, error) {
 	return 1, nil
 }
 
-func (f *fakeRuntime) Healthy(context.Context, string, *shoal.Task) error { return nil }
+func (f *fakeRuntime) Healthy(ctx context.Context, _ string, task *shoal.Task) error {
+	if task.ID == f.unready {
+		<-ctx.Done()
+	}
+	return ctx.Err()
+}
 
 func (f *fakeRuntime) Wait(ctx context.Context, id string) (agent.Exit, error) {
 	f.mu.Lock()
@@ -84,6 +90,12 @@ func (f *fakeRuntime) hasRemoved(id string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return slices.Contains(f.removed, id)
+}
+
+func (f *fakeRuntime) runs(id string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.running[id] != nil
 }
 
 // manager is a node protocol server whose sessions the test plays.
@@ -254,6 +266,28 @@ func TestTasksOutliveTheSessionThatAssignedThem(t *testing.T) {
 	stopping.DesiredState = shoal.TaskShutdown
 	second.say(&rpc.ManagerMessage{Tasks: &rpc.Tasks{Put: []shoal.Task{stopping}}, Drained: []shoal.TaskID{"t1"}})
 	second.await("t1", shoal.TaskShutdown)
+}
+
+// A daemon was killed right after it had reported a task as running. The next one began its session before the managers had written that, and took the task for one that
+// nobody used yet when it was told to stop it: connections to it were refused.
+func TestATaskWhoseReportCameLateIsDrainedLikeAnyOther(t *testing.T) {
+	running := map[string]chan struct{}{"container-t1": make(chan struct{})}
+	runtime := &fakeRuntime{running: running, unready: "t1", found: []agent.TaskContainer{{TaskID: "t1", ContainerID: "container-t1", Started: true, Running: true, PID: 1}}}
+	manager := start(t, runtime, 1)[0].next(t)
+	task := newTask("t1")
+	task.Status.State = shoal.TaskStarting
+	manager.welcome(patient, task)
+	task.Status.State, task.DesiredState = shoal.TaskRunning, shoal.TaskShutdown
+	manager.say(&rpc.ManagerMessage{Tasks: &rpc.Tasks{Put: []shoal.Task{task}}})
+	for _, id := range []shoal.TaskID{"t2", "t3", "t4"} { // time enough to stop it
+		manager.say(&rpc.ManagerMessage{Tasks: &rpc.Tasks{Put: []shoal.Task{newTask(id)}}})
+		manager.await(id, shoal.TaskRunning)
+	}
+	if !runtime.runs("container-t1") {
+		t.Fatal("the task was stopped before the managers said that nobody uses it")
+	}
+	manager.say(&rpc.ManagerMessage{Drained: []shoal.TaskID{"t1"}})
+	manager.await("t1", shoal.TaskShutdown)
 }
 
 // A task that brought out a fault of the daemon ended it, and the next, wherever it was placed.

@@ -125,7 +125,9 @@ func (e *Engine) Healthy(ctx context.Context, id string, task *shoal.Task) error
 		return errNotHealthy
 	}
 	if err == nil {
-		awaitListeners(ctx, pid, task, e.exposedTCP(ctx, task))
+		if !awaitListeners(ctx, pid, task, e.exposedTCP(ctx, task)) && ctx.Err() == nil {
+			e.Containers.Log.Warn("task does not listen on its ports yet and counts as running all the same; connections to it are refused until it does", "task", task.ID, "waited", listenTimeout)
+		}
 	}
 	return err
 }

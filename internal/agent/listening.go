@@ -19,25 +19,25 @@ const listenTimeout = 3 * time.Second
 
 // awaitListeners waits until the task listens, in the network namespace of process pid, on every published TCP port and, if it is
 // on a network, on at least one port that its image exposes. Balancers must not use it earlier, because connections would be
-// refused. The kernel has no event for listen(2), so /proc/PID/net/tcp is read at growing intervals.
-func awaitListeners(ctx context.Context, pid int, task *shoal.Task, exposed []uint16) {
+// refused. The kernel has no event for listen(2), so /proc/PID/net/tcp is read at growing intervals. It is false when the time is over.
+func awaitListeners(ctx context.Context, pid int, task *shoal.Task, exposed []uint16) (listening bool) {
 	published := publishedTCP(task)
 	if len(task.Networks) == 0 {
 		exposed = nil
 	}
 	if len(published)+len(exposed) == 0 || pid == 0 {
-		return
+		return true
 	}
 	ctx, cancel := context.WithTimeout(ctx, listenTimeout)
 	defer cancel()
 	const first, longest = 2 * time.Millisecond, 50 * time.Millisecond
 	for pause := first; ; pause = min(2*pause, longest) {
 		if listens(listeners(pid), published, exposed) {
-			return
+			return true
 		}
 		select {
 		case <-ctx.Done():
-			return
+			return false
 		case <-time.After(pause):
 		}
 	}

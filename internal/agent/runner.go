@@ -331,7 +331,7 @@ func (r *runner) supervise(ctx context.Context, container string) {
 	var limit <-chan time.Time
 	for {
 		if r.stopping() {
-			if r.lastStatus().State < shoal.TaskRunning {
+			if !r.hasRun() {
 				r.markDrained() // balancers only use running tasks
 			}
 			unused = r.drained
@@ -365,6 +365,12 @@ func (r *runner) supervise(ctx context.Context, container string) {
 			r.markDrained()
 		}
 	}
+}
+
+// hasRun tells whether the task has been reported as running: by this life of the daemon, or by an earlier one whose report has reached the managers, perhaps after
+// the session began from which the runner has its status.
+func (r *runner) hasRun() bool {
+	return max(r.lastStatus().State, r.current().Status.State) >= shoal.TaskRunning
 }
 
 func (r *runner) stop(ctx context.Context, container string) {

@@ -40,6 +40,7 @@ type cluster struct {
 	n1, n2, n3 *lab.Node
 	client     *lab.Host   // of load
 	fresh      []*lab.Host // clients that were needed only once
+	failures   failures
 }
 
 // emptyLab makes a lab without nodes. It is taken down at the test's end, and its daemons' logs are shown if that has failed.
@@ -127,7 +128,23 @@ func (c *cluster) dump() {
 		}
 		const last = 40
 		c.t.Logf("log of %s:\n%s", n.Name, strings.Join(lines[max(0, len(lines)-last):], ""))
+		for _, at := range c.failedAt() {
+			c.t.Logf("log of %s around %s:\n%s", n.Name, at.Format(time.TimeOnly), around(string(text), at))
+		}
 	}
+}
+
+// around is what a log says shortly before a moment and right after it.
+func around(log string, at time.Time) string {
+	var out strings.Builder
+	for line := range strings.Lines(log) {
+		_, text, _ := strings.Cut(line, "time=")
+		text, _, _ = strings.Cut(text, " ")
+		if t, err := time.Parse(time.RFC3339, text); err == nil && t.After(at.Add(-6*time.Second)) && t.Before(at.Add(2*time.Second)) {
+			out.WriteString(line)
+		}
+	}
+	return out.String()
 }
 
 // commandLimit bounds one docker command.

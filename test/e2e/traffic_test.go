@@ -25,8 +25,27 @@ func (c *cluster) startLoad(port int) *traffic {
 // startTraffic sends requests from the client machine.
 func (c *cluster) startTraffic(cfg load.Config) *traffic {
 	cfg.Dial = c.client.Dial
-	cfg.Failed = func(f load.Failure) { c.t.Log(f) }
+	cfg.Failed = func(f load.Failure) {
+		c.t.Log(f)
+		c.failures.Lock()
+		defer c.failures.Unlock()
+		c.failures.at = append(c.failures.at, f.Began)
+	}
 	return &traffic{load.Start(c.t.Context(), cfg), c}
+}
+
+// failures is when requests failed.
+type failures struct {
+	sync.Mutex
+	at []time.Time
+}
+
+// failedAt is when the first requests failed.
+func (c *cluster) failedAt() []time.Time {
+	const enough = 3
+	c.failures.Lock()
+	defer c.failures.Unlock()
+	return c.failures.at[:min(enough, len(c.failures.at))]
 }
 
 // everyNode is a published port's URL on each node.

@@ -72,7 +72,10 @@ func (z *zones) change(want map[shoal.MAC]uint16) error {
 		return err
 	}
 	if was == nil {
-		was = z.found()
+		var err error
+		if was, err = z.found(); err != nil {
+			return err
+		}
 	}
 	if was != nil {
 		return z.table.Change(zonesRuleset(was), zonesRuleset(want))
@@ -84,24 +87,32 @@ func (z *zones) change(want map[shoal.MAC]uint16) error {
 }
 
 // found is what the kernel has, such as from a former daemon; nil if that is not a whole table.
-func (z *zones) found() map[shoal.MAC]uint16 {
-	if rules, err := nft.CountRules(z.node, zonesTable, zonesTable); err != nil || rules != 1 {
-		return nil
+func (z *zones) found() (map[shoal.MAC]uint16, error) {
+	rules, err := nft.CountRules(z.node, zonesTable, zonesTable)
+	if errors.Is(err, unix.ENOENT) || err == nil && rules != 1 {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
 	}
 	elements, err := z.table.Elements(zonesTable, zonesRuleset(nil).Sets[zonesTable])
 	if err != nil {
-		return nil
+		return nil, err
 	}
 	have := map[shoal.MAC]uint16{}
 	for _, e := range elements {
 		have[shoal.MACFrom(e.Key)] = nft.ZoneOf(e.Val)
 	}
-	return have
+	return have, nil
 }
 
 // intact compares the kernel with what was applied.
 func (z *zones) intact() bool {
-	return z.unsupported || z.applied != nil && maps.Equal(z.applied, z.found())
+	if z.unsupported {
+		return true
+	}
+	have, err := z.found()
+	return err == nil && z.applied != nil && maps.Equal(z.applied, have)
 }
 
 // remove removes the table, if there is one.
