@@ -47,9 +47,6 @@ func (d *Defaults) apply(s *Spec) {
 	if s.CgroupnsMode == "" && !s.Privileged {
 		s.CgroupnsMode = d.CgroupnsMode
 	}
-	if s.Init == nil && d.Init {
-		s.Init = &d.Init
-	}
 	if d.NoNewPrivileges {
 		s.addSecurityOpt("no-new-privileges", "")
 	}

@@ -18,7 +18,7 @@ func TestDefaultsAreForWhatIsNotSaid(t *testing.T) {
 	var plain Spec
 	d.apply(&plain)
 	want := Spec{
-		Ulimits: []shoal.Ulimit{d.Ulimits["nofile"], d.Ulimits["nproc"]}, ShmSize: 1 << 20, IpcMode: "shareable", CgroupnsMode: "host", Init: new(true),
+		Ulimits: []shoal.Ulimit{d.Ulimits["nofile"], d.Ulimits["nproc"]}, ShmSize: 1 << 20, IpcMode: "shareable", CgroupnsMode: "host",
 		SecurityOpt: []string{"no-new-privileges", "seccomp=unconfined"}, Log: d.Log,
 	}
 	if !reflect.DeepEqual(plain, want) {

@@ -100,10 +100,14 @@ func ociProcess(info *Info, dirs layers.Dirs) (*specs.Process, error) {
 // initPath is the path of the init program in a container that runs with one.
 const initPath = "/sbin/docker-init"
 
-// addInit makes the container's command run as the child of an init program, if its spec asks for one. In the PID namespace of another the
+// addInit makes the container's command run as the child of an init program, if its spec, or else the node's setting, asks for one. In the PID namespace of another the
 // init there does the work.
 func (e *Engine) addInit(spec *specs.Spec, s Spec) error {
-	if s.Init == nil || !*s.Init || s.PidMode != "" && s.PidMode != "private" {
+	wanted := e.Defaults != nil && e.Defaults().Init
+	if s.Init != nil {
+		wanted = *s.Init
+	}
+	if !wanted || s.PidMode != "" && s.PidMode != "private" {
 		return nil
 	}
 	program, ok := e.Runtime.Init()

@@ -209,11 +209,15 @@ func (n *Networks) locked(f func() error) error {
 	return f()
 }
 
-// Close stops the resolvers and releases the port reservations; the kernel keeps its state for the next start.
+// Close stops the resolvers and releases the port reservations; the kernel keeps its state for the next start, unless nothing uses it and it is that of one more
+// daemon in the namespace: its default bridges take address pools from the others, and nobody else would ever remove them.
 func (n *Networks) Close() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	var errs []error
+	if !n.owns.isFirst() && !n.hasSandboxes() {
+		errs = append(errs, n.plane.Apply(context.Background(), &dataplane.Config{}))
+	}
 	for _, sb := range n.sandboxes.All() {
 		if sb.Resolver != nil {
 			errs = append(errs, sb.Resolver.Close())
@@ -223,6 +227,13 @@ func (n *Networks) Close() error {
 	n.ports.Close()
 	n.owns.close()
 	return errors.Join(append(errs, n.plane.Close())...)
+}
+
+func (n *Networks) hasSandboxes() bool {
+	for range n.sandboxes.All() {
+		return true
+	}
+	return false
 }
 
 // TunnelKey is the public key by which other nodes encrypt what they send here.

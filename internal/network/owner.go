@@ -74,6 +74,9 @@ func isOwner(text string) bool {
 	return text == rtnl.DefaultOwner || strings.HasPrefix(text, rtnl.DefaultOwner+"-") && len(text) < 20
 }
 
+// isFirst tells whether the owner is the one that a namespace's first daemon has.
+func (o *ownership) isFirst() bool { return o.owner == rtnl.DefaultOwner }
+
 // bridgeName is the name of the default bridge of an owner that finds docker0 taken by another.
 func (o *ownership) bridgeName() string {
 	return "docker" + strings.TrimPrefix(o.owner, rtnl.DefaultOwner)

@@ -88,6 +88,10 @@ func TestTwoDaemonsShareANamespace(t *testing.T) {
 			t.Error(err)
 		}
 	}
+	// What nothing uses of one more daemon goes with it: nobody else would ever remove it, and its bridges would keep address pools from the others.
+	if got := links(); !strings.Contains(got, " docker0:") || strings.Contains(got, " "+spare+":") {
+		t.Errorf("links after both have stopped: %s", got)
+	}
 }
 
 // A node that was upgraded while it ran has the table and the bridges of the version before.

@@ -69,7 +69,7 @@ func TestTheDaemonFollowsItsSettings(t *testing.T) {
 		{"10.8.8.8\tgw", []string{"exec", "one", "grep", "gw", "/etc/hosts"}},
 		{"1234", []string{"exec", "one", "sh", "-c", "ulimit -n"}},
 		{"/sbin/docker-init -- sleep 600", []string{"exec", "one", "sh", "-c", "tr '\\0' ' ' < /proc/1/cmdline"}},
-		{"33554432 shareable 7m true", []string{"inspect", "one", "-f", `{{.HostConfig.ShmSize}} {{.HostConfig.IpcMode}} {{index .HostConfig.LogConfig.Config "max-size"}} {{.HostConfig.Init}}`}},
+		{"33554432 shareable 7m <nil>", []string{"inspect", "one", "-f", `{{.HostConfig.ShmSize}} {{.HostConfig.IpcMode}} {{index .HostConfig.LogConfig.Config "max-size"}} {{.HostConfig.Init}}`}},
 		{"127.0.0.1:8080", []string{"port", "one", "80"}},
 		{"[a=b] [https://mirror.example/] true", []string{"info", "-f", "{{.Labels}} {{.RegistryConfig.Mirrors}} {{.LiveRestoreEnabled}}"}},
 	} {

@@ -33,9 +33,6 @@ func fillHostConfig(h *apicontainer.HostConfig, info container.Info) {
 	// The node's settings are part of the spec since the container was created.
 	h.ShmSize, h.Runtime = cmp.Or(h.ShmSize, info.Spec.ShmSize, defaultShmSize), cmp.Or(h.Runtime, "runc")
 	h.IpcMode = cmp.Or(h.IpcMode, apicontainer.IpcMode(info.Spec.IpcMode), apicontainer.IPCModePrivate)
-	if h.Init == nil {
-		h.Init = info.Spec.Init
-	}
 	if len(h.Ulimits) < len(info.Spec.Ulimits) {
 		h.Ulimits = convert.List(info.Spec.Ulimits, convert.ToAPIUlimit)
 	}
@@ -70,7 +67,7 @@ func fillHostConfig(h *apicontainer.HostConfig, info container.Info) {
 // fillDefaults sets what a request has left open to the node's settings of when the container was created.
 func fillDefaults(h *apicontainer.HostConfig, s container.Spec) {
 	h.LogConfig.Type, h.LogConfig.Config = s.Log.Name, s.Log.Options
-	h.ShmSize, h.Init = cmp.Or(h.ShmSize, s.ShmSize), cmp.Or(h.Init, s.Init)
+	h.ShmSize = cmp.Or(h.ShmSize, s.ShmSize)
 	h.IpcMode = cmp.Or(h.IpcMode, apicontainer.IpcMode(s.IpcMode))
 	h.CgroupnsMode = cmp.Or(h.CgroupnsMode, apicontainer.CgroupnsMode(s.CgroupnsMode))
 	if len(h.Ulimits) == 0 {
