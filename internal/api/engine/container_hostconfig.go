@@ -33,6 +33,9 @@ func fillHostConfig(h *apicontainer.HostConfig, info container.Info) {
 	// The node's settings are part of the spec since the container was created.
 	h.ShmSize, h.Runtime = cmp.Or(h.ShmSize, info.Spec.ShmSize, defaultShmSize), cmp.Or(h.Runtime, "runc")
 	h.IpcMode = cmp.Or(h.IpcMode, apicontainer.IpcMode(info.Spec.IpcMode), apicontainer.IPCModePrivate)
+	if h.Init == nil {
+		h.Init = info.Spec.Init
+	}
 	if len(h.Ulimits) < len(info.Spec.Ulimits) {
 		h.Ulimits = convert.List(info.Spec.Ulimits, convert.ToAPIUlimit)
 	}
