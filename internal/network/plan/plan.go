@@ -26,6 +26,8 @@ type Planner struct {
 	Sandboxes *sandbox.Set
 	// Key is the node's own for encrypted networks.
 	Key wireguard.Key
+	// DirectRouting lets published ports be reached from outside at containers' own addresses too.
+	DirectRouting bool
 	// IPv6 tells whether the kernel has it.
 	IPv6 bool
 	// PathMTU is the MTU in bytes of the interface that has the address of the data path.
