@@ -93,3 +93,39 @@ func TestDirectRoutingReachesPublishedPorts(t *testing.T) {
 		}
 	}
 }
+
+// On a bridge whose containers do not talk to each other a link opened nothing.
+func TestALinkOnABridgeWithoutICC(t *testing.T) {
+	n := newCluster(t, 1).nodes[0]
+	if err := n.Close(); err != nil {
+		t.Fatal(err)
+	}
+	n.cfg.Defaults.Bridge.NoICC = true
+	n.start(t)
+	up := func(id string, links ...string) (shoal.Sandbox, func(func() error) error) {
+		t.Helper()
+		sb, err := n.Up(t.Context(), shoal.SandboxSpec{ContainerID: strings.Repeat(id, 64), Name: "c" + id, Mode: "bridge", Links: links, Exposed: []shoal.PortBinding{{Protocol: shoal.TCP, Target: 80}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		enter := func(f func() error) error { return netnstest.At(sb.Netns, f) }
+		listen(t, enter, "c"+id)
+		return sb, enter
+	}
+	target, inTarget := up("a")
+	linked, inLinked := up("b", "ca:store")
+	_, inOther := up("d")
+	addr := target.Endpoints[0].Addr.Addr().String()
+	if who, _, err := ask(inLinked, "tcp4", addr+":80"); who != "ca" {
+		t.Errorf("who is linked reaches %q: %v", who, err)
+	}
+	if who, _, _ := ask(inLinked, "udp4", addr+":80"); who != "" {
+		t.Errorf("who is linked reaches %q at a port that is not exposed", who)
+	}
+	if who, _, _ := ask(inOther, "tcp4", addr+":80"); who != "" {
+		t.Errorf("who is not linked reaches %q", who)
+	}
+	if who, _, _ := ask(inTarget, "tcp4", linked.Endpoints[0].Addr.Addr().String()+":80"); who != "" {
+		t.Errorf("the target reaches %q", who)
+	}
+}
