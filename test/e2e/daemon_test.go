@@ -98,15 +98,15 @@ func TestTheDaemonFollowsItsSettings(t *testing.T) {
 		t.Errorf("calls of another runtime: %s, %v", text, err)
 	}
 	// Containers do not talk to each other (--icc=false), save by a link.
-	c.ok(n, "run", "-d", "--name", "store", "nginx")
+	c.ok(n, "run", "-d", "--name", "store", "--expose", "80", "nginx")
+	addr := c.ok(n, "inspect", "store", "-f", "{{.NetworkSettings.Networks.bridge.IPAddress}}")
 	c.eventually(20*time.Second, "the link's target answers", func() error {
-		if r := c.docker(n, "run", "--rm", "--link", "store:web", "busybox", "wget", "-T", "2", "-qO-", "http://web/"); r.Code != 0 {
+		if r := c.docker(n, "run", "--rm", "--link", "store:web", "busybox", "timeout", "5", "wget", "-qO-", "http://"+addr+"/"); r.Code != 0 {
 			return errors.New(r.Text())
 		}
 		return nil
 	})
-	addr := c.ok(n, "inspect", "store", "-f", "{{.NetworkSettings.Networks.bridge.IPAddress}}")
-	if r := c.docker(n, "run", "--rm", "busybox", "wget", "-T", "2", "-qO-", "http://"+addr+"/"); r.Code == 0 {
+	if r := c.docker(n, "run", "--rm", "busybox", "timeout", "5", "wget", "-qO-", "http://"+addr+"/"); r.Code == 0 {
 		t.Errorf("a container without a link reaches %s", r.Text())
 	}
 	c.ok(n, "rm", "-f", "store")

@@ -17,7 +17,8 @@ func TestAContainerOnAnotherRuntime(t *testing.T) {
 	if err := os.WriteFile(program, fmt.Appendf(nil, "#!/bin/sh\necho \"$@\" >> %s\nexec %s \"$@\"\n", log, h.runtime.OCI), 0o700); err != nil { //nolint:gosec // a program
 		t.Fatal(err)
 	}
-	h.defaults = container.Defaults{Runtimes: map[string]string{"other": program, "absent": filepath.Join(h.dir, "absent")}}
+	others := map[string]string{"other": program, "absent": filepath.Join(h.dir, "absent")}
+	h.defaults.Store(&container.Defaults{Runtimes: others})
 	calls := func() string {
 		text, err := os.ReadFile(log)
 		if err != nil && !os.IsNotExist(err) {
@@ -45,12 +46,12 @@ func TestAContainerOnAnotherRuntime(t *testing.T) {
 			t.Errorf("no call%sof the other runtime:\n%s", call, calls())
 		}
 	}
-	h.defaults.Runtime = "other"
+	h.defaults.Store(&container.Defaults{Runtimes: others, Runtime: "other"})
 	before := calls()
 	h.expect([]step{{args: words("run --name default busybox true")}, {args: words("inspect -f {{.HostConfig.Runtime}} default"), want: "other\n"}})
 	if calls() == before {
 		t.Error("the default runtime was not called")
 	}
-	delete(h.defaults.Runtimes, "other")
+	h.defaults.Store(&container.Defaults{})
 	h.expect([]step{{args: words("start default"), want: "unknown or invalid runtime name: other", code: 1}})
 }

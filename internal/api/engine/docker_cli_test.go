@@ -73,8 +73,8 @@ type dockerHost struct {
 	runtime  *runtime.Runtime
 	dir      string // of all that the node has
 	room     atomic.Pointer[error]
-	setAside []string           // what was set aside
-	defaults container.Defaults // of containers
+	setAside []string                           // what was set aside
+	defaults atomic.Pointer[container.Defaults] // of containers
 }
 
 func newDockerHost(t *testing.T) *dockerHost {
@@ -87,6 +87,7 @@ func newDockerHost(t *testing.T) *dockerHost {
 	}
 	ctx, dir := context.Background(), t.TempDir()
 	h := &dockerHost{t: t, socket: filepath.Join(dir, "docker.sock"), dir: dir}
+	h.defaults.Store(&container.Defaults{})
 	log, bus := slog.New(slog.NewTextHandler(t.Output(), nil)), &events.Bus{}
 	rt, err := runtime.Start(ctx, runtime.Config{Log: log, Root: filepath.Join(dir, "root"), State: filepath.Join(dir, "state")})
 	if err != nil {
@@ -101,7 +102,7 @@ func newDockerHost(t *testing.T) *dockerHost {
 	store := image.New(image.Config{Log: log, Client: rt.Client, Events: bus, Registries: registry.New(t.TempDir(), registry.Settings{}), Users: func() []image.User { return engine.ImageUsers() }})
 	engine = container.New(container.Config{Log: log, Root: filepath.Join(dir, "containers"), State: filepath.Join(dir, "state", "c"),
 		Runtime: rt, Images: store, Volumes: volumeStore, Network: bareNetwork{}, Events: bus, Quarantine: quarantine.Open(filepath.Join(dir, "quarantine"), log, bus),
-		Defaults: func() container.Defaults { return h.defaults }})
+		Defaults: func() container.Defaults { return *h.defaults.Load() }})
 	if err := engine.Restore(ctx); err != nil {
 		t.Fatal(err)
 	}
