@@ -34,12 +34,18 @@ func (m releasingMonitor) Wait(c *exec.Cmd, exits chan runc.Exit) (int, error) {
 	return m.Monitor.Wait(c, exits)
 }
 
+// ownRuntime is the name of the folder where the node's own runtime has its state. Others may do more at a start than runc does.
+const ownRuntime = "oci"
+
 // stateOf returns the directory in which runc keeps the state of the container that a `start` command is for; ok is false for any
 // other command.
 func stateOf(args []string) (dir string, ok bool) {
 	root := slices.Index(args, "--root")
 	n := len(args)
 	if root < 0 || root+1 >= n || n < 2 || args[n-2] != "start" {
+		return "", false
+	}
+	if filepath.Base(args[root+1]) != ownRuntime {
 		return "", false
 	}
 	return filepath.Join(args[root+1], args[n-1]), true

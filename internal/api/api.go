@@ -38,6 +38,9 @@ type Settings = engine.Settings
 // AddressPool is a range that subnets of a size are cut from.
 type AddressPool = engine.AddressPool
 
+// Runtime is an OCI runtime that containers can ask for.
+type Runtime = engine.Runtime
+
 // Tunnel is a connection to the API of another node.
 type Tunnel = cluster.Tunnel
 

@@ -2,6 +2,7 @@ package build
 
 import (
 	"fmt"
+	"net/netip"
 	"strconv"
 	"strings"
 
@@ -10,7 +11,11 @@ import (
 )
 
 // frontendAttrs is a request in the words of BuildKit's frontend for Dockerfiles.
-func frontendAttrs(r *Request) (map[string]string, error) {
+func (b *Builder) frontendAttrs(r *Request) (map[string]string, error) {
+	hosts, err := withGateways(r.ExtraHosts, b.hostGateways())
+	if err != nil {
+		return nil, err
+	}
 	attrs := map[string]string{"image-resolve-mode": "default"}
 	set := func(key, value string) {
 		if value != "" {
@@ -52,11 +57,30 @@ func frontendAttrs(r *Request) (map[string]string, error) {
 	set("target", r.Target)
 	set("platform", r.Platform)
 	set("cgroup-parent", r.CgroupParent)
-	set("add-hosts", joined(r.ExtraHosts))
+	set("add-hosts", joined(hosts))
 	set("ulimit", joined(r.Ulimits))
 	set("shm-size", number(r.ShmSize))
 	r.Limits.attrs(set)
 	return attrs, nil
+}
+
+// withGateways replaces "host-gateway" in extra hosts by the node's addresses.
+func withGateways(hosts []string, gateways []netip.Addr) ([]string, error) {
+	var out []string
+	for _, h := range hosts {
+		name, ok := strings.CutSuffix(h, "=host-gateway")
+		if !ok {
+			out = append(out, h)
+			continue
+		}
+		if len(gateways) == 0 {
+			return nil, errdefs.ErrInvalidArgument.WithMessage("unable to derive the IP value for host-gateway")
+		}
+		for _, g := range gateways {
+			out = append(out, name+"="+g.String())
+		}
+	}
+	return out, nil
 }
 
 func (l *Limits) attrs(set func(key, value string)) {

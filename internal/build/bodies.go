@@ -24,16 +24,53 @@ type bodies struct {
 	waiting map[string]io.ReadCloser
 }
 
-// add returns the address of a body, which can be fetched once, and what forgets it.
-func (b *bodies) add(body io.ReadCloser) (address string, forget func()) {
-	host := bodyHost + identity.NewID()
+// add returns the address of a body, which can be fetched once, and what forgets it: after that nobody reads it, since a server goes on with its connection when
+// the request has been answered.
+func (b *bodies) add(from io.ReadCloser) (address string, forget func()) {
+	host, body := bodyHost+identity.NewID(), &body{from: from}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.waiting == nil {
 		b.waiting = map[string]io.ReadCloser{}
 	}
 	b.waiting[host] = body
-	return "http://" + host, func() { b.take(host) }
+	return "http://" + host, func() {
+		b.take(host)
+		body.forget()
+	}
+}
+
+// body is what is read of a client's request, until it is forgotten.
+type body struct {
+	mu   sync.Mutex // held while it is read
+	from io.ReadCloser
+}
+
+// Read implements io.Reader.
+func (b *body) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.from == nil {
+		return 0, http.ErrBodyReadAfterClose
+	}
+	return b.from.Read(p)
+}
+
+// Close implements io.Closer.
+func (b *body) Close() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.from == nil {
+		return nil
+	}
+	return b.from.Close()
+}
+
+// forget returns when nobody reads, nor ever will. The client is sending what is waited for, or its connection ends.
+func (b *body) forget() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.from = nil
 }
 
 func (b *bodies) take(host string) io.ReadCloser {

@@ -8,11 +8,13 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
 
 	"github.com/moby/buildkit/session"
+	"github.com/sirupsen/logrus"
 
 	"github.com/shoal-dev/shoal/internal/image"
 	"github.com/shoal-dev/shoal/internal/registry"
@@ -28,7 +30,7 @@ type Network interface {
 	Down(ctx context.Context, id string) error
 }
 
-// Config is what a Builder needs. All fields but GC are required.
+// Config is what a Builder needs. All fields before GC are required.
 type Config struct {
 	Log        *slog.Logger
 	Root       string // the directory of the cache's databases, data-root/buildkit
@@ -41,6 +43,12 @@ type Config struct {
 	CgroupParent string
 	// GC limits the cache; the zero GC is Docker's defaults.
 	GC GC
+	// Room is an error if there is no room for so many bytes more; if it is nil, there always is room.
+	Room func(bytes int64) error
+	// SetAside takes the cache's databases, as a folder, if one of them is damaged; nil makes that an error of every build.
+	SetAside func(path string, cause error) error
+	// HostGateways is what "host-gateway" stands for in extra hosts; nil for nothing.
+	HostGateways func() []netip.Addr
 }
 
 // Builder builds images. Its methods are safe for concurrent use. Nothing runs before the first that needs BuildKit.
@@ -48,6 +56,7 @@ type Builder struct {
 	Config
 	sessions *session.Manager
 	bodies   bodies
+	logger   *logrus.Entry // to Log
 
 	mu      sync.Mutex // guards what follows
 	running *engine    // nil until the first use
@@ -61,7 +70,7 @@ func New(c Config) (*Builder, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make session manager: %w", err)
 	}
-	return &Builder{Config: c, sessions: sessions, jobs: map[string]context.CancelFunc{}}, nil
+	return &Builder{Config: c, sessions: sessions, logger: runtime.Logger(c.Log, logName), jobs: map[string]context.CancelFunc{}}, nil
 }
 
 // engine returns BuildKit, started.
@@ -74,7 +83,11 @@ func (b *Builder) engine(ctx context.Context) (*engine, error) {
 	if b.running != nil {
 		return b.running, nil
 	}
-	e, err := b.start(runtime.WithNamespace(context.WithoutCancel(ctx)))
+	ctx = runtime.WithNamespace(context.WithoutCancel(ctx))
+	e, err := b.tryStart(ctx)
+	if err != nil && b.SetAside != nil {
+		e, err = b.startEmpty(ctx, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("start BuildKit: %w", err)
 	}
@@ -97,6 +110,7 @@ func (b *Builder) Close() error {
 		return nil
 	}
 	err := b.running.close()
+	runtime.LogStray(nil, "")
 	b.removeCgroups()
 	return err
 }

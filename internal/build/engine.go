@@ -3,7 +3,6 @@ package build
 import (
 	"context"
 	"errors"
-	"os"
 	"path/filepath"
 
 	controlapi "github.com/moby/buildkit/api/services/control"
@@ -18,6 +17,7 @@ import (
 	"github.com/moby/buildkit/frontend/gateway/forwarder"
 	"github.com/moby/buildkit/solver"
 	"github.com/moby/buildkit/solver/bboltcachestorage"
+	"github.com/moby/buildkit/util/bklog"
 	"github.com/moby/buildkit/util/db/boltutil"
 	"github.com/moby/buildkit/util/entitlements"
 	"github.com/moby/buildkit/util/grpcerrors"
@@ -26,6 +26,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/shoal-dev/shoal/internal/fault"
+	"github.com/shoal-dev/shoal/internal/runtime"
 )
 
 // cacheFile is the database of the cache's keys. Where there is none, nothing was ever built.
@@ -33,6 +34,9 @@ const cacheFile = "cache.db"
 
 // maxMessage bounds a message of BuildKit's clients, in bytes. It is BuildKit's own bound.
 const maxMessage = 16 << 20
+
+// logName is what messages of BuildKit are called in the log.
+const logName = "BuildKit"
 
 // engine is BuildKit, running.
 type engine struct {
@@ -53,9 +57,11 @@ func (b *Builder) start(ctx context.Context) (_ *engine, err error) {
 			}
 		}
 	}()
-	if err := os.MkdirAll(b.Root, 0o711); err != nil { // #nosec G301 -- steps' mounts may be below
+	if err := b.makeRoot(); err != nil {
 		return nil, err
 	}
+	ctx = bklog.WithLogger(ctx, b.logger)
+	runtime.LogStray(b.Log, logName)
 	keys, err := bboltcachestorage.NewStore(filepath.Join(b.Root, cacheFile))
 	if err != nil {
 		return nil, err
@@ -113,7 +119,7 @@ func (b *Builder) newController(ctx context.Context, w *imageWorker, opt control
 func (b *Builder) serve(controller *control.Controller) (*engine, error) {
 	e := &engine{controller: controller, connections: newConnections()}
 	e.server = grpc.NewServer(
-		grpc.UnaryInterceptor(grpcerrors.UnaryServerInterceptor), grpc.StreamInterceptor(grpcerrors.StreamServerInterceptor),
+		grpc.ChainUnaryInterceptor(grpcerrors.UnaryServerInterceptor, b.unary), grpc.ChainStreamInterceptor(grpcerrors.StreamServerInterceptor, b.stream),
 		grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage),
 	)
 	controller.Register(e.server)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,12 +20,13 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/shoal-dev/shoal/internal/fault"
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
 // newExecutor makes what runs the processes of a build's steps.
 func (b *Builder) newExecutor() (executor.Executor, error) {
-	for _, dir := range []string{b.stepsDir(), b.sandboxesDir()} {
+	for _, dir := range []string{b.stepsDir(), b.sandboxesDir(), b.stepsState()} {
 		if err := os.MkdirAll(dir, 0o711); err != nil { // #nosec G301 -- steps' file systems are below
 			return nil, err
 		}
@@ -33,11 +35,35 @@ func (b *Builder) newExecutor() (executor.Executor, error) {
 	if err != nil {
 		return nil, err
 	}
-	return runcexecutor.New(runcexecutor.Opt{
-		Root: b.stepsDir(), CommandCandidates: []string{b.Runtime.OCI}, DefaultCgroupParent: b.CgroupParent, ResourceMonitor: monitor,
+	steps, err := runcexecutor.New(runcexecutor.Opt{
+		Root: b.stepsDir(), CommandCandidates: []string{b.runc()}, DefaultCgroupParent: b.CgroupParent, ResourceMonitor: monitor,
 	}, map[pb.NetMode]network.Provider{
 		pb.NetMode_UNSET: sandboxes{b}, pb.NetMode_HOST: network.NewHostProvider(), pb.NetMode_NONE: network.NewNoneProvider(),
 	})
+	if err != nil {
+		return nil, err
+	}
+	return contained{steps, b.Log}, nil
+}
+
+// contained makes a panic of a step's goroutine an error of the step.
+type contained struct {
+	executor.Executor
+	log *slog.Logger
+}
+
+// Run implements executor.Executor.
+func (c contained) Run(ctx context.Context, id string, rootfs executor.Mount, mounts []executor.Mount, process executor.ProcessInfo, started chan<- struct{}) (recorder resourcestypes.Recorder, err error) {
+	err = fault.Contain(c.log, "step of a build", func() error {
+		recorder, err = c.Executor.Run(ctx, id, rootfs, mounts, process, started)
+		return err
+	})
+	return recorder, err
+}
+
+// Exec implements executor.Executor.
+func (c contained) Exec(ctx context.Context, id string, process executor.ProcessInfo) error {
+	return fault.Contain(c.log, "process in a step of a build", func() error { return c.Executor.Exec(ctx, id, process) })
 }
 
 // stepsDir has a folder for each step that runs, named by the ID that runc knows it by.
@@ -53,7 +79,7 @@ func (b *Builder) Clean(ctx context.Context) error {
 	for _, id := range entries(b.stepsDir()) {
 		dir := filepath.Join(b.stepsDir(), id)
 		if info, err := os.Stat(filepath.Join(dir, "config.json")); err == nil && info.Mode().IsRegular() {
-			_ = exec.CommandContext(ctx, b.Runtime.OCI, "delete", "--force", id).Run() // #nosec G204 -- our own program; a step that runc does not know has no process
+			_ = exec.CommandContext(ctx, b.Runtime.OCI, "--root", b.stepsState(), "delete", "--force", id).Run() // #nosec G204 -- our own program; a step that runc does not know has no process
 		}
 		errs = append(errs, mount.UnmountRecursive(dir, unix.MNT_DETACH))
 	}

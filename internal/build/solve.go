@@ -150,7 +150,7 @@ func solveError(ctx context.Context, err error) error {
 }
 
 func (b *Builder) solveRequest(r *Request) (*controlapi.SolveRequest, error) {
-	attrs, err := frontendAttrs(r)
+	attrs, err := b.frontendAttrs(r)
 	if err != nil {
 		return nil, err
 	}

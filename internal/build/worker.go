@@ -3,8 +3,10 @@ package build
 import (
 	"context"
 	"maps"
+	"net/netip"
 	"os"
 	"path/filepath"
+	goruntime "runtime"
 	"strings"
 
 	"github.com/containerd/errdefs"
@@ -21,12 +23,16 @@ import (
 	"github.com/moby/buildkit/util/winlayers"
 	"github.com/moby/buildkit/worker/base"
 	wlabel "github.com/moby/buildkit/worker/label"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/shoal-dev/shoal/internal/runtime"
 )
 
 // mobyExporter is what Docker's clients call the exporter to the node's own images.
 const mobyExporter = "moby"
+
+// hostGatewayLabel tells Docker's clients what "host-gateway" stands for in extra hosts.
+const hostGatewayLabel = "org.mobyproject.buildkit.worker.moby.host-gateway-ip"
 
 // imageWorker is BuildKit's worker with an exporter to the node's images.
 type imageWorker struct{ *base.Worker }
@@ -59,7 +65,7 @@ func (b *Builder) newWorker(ctx context.Context) (_ *imageWorker, err error) {
 	leases := leaseutil.WithNamespace(c.LeasesService(), runtime.Namespace)
 	diff := differ{c.DiffService(), c.DiffService()}
 	w, err := base.NewWorker(ctx, base.WorkerOpt{
-		ID: id, Root: b.Root, Labels: workerLabels(), Platforms: archutil.SupportedPlatforms(true), GCPolicy: policy,
+		ID: id, Root: b.Root, Labels: b.workerLabels(), ParallelismSem: semaphore.NewWeighted(parallelSteps()), Platforms: archutil.SupportedPlatforms(true), GCPolicy: policy,
 		MetadataStore: records, Executor: executor, ContentStore: blobs, LeaseManager: leases, GarbageCollect: collector(leases),
 		Snapshotter: containerdsnapshot.NewSnapshotter(runtime.Snapshotter, c.SnapshotService(runtime.Snapshotter), runtime.Namespace, nil),
 		Applier:     winlayers.NewFileSystemApplierWithWindows(blobs, diff), Differ: winlayers.NewWalkingDiffWithWindows(blobs, diff),
@@ -76,12 +82,32 @@ func (b *Builder) newWorker(ctx context.Context) (_ *imageWorker, err error) {
 	return &imageWorker{w}, nil
 }
 
-func workerLabels() map[string]string {
+// parallelSteps is how many steps run at once, of all builds: more would only wait for one another, and each has a process that may want the machine for itself.
+func parallelSteps() int64 {
+	const least, perCPU = 4, 2
+	return int64(max(least, perCPU*goruntime.NumCPU()))
+}
+
+func (b *Builder) workerLabels() map[string]string {
 	hostname, err := os.Hostname()
 	if err != nil {
 		hostname = "unknown"
 	}
-	return map[string]string{wlabel.Executor: "oci", wlabel.Snapshotter: runtime.Snapshotter, wlabel.Hostname: hostname, wlabel.Network: "sandbox"}
+	labels := map[string]string{wlabel.Executor: "oci", wlabel.Snapshotter: runtime.Snapshotter, wlabel.Hostname: hostname, wlabel.Network: "sandbox"}
+	for _, addr := range b.hostGateways() { // clients read one only
+		if labels[hostGatewayLabel] == "" || addr.Is4() {
+			labels[hostGatewayLabel] = addr.String()
+		}
+	}
+	return labels
+}
+
+// hostGateways is the node's addresses for steps.
+func (b *Builder) hostGateways() []netip.Addr {
+	if b.HostGateways == nil {
+		return nil
+	}
+	return b.HostGateways()
 }
 
 // Exporter implements worker.Worker.

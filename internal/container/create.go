@@ -10,6 +10,7 @@ import (
 
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/errdefs"
+	"github.com/containerd/platforms"
 
 	"github.com/shoal-dev/shoal/internal/atomicfile"
 	"github.com/shoal-dev/shoal/internal/container/security"
@@ -26,7 +27,7 @@ func (e *Engine) Create(ctx context.Context, name string, spec Spec) (string, er
 		d := e.Defaults()
 		d.apply(&spec)
 	}
-	img, err := e.Images.Get(ctx, spec.Image)
+	img, err := e.image(ctx, &spec)
 	if err != nil {
 		return "", err
 	}
@@ -39,7 +40,7 @@ func (e *Engine) Create(ctx context.Context, name string, spec Spec) (string, er
 	if err := driver.Validate(spec.Log.Name, spec.Log.Options); err != nil {
 		return "", err
 	}
-	info := Info{ID: newID(), Spec: spec, ImageID: img.ID, Created: time.Now().UTC(), State: State{Status: Created}}
+	info := Info{ID: newID(), Spec: spec, ImageID: img.ID, ImageManifest: img.Manifest, Created: time.Now().UTC(), State: State{Status: Created}}
 	applyImageDefaults(&info, img)
 	if info.Path == "" {
 		return "", errdefs.ErrInvalidArgument.WithMessage("no command specified")
@@ -58,9 +59,24 @@ func (e *Engine) Create(ctx context.Context, name string, spec Spec) (string, er
 	return info.ID, nil
 }
 
+// image is what a container is made of.
+func (e *Engine) image(ctx context.Context, spec *Spec) (*image.Image, error) {
+	if spec.Platform == "" {
+		return e.Images.Get(ctx, spec.Image)
+	}
+	platform, err := platforms.Parse(spec.Platform)
+	if err != nil {
+		return nil, errdefs.ErrInvalidArgument.WithMessage(err.Error())
+	}
+	return e.Images.GetFor(ctx, spec.Image, &platform)
+}
+
 // checkSpec refuses what no start could honour, in Docker's words, and replaces the names of other containers by their IDs.
 func (e *Engine) checkSpec(spec *Spec) error {
 	if _, err := security.Parse(spec.SecurityOpt); err != nil {
+		return err
+	}
+	if _, err := e.ociRuntime(spec.Runtime); err != nil {
 		return err
 	}
 	for _, rule := range spec.DeviceCgroupRules {

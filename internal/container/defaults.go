@@ -21,6 +21,8 @@ type Defaults struct {
 	NoNewPrivileges bool
 	Seccomp         string // the JSON of a profile, or "unconfined"; empty for the built-in one
 	Log             shoal.Driver
+	Runtime         string            // "" for the node's own
+	Runtimes        map[string]string // programs by the names under which containers ask for them, beside the node's own
 }
 
 // Check refuses defaults with which no container could be created.
@@ -52,6 +54,9 @@ func (d *Defaults) apply(s *Spec) {
 	}
 	if d.Seccomp != "" && !s.Privileged {
 		s.addSecurityOpt("seccomp", d.Seccomp)
+	}
+	if s.Runtime == "" {
+		s.Runtime = d.Runtime
 	}
 	d.applyLog(&s.Log)
 }

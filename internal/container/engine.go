@@ -129,6 +129,16 @@ func (e *Engine) untilClosed() (context.Context, context.CancelFunc) {
 
 // find returns the container with an ID, a name or a unique prefix of an ID.
 func (e *Engine) find(ref string) (*container, error) {
+	c, err := e.findByName(ref)
+	if errdefs.IsNotFound(err) {
+		if target := e.linkTarget(ref); target != "" {
+			return e.findByName(target)
+		}
+	}
+	return c, err
+}
+
+func (e *Engine) findByName(ref string) (*container, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	ref = strings.TrimPrefix(ref, "/")
@@ -193,7 +203,7 @@ func (e *Engine) List(labels map[string]string) []Info {
 	return found
 }
 
-// Using returns the IDs of the containers made from an image, nil if there are none.
+// Using returns the IDs of the containers made from an image for one platform, nil if there are none.
 func (e *Engine) Using(imageID string) []string {
 	var ids []string
 	for _, info := range e.List(nil) {

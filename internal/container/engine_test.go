@@ -90,7 +90,7 @@ func newNode(t testing.TB) *node {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if _, err := n.engine.Images.Load(t.Context(), f); err != nil {
+	if _, err := n.engine.Images.Load(t.Context(), f, nil); err != nil {
 		t.Fatal(err)
 	}
 	return n

@@ -3,6 +3,8 @@ package container
 import (
 	"time"
 
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
 
@@ -68,30 +70,32 @@ type MountPoint struct {
 // Info is the record of a container at one moment, stored as container.json. Callers get copies, of which they must not change what
 // slices, maps and pointers lead to.
 type Info struct {
-	ID           string // 64 hexadecimal digits
-	Name         string // without a leading slash
-	Spec         Spec
-	ImageID      string
-	Created      time.Time
-	State        State
-	Path         string   // the program
-	Args         []string // its arguments
-	Env          []string // with the image's
-	WorkingDir   string
-	User         string
-	StopSignal   string             // "" for SIGTERM
-	Labels       map[string]string  // with the image's
-	Healthcheck  *shoal.Healthcheck // nil for none
-	Shell        []string           // runs the line of a health check; nil for /bin/sh -c
-	Entrypoint   []string
-	Cmd          []string
-	Mounts       []MountPoint
-	RestartCount int           // restarts by the restart policy
-	Sandbox      shoal.Sandbox // of the run now, or of the last
-	LogPath      string        // "" if the log driver writes no file
-	ExecIDs      []string      // of the commands that run in it or are about to
-	Stopped      bool          // the user stopped it, so that no restart policy starts it again
-	Dir          string        `json:"-"` // the directory of its record and log
+	ID      string // 64 hexadecimal digits
+	Name    string // without a leading slash
+	Spec    Spec
+	ImageID string
+	// ImageManifest is what of an image for several platforms it was made from; zero for containers of older daemons.
+	ImageManifest ocispec.Descriptor
+	Created       time.Time
+	State         State
+	Path          string   // the program
+	Args          []string // its arguments
+	Env           []string // with the image's
+	WorkingDir    string
+	User          string
+	StopSignal    string             // "" for SIGTERM
+	Labels        map[string]string  // with the image's
+	Healthcheck   *shoal.Healthcheck // nil for none
+	Shell         []string           // runs the line of a health check; nil for /bin/sh -c
+	Entrypoint    []string
+	Cmd           []string
+	Mounts        []MountPoint
+	RestartCount  int           // restarts by the restart policy
+	Sandbox       shoal.Sandbox // of the run now, or of the last
+	LogPath       string        // "" if the log driver writes no file
+	ExecIDs       []string      // of the commands that run in it or are about to
+	Stopped       bool          // the user stopped it, so that no restart policy starts it again
+	Dir           string        `json:"-"` // the directory of its record and log
 }
 
 // volumes lists the names of the volumes that the container uses.

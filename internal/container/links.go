@@ -157,6 +157,29 @@ func exposedPorts(texts []string) []exposedPort {
 	return ports
 }
 
+// linkTarget is the container that a link is to, which is named by the container that has it and the alias: "web/db"; empty if there is no such link.
+func (e *Engine) linkTarget(ref string) string {
+	parent, alias, ok := strings.Cut(strings.TrimPrefix(ref, "/"), "/")
+	if !ok {
+		return ""
+	}
+	c, err := e.findByName(parent)
+	if err != nil {
+		return ""
+	}
+	info, _ := c.snapshot()
+	links, err := info.Spec.links()
+	if err != nil {
+		return ""
+	}
+	for _, l := range links {
+		if l.alias == alias {
+			return l.target
+		}
+	}
+	return ""
+}
+
 // renameLinks makes the links to a container that got another name lead to that name.
 func (e *Engine) renameLinks(old, name string) error {
 	for _, info := range e.List(nil) {

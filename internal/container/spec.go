@@ -11,6 +11,8 @@ import (
 // an image has none. Words and numbers mean what they mean in Docker's API. It is stored as JSON.
 type Spec struct {
 	Image        string // a name or an ID
+	Platform     string // what the image is to be for ("linux/arm64"); empty for the node's platform, or the one that the image is there for
+	Runtime      string // the name of an OCI runtime; empty for the node's
 	Hostname     string // "" for the first 12 digits of the container's ID
 	Domainname   string
 	User         string   // "user", "user:group", "uid" or "uid:gid"

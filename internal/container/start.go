@@ -171,6 +171,10 @@ func (g containedGroup) Go(f func() error) {
 func sandboxSpec(info Info) shoal.SandboxSpec {
 	s := info.Spec.Network
 	s.ContainerID, s.Name, s.Hostname, s.Domainname = info.ID, info.Name, info.Spec.Hostname, info.Spec.Domainname
+	s.Exposed = nil
+	for _, p := range exposedPorts(info.Spec.ExposedPorts) {
+		s.Exposed = append(s.Exposed, shoal.PortBinding{Protocol: shoal.Protocol(p.protocol), Target: uint16(p.number)}) // #nosec G115 -- checked when it was exposed
+	}
 	return s
 }
 

@@ -26,7 +26,11 @@ func (e *Engine) newTask(ctx context.Context, c *container, info Info, p prepare
 	if err != nil {
 		return nil, fmt.Errorf("encode spec: %w", err)
 	}
-	options, err := typeurl.MarshalAny(e.Runtime.Options())
+	program, err := e.ociRuntime(info.Spec.Runtime)
+	if err != nil {
+		return nil, err
+	}
+	options, err := typeurl.MarshalAny(e.Runtime.Options(info.Spec.Runtime, program))
 	if err != nil {
 		return nil, fmt.Errorf("encode options: %w", err)
 	}

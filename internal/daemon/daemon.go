@@ -107,6 +107,7 @@ func (d *Daemon) construct(ctx context.Context) error {
 		Users: func() []image.User { return d.containers.ImageUsers() },
 		Room:  d.reserve.check,
 	})
+	d.images.SetLimits(transferLimits(&d.cfg))
 	d.volumes, err = volume.New(volume.Config{Log: d.log, Quarantine: d.quarantine, Root: filepath.Join(d.cfg.DataRoot, "volumes"), Events: d.events})
 	if err != nil {
 		return err
@@ -141,6 +142,7 @@ func (d *Daemon) construct(ctx context.Context) error {
 	d.builder, err = build.New(build.Config{
 		Log: d.log, Root: filepath.Join(d.cfg.DataRoot, "buildkit"), State: filepath.Join(d.cfg.ExecRoot, "build"),
 		Runtime: d.runtime, Images: d.images, Registries: d.registries, Network: d.networks, CgroupParent: cgroup,
+		GC: cacheLimits(&d.cfg.Builder), Room: d.reserve.check, SetAside: d.quarantine.SetAside, HostGateways: d.networks.HostGateways,
 	})
 	if err != nil {
 		return err

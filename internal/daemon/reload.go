@@ -40,6 +40,7 @@ func (d *Daemon) reload() error {
 	if err != nil {
 		return err
 	}
+	d.images.SetLimits(transferLimits(&cfg))
 	d.cfgMu.Lock()
 	d.cfg, d.defaults = cfg, defaults
 	d.cfgMu.Unlock()
@@ -77,7 +78,7 @@ func reloaded(cfg *config.Config) map[string]string {
 	}
 	var runtimes []string
 	for _, name := range slices.Sorted(maps.Keys(cfg.Runtimes)) {
-		runtimes = append(runtimes, name+":"+cfg.Runtimes[name])
+		runtimes = append(runtimes, name+":"+cfg.Runtimes[name].Path)
 	}
 	return map[string]string{
 		"debug": strconv.FormatBool(cfg.Debug), "default-cgroupns-mode": cfg.CgroupnsMode, "default-ipc-mode": cfg.IpcMode, "default-runtime": cfg.DefaultRuntime,

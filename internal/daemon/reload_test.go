@@ -12,6 +12,7 @@ import (
 
 	"github.com/shoal-dev/shoal/internal/daemon/config"
 	"github.com/shoal-dev/shoal/internal/events"
+	"github.com/shoal-dev/shoal/internal/image"
 	"github.com/shoal-dev/shoal/internal/registry"
 )
 
@@ -36,7 +37,7 @@ func TestReloadTakesOverWhatTheFileHas(t *testing.T) {
 	if err := cfg.Load(f); err != nil {
 		t.Fatal(err)
 	}
-	d := &Daemon{cfg: cfg, log: slog.New(slog.DiscardHandler), events: &events.Bus{}, registries: registry.New(dir, registry.Settings{}), loadAgain: func() (config.Config, error) { return loadAgain(args) }}
+	d := &Daemon{cfg: cfg, log: slog.New(slog.DiscardHandler), events: &events.Bus{}, registries: registry.New(dir, registry.Settings{}), images: image.New(image.Config{}), loadAgain: func() (config.Config, error) { return loadAgain(args) }}
 	write(`{"labels": ["c=d"], "debug": true, "live-restore": false, "shutdown-timeout": 3, "registry-mirrors": ["https://m.example"], "data-root": "/elsewhere", "nosuch": 1}`)
 	if err := d.reload(); err == nil {
 		t.Fatal("data-root is a flag and a key, but nothing is said of it")

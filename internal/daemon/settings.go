@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -11,8 +12,10 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/shoal-dev/shoal/internal/api"
+	"github.com/shoal-dev/shoal/internal/build"
 	"github.com/shoal-dev/shoal/internal/container"
 	"github.com/shoal-dev/shoal/internal/daemon/config"
+	"github.com/shoal-dev/shoal/internal/image"
 	"github.com/shoal-dev/shoal/internal/network"
 	"github.com/shoal-dev/shoal/internal/shoal"
 )
@@ -29,9 +32,12 @@ func (d *Daemon) apiSettings() api.Settings {
 	cfg := d.settings()
 	s := api.Settings{
 		Debug: cfg.Debug, Experimental: cfg.Experimental, Labels: cfg.Labels, LiveRestore: cfg.LiveRestore, LogDriver: cfg.LogDriver,
-		DefaultRuntime: cfg.DefaultRuntime, Runtimes: cfg.Runtimes, RegistryMirrors: cfg.RegistryMirrors, InsecureRegistries: cfg.InsecureRegistries,
+		DefaultRuntime: cfg.DefaultRuntime, ClassicBuilder: classicBuilder(&cfg), RegistryMirrors: cfg.RegistryMirrors, InsecureRegistries: cfg.InsecureRegistries,
 		HTTPProxy: proxy(cfg.HTTPProxy, "HTTP_PROXY"), HTTPSProxy: proxy(cfg.HTTPSProxy, "HTTPS_PROXY"), NoProxy: proxy(cfg.NoProxy, "NO_PROXY"),
 		CDISpecDirs: cfg.CDISpecDirs, GenericResources: genericResources(cfg.GenericResources),
+	}
+	for name, r := range cfg.Runtimes {
+		s.Runtimes = append(s.Runtimes, api.Runtime{Name: name, Path: r.Path, Args: r.Args})
 	}
 	for _, text := range cfg.AddressPools {
 		if base, size, err := config.ParsePool(text); err == nil { // checked at the start
@@ -67,6 +73,26 @@ func setProxies(cfg *config.Config) error {
 	return nil
 }
 
+// classicBuilder tells whether clients are told to build the way that was before BuildKit.
+func classicBuilder(cfg *config.Config) bool {
+	on, set := cfg.Features["buildkit"]
+	return set && !on
+}
+
+// transferLimits is what the settings say of pulls and pushes.
+func transferLimits(cfg *config.Config) image.Limits {
+	return image.Limits{Downloads: cfg.MaxDownloads, Uploads: cfg.MaxUploads, Attempts: cfg.MaxAttempts}
+}
+
+// cacheLimits is what the settings say of the cache of builds.
+func cacheLimits(b *config.Builder) build.GC {
+	gc := build.GC{Disabled: b.GCOff, Reserved: b.Reserved, MaxUsed: b.MaxUsed, MinFree: b.MinFree}
+	for _, r := range b.Rules {
+		gc.Rules = append(gc.Rules, build.Prune{All: r.All, KeepFor: r.KeepFor, Filter: r.Filter, Reserved: r.Reserved, MaxUsed: r.MaxUsed, MinFree: r.MinFree})
+	}
+	return gc
+}
+
 // genericResources reads "kind=name", for one piece, and "kind=3".
 func genericResources(texts []string) []shoal.GenericResource {
 	var out []shoal.GenericResource
@@ -85,7 +111,11 @@ func genericResources(texts []string) []shoal.GenericResource {
 func containerDefaults(cfg *config.Config) (container.Defaults, error) {
 	d := container.Defaults{
 		Ulimits: cfg.Ulimits, ShmSize: cfg.ShmSize, IpcMode: cfg.IpcMode, CgroupnsMode: cfg.CgroupnsMode, Init: cfg.Init, NoNewPrivileges: cfg.NoNewPrivileges,
-		Log: shoal.Driver{Name: cfg.LogDriver, Options: cfg.LogOpts},
+		Log: shoal.Driver{Name: cfg.LogDriver, Options: cfg.LogOpts}, Runtime: cfg.DefaultRuntime,
+	}
+	var err error
+	if d.Runtimes, err = ociPrograms(filepath.Join(cfg.DataRoot, "runtimes"), cfg.Runtimes); err != nil {
+		return d, err
 	}
 	switch cfg.SeccompProfile {
 	case "", "builtin":
@@ -119,7 +149,7 @@ func networkDefaults(cfg *config.Config) network.Defaults {
 	}
 	return network.Defaults{
 		DNS: shoal.DNSConfig{Nameservers: cfg.DNS, Search: cfg.DNSSearch, Options: cfg.DNSOptions}, HostGateways: cfg.HostGateways,
-		NetworkOptions: cfg.DefaultNetworkOpts, Bridge: bridge,
+		NetworkOptions: cfg.DefaultNetworkOpts, Bridge: bridge, DirectRouting: cfg.DirectRouting,
 	}
 }
 

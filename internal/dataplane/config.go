@@ -33,6 +33,8 @@ type (
 	Port = config.Port
 	// DirectPort is a port of a container which is reached at the container's own address.
 	DirectPort = config.DirectPort
+	// Link is a port of a container that one other container on its bridge may connect to.
+	Link = config.Link
 	// Backend is where connections to a port go.
 	Backend = config.Backend
 	// PortKey is a port of the node.

@@ -22,7 +22,7 @@ func nodeRules(c *Config) *nft.Ruleset {
 	post := rs.BaseChain("post", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, 100)
 	// Bridges accept packets to loopback addresses (route_localnet): none must come from outside.
 	raw.Rule(nft.IIFNameNot("lo"), nft.DAddrIn(bridge.Loopback()), nft.Verdict(expr.VerdictDrop))
-	bridge.Rules(rs, c.Bridges, c.Direct, forward, post)
+	bridge.Rules(rs, c, forward, post)
 	if c.Ingress != nil {
 		mesh.LocalTaskRules(pre)
 	}

@@ -4,30 +4,25 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"strings"
-	"time"
 
 	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/images/archive"
 	"github.com/containerd/containerd/v2/pkg/archive/compression"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/platforms"
 	"github.com/distribution/reference"
-	"github.com/google/go-containerregistry/pkg/name"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/empty"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/shoal-dev/shoal/internal/fault"
 	"github.com/shoal-dev/shoal/internal/runtime"
 )
 
-// Load stores and unpacks the images of a Docker or OCI archive, compressed or not, and returns them. Content for
-// other platforms than the node's may be missing from it. After an error, the images before the one that failed are stored.
-func (s *Store) Load(ctx context.Context, r io.Reader) ([]*Image, error) {
+// Load stores and unpacks the images of a Docker or OCI archive, compressed or not, and returns them. Content for other platforms than the node's may be missing
+// from it. With a platform, no more than what they are for that is stored, and an image that is not for it is a not found error. After an error, the images before
+// the one that failed are stored.
+func (s *Store) Load(ctx context.Context, r io.Reader, platform *ocispec.Platform) ([]*Image, error) {
 	ctx = runtime.WithNamespace(ctx)
 	plain, err := compression.DecompressStream(roomyReader{r, s})
 	if err != nil {
@@ -43,6 +38,10 @@ func (s *Store) Load(ctx context.Context, r io.Reader) ([]*Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load archive: %w", err)
 	}
+	kept, err := s.presentManifests(ctx, before)
+	if err != nil {
+		return nil, fmt.Errorf("load archive: %w", err)
+	}
 	records, err := s.Client.Import(ctx, plain, client.WithAllPlatforms(true),
 		client.WithImageRefTranslator(archiveName), client.WithSkipMissing(),
 		client.WithDigestRef(func(d digest.Digest) string { return danglingPrefix + d.String() }),
@@ -55,13 +54,38 @@ func (s *Store) Load(ctx context.Context, r io.Reader) ([]*Image, error) {
 			return nil, fmt.Errorf("load archive: %w", err)
 		}
 	}
+	return s.loaded(ctx, records, platform, kept)
+}
+
+// loaded unpacks what the records of an archive refer to. Of indexes that come for one platform only, the rest is let go, save what is kept.
+func (s *Store) loaded(ctx context.Context, records []images.Image, platform *ocispec.Platform, kept map[digest.Digest]bool) ([]*Image, error) {
 	var loaded []*Image
+	var incomplete []string
 	for _, record := range records {
+		s.evict(record.Target.Digest)
+		if platform != nil {
+			if err := s.letGo(ctx, record.Target, func(d ocispec.Descriptor) bool {
+				return !kept[d.Digest] && !platforms.OnlyStrict(*platform).Match(orUnknown(d.Platform))
+			}); err != nil {
+				return nil, fmt.Errorf("load archive: %w", err)
+			}
+		}
 		parsed, err := s.parse(ctx, record)
 		if err != nil {
 			return nil, err
 		}
 		img := *parsed
+		if platform != nil {
+			variant, err := s.whole(ctx, parsed, *platform)
+			if err != nil {
+				return nil, err
+			}
+			if variant == nil {
+				incomplete = append(incomplete, recordName(record))
+				continue
+			}
+			img = *parsed.as(variant)
+		}
 		if !strings.HasPrefix(record.Name, danglingPrefix) {
 			img.Names = []string{record.Name}
 		}
@@ -71,7 +95,20 @@ func (s *Store) Load(ctx context.Context, r io.Reader) ([]*Image, error) {
 		loaded = append(loaded, &img)
 		s.publish("load", img.ID, strings.Join(img.RepoTags(), " "))
 	}
-	return loaded, nil
+	return loaded, notProvided(incomplete, platform, len(records))
+}
+
+// notProvided says in Docker's words that images of an archive are not for the platform that was asked for.
+func notProvided(names []string, platform *ocispec.Platform, all int) error {
+	switch {
+	case platform != nil && all == 0:
+		return errdefs.ErrNotFound.WithMessage(fmt.Sprintf("no images providing the requested platform %s found", platforms.FormatAll(*platform)))
+	case len(names) == 0:
+		return nil
+	case len(names) == 1:
+		return errdefs.ErrNotFound.WithMessage(fmt.Sprintf("image %s was loaded, but doesn't provide the requested platform (%s)", names[0], platforms.FormatAll(*platform)))
+	}
+	return errdefs.ErrNotFound.WithMessage(fmt.Sprintf("images [%s] were loaded, but don't provide the requested platform (%s)", strings.Join(names, ", "), platforms.FormatAll(*platform)))
 }
 
 // archiveName turns a name in an archive into a full reference; "" if it is not a valid one. Some tools call Docker's registry
@@ -85,25 +122,42 @@ func archiveName(given string) string {
 	return named.String()
 }
 
-// Save writes images as one archive, which Docker and OCI tools read. Each has the name it was asked for by, none if it was asked for by
-// its ID. After an error, w may have part of the archive.
-func (s *Store) Save(ctx context.Context, refs []string, w io.Writer) error {
-	ctx = runtime.WithNamespace(ctx)
-	saved := make([]*Image, 0, len(refs))
-	opts := []archive.ExportOpt{archive.WithPlatform(platforms.Default()), archive.WithSkipMissing(s.Client.ContentStore())}
+// Save writes images as one archive, which Docker and OCI tools read. Each has the name it was asked for by, none if it was asked for by its ID; a name without
+// a tag stands for all tags of its repository. With a platform only what they are for that is saved. Nothing is written before all are found; after another
+// error, w may have part of the archive.
+func (s *Store) Save(ctx context.Context, refs []string, platform *ocispec.Platform, w io.Writer) error {
+	ctx, done, err := s.Client.WithLease(runtime.WithNamespace(ctx)) // what is removed meanwhile is saved to its end
+	if err != nil {
+		return fmt.Errorf("save images: %w", err)
+	}
+	defer func() { _ = done(context.WithoutCancel(ctx)) }() // if this fails, the lease expires by itself
+	opts := []archive.ExportOpt{archive.WithPlatform(everyPlatform{platforms.Default()}), archive.WithSkipMissing(s.Client.ContentStore())}
+	if platform != nil {
+		opts[0] = archive.WithPlatform(platforms.OnlyStrict(*platform))
+	}
+	var saved []*Image
 	for _, ref := range refs {
 		img, err := s.Get(ctx, ref)
 		if err != nil {
 			return err
 		}
-		names := []string{}
-		if named, err := normalize(ref); err == nil {
-			if _, err := s.Client.ImageService().Get(ctx, named.String()); err == nil {
-				names = append(names, named.String())
+		names, err := s.savedNames(ctx, ref)
+		if err != nil {
+			return err
+		}
+		target := img.Target
+		if len(names) > 0 { // by an ID, there may be no name
+			opts, err = s.saveNames(ctx, opts, names, platform)
+		} else {
+			if platform != nil {
+				target, err = s.savedTarget(ctx, images.Image{Name: danglingPrefix, Target: img.Target}, platform)
 			}
+			opts = append(opts, archive.WithManifest(target))
+		}
+		if err != nil {
+			return err
 		}
 		saved = append(saved, img)
-		opts = append(opts, archive.WithManifest(img.Target, names...))
 	}
 	if err := s.Client.Export(ctx, w, opts...); err != nil {
 		return fmt.Errorf("save images: %w", err)
@@ -114,76 +168,47 @@ func (s *Store) Save(ctx context.Context, refs []string, w io.Writer) error {
 	return nil
 }
 
-// Import makes an image of one layer from a tar archive of a file system, which it holds in a temporary file meanwhile. An empty ref leaves
-// the image without a name; message is the comment in its history. What is not a tar archive is an invalid argument.
-func (s *Store) Import(ctx context.Context, r io.Reader, ref, message string, config v1.Config) (*Image, error) {
-	file, err := os.CreateTemp("", "shoal-import-*")
+// savedNames lists the names that an archive has for what a user wants to save; none for an ID.
+func (s *Store) savedNames(ctx context.Context, ref string) ([]reference.Named, error) {
+	named, err := reference.ParseNormalizedNamed(ref)
 	if err != nil {
-		return nil, fmt.Errorf("import: %w", err)
+		return nil, nil //nolint:nilerr // an ID
 	}
-	defer os.Remove(file.Name())
-	defer file.Close()
-	if _, err := io.Copy(file, r); err != nil {
-		return nil, fmt.Errorf("import: %w", err)
+	if reference.IsNameOnly(named) {
+		return s.tagsOf(ctx, named)
 	}
-	layer, err := tarball.LayerFromFile(file.Name())
-	if err != nil {
-		return nil, fmt.Errorf("Error processing tar file: %w", invalidArgument(err)) //nolint:staticcheck // Docker's wording
-	}
-	now := v1.Time{Time: time.Now().UTC()}
-	img, err := mutate.Append(empty.Image, mutate.Addendum{Layer: layer, History: v1.History{Created: now, Comment: message}})
-	if err != nil {
-		return nil, fmt.Errorf("import: %w", err)
-	}
-	cf, err := img.ConfigFile()
-	if err != nil {
-		return nil, fmt.Errorf("import: %w", err)
-	}
-	cf = cf.DeepCopy()
-	platform := platforms.DefaultSpec()
-	cf.OS, cf.Architecture, cf.Created, cf.Config = platform.OS, platform.Architecture, now, config
-	if img, err = mutate.ConfigFile(img, cf); err != nil {
-		return nil, fmt.Errorf("import: %w", err)
-	}
-	return s.add(ctx, img, ref)
-}
-
-// add stores an image that was made in memory, and gives it a name unless ref is empty.
-func (s *Store) add(ctx context.Context, img v1.Image, ref string) (*Image, error) {
-	var tag name.Reference
-	if ref == "" { // an archive has no tag for a reference that is a digest
-		d, err := img.Digest()
-		if err != nil {
-			return nil, err
-		}
-		tag, err = name.NewDigest("none@" + d.String())
-		if err != nil {
-			return nil, err
-		}
-	} else {
-		named, err := normalize(ref)
-		if err != nil {
-			return nil, err
-		}
-		if tag, err = name.NewTag(named.String()); err != nil {
-			return nil, invalidArgument(err)
-		}
-	}
-	pr, pw := io.Pipe()
-	go func() {
-		pw.CloseWithError(fault.Contain(s.Log, "import of an image", func() error { return tarball.Write(tag, img, pw) }))
-	}()
-	loaded, err := s.Load(ctx, pr)
-	_ = pr.Close()
+	normal, err := normalize(ref)
 	if err != nil {
 		return nil, err
 	}
-	if len(loaded) == 0 {
-		return nil, fmt.Errorf("archive holds no image: %w", errdefs.ErrInvalidArgument)
+	if _, err := s.Client.ImageService().Get(ctx, normal.String()); err != nil {
+		return nil, nil //nolint:nilerr // a name with the digest of an image
 	}
-	s.publish("import", loaded[0].ID, ref)
-	return loaded[0], nil
+	return []reference.Named{normal}, nil
 }
 
-// invalidArgument gives an error the kind of an invalid argument and keeps its text.
-func invalidArgument(err error) error { return errdefs.ErrInvalidArgument.WithMessage(err.Error()) }
+func (s *Store) saveNames(ctx context.Context, opts []archive.ExportOpt, names []reference.Named, platform *ocispec.Platform) ([]archive.ExportOpt, error) {
+	for _, name := range names {
+		record, err := s.Client.ImageService().Get(ctx, name.String())
+		if err != nil {
+			return nil, fmt.Errorf("save image %s: %w", name, err)
+		}
+		target := record.Target
+		if platform != nil {
+			if target, err = s.savedTarget(ctx, record, platform); err != nil {
+				return nil, err
+			}
+		}
+		opts = append(opts, archive.WithManifest(target, name.String()))
+	}
+	return opts, nil
+}
+
+// savedTarget is what of an image is saved for a platform.
+func (s *Store) savedTarget(ctx context.Context, record images.Image, platform *ocispec.Platform) (ocispec.Descriptor, error) {
+	target, err := s.transferred(ctx, record, platform)
+	if err != nil {
+		return target, fmt.Errorf("no suitable export target found: %w", err)
+	}
+	return target, nil
+}

@@ -78,7 +78,7 @@ func (s *Store) Commit(ctx context.Context, c Commit) (*Image, error) {
 // writeCommit writes the configuration and the manifest of the new image.
 func (s *Store) writeCommit(ctx context.Context, c Commit, layer ocispec.Descriptor) (ocispec.Descriptor, error) {
 	store := s.Client.ContentStore()
-	manifest, err := images.Manifest(ctx, store, c.Parent.Target, nil)
+	manifest, err := images.Manifest(ctx, store, c.Parent.Manifest, nil)
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}

@@ -10,38 +10,23 @@ import (
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/random"
-
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/shoal-dev/shoal/internal/registry/registrytest"
 	"github.com/shoal-dev/shoal/internal/runtime"
 )
 
 // platformArchive is an OCI archive of one image for several platforms, which is called name, and the digests of its manifests.
 func platformArchive(t *testing.T, name string, architectures ...string) (archive *bytes.Buffer, manifests []digest.Digest) {
 	t.Helper()
-	index := v1.ImageIndex(empty.Index)
-	for _, arch := range architectures {
-		img, err := random.Image(1024, 2)
-		if err != nil {
-			t.Fatal(err)
-		}
-		config, err := img.ConfigFile()
-		if err != nil {
-			t.Fatal(err)
-		}
-		config.OS, config.Architecture = "linux", arch
-		if img, err = mutate.ConfigFile(img, config); err != nil {
-			t.Fatal(err)
-		}
-		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: img, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: arch}}})
-		d, err := img.Digest()
-		if err != nil {
-			t.Fatal(err)
-		}
-		manifests = append(manifests, digest.Digest(d.String()))
+	index := registrytest.RandomIndex(t, architectures...)
+	contents, err := index.IndexManifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range contents.Manifests {
+		manifests = append(manifests, digest.Digest(m.Digest.String()))
 	}
 	dir := t.TempDir()
 	at, err := layout.Write(dir, empty.Index)
@@ -86,7 +71,7 @@ func has(t *testing.T, s *Store, d digest.Digest) bool {
 func TestContentOfOtherPlatformsIsKept(t *testing.T) {
 	s := newStore(t)
 	archive, manifests := platformArchive(t, "docker.io/library/many:1", "amd64", "arm64", "s390x")
-	if _, err := s.Load(t.Context(), archive); err != nil {
+	if _, err := s.Load(t.Context(), archive, nil); err != nil {
 		t.Fatal(err)
 	}
 	collectGarbage(t, s)
@@ -110,7 +95,7 @@ func TestContentOfOtherPlatformsIsKept(t *testing.T) {
 func TestAnImageForAnotherPlatformIsListed(t *testing.T) {
 	s := newStore(t)
 	archive, _ := platformArchive(t, "docker.io/library/far:1", "s390x")
-	loaded, err := s.Load(t.Context(), archive)
+	loaded, err := s.Load(t.Context(), archive, nil)
 	if err != nil || len(loaded) != 1 || loaded[0].Spec.Architecture != "s390x" {
 		t.Fatalf("%v, %v", loaded, err)
 	}
@@ -124,11 +109,11 @@ func TestAReplacedImageIsKeptWithoutAName(t *testing.T) {
 	s := newStore(t)
 	first, manifests := platformArchive(t, "docker.io/library/many:1", "amd64", "arm64")
 	second, _ := platformArchive(t, "docker.io/library/many:1", "amd64")
-	old, err := s.Load(t.Context(), first)
+	old, err := s.Load(t.Context(), first, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, err := s.Load(t.Context(), second)
+	again, err := s.Load(t.Context(), second, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,5 +134,27 @@ func TestAReplacedImageIsKeptWithoutAName(t *testing.T) {
 	}
 	if _, err := s.Get(t.Context(), old[0].ID); err == nil {
 		t.Error("an image that got a name again stays after that is removed")
+	}
+}
+
+// An archive that was loaded for one platform brought the content for all; and what was there for another went when containerd numbered its labels anew.
+func TestALoadForOnePlatformKeepsThoseThatWereThere(t *testing.T) {
+	s := newStore(t)
+	archive, manifests := platformArchive(t, "docker.io/library/many:1", "amd64", "arm64", "s390x")
+	content := archive.Bytes()
+	for _, step := range []struct {
+		arch string
+		want []bool
+	}{{"arm64", []bool{false, true, false}}, {"amd64", []bool{true, true, false}}, {"arm64", []bool{true, true, false}}} {
+		loaded, err := s.Load(t.Context(), bytes.NewReader(content), &ocispec.Platform{OS: "linux", Architecture: step.arch})
+		if err != nil || len(loaded) != 1 || loaded[0].Spec.Architecture != step.arch {
+			t.Fatalf("%v, %v", loaded, err)
+		}
+		collectGarbage(t, s)
+		for i, m := range manifests {
+			if has(t, s, m) != step.want[i] {
+				t.Errorf("after a load for %s the content of %d is there: %t", step.arch, i, !step.want[i])
+			}
+		}
 	}
 }

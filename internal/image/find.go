@@ -48,7 +48,7 @@ func NotFound(ref string) error {
 	return errdefs.ErrNotFound.WithMessage("No such image: " + text)
 }
 
-// byDigest finds an image by a prefix of its ID, at least four digits long, or by a reference with a digest; nil if there is none. A
+// byDigest finds an image by a prefix of its ID for any platform, at least four digits long, or by a reference with a digest; nil if there is none. A
 // prefix that fits two images finds none.
 func byDigest(all []*Image, ref string) *Image {
 	if named, err := reference.ParseNormalizedNamed(ref); err == nil {
@@ -66,11 +66,16 @@ func byDigest(all []*Image, ref string) *Image {
 	}
 	var found *Image
 	for _, img := range all {
-		if strings.HasPrefix(strings.TrimPrefix(img.ID, "sha256:"), prefix) {
-			if found != nil {
+		for _, variant := range img.variants {
+			if !strings.HasPrefix(strings.TrimPrefix(variant.ID, "sha256:"), prefix) {
+				continue
+			}
+			if found != nil && found.ID != variant.ID {
 				return nil
 			}
-			found = img
+			if found == nil || variant.ID == img.ID {
+				found = img.as(variant)
+			}
 		}
 	}
 	return found

@@ -4,21 +4,18 @@ package image
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
 
 	"github.com/containerd/containerd/v2/client"
-	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/platforms"
 	"github.com/distribution/reference"
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 	"github.com/opencontainers/go-digest"
-	"github.com/opencontainers/image-spec/identity"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/shoal-dev/shoal/internal/events"
@@ -54,12 +51,13 @@ type Store struct {
 	Config
 	mu       sync.Mutex               // guards the caches below
 	parsed   map[digest.Digest]*Image // by Image.Target; without Names, which change
-	unpacked map[digest.Digest]bool   // by Image.Target: the layers are known to be snapshots
+	unpacked map[string]bool          // by Image.ChainID: the layers are known to be snapshots
+	limits
 }
 
 // New returns a Store over the images that containerd has.
 func New(c Config) *Store {
-	return &Store{Config: c, parsed: map[digest.Digest]*Image{}, unpacked: map[digest.Digest]bool{}}
+	return &Store{Config: c, parsed: map[digest.Digest]*Image{}, unpacked: map[string]bool{}, limits: limits{retryAfter: retryAfter}}
 }
 
 // Image is an image, for this node's platform unless there is only one for another. Callers must not change it: it is shared.
@@ -71,7 +69,9 @@ type Image struct {
 	Size    int64                     // bytes of the compressed layers and the configuration
 	layers  []int64                   // bytes of each compressed layer
 	ChainID string                    // the digest of all layers together: the key of the snapshot on which containers' snapshots are made
-	foreign bool                      // the node has it for another platform only
+	// Manifest is what of Target is for this platform.
+	Manifest ocispec.Descriptor
+	variants []*Image // for each platform that there is content for
 }
 
 // danglingPrefix starts the names under which containerd stores images that have no name of the user's. Without a name, its garbage
@@ -114,56 +114,29 @@ func (s *Store) parse(ctx context.Context, record images.Image) (*Image, error) 
 	if cached != nil {
 		return cached, nil
 	}
-	store := s.Client.ContentStore()
-	manifest, foreign, err := s.manifest(ctx, record.Target)
+	variants, err := s.variants(ctx, record.Target)
 	if err != nil {
-		return nil, fmt.Errorf("read manifest of %s: %w", record.Name, err)
+		return nil, fmt.Errorf("read %s: %w", record.Name, err)
 	}
-	data, err := content.ReadBlob(ctx, store, manifest.Config)
-	if err != nil {
-		return nil, fmt.Errorf("read configuration of %s: %w", record.Name, err)
+	if len(variants) == 0 {
+		return nil, fmt.Errorf("read %s: no content of %s: %w", record.Name, record.Target.Digest, errdefs.ErrNotFound)
 	}
-	img := &Image{ID: manifest.Config.Digest.String(), Target: record.Target, Size: manifest.Config.Size, foreign: foreign}
-	if err := json.Unmarshal(data, &img.Spec); err != nil {
-		return nil, fmt.Errorf("read configuration of %s: %w", record.Name, err)
+	best := preferred(variants, platforms.Default())
+	if best == nil {
+		best = variants[0]
 	}
-	for _, layer := range manifest.Layers {
-		img.Size += layer.Size
-		img.layers = append(img.layers, layer.Size)
-	}
-	img.ChainID = identity.ChainID(img.Spec.RootFS.DiffIDs).String()
+	img := *best
+	img.variants = variants
 	s.mu.Lock()
-	s.parsed[record.Target.Digest] = img
+	s.parsed[record.Target.Digest] = &img
 	s.mu.Unlock()
-	return img, nil
-}
-
-// manifest reads the manifest for this node's platform, or the first for another of which there is content.
-func (s *Store) manifest(ctx context.Context, target ocispec.Descriptor) (found ocispec.Manifest, foreign bool, err error) {
-	store := s.Client.ContentStore()
-	found, err = images.Manifest(ctx, store, target, platforms.Default())
-	if !errdefs.IsNotFound(err) || !images.IsIndexType(target.MediaType) {
-		return found, false, err
-	}
-	children, childErr := images.Children(ctx, store, target)
-	if childErr != nil {
-		return found, false, err
-	}
-	for _, child := range children {
-		if child.Platform != nil && child.Platform.OS == "unknown" { // what the builder attests of another
-			continue
-		}
-		if manifest, childErr := images.Manifest(ctx, store, child, nil); childErr == nil {
-			return manifest, true, nil
-		}
-	}
-	return found, false, err
+	return &img, nil
 }
 
 // Unpack makes sure that the image's layers exist as snapshots, so that a container's snapshot can be made on that of ChainID.
 func (s *Store) Unpack(ctx context.Context, img *Image) error {
 	s.mu.Lock()
-	done := s.unpacked[img.Target.Digest]
+	done := s.unpacked[img.ChainID]
 	s.mu.Unlock()
 	if done {
 		return nil
@@ -172,26 +145,22 @@ func (s *Store) Unpack(ctx context.Context, img *Image) error {
 		return fmt.Errorf("unpack image %s: %w", img.ID, err)
 	}
 	ctx = runtime.WithNamespace(ctx)
-	record := images.Image{Name: img.ID, Target: img.Target}
-	platform := platforms.Default()
-	if img.foreign {
-		platform = platforms.OnlyStrict(img.Spec.Platform)
-	}
-	if err := client.NewImageWithPlatform(s.Client, record, platform).Unpack(ctx, runtime.Snapshotter); err != nil {
+	record := images.Image{Name: img.ID, Target: img.Manifest}
+	if err := client.NewImageWithPlatform(s.Client, record, platforms.All).Unpack(ctx, runtime.Snapshotter); err != nil {
 		return fmt.Errorf("unpack image %s: %w", img.ID, err)
 	}
 	s.mu.Lock()
-	s.unpacked[img.Target.Digest] = true
+	s.unpacked[img.ChainID] = true
 	s.mu.Unlock()
 	return nil
 }
 
-// evict removes an image from the caches, after its content may have been deleted.
+// evict removes an image from the caches, after content of it may have come or gone.
 func (s *Store) evict(target digest.Digest) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.parsed, target)
-	delete(s.unpacked, target)
+	clear(s.unpacked) // layers may be those of other images too, and it costs little to look again
 }
 
 // publish publishes an event about an image; an empty name stands for the ID.

@@ -62,7 +62,7 @@ func load(t *testing.T, s *Store) *Image {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	loaded, err := s.Load(t.Context(), f)
+	loaded, err := s.Load(t.Context(), f, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,21 +92,21 @@ func TestRegistryRoundTrip(t *testing.T) {
 	if err := s.Tag(t.Context(), "busybox", name); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Push(t.Context(), name, registry.Auth{}, func(Progress) {}); err != nil {
+	if err := s.Push(t.Context(), name, nil, registry.Auth{}, func(Progress) {}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Remove(t.Context(), name, false); err != nil {
 		t.Fatal(err)
 	}
 	var said []string
-	pulled, err := s.Pull(t.Context(), name, registry.Auth{}, func(p Progress) { said = append(said, p.Status) })
+	pulled, err := s.Pull(t.Context(), name, nil, registry.Auth{}, func(p Progress) { said = append(said, p.Status) })
 	if err != nil || pulled.ID != img.ID {
 		t.Fatalf("pull: %+v, %v", pulled, err)
 	}
 	if text := strings.Join(said, "\n"); !strings.Contains(text, "Pulling from team/box") || !strings.Contains(text, "Status: Downloaded newer image for "+name) {
 		t.Errorf("progress:\n%s", text)
 	}
-	_, err = s.Pull(t.Context(), strings.Replace(name, ":1", ":2", 1), registry.Auth{}, nil)
+	_, err = s.Pull(t.Context(), strings.Replace(name, ":1", ":2", 1), nil, registry.Auth{}, nil)
 	if err == nil || !strings.Contains(err.Error(), "manifest unknown") {
 		t.Errorf("missing tag: %v", err)
 	}
@@ -135,7 +135,7 @@ func TestArchiveRoundTrip(t *testing.T) {
 	s := newStore(t)
 	img := load(t, s)
 	var archive bytes.Buffer
-	if err := s.Save(t.Context(), []string{"busybox"}, &archive); err != nil {
+	if err := s.Save(t.Context(), []string{"busybox"}, nil, &archive); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Remove(t.Context(), "busybox", false); err != nil {
@@ -144,7 +144,7 @@ func TestArchiveRoundTrip(t *testing.T) {
 	if _, err := s.Get(t.Context(), "busybox"); err == nil {
 		t.Fatal("removed image is still there")
 	}
-	loaded, err := s.Load(t.Context(), &archive)
+	loaded, err := s.Load(t.Context(), &archive, nil)
 	if err != nil || len(loaded) != 1 || loaded[0].ID != img.ID {
 		t.Errorf("loaded %+v, %v", loaded, err)
 	}
@@ -164,7 +164,7 @@ func TestABrokenPullGoesOnWhereItBroke(t *testing.T) {
 	}
 	registrytest.Upload(t, server, "team/big:1", image)
 	server.Break(registrytest.Cut(1 << 20))
-	if _, err := s.Pull(t.Context(), server.Addr()+"/team/big:1", registry.Auth{}, nil); err == nil {
+	if _, err := s.Pull(t.Context(), server.Addr()+"/team/big:1", nil, registry.Auth{}, nil); err == nil {
 		t.Fatal("a cut connection goes unnoticed")
 	}
 	resumed := make(chan string, 100)
@@ -174,7 +174,7 @@ func TestABrokenPullGoesOnWhereItBroke(t *testing.T) {
 		}
 		next.ServeHTTP(w, r)
 	})
-	_, _ = s.Pull(t.Context(), server.Addr()+"/team/big:1", registry.Auth{}, nil)
+	_, _ = s.Pull(t.Context(), server.Addr()+"/team/big:1", nil, registry.Auth{}, nil)
 	select {
 	case from := <-resumed:
 		t.Log(from)
@@ -192,17 +192,17 @@ func TestARegistryThatLiesIsNotBelieved(t *testing.T) {
 	if err := s.Tag(t.Context(), "busybox", name); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Push(t.Context(), name, registry.Auth{}, func(Progress) {}); err != nil {
+	if err := s.Push(t.Context(), name, nil, registry.Auth{}, func(Progress) {}); err != nil {
 		t.Fatal(err)
 	}
 	for _, part := range []string{"/blobs/", "/manifests/"} {
 		other := newStore(t)
 		server.Break(registrytest.Lie(part))
-		if img, err := other.Pull(t.Context(), name, registry.Auth{}, nil); err == nil {
+		if img, err := other.Pull(t.Context(), name, nil, registry.Auth{}, nil); err == nil {
 			t.Errorf("%s: %+v", part, img)
 		}
 		server.Break(nil)
-		if _, err := other.Pull(t.Context(), name, registry.Auth{}, nil); err != nil {
+		if _, err := other.Pull(t.Context(), name, nil, registry.Auth{}, nil); err != nil {
 			t.Errorf("%s: the registry says the truth again: %v", part, err)
 		}
 	}

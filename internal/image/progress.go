@@ -21,7 +21,12 @@ type Progress struct {
 	Status         string // in Docker's words
 	Current, Total int64  // bytes; Total is 0 when there is no bar to show
 	Pushed         *Pushed
+	Instead        *PushedInstead      // of an image for several platforms
+	Missing        *ocispec.Descriptor // content that the node does not have, so that it cannot be pushed
 }
+
+// PushedInstead tells that a push has sent what an image is for one platform, for lack of the rest.
+type PushedInstead struct{ OriginalIndex, SelectedManifest ocispec.Descriptor }
 
 // Pushed is what a push has made in the registry. Clients read it from the progress: its fields have Docker's names.
 type Pushed struct {
@@ -54,10 +59,20 @@ func (w *pullProgress) handleLayer(_ context.Context, d ocispec.Descriptor) ([]o
 	if images.IsLayerType(d.MediaType) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
+		if slices.ContainsFunc(w.layers, func(other ocispec.Descriptor) bool { return other.Digest == d.Digest }) { // tried again
+			return nil, nil
+		}
 		w.layers = append(w.layers, d)
 		w.progress(Progress{ID: shortDigest(d), Status: "Pulling fs layer"})
 	}
 	return nil, nil
+}
+
+// say reports something else about a layer.
+func (w *pullProgress) say(p Progress) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.progress(p)
 }
 
 // track runs pull and reports the layers' progress ten times a second until it is over.

@@ -39,7 +39,7 @@ func (s *Store) Prune(ctx context.Context, all bool, take func(*Image) bool) ([]
 	for _, name := range slices.Sorted(maps.Keys(p.images)) {
 		img := p.images[name]
 		last := p.names[img.Target.Digest] == 1
-		if last && p.used[img.ID] {
+		if last && p.uses(img) {
 			continue
 		}
 		if err := s.Client.ImageService().Delete(ctx, name, images.SynchronousDelete()); err != nil && !errdefs.IsNotFound(err) {
@@ -64,6 +64,11 @@ type pruning struct {
 	images map[string]*Image     // the candidates by their names
 	names  map[digest.Digest]int // how many names a target has, candidates or not
 	used   map[string]bool       // the IDs of images that containers use
+}
+
+// uses tells whether a container uses an image, for whatever platform.
+func (p *pruning) uses(img *Image) bool {
+	return slices.ContainsFunc(img.variants, func(v *Image) bool { return p.used[v.ID] })
 }
 
 // exclude takes the names that containers were made with from the candidates. The one that an image has left is one of them.

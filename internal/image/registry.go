@@ -3,19 +3,26 @@ package image
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/errdefs"
+	"github.com/containerd/platforms"
 	"github.com/distribution/reference"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/shoal-dev/shoal/internal/registry"
 	"github.com/shoal-dev/shoal/internal/runtime"
 )
 
-// Pull fetches an image by its name and unpacks it. progress may be nil; it is not called by two goroutines at once. A missing image or
-// denied access is a not found error, as in Docker.
-func (s *Store) Pull(ctx context.Context, ref string, auth registry.Auth, progress func(Progress)) (*Image, error) {
+// Pull fetches an image by its name and unpacks it, for the node's platform if platform is nil. What the node has of it for other platforms stays. progress may
+// be nil; it is not called by two goroutines at once. A missing image or denied access is a not found error, as in Docker.
+func (s *Store) Pull(ctx context.Context, ref string, platform *ocispec.Platform, auth registry.Auth, progress func(Progress)) (*Image, error) {
+	return s.pull(ctx, ref, platform, auth, s.attempts.Load(), progress)
+}
+
+func (s *Store) pull(ctx context.Context, ref string, platform *ocispec.Platform, auth registry.Auth, attempts int64, progress func(Progress)) (*Image, error) {
 	named, err := normalize(ref)
 	if err != nil {
 		return nil, err
@@ -38,16 +45,21 @@ func (s *Store) Pull(ctx context.Context, ref string, auth registry.Auth, progre
 	progress(Progress{ID: tag, Status: "Pulling from " + reference.Path(named)})
 	parts := &download{content: s.Client.ContentStore()}
 	tracker := newPullProgress(s.Client.ContentStore(), progress)
-	pulled, err := tracker.track(ctx, func(ctx context.Context) (client.Image, error) {
-		return s.Client.Pull(ctx, named.String(),
-			client.WithResolver(s.Registries.Resolver(ctx, auth)), client.WithPullUnpack, client.WithPullSnapshotter(runtime.Snapshotter),
-			client.WithImageHandler(images.Handlers(images.HandlerFunc(s.checkRoom), images.HandlerFunc(parts.note), images.HandlerFunc(tracker.handleLayer))))
-	})
+	opts := []client.RemoteOpt{
+		client.WithResolver(s.Registries.Resolver(ctx, auth)), client.WithPullUnpack, client.WithPullSnapshotter(runtime.Snapshotter),
+		client.WithImageHandler(images.Handlers(images.HandlerFunc(s.checkRoom), images.HandlerFunc(parts.note), images.HandlerFunc(tracker.handleLayer))),
+		client.WithImageHandlerWrapper(func(fetch images.Handler) images.Handler { return s.limited(fetch, attempts, tracker.say) }),
+	}
+	if platform != nil {
+		opts = append(opts, client.WithPlatform(platforms.FormatAll(*platform)))
+	}
+	pulled, err := tracker.track(ctx, func(ctx context.Context) (client.Image, error) { return s.Client.Pull(ctx, named.String(), opts...) })
 	if err != nil {
 		parts.discard(ctx, err)
-		return nil, registry.Failure(named, err)
+		return nil, pullFailure(named, platform, err)
 	}
 	s.unkeep(ctx, pulled.Target().Digest)
+	s.evict(pulled.Target().Digest) // it may have been there for other platforms
 	progress(Progress{Status: "Digest: " + pulled.Target().Digest.String()})
 	if before.Target.Digest == pulled.Target().Digest {
 		progress(Progress{Status: "Status: Image is up to date for " + reference.FamiliarString(named)})
@@ -55,7 +67,19 @@ func (s *Store) Pull(ctx context.Context, ref string, auth registry.Auth, progre
 		progress(Progress{Status: "Status: Downloaded newer image for " + reference.FamiliarString(named)})
 	}
 	s.publish("pull", reference.FamiliarString(named), reference.FamiliarName(named))
-	return s.Get(ctx, named.String())
+	return s.GetFor(ctx, named.String(), platform)
+}
+
+// pullFailure puts an error of a pull into Docker's words.
+func pullFailure(named reference.Named, platform *ocispec.Platform, err error) error {
+	if errdefs.IsNotFound(err) && strings.Contains(err.Error(), "platform") { // the registry has the image, and not for this platform
+		wanted := platforms.DefaultString()
+		if platform != nil {
+			wanted = platforms.FormatAll(*platform)
+		}
+		return errdefs.ErrNotFound.WithMessage(fmt.Sprintf("no matching manifest for %s in the manifest list entries: %v", wanted, err))
+	}
+	return registry.Failure(named, err)
 }
 
 // Ensure returns the image of a task. It pulls only what is not on the node, so that a slow or unreachable registry never delays a
@@ -65,7 +89,7 @@ func (s *Store) Ensure(ctx context.Context, ref string, auth registry.Auth) (*Im
 	if err == nil || !errdefs.IsNotFound(err) {
 		return img, err
 	}
-	img, err = s.Pull(ctx, ref, auth, nil)
+	img, err = s.pull(ctx, ref, nil, auth, 1, nil) // the task itself is tried again
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
@@ -74,29 +98,4 @@ func (s *Store) Ensure(ctx context.Context, ref string, auth registry.Auth) (*Im
 		return nil, NotFound(ref)
 	}
 	return img, nil
-}
-
-// Push sends an image to the registry in its name. ref must be a name; progress must not be nil.
-func (s *Store) Push(ctx context.Context, ref string, auth registry.Auth, progress func(Progress)) error {
-	named, err := normalize(ref)
-	if err != nil {
-		return err
-	}
-	ctx = runtime.WithNamespace(ctx)
-	record, err := s.Client.ImageService().Get(ctx, named.String())
-	if err != nil {
-		return errdefs.ErrNotFound.WithMessage(fmt.Sprintf("An image does not exist locally with the tag: %s", reference.FamiliarName(named)))
-	}
-	progress(Progress{Status: fmt.Sprintf("The push refers to repository [%s]", named.Name())})
-	if err := s.Client.Push(ctx, named.String(), record.Target, client.WithResolver(s.Registries.Resolver(ctx, auth))); err != nil {
-		return fmt.Errorf("push image %s: %w", ref, err)
-	}
-	tag := "latest"
-	if t, ok := named.(reference.Tagged); ok {
-		tag = t.Tag()
-	}
-	progress(Progress{Status: fmt.Sprintf("%s: digest: %s size: %d", tag, record.Target.Digest, record.Target.Size)})
-	progress(Progress{Pushed: &Pushed{Tag: tag, Digest: record.Target.Digest.String(), Size: record.Target.Size}})
-	s.publish("push", reference.FamiliarString(named), reference.FamiliarName(named))
-	return nil
 }

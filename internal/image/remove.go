@@ -52,7 +52,7 @@ func (s *Store) Remove(ctx context.Context, ref string, force bool) ([]Removed, 
 	if byName && len(names) < len(img.Names) {
 		return s.untag(ctx, img, names)
 	}
-	users := s.users(img.ID)
+	users := s.users(img)
 	if byName && len(users) > 0 {
 		familiar := familiarName(names[0])
 		if !force {
@@ -138,12 +138,13 @@ func familiarName(name string) string {
 	return name
 }
 
-// users lists what uses an image.
-func (s *Store) users(imageID string) []User {
+// users lists what uses an image, for whatever platform.
+func (s *Store) users(img *Image) []User {
 	if s.Users == nil {
 		return nil
 	}
-	return slices.DeleteFunc(s.Users(), func(u User) bool { return u.ImageID != imageID })
+	ids := img.IDs()
+	return slices.DeleteFunc(s.Users(), func(u User) bool { return !slices.Contains(ids, u.ImageID) })
 }
 
 // conflict is an error of Docker's for an image that cannot be removed.

@@ -18,6 +18,8 @@ type Defaults struct {
 	// NetworkOptions is driver options of new networks, by driver.
 	NetworkOptions map[string]map[string]string
 	Bridge         DefaultBridge
+	// DirectRouting lets published ports be reached from outside at containers' own addresses too, by who knows a way to these.
+	DirectRouting bool
 }
 
 // DefaultBridge is the settings of the default bridge network.
@@ -61,10 +63,7 @@ func (n *Networks) withDefaults(spec shoal.SandboxSpec) shoal.SandboxSpec {
 
 // withHostGateways replaces "host-gateway" in lines of extra hosts by the node's addresses. Without any it stays, for the gateway of the container.
 func (n *Networks) withHostGateways(hosts []string) []string {
-	gateways := n.cfg.Defaults.HostGateways
-	if len(gateways) == 0 {
-		gateways = n.bridgeGateways()
-	}
+	gateways := n.HostGateways()
 	if len(gateways) == 0 {
 		return hosts
 	}
@@ -80,6 +79,14 @@ func (n *Networks) withHostGateways(hosts []string) []string {
 		}
 	}
 	return out
+}
+
+// HostGateways is what "host-gateway" stands for in extra hosts: what the settings say, or the node's addresses on the default bridge; nil without either.
+func (n *Networks) HostGateways() []netip.Addr {
+	if gateways := n.cfg.Defaults.HostGateways; len(gateways) > 0 {
+		return gateways
+	}
+	return n.bridgeGateways()
 }
 
 // bridgeGateways is the node's addresses on the default bridge.

@@ -171,7 +171,7 @@ func (n *Networks) restore(ipv6 bool) (err error) {
 	if err != nil {
 		return err
 	}
-	n.planner = plan.Planner{Log: n.log, Local: n.local, Directory: n.directory, Sandboxes: n.sandboxes, Key: n.tunnelKey, IPv6: ipv6, PathMTU: n.plane.PathMTU}
+	n.planner = plan.Planner{Log: n.log, Local: n.local, Directory: n.directory, Sandboxes: n.sandboxes, Key: n.tunnelKey, DirectRouting: n.cfg.Defaults.DirectRouting, IPv6: ipv6, PathMTU: n.plane.PathMTU}
 	journal, table, err := directory.OpenJournal(filepath.Join(dir, "table.json"))
 	if err != nil {
 		n.log.Warn("the last table of the cluster's networks cannot be restored; a manager sends it again", "err", err)

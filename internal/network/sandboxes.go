@@ -46,6 +46,15 @@ func (n *Networks) Up(ctx context.Context, spec shoal.SandboxSpec) (shoal.Sandbo
 	if other, ok := strings.CutPrefix(spec.Mode, "container:"); ok {
 		return n.SandboxOf(other)
 	}
+	up, err := n.upSandbox(ctx, spec)
+	if err == nil {
+		n.relink(spec.ContainerID)
+	}
+	return up, err
+}
+
+// upSandbox is Up for a container that gets a namespace of its own.
+func (n *Networks) upSandbox(ctx context.Context, spec shoal.SandboxSpec) (shoal.Sandbox, error) {
 	sb := n.lockSandbox(spec.ContainerID, true)
 	defer sb.Unlock()
 	if n.plane.Exists(sandbox.Namespace(spec.ContainerID)) && sb.Spec.Mode != "" {

@@ -15,6 +15,11 @@ import (
 // damagedDatabases returns why databases of containerd below root are no databases any more; nil if they all are, as far as can be told.
 func damagedDatabases(root string) error {
 	files, _ := filepath.Glob(filepath.Join(root, "io.containerd.*", "*.db")) // fails for malformed patterns only
+	return Damaged(files)
+}
+
+// Damaged returns why files that were databases (bbolt) are no databases any more; nil if they all are, as far as can be told. Nobody may have them open.
+func Damaged(files []string) error {
 	var damage []error
 	for _, file := range files {
 		db, err := bolt.Open(file, 0, &bolt.Options{ReadOnly: true, Timeout: time.Second})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"os"
 	"sync"
 
 	"github.com/containerd/containerd/v2/client"
@@ -95,15 +96,37 @@ func WithNamespace(ctx context.Context) context.Context {
 // withLogger makes containerd log to l. Its errors become warnings, because what they mean for a container is for shoal to say, and its
 // warnings become debug messages. What is less is dropped.
 func withLogger(ctx context.Context, l *slog.Logger) context.Context {
+	return log.WithLogger(ctx, Logger(l, "containerd"))
+}
+
+// Logger returns a logger of the kind that containerd and BuildKit write to, whose messages go to l under a name.
+func Logger(l *slog.Logger, name string) *logrus.Entry {
 	logger := logrus.New()
 	logger.SetOutput(io.Discard)
 	logger.SetLevel(logrus.WarnLevel)
-	logger.AddHook(&slogHook{l})
-	return log.WithLogger(ctx, logrus.NewEntry(logger))
+	logger.AddHook(&slogHook{l, name})
+	return logrus.NewEntry(logger)
+}
+
+// LogStray takes what is logged where no logger is at hand, which there is one place for in the process: it goes to l under a name; with nil to standard error.
+func LogStray(l *slog.Logger, name string) {
+	stray := logrus.StandardLogger()
+	if l == nil {
+		stray.ReplaceHooks(logrus.LevelHooks{})
+		stray.SetOutput(os.Stderr)
+		return
+	}
+	hooks := logrus.LevelHooks{}
+	hooks.Add(&slogHook{l, name})
+	stray.ReplaceHooks(hooks)
+	stray.SetOutput(io.Discard)
 }
 
 // slogHook passes messages of logrus, containerd's logger, to slog.
-type slogHook struct{ log *slog.Logger }
+type slogHook struct {
+	log  *slog.Logger
+	name string
+}
 
 // Levels implements logrus.Hook.
 func (h *slogHook) Levels() []logrus.Level { return logrus.AllLevels }
@@ -114,11 +137,11 @@ func (h *slogHook) Fire(e *logrus.Entry) error {
 	if e.Level <= logrus.ErrorLevel {
 		level = slog.LevelWarn
 	}
-	attrs := make([]slog.Attr, 0, len(e.Data)+1)
-	attrs = append(attrs, slog.String("message", e.Message))
+	attrs := make([]slog.Attr, 0, len(e.Data)+2)
+	attrs = append(attrs, slog.String("library", h.name), slog.String("message", e.Message))
 	for k, v := range e.Data {
 		attrs = append(attrs, slog.Any(k, v))
 	}
-	h.log.LogAttrs(context.Background(), level, "containerd", attrs...)
+	h.log.LogAttrs(context.Background(), level, "message of a library", attrs...)
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"os"
 	"path/filepath"
 	"sync"
@@ -151,10 +152,17 @@ func (rt *Runtime) Close() error {
 	return nil
 }
 
-// Options returns the runc options that every task is started with.
-func (rt *Runtime) Options() *options.Options {
-	return &options.Options{BinaryName: rt.OCI, Root: filepath.Join(rt.state, "oci")}
+// Options returns the options that a task is started with: by the OCI runtime of a name, which is a program, or by the node's own if program is empty. Each
+// runtime has its state in a folder of its own.
+func (rt *Runtime) Options(name, program string) *options.Options {
+	if program == "" {
+		return &options.Options{BinaryName: rt.OCI, Root: filepath.Join(rt.state, ownOCI)}
+	}
+	return &options.Options{BinaryName: program, Root: filepath.Join(rt.state, ownOCI+"-"+url.PathEscape(name))}
 }
+
+// ownOCI is the name of the folder where the node's own OCI runtime has its state. The shim knows it: of no other runtime does it do a part of the work itself.
+const ownOCI = "oci"
 
 // Exit is how a container ended while no daemon ran.
 type Exit struct {

@@ -17,6 +17,8 @@ type SandboxSpec struct {
 	DNS        DNSConfig
 	ExtraHosts []string // "name:IP"
 	Links      []string // "container:alias", on the default bridge
+	// Exposed is the ports that containers with a link to this one may reach where others may not; nothing but Protocol and Target counts.
+	Exposed []PortBinding `json:",omitempty"`
 	// TaskID and ServiceID are empty for a container that is no task.
 	TaskID    TaskID
 	ServiceID ServiceID

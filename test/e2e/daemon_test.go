@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -52,10 +53,12 @@ func TestTheDaemonFollowsItsSettings(t *testing.T) {
 		t.Errorf("outside a swarm the daemon listens: %s", got)
 	}
 
+	other := c.otherRuntime()
 	c.startWith(n, `{"no-such-key": true, "dns": ["10.1.2.3"], "dns-search": ["a.example"], "dns-opts": ["ndots:3"], "default-shm-size": "32M", "default-ipc-mode": "shareable",
 		"default-ulimits": {"nofile": {"Name": "nofile", "Soft": 1234, "Hard": 2345}}, "log-opts": {"max-size": "7m"}, "registry-mirrors": ["https://mirror.example"],
 		"insecure-registries": ["10.9.0.0/16", "registry.example:5000"], "labels": ["a=b"], "default-network-opts": {"bridge": {"com.docker.network.driver.mtu": "1380"}},
-		"host-gateway-ips": ["10.8.8.8"], "node-generic-resources": ["gpu=2"]}`,
+		"host-gateway-ips": ["10.8.8.8"], "node-generic-resources": ["gpu=2"], "features": {"buildkit": false}, "builder": {"gc": {"defaultKeepStorage": "1GB"}},
+		"max-concurrent-downloads": 1, "runtimes": {"other": {"path": "`+other+`", "runtimeArgs": ["--debug"]}}}`,
 		"--init", "--bip", "10.55.0.1/24", "--fixed-cidr", "10.55.0.128/25", "--mtu", "1390", "--icc=false", "--ip", "127.0.0.1", "--swarm-default-advertise-addr", n.Addr, "--iptables=false",
 		"--userland-proxy=false", "--containerd", "/run/containerd/containerd.sock")
 	c.ok(n, "run", "-d", "--name", "one", "-p", "8080:80", "--add-host", "gw:host-gateway", "busybox", "sleep", "600")
@@ -71,6 +74,8 @@ func TestTheDaemonFollowsItsSettings(t *testing.T) {
 		{"/sbin/docker-init -- sleep 600", []string{"exec", "one", "sh", "-c", "tr '\\0' ' ' < /proc/1/cmdline"}},
 		{"33554432 shareable 7m <nil>", []string{"inspect", "one", "-f", `{{.HostConfig.ShmSize}} {{.HostConfig.IpcMode}} {{index .HostConfig.LogConfig.Config "max-size"}} {{.HostConfig.Init}}`}},
 		{"127.0.0.1:8080", []string{"port", "one", "80"}},
+		{other + " [--debug]", []string{"info", "-f", "{{.Runtimes.other.Path}} {{.Runtimes.other.Args}}"}},
+		{"within", []string{"run", "--rm", "--runtime", "other", "busybox", "echo", "within"}},
 		{"[a=b] [https://mirror.example/] true", []string{"info", "-f", "{{.Labels}} {{.RegistryConfig.Mirrors}} {{.LiveRestoreEnabled}}"}},
 	} {
 		if got := c.ok(n, check.args...); !strings.Contains(got, check.want) {
@@ -88,6 +93,23 @@ func TestTheDaemonFollowsItsSettings(t *testing.T) {
 		t.Errorf("options of a new network: %s", got)
 	}
 
+	c.refused(n, 1, "Error response from daemon: unknown or invalid runtime name: nosuch", "create", "--runtime", "nosuch", "busybox")
+	if text, err := os.ReadFile(other + ".calls"); err != nil || !strings.Contains(string(text), "--debug --root ") {
+		t.Errorf("calls of another runtime: %s, %v", text, err)
+	}
+	// Containers do not talk to each other (--icc=false), save by a link.
+	c.ok(n, "run", "-d", "--name", "store", "--expose", "80", "nginx")
+	addr := c.ok(n, "inspect", "store", "-f", "{{.NetworkSettings.Networks.bridge.IPAddress}}")
+	c.eventually(20*time.Second, "the link's target answers", func() error {
+		if r := c.docker(n, "run", "--rm", "--link", "store:web", "busybox", "timeout", "5", "wget", "-qO-", "http://"+addr+"/"); r.Code != 0 {
+			return errors.New(r.Text())
+		}
+		return nil
+	})
+	if r := c.docker(n, "run", "--rm", "busybox", "timeout", "5", "wget", "-qO-", "http://"+addr+"/"); r.Code == 0 {
+		t.Errorf("a container without a link reaches %s", r.Text())
+	}
+	c.ok(n, "rm", "-f", "store")
 	c.logDrivers(n)
 	c.reloadsSettings(n)
 
@@ -150,6 +172,21 @@ func TestTheDaemonFollowsItsSettings(t *testing.T) {
 	if got := c.ok(n, "run", "--rm", "busybox", "ls", "/sys/class/net"); got != "lo" {
 		t.Errorf("interfaces without a default bridge: %q", got)
 	}
+}
+
+// otherRuntime is a program that runs runc and notes what it is called with.
+func (c *cluster) otherRuntime() string {
+	c.t.Helper()
+	programs, err := filepath.Glob(filepath.Join(c.n1.DataRoot(), "containerd", "programs", "*", "runc"))
+	if err != nil || len(programs) == 0 {
+		c.t.Fatalf("the node's runc: %q, %v", programs, err)
+	}
+	path := filepath.Join(c.t.TempDir(), "other")
+	script := "#!/bin/sh\necho \"$@\" >> " + path + ".calls\nexec " + programs[0] + " \"$@\"\n"
+	if err := os.WriteFile(path, []byte(script), 0o700); err != nil { //nolint:gosec // a program
+		c.t.Fatal(err)
+	}
+	return path
 }
 
 // A second daemon in a network namespace tore down what the first one had made, every second, and the other way round; and neither started while another program

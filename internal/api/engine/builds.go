@@ -46,6 +46,7 @@ func (b *builds) build(w http.ResponseWriter, r *http.Request) error {
 	out := &buildStream{enc: json.NewEncoder(server.NewFlushWriter(w)), quiet: server.BoolParam(r, "q"), buildkit: r.FormValue("version") == string(apibuild.BuilderBuildKit)}
 	id, err := b.builder.Solve(r.Context(), request, out.progress)
 	if err != nil {
+		_, _ = io.Copy(io.Discard, r.Body) // what is left of the context: net/http panics when a handler that answers while it reads leaves some
 		return out.fail(err)
 	}
 	return out.built(id, r.Form["t"])

@@ -27,7 +27,14 @@ func (c *containers) create(w http.ResponseWriter, r *http.Request) error {
 	if err := nameNetworks(&spec.Network, c.findNetwork); err != nil {
 		return err
 	}
-	warning, err := c.checkPlatform(r, spec.Image)
+	platform, err := platformText(r)
+	if err != nil {
+		return err
+	}
+	if platform != nil {
+		spec.Platform = platforms.FormatAll(*platform)
+	}
+	warning, err := c.platformWarning(r, &spec)
 	if err != nil {
 		return err
 	}
@@ -38,30 +45,21 @@ func (c *containers) create(w http.ResponseWriter, r *http.Request) error {
 	return server.WriteJSON(w, http.StatusCreated, apicontainer.CreateResponse{ID: id, Warnings: append(append([]string{}, warnings...), append(warning, server.Warnings(r)...)...)})
 }
 
-// checkPlatform refuses an image that is of another platform than the one that is asked for, and warns of one that is not this node's.
-func (c *containers) checkPlatform(r *http.Request, ref string) (warning []string, err error) {
-	img, err := c.images.Get(r.Context(), ref)
+// platformWarning warns of an image that is not for this node's platform, if none was asked for.
+func (c *containers) platformWarning(r *http.Request, spec *container.Spec) ([]string, error) {
+	if spec.Platform != "" {
+		return nil, nil
+	}
+	img, err := c.images.Get(r.Context(), spec.Image)
 	if err != nil {
 		return nil, err
 	}
-	has := platforms.Normalize(platforms.Platform{OS: img.Spec.OS, Architecture: img.Spec.Architecture, Variant: img.Spec.Variant})
-	text := r.FormValue("platform")
-	if text == "" {
-		if host := platforms.DefaultSpec(); !platforms.Only(host).Match(has) && has.Architecture != "" {
-			warning = append(warning, fmt.Sprintf("The requested image's platform (%s) does not match the detected host platform (%s) and no specific platform was requested",
-				platforms.FormatAll(has), platforms.FormatAll(host)))
-		}
-		return warning, nil
+	has, host := platforms.Normalize(img.Platform()), platforms.DefaultSpec()
+	if has.Architecture == "" || platforms.Only(host).Match(has) {
+		return nil, nil
 	}
-	want, err := platforms.Parse(text)
-	if err != nil {
-		return nil, server.BadRequest("%v", err)
-	}
-	if !platforms.Only(want).Match(has) {
-		return nil, server.Errorf(http.StatusNotFound, "image with reference %s was found but its platform (%s) does not match the specified platform (%s)",
-			ref, platforms.FormatAll(has), platforms.FormatAll(want))
-	}
-	return nil, nil
+	return []string{fmt.Sprintf("The requested image's platform (%s) does not match the detected host platform (%s) and no specific platform was requested",
+		platforms.FormatAll(has), platforms.FormatAll(host))}, nil
 }
 
 // shownMode is a network mode as lists show it.
@@ -137,7 +135,7 @@ func fromAPICreateRequest(body apicontainer.CreateRequest, engine *container.Eng
 		CapAdd: h.CapAdd, CapDrop: h.CapDrop, Privileged: h.Privileged, ReadOnly: h.ReadonlyRootfs, SecurityOpt: h.SecurityOpt,
 		Sysctls: h.Sysctls, GroupAdd: h.GroupAdd, ShmSize: h.ShmSize, Init: h.Init, OomScoreAdj: h.OomScoreAdj,
 		PidMode: string(h.PidMode), IpcMode: string(h.IpcMode), UTSMode: string(h.UTSMode), CgroupnsMode: string(h.CgroupnsMode),
-		CgroupParent: h.CgroupParent, Annotations: h.Annotations, NetworkMode: shownMode(h.NetworkMode), API: raw,
+		Runtime: h.Runtime, CgroupParent: h.CgroupParent, Annotations: h.Annotations, NetworkMode: shownMode(h.NetworkMode), API: raw,
 		Shell: c.Shell, ConsoleSize: h.ConsoleSize, PublishAll: h.PublishAllPorts,
 		DeviceCgroupRules: h.DeviceCgroupRules, MaskedPaths: h.MaskedPaths, ReadonlyPaths: h.ReadonlyPaths, Umask: h.Umask,
 	}

@@ -31,7 +31,7 @@ func fillHostConfig(h *apicontainer.HostConfig, info container.Info) {
 		h.MemorySwap = 2 * h.Memory
 	}
 	// The node's settings are part of the spec since the container was created.
-	h.ShmSize, h.Runtime = cmp.Or(h.ShmSize, info.Spec.ShmSize, defaultShmSize), cmp.Or(h.Runtime, "runc")
+	h.ShmSize, h.Runtime = cmp.Or(h.ShmSize, info.Spec.ShmSize, defaultShmSize), cmp.Or(h.Runtime, info.Spec.Runtime, "runc")
 	h.IpcMode = cmp.Or(h.IpcMode, apicontainer.IpcMode(info.Spec.IpcMode), apicontainer.IPCModePrivate)
 	if h.Init == nil {
 		h.Init = info.Spec.Init

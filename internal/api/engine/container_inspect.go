@@ -12,6 +12,7 @@ import (
 	"github.com/moby/moby/api/types/mount"
 	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/api/types/storage"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/shoal-dev/shoal/internal/api/convert"
 	"github.com/shoal-dev/shoal/internal/api/server"
@@ -82,10 +83,18 @@ func toAPIContainer(info container.Info) inspected {
 			ResolvConfPath: info.Sandbox.ResolvConf, HostnamePath: info.Sandbox.HostnameAt, HostsPath: info.Sandbox.Hosts, LogPath: info.LogPath,
 			Name: "/" + info.Name, RestartCount: info.RestartCount, Driver: "overlayfs", Platform: "linux", ExecIDs: info.ExecIDs,
 			Storage:    &storage.Storage{RootFS: &storage.RootFSStorage{Snapshot: &storage.RootFSStorageSnapshot{Name: "overlayfs"}}},
-			HostConfig: host, Mounts: toAPIMountPoints(info),
+			HostConfig: host, Mounts: toAPIMountPoints(info), ImageManifestDescriptor: imageManifest(info),
 		},
 		Config: inspectedConfig{cfg, requestedMAC(info)}, NetworkSettings: withBridgeAddresses(settings),
 	}
+}
+
+// imageManifest is what of its image a container was made from; nil if that is not known.
+func imageManifest(info container.Info) *ocispec.Descriptor {
+	if info.ImageManifest.Digest == "" {
+		return nil
+	}
+	return &info.ImageManifest
 }
 
 // withoutValue is the variables that a container was asked not to have, which the request names without a value.

@@ -39,8 +39,9 @@ func namesOf(info container.Info, links map[string][]string) []string {
 // removeLink removes a link from a container, which is named by the container and the alias: "web/db".
 func (c *containers) removeLink(w http.ResponseWriter, r *http.Request) error {
 	parent, alias := r.PathValue("id"), r.PathValue("alias")
-	if !server.BoolParam(r, "link") {
-		return server.Errorf(http.StatusNotFound, "No such container: %s/%s", parent, alias)
+	if !server.BoolParam(r, "link") { // the name of the container that the link is to
+		r.SetPathValue("id", parent+"/"+alias)
+		return c.remove(w, r)
 	}
 	info, err := c.engine.Inspect(parent)
 	if err != nil {

@@ -78,7 +78,7 @@ func (c *containers) matches(ctx context.Context, f server.Filters, info contain
 		}) &&
 		f.Any("ancestor", func(v string) bool {
 			if img, err := c.images.Get(ctx, v); err == nil {
-				return img.ID == info.ImageID
+				return slices.Contains(img.IDs(), info.ImageID)
 			}
 			return v == info.Spec.Image
 		}) &&
@@ -127,6 +127,7 @@ func toAPIContainerSummary(info container.Info) apicontainer.Summary {
 		Command: strings.Join(append([]string{info.Path}, info.Args...), " "), Created: info.Created.Unix(), Ports: []apicontainer.PortSummary{},
 		Labels: info.Labels, State: apicontainer.ContainerState(info.State.Status), Status: statusText(info, time.Now()),
 		NetworkSettings: &apicontainer.NetworkSettingsSummary{Networks: toAPIEndpointSettings(info)}, Mounts: toAPIMountPoints(info),
+		ImageManifestDescriptor: imageManifest(info),
 	}
 	s.HostConfig.NetworkMode, s.HostConfig.Annotations = requestedMode(info), info.Spec.Annotations
 	if !isUp(info) {

@@ -184,6 +184,10 @@ func TestLinksOnTheDefaultBridge(t *testing.T) {
 		{args: words("create --link nosuch:x busybox"), want: "could not get container for nosuch: No such container: nosuch", code: 1},
 		{args: words("rename db store")},
 		{args: words("inspect web -f {{.HostConfig.Links}}"), want: "[/store:/web/db]"},
+		{args: words("inspect -f {{.Name}} web/db"), want: "/store\n"}, // a link is a name too
+		{args: words("exec web/db echo reached"), want: "reached\n"},
+		{args: words("inspect -f {{.Name}} web/nosuch"), want: "No such", code: 1},
+		{args: words("rm web/db"), want: "container is running", code: 1},
 		{args: words("restart -t 0 web")},
 		{args: words("exec web env"), want: "DB_PORT_5432_TCP_PROTO=tcp"},
 		{args: words("ps --filter name=store --format {{.Names}} --no-trunc"), want: "web/db"},

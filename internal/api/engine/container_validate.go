@@ -177,8 +177,6 @@ func validateHostConfig(h *apicontainer.HostConfig) error {
 		return unsupported("the cgroup of another container")
 	case len(h.StorageOpt) > 0:
 		return unsupported("storage options")
-	case h.Runtime != "" && h.Runtime != "runc" && h.Runtime != "io.containerd.runc.v2":
-		return server.BadRequest("unknown or invalid runtime name: %s", h.Runtime)
 	}
 	if _, ok := h.Annotations[""]; ok {
 		return server.BadRequest("invalid Annotations: the empty string is not permitted as an annotation key")

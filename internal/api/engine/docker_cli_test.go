@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	goruntime "runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/containerd/errdefs"
@@ -67,8 +68,13 @@ func (bareNetwork) Down(_ context.Context, id string) error {
 
 // dockerHost serves a node's API on a socket for the real docker CLI.
 type dockerHost struct {
-	t      *testing.T
-	socket string
+	t        *testing.T
+	socket   string
+	runtime  *runtime.Runtime
+	dir      string // of all that the node has
+	room     atomic.Pointer[error]
+	setAside []string                           // what was set aside
+	defaults atomic.Pointer[container.Defaults] // of containers
 }
 
 func newDockerHost(t *testing.T) *dockerHost {
@@ -80,11 +86,14 @@ func newDockerHost(t *testing.T) *dockerHost {
 		t.Fatal("needs the docker CLI")
 	}
 	ctx, dir := context.Background(), t.TempDir()
+	h := &dockerHost{t: t, socket: filepath.Join(dir, "docker.sock"), dir: dir}
+	h.defaults.Store(&container.Defaults{})
 	log, bus := slog.New(slog.NewTextHandler(t.Output(), nil)), &events.Bus{}
 	rt, err := runtime.Start(ctx, runtime.Config{Log: log, Root: filepath.Join(dir, "root"), State: filepath.Join(dir, "state")})
 	if err != nil {
 		t.Fatal(err)
 	}
+	h.runtime = rt
 	volumeStore, err := volume.New(volume.Config{Log: log, Root: filepath.Join(dir, "volumes"), Events: bus, Quarantine: quarantine.Open(filepath.Join(dir, "quarantine"), log, bus)})
 	if err != nil {
 		t.Fatal(err)
@@ -92,12 +101,27 @@ func newDockerHost(t *testing.T) *dockerHost {
 	var engine *container.Engine
 	store := image.New(image.Config{Log: log, Client: rt.Client, Events: bus, Registries: registry.New(t.TempDir(), registry.Settings{}), Users: func() []image.User { return engine.ImageUsers() }})
 	engine = container.New(container.Config{Log: log, Root: filepath.Join(dir, "containers"), State: filepath.Join(dir, "state", "c"),
-		Runtime: rt, Images: store, Volumes: volumeStore, Network: bareNetwork{}, Events: bus, Quarantine: quarantine.Open(filepath.Join(dir, "quarantine"), log, bus)})
+		Runtime: rt, Images: store, Volumes: volumeStore, Network: bareNetwork{}, Events: bus, Quarantine: quarantine.Open(filepath.Join(dir, "quarantine"), log, bus),
+		Defaults: func() container.Defaults { return *h.defaults.Load() }})
 	if err := engine.Restore(ctx); err != nil {
 		t.Fatal(err)
 	}
 	builder, err := build.New(build.Config{Log: log, Root: filepath.Join(dir, "buildkit"), State: filepath.Join(dir, "state", "build"), Runtime: rt, Images: store,
-		Registries: store.Registries, Network: bareNetwork{}, CgroupParent: engine.CgroupParent})
+		Registries: store.Registries, Network: bareNetwork{}, CgroupParent: engine.CgroupParent,
+		HostGateways: func() []netip.Addr {
+			return []netip.Addr{netip.MustParseAddr("192.0.2.7"), netip.MustParseAddr("2001:db8::7")}
+		},
+		Room: func(int64) error {
+			if err := h.room.Load(); err != nil {
+				return *err
+			}
+			return nil
+		},
+		SetAside: func(path string, _ error) error {
+			h.setAside = append(h.setAside, path)
+			return os.Rename(path, path+"-set-aside")
+		},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +135,6 @@ func newDockerHost(t *testing.T) *dockerHost {
 		&diskUsage{containers: engine, images: &images{store: store, usedBy: engine.Using}, volumes: volumeStore, cache: builder.Usage},
 		ping{},
 	)
-	h := &dockerHost{t: t, socket: filepath.Join(dir, "docker.sock")}
 	stop := serve(t, h.socket, handler)
 	t.Cleanup(func() {
 		for _, info := range engine.List(nil) {

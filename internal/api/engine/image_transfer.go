@@ -9,7 +9,9 @@ import (
 
 	"github.com/distribution/reference"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/moby/moby/api/types/auxprogress"
 	"github.com/moby/moby/api/types/jsonstream"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/shoal-dev/shoal/internal/api/server"
 	"github.com/shoal-dev/shoal/internal/image"
@@ -43,8 +45,8 @@ func progressWriter(w http.ResponseWriter) func(image.Progress) {
 	enc := json.NewEncoder(server.NewFlushWriter(w))
 	return func(p image.Progress) {
 		m := jsonstream.Message{ID: p.ID, Status: p.Status}
-		if p.Pushed != nil {
-			if encoded, err := json.Marshal(p.Pushed); err == nil {
+		if aux := toAPIAux(p); aux != nil {
+			if encoded, err := json.Marshal(aux); err == nil {
 				m.Aux = (*json.RawMessage)(&encoded)
 			}
 		}
@@ -53,6 +55,21 @@ func progressWriter(w http.ResponseWriter) func(image.Progress) {
 		}
 		_ = enc.Encode(m)
 	}
+}
+
+// toAPIAux is what programs read of a transfer's progress; nil if there is nothing.
+func toAPIAux(p image.Progress) any {
+	switch {
+	case p.Pushed != nil:
+		return p.Pushed
+	case p.Instead != nil:
+		return auxprogress.ManifestPushedInsteadOfIndex{
+			ManifestPushedInsteadOfIndex: true, OriginalIndex: p.Instead.OriginalIndex, SelectedManifest: p.Instead.SelectedManifest,
+		}
+	case p.Missing != nil:
+		return auxprogress.ContentMissing{ContentMissing: true, Desc: *p.Missing}
+	}
+	return nil
 }
 
 // fromAPIRegistryAuth reads the credentials that a client sends along; there are none if they cannot be read.
@@ -66,8 +83,12 @@ func fromAPIRegistryAuth(r *http.Request) registry.Auth {
 
 // create pulls an image, or imports one from an archive of a file system.
 func (a *images) create(w http.ResponseWriter, r *http.Request) error {
+	platform, err := platformText(r)
+	if err != nil {
+		return err
+	}
 	if source := r.FormValue("fromSrc"); source != "" {
-		return a.importArchive(w, r, source)
+		return a.importArchive(w, r, source, platform)
 	}
 	ref := r.FormValue("fromImage")
 	if tag := r.FormValue("tag"); tag != "" {
@@ -81,12 +102,12 @@ func (a *images) create(w http.ResponseWriter, r *http.Request) error {
 		return server.BadRequest("invalid reference format")
 	}
 	return streamProgress(w, func(progress func(image.Progress)) error {
-		_, err := a.store.Pull(r.Context(), ref, fromAPIRegistryAuth(r), progress)
+		_, err := a.store.Pull(r.Context(), ref, platform, fromAPIRegistryAuth(r), progress)
 		return err
 	})
 }
 
-func (a *images) importArchive(w http.ResponseWriter, r *http.Request, source string) error {
+func (a *images) importArchive(w http.ResponseWriter, r *http.Request, source string, platform *ocispec.Platform) error {
 	if source != "-" {
 		return server.BadRequest("import from a URL is not supported")
 	}
@@ -98,7 +119,7 @@ func (a *images) importArchive(w http.ResponseWriter, r *http.Request, source st
 	if err := applyChanges(&config, r.Form["changes"]); err != nil {
 		return err
 	}
-	img, err := a.store.Import(r.Context(), r.Body, ref, r.FormValue("message"), config)
+	img, err := a.store.Import(r.Context(), r.Body, platform, ref, r.FormValue("message"), config)
 	if err != nil {
 		return err
 	}
@@ -107,7 +128,11 @@ func (a *images) importArchive(w http.ResponseWriter, r *http.Request, source st
 }
 
 func (a *images) load(w http.ResponseWriter, r *http.Request) error {
-	loaded, err := a.store.Load(r.Context(), r.Body)
+	platform, err := platformParam(r)
+	if err != nil {
+		return err
+	}
+	loaded, err := a.store.Load(r.Context(), r.Body, platform)
 	_, _ = io.Copy(io.Discard, r.Body)
 	w.Header().Set("Content-Type", "application/json")
 	enc := json.NewEncoder(w)
@@ -130,20 +155,26 @@ func (a *images) save(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (a *images) export(w http.ResponseWriter, r *http.Request, names []string) error {
-	for _, n := range names {
-		if _, err := a.store.Get(r.Context(), n); err != nil {
-			return err
-		}
+	platform, err := platformParam(r)
+	if err != nil {
+		return err
 	}
 	w.Header().Set("Content-Type", "application/x-tar")
-	return a.store.Save(r.Context(), names, w)
+	return a.store.Save(r.Context(), names, platform, w)
 }
 
 func (a *images) push(w http.ResponseWriter, r *http.Request, name string) error {
+	platform, err := platformParam(r)
+	if err != nil {
+		return err
+	}
 	if tag := r.FormValue("tag"); tag != "" {
 		name += ":" + tag
 	}
+	if _, err := reference.ParseNormalizedNamed(name); err != nil {
+		return server.BadRequest("invalid reference format")
+	}
 	return streamProgress(w, func(progress func(image.Progress)) error {
-		return a.store.Push(r.Context(), name, fromAPIRegistryAuth(r), progress)
+		return a.store.Push(r.Context(), name, platform, fromAPIRegistryAuth(r), progress)
 	})
 }

@@ -93,11 +93,18 @@ func (a *images) list(w http.ResponseWriter, r *http.Request) error {
 			!newer.IsZero() && !img.Created().After(newer) || !f.Take(img.Spec.Config.Labels, img.Created()) {
 			continue
 		}
-		if !f.Has("reference") {
-			out = append(out, a.toAPISummary(img))
-		} else if matching := withMatchingNames(img, f.Filters["reference"]); matching != nil {
-			out = append(out, a.toAPISummary(matching))
+		if f.Has("reference") {
+			if img = withMatchingNames(img, f.Filters["reference"]); img == nil {
+				continue
+			}
 		}
+		summary := a.toAPISummary(img)
+		if server.BoolParam(r, "manifests") {
+			if summary.Manifests, err = a.manifests(r.Context(), img); err != nil {
+				return err
+			}
+		}
+		out = append(out, summary)
 	}
 	return server.WriteJSON(w, http.StatusOK, out)
 }
@@ -139,7 +146,10 @@ func referenceMatches(pattern, name string) bool {
 func (a *images) toAPISummary(img *image.Image) apiimage.Summary {
 	s := apiimage.Summary{
 		ID: img.ID, RepoTags: img.RepoTags(), RepoDigests: img.RepoDigests(), Labels: img.Spec.Config.Labels, Size: img.Size, SharedSize: -1,
-		Containers: int64(len(a.usedBy(img.ID))),
+		Descriptor: &img.Target,
+	}
+	for _, id := range img.IDs() {
+		s.Containers += int64(len(a.usedBy(id)))
 	}
 	if img.Spec.Created != nil {
 		s.Created = img.Spec.Created.Unix()
@@ -148,7 +158,15 @@ func (a *images) toAPISummary(img *image.Image) apiimage.Summary {
 }
 
 func (a *images) inspect(w http.ResponseWriter, r *http.Request, name string) error {
-	img, err := a.store.Get(r.Context(), name)
+	platform, err := platformParam(r)
+	if err != nil {
+		return err
+	}
+	withManifests := server.BoolParam(r, "manifests")
+	if withManifests && platform != nil {
+		return server.BadRequest("conflicting options: manifests and platform options cannot both be set")
+	}
+	img, err := a.store.GetFor(r.Context(), name, platform)
 	if err != nil {
 		return err
 	}
@@ -156,7 +174,15 @@ func (a *images) inspect(w http.ResponseWriter, r *http.Request, name string) er
 	out := apiimage.InspectResponse{
 		ID: img.ID, RepoTags: img.RepoTags(), RepoDigests: img.RepoDigests(), Author: img.Spec.Author, Config: &config,
 		Architecture: img.Spec.Architecture, Variant: img.Spec.Variant, Os: img.Spec.OS, OsVersion: img.Spec.OSVersion, Size: img.Size,
-		RootFS: apiimage.RootFS{Type: img.Spec.RootFS.Type},
+		RootFS: apiimage.RootFS{Type: img.Spec.RootFS.Type}, Descriptor: &img.Target,
+	}
+	if platform != nil {
+		out.Descriptor = &img.Manifest
+	}
+	if withManifests {
+		if out.Manifests, err = a.manifests(r.Context(), img); err != nil {
+			return err
+		}
 	}
 	if img.Spec.Created != nil {
 		out.Created = timestamp(*img.Spec.Created)
@@ -168,7 +194,11 @@ func (a *images) inspect(w http.ResponseWriter, r *http.Request, name string) er
 }
 
 func (a *images) history(w http.ResponseWriter, r *http.Request, name string) error {
-	img, err := a.store.Get(r.Context(), name)
+	platform, err := platformParam(r)
+	if err != nil {
+		return err
+	}
+	img, err := a.store.GetFor(r.Context(), name, platform)
 	if err != nil {
 		return err
 	}
@@ -203,7 +233,13 @@ func (a *images) tag(w http.ResponseWriter, r *http.Request, name string) error 
 }
 
 func (a *images) remove(w http.ResponseWriter, r *http.Request) error {
-	removed, err := a.store.Remove(r.Context(), r.PathValue("rest"), server.BoolParam(r, "force"))
+	name, force := r.PathValue("rest"), server.BoolParam(r, "force")
+	removed, err := []image.Removed(nil), error(nil)
+	if given := r.Form["platforms"]; len(given) > 0 {
+		removed, err = a.removePlatforms(r, name, given, force)
+	} else {
+		removed, err = a.store.Remove(r.Context(), name, force)
+	}
 	if err != nil {
 		return err
 	}

@@ -105,7 +105,7 @@ func TestInvalidRequestsAreRefusedInDockersWords(t *testing.T) {
 		{body: `host:{"VolumesFrom":["nosuch"]}`, status: 400, want: "No such container: nosuch"},
 		{body: `host:{"VolumesFrom":["x:y"]}`, status: 400, want: "invalid mode: y"},
 		{body: `host:{"Mounts":[{"Type":"bind","Source":"/","Target":"/x","VolumeOptions":{}}]}`, status: 400, want: `VolumeOptions must not be specified on mount type \"bind\"`},
-		{path: create + "?platform=linux/s390x", body: `{"Image":"busybox"}`, status: 404, want: "does not match the specified platform (linux/s390x)"},
+		{path: create + "?platform=linux/s390x", body: `{"Image":"busybox"}`, status: 404, want: "does not provide the specified platform (linux/s390x)"},
 		{path: create + "?platform=a/b/c/d", body: `{"Image":"busybox"}`, status: 400, want: "invalid"},
 		{path: "/containers/one/rename?name=one", status: 400, want: "Renaming a container with the same name as its current name"},
 		{path: "/containers/one/resize?h=x&w=1", status: 400, want: `invalid resize height \"x\": invalid syntax`},

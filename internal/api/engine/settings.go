@@ -19,7 +19,8 @@ type Settings struct {
 	LiveRestore        bool
 	LogDriver          string
 	DefaultRuntime     string
-	Runtimes           map[string]string // path by name, without the ones that every node has
+	Runtimes           []Runtime // without the ones that every node has
+	ClassicBuilder     bool      // clients are told to build the way that was before BuildKit
 	RegistryMirrors    []string
 	InsecureRegistries []string
 	HTTPProxy          string // without credentials, as the next
@@ -28,6 +29,12 @@ type Settings struct {
 	CDISpecDirs        []string
 	AddressPools       []AddressPool
 	GenericResources   []shoal.GenericResource
+}
+
+// Runtime is an OCI runtime that containers can ask for.
+type Runtime struct {
+	Name, Path string
+	Args       []string
 }
 
 // AddressPool is a range that subnets of Size bits are cut from.
@@ -40,8 +47,8 @@ type AddressPool struct {
 func (c *Settings) show(info *system.Info) {
 	info.Debug, info.ExperimentalBuild, info.Labels, info.LiveRestoreEnabled = c.Debug, c.Experimental, c.Labels, c.LiveRestore
 	info.LoggingDriver, info.DefaultRuntime = c.LogDriver, c.DefaultRuntime
-	for name, path := range c.Runtimes {
-		info.Runtimes[name] = system.RuntimeWithStatus{Runtime: system.Runtime{Path: path}}
+	for _, r := range c.Runtimes {
+		info.Runtimes[r.Name] = system.RuntimeWithStatus{Runtime: system.Runtime{Path: r.Path, Args: r.Args}}
 	}
 	info.HTTPProxy, info.HTTPSProxy, info.NoProxy, info.CDISpecDirs = c.HTTPProxy, c.HTTPSProxy, c.NoProxy, slices.Clip(append([]string{}, c.CDISpecDirs...))
 	for _, p := range c.AddressPools {

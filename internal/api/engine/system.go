@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	apibuild "github.com/moby/moby/api/types/build"
 	"github.com/moby/moby/api/types/registry"
 	"github.com/moby/moby/api/types/swarm"
 	"github.com/moby/moby/api/types/system"
@@ -76,7 +77,11 @@ func (s *systemInfo) Register(rt *server.Router) {
 func (s *systemInfo) ping(w http.ResponseWriter, r *http.Request) error {
 	h := w.Header()
 	h.Set("Swarm", s.swarm.Status())
-	h.Set("Builder-Version", "2")
+	builder := apibuild.BuilderBuildKit
+	if s.settings().ClassicBuilder {
+		builder = apibuild.BuilderV1
+	}
+	h.Set("Builder-Version", string(builder))
 	h.Set("Docker-Experimental", strconv.FormatBool(s.settings().Experimental))
 	h.Set("Cache-Control", "no-cache, no-store, must-revalidate")
 	h.Set("Pragma", "no-cache")

@@ -9,6 +9,7 @@ package server
 import (
 	"log/slog"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/shoal-dev/shoal/internal/api/version"
@@ -46,7 +47,12 @@ func New(log *slog.Logger, resources ...Resource) http.Handler {
 			path = "/"
 		}
 		unversioned.URL.Path, unversioned.URL.RawPath = path, ""
-		if _, pattern := rt.mux.Handler(unversioned); pattern == "" {
+		_, pattern := rt.mux.Handler(unversioned)
+		if joined, ok := joinLink(path); ok && pattern == "" {
+			unversioned.URL.RawPath, path = joined, joined
+			_, pattern = rt.mux.Handler(unversioned)
+		}
+		if pattern == "" {
 			WriteError(w, http.StatusNotFound, "page not found")
 			return
 		}
@@ -60,4 +66,14 @@ func New(log *slog.Logger, resources ...Resource) http.Handler {
 		}
 		rt.mux.ServeHTTP(w, unversioned)
 	})
+}
+
+// joinLink makes the name of a link, "web/db", one segment of a path: "/containers/web/db/json" names a container as "/containers/web/json" does.
+func joinLink(path string) (escaped string, ok bool) {
+	rest, ok := strings.CutPrefix(path, "/containers/")
+	parts := strings.SplitN(rest, "/", 3)
+	if !ok || len(parts) < 3 {
+		return "", false
+	}
+	return "/containers/" + url.PathEscape(parts[0]+"/"+parts[1]) + "/" + parts[2], true
 }

@@ -260,6 +260,13 @@ func parseFeature(c *Config, value string) error {
 		}
 	}
 	put(&c.Features, k, on)
+	switch {
+	case k == "buildkit", k == "containerd-snapshotter" && on:
+	case k == "containerd-snapshotter":
+		c.Warnings = append(c.Warnings, "features containerd-snapshotter=false has no effect: images are in containerd's stores")
+	default:
+		c.Warnings = append(c.Warnings, fmt.Sprintf("features %s=%t has no effect: there is nothing that it turns on or off", k, on))
+	}
 	return nil
 }
 
@@ -307,33 +314,4 @@ func addressPools(raw json.RawMessage) ([]string, error) {
 		out = append(out, fmt.Sprintf("base=%s,size=%d", p.Base, p.Size))
 	}
 	return out, nil
-}
-
-// runtimes is the value of runtimes: {"name": {"path": "/usr/bin/other"}}, or with a runtimeType.
-func runtimes(raw json.RawMessage) ([]string, error) {
-	var all map[string]struct {
-		Path string `json:"path"`
-		Type string `json:"runtimeType"`
-	}
-	if err := json.Unmarshal(raw, &all); err != nil {
-		return nil, err
-	}
-	var out []string
-	for _, name := range slices.Sorted(maps.Keys(all)) {
-		out = append(out, name+"="+all[name].Path+all[name].Type)
-	}
-	return out, nil
-}
-
-// parseRuntime reads "name=path".
-func parseRuntime(c *Config, value string) error {
-	name, path, ok := strings.Cut(value, "=")
-	switch {
-	case !ok || name == "" || path == "":
-		return fmt.Errorf("invalid runtime argument: %s", value)
-	case strings.ToLower(name) == StockRuntime:
-		return fmt.Errorf("runtime name '%s' is reserved", StockRuntime)
-	}
-	put(&c.Runtimes, name, path)
-	return nil
 }

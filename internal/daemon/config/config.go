@@ -54,11 +54,12 @@ type Config struct {
 	DNSSearch          []string
 	HostGateways       []netip.Addr
 	Bridge             Bridge
+	DirectRouting      bool   // published ports are reached from outside at containers' own addresses too
 	ProbePort          uint16 // UDP, for liveness probes between nodes
 
 	CgroupParent    string // empty for one of the node's own
 	DefaultRuntime  string
-	Runtimes        map[string]string // path by name
+	Runtimes        map[string]Runtime // by name
 	CDISpecDirs     []string
 	Ulimits         map[string]shoal.Ulimit
 	ShmSize         int64 // bytes; 0 for Docker's default
@@ -69,6 +70,7 @@ type Config struct {
 	SeccompProfile  string // a file, "builtin" or "unconfined"
 	LogDriver       string
 	LogOpts         map[string]string
+	Builder         Builder
 
 	Version string // of shoal; no option
 	// Warnings is what is wrong with the settings although the daemon starts with them, a sentence each.

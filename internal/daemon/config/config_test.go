@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spf13/pflag"
 )
@@ -91,7 +92,7 @@ func sample(o *option) (text, inFile string) {
 	case "exec-opt":
 		return listed("native.cgroupdriver=systemd")
 	case "feature":
-		return "a=true", `{"a":true}`
+		return "buildkit=false", `{"buildkit":false}`
 	case "label", "node-generic-resource":
 		return listed("a=b")
 	case "log-format":
@@ -108,7 +109,7 @@ func sample(o *option) (text, inFile string) {
 		return listed("overlay2.override_kernel_check=true")
 	}
 	if o.flag == "" {
-		return "", map[string]string{"proxies": `{"http-proxy":"http://p"}`, "builder": `{"gc":{"enabled":true}}`, "host-gateway-ip": `"10.9.0.1"`,
+		return "", map[string]string{"proxies": `{"http-proxy":"http://p"}`, "builder": `{"gc":{"enabled":false}}`, "host-gateway-ip": `"10.9.0.1"`,
 			"swarm-raft-heartbeat-tick": "1", "swarm-raft-election-tick": "10"}[o.key] + map[bool]string{true: `"x"`}[slices.Contains([]string{
 			"containerd-plugin-namespace", "default-init", "deprecated-key-path", "resolv-conf"}, o.key)]
 	}
@@ -218,7 +219,15 @@ func TestSettingsAreReadAndChecked(t *testing.T) {
 		{"", []string{"--default-ipc-mode=x"}, `default IPC mode setting (x) is invalid; use "shareable" or "private"`},
 		{"", []string{"--default-cgroupns-mode=x"}, `invalid default cgroup namespace (x): use "host" or "private"`},
 		{"", []string{"--default-runtime=x"}, "specified default runtime 'x' does not exist"},
-		{"", []string{"--add-runtime=x=/x", "--default-runtime=x"}, "default-runtime x is not supported: containers run on runc"},
+		{"", []string{"--add-runtime=x=/x", "--default-runtime=x"}, ""},
+		{`{"runtimes":{"x":{}}}`, nil, "runtime x: either a runtimeType or a path must be configured"},
+		{`{"runtimes":{"x":{"path":"/x","runtimeType":"y"}}}`, nil, "runtime x: cannot configure both path and runtimeType for the same runtime"},
+		{`{"runtimes":{"x":{"path":"/x","options":{"a":1}}}}`, nil, "runtime x: options cannot be used with a path runtime"},
+		{`{"runtimes":{"x":{"runtimeType":"y","runtimeArgs":["a"]}}}`, nil, "runtime x: args cannot be used with a runtimeType runtime"},
+		{`{"runtimes":{"x":{"runtimeType":"io.containerd.runc.v2","options":{"BinaryName":"/x"}}}}`, nil, ""},
+		{`{"builder":{"gc":{"defaultKeepStorage":"much"}}}`, nil, "failed to parse default reservedSpace"},
+		{`{"builder":{"gc":{"policy":[{"maxUsedSpace":"much"}]}}}`, nil, "failed to parse maxUsedSpace"},
+		{`{"features":{"buildkit":false,"containerd-snapshotter":true}}`, nil, ""},
 		{"", []string{"--add-runtime=runc=/x"}, "runtime name 'runc' is reserved"},
 		{"", []string{"--bip=10.0.0.1/24", "-b", "br0"}, "You specified -b & --bip, mutually exclusive options. Please specify only one"},
 		{"", []string{"--bip=10.0.0.1"}, "invalid bip: invalid CIDR address: 10.0.0.1"},
@@ -230,8 +239,32 @@ func TestSettingsAreReadAndChecked(t *testing.T) {
 		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%q %q: %v, want %q", c.content, c.args, err, c.want)
 		}
-		if err == nil && len(got.Warnings) > 0 && len(got.Runtimes) == 0 {
+		if err == nil && len(got.Warnings) > 0 {
 			t.Errorf("%q %q: warnings %q", c.content, c.args, got.Warnings)
+		}
+	}
+}
+
+// Of the cache of builds and of other runtimes the file had no effect.
+func TestTheBuilderAndRuntimesOfTheFile(t *testing.T) {
+	c, err := load(t, `{"builder": {"gc": {"defaultKeepStorage": "20GB", "policy": [{"keepStorage": "10GB", "filter": ["unused-for=2200h"]}, {"all": true, "maxUsedSpace": "1GB", "filter": {"type": {"regular": true}}}]}},
+		"runtimes": {"a": {"path": "/a", "runtimeArgs": ["-x", "y z"]}, "b": {"runtimeType": "io.containerd.runc.v2", "options": {"BinaryName": "/b"}}, "c": {"runtimeType": "io.containerd.kata.v2"}},
+		"features": {"cdi": true, "containerd-snapshotter": false}}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const gib = 1 << 30
+	if want := (Builder{Reserved: 20 * gib, Rules: []BuilderRule{
+		{Reserved: 10 * gib, KeepFor: 2200 * time.Hour}, {All: true, MaxUsed: gib, Filter: []string{"type==regular"}},
+	}}); !reflect.DeepEqual(c.Builder, want) {
+		t.Errorf("the builder's settings are %+v", c.Builder)
+	}
+	if want := map[string]Runtime{"a": {Path: "/a", Args: []string{"-x", "y z"}}, "b": {Path: "/b"}}; !reflect.DeepEqual(c.Runtimes, want) {
+		t.Errorf("the runtimes are %+v", c.Runtimes)
+	}
+	for _, part := range []string{"runtimes c has no effect", "features cdi=true has no effect", "features containerd-snapshotter=false has no effect"} {
+		if !slices.ContainsFunc(c.Warnings, func(w string) bool { return strings.Contains(w, part) }) {
+			t.Errorf("no warning %q in %q", part, c.Warnings)
 		}
 	}
 }

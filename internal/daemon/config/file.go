@@ -110,6 +110,8 @@ func (c *Config) apply(f *pflag.FlagSet, o *option, raw json.RawMessage) error {
 	switch {
 	case flag == "" && o.key == "host-gateway-ip":
 		flag = o.key
+	case o.read != nil:
+		return o.read(c, raw)
 	case flag == "":
 		if o.ignored != "" {
 			c.ignore(o)

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/netip"
 	"os"
@@ -20,6 +21,8 @@ type option struct {
 	key   string // empty for the flag's name, "-" for none
 	usage string
 	binder
+	// read keeps the value of a key that has no flag.
+	read func(c *Config, raw json.RawMessage) error
 	// ignored says why a value other than the default has no effect; the daemon starts, and warns.
 	ignored string
 	// refused says why a value other than the default is an error.
@@ -45,7 +48,6 @@ func (o *option) changed(f *pflag.FlagSet) bool {
 const (
 	isNftables = "the rules of networks and published ports are made in nftables tables of the node's own, whatever iptables has"
 	isEmbedded = "containerd runs inside the daemon"
-	isTransfer = "containerd's own limits hold, and a broken download goes on where it broke"
 	noRaft     = "the store of managers has its own times"
 )
 
@@ -64,9 +66,9 @@ func commonOptions() []option {
 		{flag: "insecure-registry", key: "insecure-registries", usage: "Enable insecure registry communication", reload: true, binder: list(func(c *Config) *[]string { return &c.InsecureRegistries })},
 		{flag: "allow-nondistributable-artifacts", usage: "Allow push of nondistributable artifacts to registry", binder: unused("list", "", isList),
 			ignored: "such artifacts are always pushed"},
-		{flag: "max-concurrent-downloads", usage: "Set the max concurrent downloads", reload: true, binder: number(func(c *Config) *int { return &c.MaxDownloads }, 3), ignored: isTransfer},
-		{flag: "max-concurrent-uploads", usage: "Set the max concurrent uploads", reload: true, binder: number(func(c *Config) *int { return &c.MaxUploads }, 5), ignored: isTransfer},
-		{flag: "max-download-attempts", usage: "Set the max download attempts for each pull", reload: true, binder: number(func(c *Config) *int { return &c.MaxAttempts }, 5), ignored: isTransfer},
+		{flag: "max-concurrent-downloads", usage: "Set the max concurrent downloads", reload: true, binder: number(func(c *Config) *int { return &c.MaxDownloads }, 3)},
+		{flag: "max-concurrent-uploads", usage: "Set the max concurrent uploads", reload: true, binder: number(func(c *Config) *int { return &c.MaxUploads }, 5)},
+		{flag: "max-download-attempts", usage: "Set the max download attempts for each pull", reload: true, binder: number(func(c *Config) *int { return &c.MaxAttempts }, 5)},
 		{flag: "storage-driver", short: "s", usage: "Storage driver to use", binder: unused("string", "", isText)}, // see validateStorage
 		{flag: "storage-opt", key: "storage-opts", usage: "Storage driver options", binder: each("list", checkStorageOpt, isList)},
 		{flag: "data-root", usage: "Root directory of persistent state", binder: text(func(c *Config) *string { return &c.DataRoot }, "/var/lib/shoal")},
@@ -79,7 +81,7 @@ func commonOptions() []option {
 		{flag: "authorization-plugin", key: "authorization-plugins", usage: "Authorization plugins to load", binder: unused("list", "", isList),
 			refused: "this engine runs no plugins, and would serve what an authorization plugin denies"},
 		{flag: "exec-opt", key: "exec-opts", usage: "Runtime execution options", binder: each("list", checkExecOpt, isList)},
-		{flag: "feature", key: "features", usage: "Enable feature in the daemon", reload: true, binder: each("map", parseFeature, isPairs), ignored: "there is nothing that features turn on or off"},
+		{flag: "feature", key: "features", usage: "Enable feature in the daemon", reload: true, binder: each("map", parseFeature, isPairs)},
 		{flag: "shutdown-timeout", usage: "Set the default shutdown timeout", reload: true, binder: number(func(c *Config) *int { return &c.ShutdownTimeout }, 15)},
 		{flag: "swarm-default-advertise-addr", usage: "Set default address or interface for swarm advertised address", binder: text(func(c *Config) *string { return &c.AdvertiseAddr }, "")},
 		{flag: "experimental", usage: "Enable experimental features", binder: toggle(func(c *Config) *bool { return &c.Experimental }, false)},
@@ -130,16 +132,14 @@ func networkOptions() []option {
 		{flag: "ip-forward-no-drop", usage: "Do not set the filter-FORWARD policy to DROP when enabling IP forwarding", binder: unused("bool", "", isBool)}, // it never is
 		{flag: "userland-proxy", usage: "Use userland proxy for loopback traffic", binder: unused("bool", "", isBool)},                                      // rules do its work
 		{flag: "userland-proxy-path", usage: "Path to the userland proxy binary", binder: unused("string", "", isText), ignored: "rules do the work of the userland proxy"},
-		{flag: "allow-direct-routing", usage: "Allow remote access to published ports on container IP addresses", binder: unused("bool", "false", isBool),
-			ignored: "ports are reached from outside by the node's addresses alone"},
+		{flag: "allow-direct-routing", usage: "Allow remote access to published ports on container IP addresses", binder: toggle(func(c *Config) *bool { return &c.DirectRouting }, false)},
 		{flag: "probe-port", key: "probe-port", usage: "UDP port of the liveness probes between nodes of a swarm", binder: parsed("uint16", "7946", parseProbePort, isNumber)},
 	}
 }
 
 func containerOptions() []option {
 	return []option{
-		{flag: "add-runtime", key: "runtimes", usage: "Register an additional OCI compatible runtime", reload: true, binder: each("runtime", parseRuntime, runtimes),
-			ignored: "containers run on runc, and one that asks for another runtime is refused"},
+		{flag: "add-runtime", key: "runtimes", usage: "Register an additional OCI compatible runtime", reload: true, binder: each("runtime", parseRuntime, runtimes)},
 		{flag: "default-runtime", usage: "Default OCI runtime for containers", reload: true, binder: text(func(c *Config) *string { return &c.DefaultRuntime }, StockRuntime)},
 		{flag: "cdi-spec-dir", key: "cdi-spec-dirs", usage: "CDI specification directories to use", binder: list(func(c *Config) *[]string { return &c.CDISpecDirs }),
 			ignored: "containers get no devices by CDI"},
@@ -186,7 +186,7 @@ func fileOptions() []option {
 	return []option{
 		{key: "host-gateway-ip", binder: binder{values: isText}}, // the key before there could be two; see readFile
 		{key: "proxies", binder: binder{values: isAnything}},     // an object of http-proxy, https-proxy and no-proxy; see flatten
-		{key: "builder", binder: binder{values: isAnything}, ignored: "the build cache has no settings"},
+		{key: "builder", binder: binder{values: isAnything}, read: readBuilder},
 		{key: "containerd-plugin-namespace", binder: binder{values: isText}, ignored: isEmbedded},
 		{key: "default-init", binder: binder{values: isText}, ignored: "the init program is part of the daemon"},
 		{key: "deprecated-key-path", binder: binder{values: isText}, ignored: "nodes have no such key"},

@@ -171,10 +171,8 @@ func (c *Config) validateContainers() error {
 	if !slices.Contains([]string{"", "private", "host"}, c.CgroupnsMode) {
 		return fmt.Errorf(`invalid default cgroup namespace (%s): use "host" or "private"`, c.CgroupnsMode)
 	}
-	if _, ok := c.Runtimes[c.DefaultRuntime]; c.DefaultRuntime != "" && c.DefaultRuntime != StockRuntime && c.DefaultRuntime != "io.containerd.runc.v2" && !ok {
+	if _, ok := c.Runtimes[c.DefaultRuntime]; c.DefaultRuntime != "" && c.DefaultRuntime != StockRuntime && c.DefaultRuntime != runcShim && !ok {
 		return fmt.Errorf("specified default runtime '%s' does not exist", c.DefaultRuntime)
-	} else if ok {
-		return fmt.Errorf("default-runtime %s is not supported: containers run on runc", c.DefaultRuntime)
 	}
 	return nil
 }

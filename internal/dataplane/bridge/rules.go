@@ -15,16 +15,17 @@ import (
 )
 
 // Rules adds what the bridges need in the node's table: forward and post are the base chains of the forward hook and of source NAT.
-func Rules(rs *nft.Ruleset, bridges map[string]*config.Bridge, direct []config.DirectPort, forward, post *nft.Chain) {
+func Rules(rs *nft.Ruleset, c *config.Config, forward, post *nft.Chain) {
+	bridges := c.Bridges
 	names := slices.Sorted(maps.Keys(bridges))
 	set := rs.Set("bridges", nftables.TypeIFName)
 	for _, name := range names {
 		set.Add(nft.IfName(name))
-		withinRules(bridges[name], forward)
+		withinRules(bridges[name], slices.DeleteFunc(slices.Clone(c.Links), func(l config.Link) bool { return l.Bridge != name }), forward)
 	}
 	for _, name := range names {
 		if b := bridges[name]; !b.Internal {
-			outsideRules(b, slices.DeleteFunc(slices.Clone(direct), func(p config.DirectPort) bool { return p.Bridge != name }), forward, post)
+			outsideRules(b, slices.DeleteFunc(slices.Clone(c.Direct), func(p config.DirectPort) bool { return p.Bridge != name }), forward, post)
 		}
 	}
 	post.Rule(nft.SAddrIn(Loopback()), nft.OIFNameIn("bridges"), nft.Masquerade())
@@ -37,8 +38,14 @@ func Loopback() netip.Prefix {
 
 // withinRules decides about what stays on the bridge, and that nothing comes out of an internal one. They come before those of any bridge that lets
 // something in.
-func withinRules(b *config.Bridge, forward *nft.Chain) {
+func withinRules(b *config.Bridge, links []config.Link, forward *nft.Chain) {
 	if b.NoICC {
+		for _, l := range links {
+			within := slices.Concat(nft.IIFName(b.Name), nft.OIFName(b.Name))
+			from, to := netip.PrefixFrom(l.From, l.From.BitLen()), netip.PrefixFrom(l.To, l.To.BitLen())
+			forward.Rule(within, nft.SAddrIn(from), nft.DAddr(l.To), nft.L4Proto(l.Protocol.Number()), nft.DPort(l.Port), nft.Verdict(expr.VerdictAccept))
+			forward.Rule(within, nft.SAddrIn(to), nft.DAddr(l.From), nft.L4Proto(l.Protocol.Number()), nft.CTReply(), nft.Verdict(expr.VerdictAccept))
+		}
 		forward.Rule(nft.IIFName(b.Name), nft.OIFName(b.Name), nft.CTDNAT(true), nft.Verdict(expr.VerdictDrop))
 	} else {
 		forward.Rule(nft.IIFName(b.Name), nft.OIFName(b.Name), nft.Verdict(expr.VerdictAccept))

@@ -27,6 +27,8 @@ type Config struct {
 	Ports []Port
 	// Direct is the containers' own ports that are reached without translation.
 	Direct []DirectPort
+	// Links is what may be reached on bridges whose containers do not talk to each other.
+	Links []Link
 	// Mesh is the ports of the routing mesh. None of them may be among Ports.
 	Mesh MeshPorts
 }
@@ -159,6 +161,14 @@ type DirectPort struct {
 	Bridge   string // a key of Config.Bridges
 	From     string // the interface of the node that connections come from; empty for any
 	Addr     netip.Addr
+	Protocol shoal.Protocol
+	Port     uint16
+}
+
+// Link is a port of a container that one other container on its bridge may connect to.
+type Link struct {
+	Bridge   string // a key of Config.Bridges
+	From, To netip.Addr
 	Protocol shoal.Protocol
 	Port     uint16
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/shoal-dev/shoal/internal/network/sandbox"
 	"github.com/shoal-dev/shoal/internal/shoal"
@@ -27,6 +28,34 @@ func Write(dir string, spec shoal.SandboxSpec, endpoints sandbox.Endpoints, host
 	SetPaths(&s, dir)
 	return errors.Join(os.WriteFile(s.ResolvConf, []byte(host.resolvConf(spec, endpoints)), 0o644),
 		os.WriteFile(s.Hosts, []byte(hostsFile(spec, endpoints)+links), 0o644), os.WriteFile(s.HostnameAt, []byte(spec.Hostname+"\n"), 0o644))
+}
+
+// Relink replaces the addresses in the hosts file of a container, in its folder, by those of lines that have the same names. What the container itself has
+// written there stays.
+func Relink(dir, lines string) error {
+	var s shoal.Sandbox
+	SetPaths(&s, dir)
+	text, err := os.ReadFile(s.Hosts)
+	if err != nil {
+		return fmt.Errorf("read hosts of a container: %w", err)
+	}
+	addrs := map[string]string{}
+	for line := range strings.Lines(lines) {
+		addr, names, _ := strings.Cut(line, "\t")
+		addrs[names] = addr
+	}
+	var out strings.Builder
+	for line := range strings.Lines(string(text)) {
+		_, names, _ := strings.Cut(line, "\t")
+		if addr := addrs[names]; addr != "" {
+			line = addr + "\t" + names
+		}
+		out.WriteString(line)
+	}
+	if out.String() == string(text) {
+		return nil
+	}
+	return os.WriteFile(s.Hosts, []byte(out.String()), 0o644) // #nosec G703 -- below our own folder
 }
 
 // CopyHost writes the files of a container in the node's own namespace: it gets the host's. The folder is made if it is missing.

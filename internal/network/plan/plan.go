@@ -26,6 +26,8 @@ type Planner struct {
 	Sandboxes *sandbox.Set
 	// Key is the node's own for encrypted networks.
 	Key wireguard.Key
+	// DirectRouting lets published ports be reached from outside at containers' own addresses too.
+	DirectRouting bool
 	// IPv6 tells whether the kernel has it.
 	IPv6 bool
 	// PathMTU is the MTU in bytes of the interface that has the address of the data path.
@@ -48,7 +50,7 @@ func (p *Planner) Config() *dataplane.Config {
 		if sb.Active {
 			c.Sandboxes[sb.Namespace()] = p.planSandbox(sb, c)
 			ports, direct := p.publishedPorts(sb)
-			c.Ports, c.Direct = append(c.Ports, ports...), append(c.Direct, direct...)
+			c.Ports, c.Direct, c.Links = append(c.Ports, ports...), append(c.Direct, direct...), append(c.Links, p.links(sb)...)
 		}
 	}
 	p.planIngress(c)
@@ -57,6 +59,9 @@ func (p *Planner) Config() *dataplane.Config {
 	})
 	slices.SortFunc(c.Direct, func(a, b dataplane.DirectPort) int {
 		return cmp.Or(cmp.Compare(a.Protocol, b.Protocol), a.Addr.Compare(b.Addr), cmp.Compare(a.Port, b.Port), cmp.Compare(a.From, b.From))
+	})
+	slices.SortFunc(c.Links, func(a, b dataplane.Link) int {
+		return cmp.Or(a.From.Compare(b.From), a.To.Compare(b.To), cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Port, b.Port))
 	})
 	return c
 }

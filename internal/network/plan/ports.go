@@ -56,7 +56,7 @@ func (p *Planner) exitOf(e *sandbox.Endpoint, is4 bool) exit {
 		return x
 	}
 	x.from = l.Trusted()
-	if x.routed = routed(l, is4); x.routed {
+	if x.routed = routed(l, is4); x.routed || p.DirectRouting {
 		x.from = []string{""}
 	}
 	return x

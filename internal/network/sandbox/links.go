@@ -3,6 +3,7 @@ package sandbox
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/containerd/errdefs"
@@ -37,6 +38,14 @@ func (s *Set) LinkHosts(sb *Sandbox) (string, error) {
 		text.WriteString(addr.String() + "\t" + strings.Join(names, " ") + "\n")
 	}
 	return text.String(), nil
+}
+
+// LinkedTo tells whether the sandbox has a link to another on the default bridge.
+func (sb *Sandbox) LinkedTo(s *Set, other *Sandbox) bool {
+	return slices.ContainsFunc(sb.Spec.Links, func(link string) bool {
+		ref, _, _ := strings.Cut(strings.TrimPrefix(link, "/"), ":")
+		return s.Find(ref) == other
+	})
 }
 
 // sharedAddress is the other's address on a network that both are on.
