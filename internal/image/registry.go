@@ -16,6 +16,11 @@ import (
 // Pull fetches an image by its name and unpacks it. progress may be nil; it is not called by two goroutines at once. A missing image or
 // denied access is a not found error, as in Docker.
 func (s *Store) Pull(ctx context.Context, ref string, auth registry.Auth, progress func(Progress)) (*Image, error) {
+	return s.PullPlatform(ctx, ref, "", auth, progress)
+}
+
+// PullPlatform is Pull for a platform, "linux/arm64"; "" is the node's.
+func (s *Store) PullPlatform(ctx context.Context, ref, platform string, auth registry.Auth, progress func(Progress)) (*Image, error) {
 	named, err := normalize(ref)
 	if err != nil {
 		return nil, err
@@ -40,7 +45,7 @@ func (s *Store) Pull(ctx context.Context, ref string, auth registry.Auth, progre
 	tracker := newPullProgress(s.Client.ContentStore(), progress)
 	pulled, err := tracker.track(ctx, func(ctx context.Context) (client.Image, error) {
 		return s.Client.Pull(ctx, named.String(),
-			client.WithResolver(s.Registries.Resolver(ctx, auth)), client.WithPullUnpack, client.WithPullSnapshotter(runtime.Snapshotter),
+			client.WithResolver(s.Registries.Resolver(ctx, auth)), ofPlatform(platform), client.WithPullUnpack, client.WithPullSnapshotter(runtime.Snapshotter),
 			client.WithImageHandler(images.Handlers(images.HandlerFunc(s.checkRoom), images.HandlerFunc(parts.note), images.HandlerFunc(tracker.handleLayer))))
 	})
 	if err != nil {
@@ -56,6 +61,14 @@ func (s *Store) Pull(ctx context.Context, ref string, auth registry.Auth, progre
 	}
 	s.publish("pull", reference.FamiliarString(named), reference.FamiliarName(named))
 	return s.Get(ctx, named.String())
+}
+
+// ofPlatform asks for one platform of an image, "" for the node's.
+func ofPlatform(platform string) client.RemoteOpt {
+	if platform == "" {
+		return func(*client.Client, *client.RemoteContext) error { return nil }
+	}
+	return client.WithPlatform(platform)
 }
 
 // Ensure returns the image of a task. It pulls only what is not on the node, so that a slow or unreachable registry never delays a

@@ -7,8 +7,8 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/containerd/platforms"
 	"github.com/distribution/reference"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/moby/moby/api/types/jsonstream"
 
 	"github.com/shoal-dev/shoal/internal/api/server"
@@ -80,8 +80,14 @@ func (a *images) create(w http.ResponseWriter, r *http.Request) error {
 	if _, err := reference.ParseDockerRef(ref); err != nil {
 		return server.BadRequest("invalid reference format")
 	}
+	platform := r.FormValue("platform")
+	if platform != "" {
+		if _, err := platforms.Parse(platform); err != nil {
+			return server.BadRequest("%v", err)
+		}
+	}
 	return streamProgress(w, func(progress func(image.Progress)) error {
-		_, err := a.store.Pull(r.Context(), ref, fromAPIRegistryAuth(r), progress)
+		_, err := a.store.PullPlatform(r.Context(), ref, platform, fromAPIRegistryAuth(r), progress)
 		return err
 	})
 }
@@ -94,11 +100,18 @@ func (a *images) importArchive(w http.ResponseWriter, r *http.Request, source st
 	if tag := r.FormValue("tag"); tag != "" && ref != "" {
 		ref += ":" + tag
 	}
-	config := v1.Config{}
+	config := imageConfig{}
 	if err := applyChanges(&config, r.Form["changes"]); err != nil {
 		return err
 	}
-	img, err := a.store.Import(r.Context(), r.Body, ref, r.FormValue("message"), config)
+	platform := platforms.DefaultSpec()
+	if text := r.FormValue("platform"); text != "" {
+		var err error
+		if platform, err = platforms.Parse(text); err != nil {
+			return server.BadRequest("%v", err)
+		}
+	}
+	img, err := a.store.Import(r.Context(), r.Body, ref, r.FormValue("message"), config, platform)
 	if err != nil {
 		return err
 	}
@@ -107,6 +120,9 @@ func (a *images) importArchive(w http.ResponseWriter, r *http.Request, source st
 }
 
 func (a *images) load(w http.ResponseWriter, r *http.Request) error {
+	if err := noPlatforms(r, "platform", "loading"); err != nil {
+		return err
+	}
 	loaded, err := a.store.Load(r.Context(), r.Body)
 	_, _ = io.Copy(io.Discard, r.Body)
 	w.Header().Set("Content-Type", "application/json")
@@ -131,7 +147,11 @@ func (a *images) save(w http.ResponseWriter, r *http.Request) error {
 
 func (a *images) export(w http.ResponseWriter, r *http.Request, names []string) error {
 	for _, n := range names {
-		if _, err := a.store.Get(r.Context(), n); err != nil {
+		img, err := a.store.Get(r.Context(), n)
+		if err != nil {
+			return err
+		}
+		if err := ofPlatform(r, n, img); err != nil {
 			return err
 		}
 	}
@@ -142,6 +162,11 @@ func (a *images) export(w http.ResponseWriter, r *http.Request, names []string) 
 func (a *images) push(w http.ResponseWriter, r *http.Request, name string) error {
 	if tag := r.FormValue("tag"); tag != "" {
 		name += ":" + tag
+	}
+	if img, err := a.store.Get(r.Context(), name); err == nil { // else Push says why not
+		if err := ofPlatform(r, name, img); err != nil {
+			return err
+		}
 	}
 	return streamProgress(w, func(progress func(image.Progress)) error {
 		return a.store.Push(r.Context(), name, fromAPIRegistryAuth(r), progress)

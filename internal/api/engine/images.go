@@ -11,6 +11,7 @@ import (
 	apiimage "github.com/moby/moby/api/types/image"
 
 	"github.com/shoal-dev/shoal/internal/api/server"
+	"github.com/shoal-dev/shoal/internal/api/version"
 	"github.com/shoal-dev/shoal/internal/events"
 	"github.com/shoal-dev/shoal/internal/image"
 )
@@ -87,6 +88,16 @@ func (a *images) list(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if server.BoolParam(r, "identity") && !version.Before(r.Context(), "1.54") {
+		if !server.BoolParam(r, "manifests") {
+			return server.BadRequest("conflicting options: identity requires manifests=1")
+		}
+		return server.Errorf(http.StatusNotImplemented, "identities of images: not supported by this engine")
+	}
+	show, err := a.summaries(r, all)
+	if err != nil {
+		return err
+	}
 	out := []apiimage.Summary{}
 	for _, img := range all {
 		if danglingGiven && dangling != (len(img.Names) == 0) || !older.IsZero() && !img.Created().Before(older) ||
@@ -94,24 +105,30 @@ func (a *images) list(w http.ResponseWriter, r *http.Request) error {
 			continue
 		}
 		if !f.Has("reference") {
-			out = append(out, a.toAPISummary(img))
+			out = append(out, show(img))
 		} else if matching := withMatchingNames(img, f.Filters["reference"]); matching != nil {
-			out = append(out, a.toAPISummary(matching))
+			out = append(out, show(matching))
 		}
 	}
 	return server.WriteJSON(w, http.StatusOK, out)
 }
 
-// createdBound is when the image that the filter of a name names was made; the zero time without the filter.
+// createdBound is when the image that the filter "before" or "since" names was made, of several the one that leaves the least; the zero time without the filter.
 func (a *images) createdBound(r *http.Request, f server.PruneFilters, name string) (time.Time, error) {
 	if !f.Has(name) {
 		return time.Time{}, nil
 	}
-	img, err := a.store.Get(r.Context(), f.Filters[name][0])
-	if err != nil {
-		return time.Time{}, err
+	var bound time.Time
+	for _, ref := range f.Filters[name] {
+		img, err := a.store.Get(r.Context(), ref)
+		if err != nil {
+			return time.Time{}, err
+		}
+		if made := img.Created(); bound.IsZero() || (name == "before") == made.Before(bound) {
+			bound = made
+		}
 	}
-	return img.Created(), nil
+	return bound, nil
 }
 
 // withMatchingNames is an image with no more than those of its names that fit a pattern, nil if none does.
@@ -152,6 +169,12 @@ func (a *images) inspect(w http.ResponseWriter, r *http.Request, name string) er
 	if err != nil {
 		return err
 	}
+	if server.BoolParam(r, "manifests") && r.FormValue("platform") != "" {
+		return server.BadRequest("conflicting options: manifests and platform options cannot both be set")
+	}
+	if err := ofPlatform(r, name, img); err != nil {
+		return err
+	}
 	config := img.Spec.Config
 	out := apiimage.InspectResponse{
 		ID: img.ID, RepoTags: img.RepoTags(), RepoDigests: img.RepoDigests(), Author: img.Spec.Author, Config: &config,
@@ -160,6 +183,11 @@ func (a *images) inspect(w http.ResponseWriter, r *http.Request, name string) er
 	}
 	if img.Spec.Created != nil {
 		out.Created = timestamp(*img.Spec.Created)
+	}
+	if server.BoolParam(r, "manifests") {
+		if out.Manifests, err = a.toAPIManifests(r.Context(), img); err != nil {
+			return err
+		}
 	}
 	for _, d := range img.Spec.RootFS.DiffIDs {
 		out.RootFS.Layers = append(out.RootFS.Layers, d.String())
@@ -170,6 +198,9 @@ func (a *images) inspect(w http.ResponseWriter, r *http.Request, name string) er
 func (a *images) history(w http.ResponseWriter, r *http.Request, name string) error {
 	img, err := a.store.Get(r.Context(), name)
 	if err != nil {
+		return err
+	}
+	if err := ofPlatform(r, name, img); err != nil {
 		return err
 	}
 	out := []apiimage.HistoryResponseItem{}
@@ -203,6 +234,9 @@ func (a *images) tag(w http.ResponseWriter, r *http.Request, name string) error 
 }
 
 func (a *images) remove(w http.ResponseWriter, r *http.Request) error {
+	if err := noPlatforms(r, "platforms", "removal"); err != nil {
+		return err
+	}
 	removed, err := a.store.Remove(r.Context(), r.PathValue("rest"), server.BoolParam(r, "force"))
 	if err != nil {
 		return err
@@ -223,11 +257,11 @@ func (a *images) prune(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	all := false
-	for _, v := range f.Filters["dangling"] {
-		all = v == "false" || v == "0"
+	dangling, given, err := f.Bool("dangling")
+	if err != nil {
+		return err
 	}
-	removed, freed, err := a.store.Prune(r.Context(), all, func(img *image.Image) bool { return f.Take(img.Spec.Config.Labels, img.Created()) })
+	removed, freed, err := a.store.Prune(r.Context(), given && !dangling, func(img *image.Image) bool { return f.Take(img.Spec.Config.Labels, img.Created()) })
 	if err != nil {
 		return err
 	}
