@@ -22,10 +22,10 @@ import (
 
 // Commit is an image to make from a container.
 type Commit struct {
-	Snapshot  string    // the key of the container's snapshot, which is its ID
-	Parent    *Image    // the container's image
+	Snapshot  string                          // the key of the container's snapshot, which is its ID
+	Parent    *Image                          // the container's image
 	Config    dockerspec.DockerOCIImageConfig // of the new image
-	Ref       string    // the new image's name; empty for none
+	Ref       string                          // the new image's name; empty for none
 	Author    string
 	Message   string // the comment in the image's history
 	CreatedBy string // the container's command

@@ -84,23 +84,23 @@ func serviceFates() servertest.Fates {
 	}
 	f := servertest.Fates{
 		Honoured: map[string][]string{
-			"TestLookingAtAService":            {"Name", "Labels"},
-			"TestPlacement":                    {"Mode.Replicated", "Mode.Global", task + "Placement.Constraints"},
-			"TestJobs":                         {"Mode.ReplicatedJob", "Mode.GlobalJob"},
-			"TestFailedUpdates":                {"UpdateConfig", "RollbackConfig"},
-			"TestTheMeshAnswersOnEveryNode":    {"EndpointSpec.Ports"},
-			"TestServicesFindEachOtherOnAnOverlay": {"EndpointSpec.Mode", task + "Networks.Target", task + "Networks.Aliases"},
-			"TestNetworksOfATask":              {task + "Networks.DriverOpts"},
-			"TestSpreadsOverLabelsFirst":       {task + "Placement.Preferences"},
-			"TestMaxReplicasPerNode":           {task + "Placement.MaxReplicas"},
-			"TestArchitectureNames":            {task + "Placement.Platforms"},
-			"TestRestartPolicies":              {task + "RestartPolicy"},
-			"TestAdvertisedPiecesArePlaced":    {task + "Resources.Reservations"},
+			"TestLookingAtAService":                    {"Name", "Labels"},
+			"TestPlacement":                            {"Mode.Replicated", "Mode.Global", task + "Placement.Constraints"},
+			"TestJobs":                                 {"Mode.ReplicatedJob", "Mode.GlobalJob"},
+			"TestFailedUpdates":                        {"UpdateConfig", "RollbackConfig"},
+			"TestTheMeshAnswersOnEveryNode":            {"EndpointSpec.Ports"},
+			"TestServicesFindEachOtherOnAnOverlay":     {"EndpointSpec.Mode", task + "Networks.Target", task + "Networks.Aliases"},
+			"TestNetworksOfATask":                      {task + "Networks.DriverOpts"},
+			"TestSpreadsOverLabelsFirst":               {task + "Placement.Preferences"},
+			"TestMaxReplicasPerNode":                   {task + "Placement.MaxReplicas"},
+			"TestArchitectureNames":                    {task + "Placement.Platforms"},
+			"TestRestartPolicies":                      {task + "RestartPolicy"},
+			"TestAdvertisedPiecesArePlaced":            {task + "Resources.Reservations"},
 			"TestEveryFieldOfATaskReachesItsContainer": {task + "LogDriver", task + "Resources.Limits", task + "Resources.SwapBytes", task + "Resources.MemorySwappiness"},
-			"TestCommandsEndAsDockersDo":       {task + "ForceUpdate"},
-			"TestServiceLife":                  {task + "Runtime"},
-			"TestSecrets":                      {container + "Secrets", container + "Configs"},
-			"TestFieldsOfMounts":               {container + "Mounts.BindOptions", container + "Mounts.VolumeOptions", container + "Mounts.TmpfsOptions"},
+			"TestCommandsEndAsDockersDo":               {task + "ForceUpdate"},
+			"TestServiceLife":                          {task + "Runtime"},
+			"TestSecrets":                              {container + "Secrets", container + "Configs"},
+			"TestFieldsOfMounts":                       {container + "Mounts.BindOptions", container + "Mounts.VolumeOptions", container + "Mounts.TmpfsOptions"},
 		},
 		Refused: []servertest.Refusal{
 			{Path: task + "PluginSpec", Body: template(`,"PluginSpec":{}`), Words: "services that run plugins are not supported"},
@@ -117,7 +117,7 @@ func serviceFates() servertest.Fates {
 			{Path: container + "Privileges.Seccomp", Body: spec(`,"Privileges":{"Seccomp":{"Mode":"x"}}`), Words: `unknown seccomp mode "x"`},
 		},
 		Without: map[string][]string{
-			"of Docker Desktop only":                                  {container + "Mounts.Consistency"},
+			"of Docker Desktop only":                                    {container + "Mounts.Consistency"},
 			"containers have no SELinux label that could be taken away": {container + "Privileges.SELinuxContext.Disable"},
 		},
 	}
@@ -133,15 +133,15 @@ func serviceFates() servertest.Fates {
 func clusterFates(at string) servertest.Fates {
 	f := servertest.Fates{Honoured: map[string][]string{}}
 	for test, names := range map[string][]string{
-		"TestEveryManagerServesTheCluster": {"Name", "Labels"},
-		"TestCommandsEndAsDockersDo":       {"Orchestration.TaskHistoryRetentionLimit"},
-		"TestSettingsOfRaftAreWarnedOf":    {"Raft"},
-		"TestASilentNodeIsDownWhenItsTimeIsOver": {"Dispatcher.HeartbeatPeriod"},
-		"TestCertificatesOfAnHourAreRenewed":     {"CAConfig.NodeCertExpiry"},
-		"TestExternalCA":   {"CAConfig.ExternalCAs"},
-		"TestRootRotation": {"CAConfig.SigningCACert", "CAConfig.SigningCAKey", "CAConfig.ForceRotate"},
+		"TestEveryManagerServesTheCluster":                            {"Name", "Labels"},
+		"TestCommandsEndAsDockersDo":                                  {"Orchestration.TaskHistoryRetentionLimit"},
+		"TestSettingsOfRaftAreWarnedOf":                               {"Raft"},
+		"TestASilentNodeIsDownWhenItsTimeIsOver":                      {"Dispatcher.HeartbeatPeriod"},
+		"TestCertificatesOfAnHourAreRenewed":                          {"CAConfig.NodeCertExpiry"},
+		"TestExternalCA":                                              {"CAConfig.ExternalCAs"},
+		"TestRootRotation":                                            {"CAConfig.SigningCACert", "CAConfig.SigningCAKey", "CAConfig.ForceRotate"},
 		"TestTasksHaveTheClustersLogDriverUnlessTheirServiceNamesOne": {"TaskDefaults.LogDriver"},
-		"TestAutolock": {"EncryptionConfig.AutoLockManagers"},
+		"TestAutolock":                                                {"EncryptionConfig.AutoLockManagers"},
 	} {
 		for _, name := range names {
 			f.Honoured[test] = append(f.Honoured[test], strings.TrimPrefix(at+"."+name, "."))

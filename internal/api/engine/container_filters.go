@@ -138,7 +138,9 @@ func (c *containers) matches(f containerFilters, info container.Info) bool {
 			return info.State.Status == container.Exited && v == strconv.Itoa(info.State.ExitCode)
 		}) &&
 		(f.ancestors == nil || f.ancestors[info.ImageID] || f.gone[info.Spec.Image]) &&
-		f.Any("volume", func(v string) bool { return slices.ContainsFunc(info.Mounts, func(m container.MountPoint) bool { return isMountOf(m, v) }) }) &&
+		f.Any("volume", func(v string) bool {
+			return slices.ContainsFunc(info.Mounts, func(m container.MountPoint) bool { return isMountOf(m, v) })
+		}) &&
 		f.Any("network", func(v string) bool { return isOnNetwork(info, v) }) &&
 		(f.published == nil && f.exposed == nil || hasPort(info, f.published, f.exposed)) &&
 		comparedTo("before", func(o container.Info) bool { return info.Created.Before(o.Created) }) &&

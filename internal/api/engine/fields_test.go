@@ -23,11 +23,10 @@ import (
 
 // Why a field has no effect, here and in Docker.
 const (
-	ofWindows     = "of Windows only"
-	ofMac         = "of Docker Desktop only"
-	filledIn      = "filled in by the engine: requests have it because they are of the type of answers"
-	ofContainers  = "of containers: an image has no place for it"
-	nothingToShow = "there is nothing that it could concern"
+	ofWindows    = "of Windows only"
+	ofMac        = "of Docker Desktop only"
+	filledIn     = "filled in by the engine: requests have it because they are of the type of answers"
+	ofContainers = "of containers: an image has no place for it"
 )
 
 // refusalBy returns how a handler refuses a body, "" if it does not.
@@ -87,20 +86,20 @@ func TestNoFieldOfAContainerIsSilentlyIgnored(t *testing.T) {
 		"TestFieldsOfTheProcess": {"StopSignal", "Domainname", "NetworkDisabled", "HostConfig.Umask", "HostConfig.ConsoleSize", "HostConfig.GroupAdd", "HostConfig.Ulimits", "HostConfig.OomScoreAdj", "HostConfig.ShmSize", "HostConfig.Sysctls", "HostConfig.CapAdd", "HostConfig.SecurityOpt", "HostConfig.Privileged", "Entrypoint", "HostConfig.PidMode", "HostConfig.UTSMode", "HostConfig.CpusetCpus", "HostConfig.CpusetMems", "HostConfig.Devices", "Volumes",
 			"HostConfig.Mounts.Type", "HostConfig.Mounts.Source", "HostConfig.Mounts.Target", "HostConfig.Mounts.ReadOnly",
 			"HostConfig.MaskedPaths", "HostConfig.ReadonlyPaths"},
-		"TestFieldsOfMounts": {"HostConfig.Mounts.BindOptions", "HostConfig.Mounts.VolumeOptions", "HostConfig.Mounts.TmpfsOptions"},
+		"TestFieldsOfMounts":   {"HostConfig.Mounts.BindOptions", "HostConfig.Mounts.VolumeOptions", "HostConfig.Mounts.TmpfsOptions"},
 		"TestAnImageIsMounted": {"HostConfig.Mounts.ImageOptions"},
 		"TestLimitsAreInTheKernelsFiles": {"HostConfig.BlkioWeight", "HostConfig.BlkioWeightDevice", "HostConfig.BlkioDeviceReadBps", "HostConfig.BlkioDeviceWriteBps",
 			"HostConfig.BlkioDeviceReadIOps", "HostConfig.BlkioDeviceWriteIOps", "HostConfig.CpuShares", "HostConfig.MemoryReservation", "HostConfig.CgroupParent"},
 		"TestACommitHasWhatTheContainerAndTheRequestSay": {"Shell", "OnBuild"},
-		"TestClientsOfEveryAPIVersionAreServed": {"HostConfig.Dns", "HostConfig.DnsOptions", "HostConfig.DnsSearch", "HostConfig.ExtraHosts"},
-		"TestPublishAllAndUpdatesOfWhatStays": {"HostConfig.PublishAllPorts"},
-		"TestDevicesAndLimits":                        {"StopTimeout", "HostConfig.DeviceCgroupRules", "HostConfig.VolumeDriver"},
-		"TestNamespacesOfOthers":                      {"HostConfig.IpcMode", "HostConfig.CgroupnsMode", "HostConfig.UsernsMode"},
-		"TestSwappinessIsSetWhereTheKernelHasIt":      {"HostConfig.MemorySwappiness"},
-		"TestSmallEndpointsDoWhatDockerDoes":          {"HostConfig.Links"},
-		"TestWarningsAreThoseOfDocker":                {"HostConfig.CpuPercent"},
-		"TestHealthIsFollowed":                        {"Healthcheck"},
-		"TestInvalidRequestsAreRefusedInDockersWords": {"HostConfig.OomKillDisable", "HostConfig.VolumesFrom"},
+		"TestClientsOfEveryAPIVersionAreServed":          {"HostConfig.Dns", "HostConfig.DnsOptions", "HostConfig.DnsSearch", "HostConfig.ExtraHosts"},
+		"TestPublishAllAndUpdatesOfWhatStays":            {"HostConfig.PublishAllPorts"},
+		"TestDevicesAndLimits":                           {"StopTimeout", "HostConfig.DeviceCgroupRules", "HostConfig.VolumeDriver"},
+		"TestNamespacesOfOthers":                         {"HostConfig.IpcMode", "HostConfig.CgroupnsMode", "HostConfig.UsernsMode"},
+		"TestSwappinessIsSetWhereTheKernelHasIt":         {"HostConfig.MemorySwappiness"},
+		"TestSmallEndpointsDoWhatDockerDoes":             {"HostConfig.Links"},
+		"TestWarningsAreThoseOfDocker":                   {"HostConfig.CpuPercent"},
+		"TestHealthIsFollowed":                           {"Healthcheck"},
+		"TestInvalidRequestsAreRefusedInDockersWords":    {"HostConfig.OomKillDisable", "HostConfig.VolumesFrom"},
 	} {
 		fates.Honoured[test] = append(fates.Honoured[test], paths...)
 	}
@@ -165,12 +164,13 @@ func TestNoFieldOfOtherRequestsIsSilentlyIgnored(t *testing.T) {
 		}, none},
 		{apinetwork.CreateRequest{}, servertest.Fates{
 			Honoured: map[string][]string{
-				"TestNetworksOfManyKinds":       {"Name", "Driver", "Attachable", "Internal", "Labels", "IPAM.Config", "Ingress", "EnableIPv6", "ConfigOnly", "ConfigFrom"},
-				"TestClientsOfEveryAPIVersionAreServed": {"Scope", "IPAM.Options"},
-				"TestModesOfAGateway":           {"Options"},
-				"TestANetworkWithoutIPv4":       {"EnableIPv4"},
-				"TestWhatCannotBeCreated":       {"IPAM.Driver"},
+				"TestNetworksOfManyKinds":               {"Name", "Driver", "Attachable", "Internal", "Labels", "IPAM.Config", "Ingress", "EnableIPv6", "ConfigOnly", "ConfigFrom"},
+				"TestClientsOfEveryAPIVersionAreServed": {"Scope"},
+				"TestModesOfAGateway":                   {"Options"},
+				"TestANetworkWithoutIPv4":               {"EnableIPv4"},
+				"TestWhatCannotBeCreated":               {"IPAM.Driver"},
 			},
+			Without: map[string][]string{"shown only: the allocator of addresses that there is has no options": {"IPAM.Options"}},
 		}, none},
 		{apinetwork.ConnectRequest{}, connect, none},
 		{apinetwork.DisconnectRequest{}, servertest.Fates{Honoured: map[string][]string{"TestPlainContainersOnOverlays": {"Container"}, "TestClientsOfEveryAPIVersionAreServed": {"Force"}}}, none},

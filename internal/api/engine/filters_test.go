@@ -61,7 +61,7 @@ func TestFiltersOfLists(t *testing.T) {
 	docker("volume", "create", "free")
 	one := docker("run", "-d", "--name", "one", "--label", "k=v", "-v", "used:/data", "-v", "/etc:/host", "-p", "8085:80", "--expose", "9000/udp", "--health-cmd", "false", "busybox", "sleep", "1000")
 	docker("create", "--name", "two", "--network", "none", "busybox", "true")
-	docker("run", "--name", "three", "busybox", "sh", "-c", "echo x >/f; exit 3")
+	h.docker("", "run", "--name", "three", "busybox", "sh", "-c", "echo x >/f; exit 3")
 	docker("commit", "three", "child:1")
 	docker("run", "--name", "four", "child:1", "true")
 	for filters, want := range map[string]string{
@@ -70,10 +70,10 @@ func TestFiltersOfLists(t *testing.T) {
 		`{"network":["none"]}`: "two", `{"publish":["8085"]}`: "one", `{"publish":["8000-8100/tcp"]}`: "one", `{"publish":["8085/udp"]}`: "", `{"expose":["9000/udp"]}`: "one", `{"expose":["80"]}`: "one",
 		`{"ancestor":["child:1"]}`: "four", `{"ancestor":["busybox"]}`: "four one three two", `{"ancestor":["nosuch"]}`: "", `{"before":["three"]}`: "one two", `{"since":["two"]}`: "four three",
 		`{"is-task":["true"]}`: "", `{"is-task":["false"],"status":["running"]}`: "one", `{"health":["starting","unhealthy"]}`: "one", `{"health":["none"],"exited":["0"]}`: "four", `{"isolation":["x"],"exited":["3"]}`: "three",
-		`{"exited":["x"]}`:      `400 invalid filter 'exited=x': strconv.Atoi: parsing "x": invalid syntax`,
-		`{"status":["x"]}`:      "400 invalid filter 'status=x': invalid value for state (x)", `{"health":["x"]}`: "400 invalid filter 'health=x': invalid value for health status (x)",
-		`{"is-task":["x"]}`:     "400 invalid filter 'is-task=[x]'", `{"is-task":["true","false"]}`: "400 invalid filter 'is-task=[", `{"publish":["1:2"]}`: "400 filter for 'publish' should not contain ':': 1:2",
-		`{"expose":["x"]}`:      "400 error while looking up for expose x: ", `{"before":["nosuch"]}`: "404 No such container: nosuch", `{"nosuch":["x"]}`: "400 invalid filter 'nosuch'",
+		`{"exited":["x"]}`: `400 invalid filter 'exited=x': strconv.Atoi: parsing "x": invalid syntax`,
+		`{"status":["x"]}`: "400 invalid filter 'status=x': invalid value for state (x)", `{"health":["x"]}`: "400 invalid filter 'health=x': invalid value for health (x)",
+		`{"is-task":["x"]}`: "400 invalid filter 'is-task=[x]'", `{"is-task":["true","false"]}`: "400 invalid filter 'is-task=[", `{"publish":["1:2"]}`: "400 filter for 'publish' should not contain ':': 1:2",
+		`{"expose":["x"]}`: "400 error while looking up for expose x: ", `{"before":["nosuch"]}`: "404 No such container: nosuch", `{"nosuch":["x"]}`: "400 invalid filter 'nosuch'",
 	} {
 		if got := h.listed("/containers/json?all=1", "", "Names", filters); got != want && !(strings.HasPrefix(want, "4") && strings.HasPrefix(got, want)) {
 			t.Errorf("containers with %s: %q, want %q", filters, got, want)

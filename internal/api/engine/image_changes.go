@@ -5,7 +5,7 @@ import (
 	"strings"
 	"time"
 
-		"github.com/google/shlex"
+	"github.com/google/shlex"
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 
 	"github.com/shoal-dev/shoal/internal/api/server"

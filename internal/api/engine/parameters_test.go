@@ -60,7 +60,7 @@ func TestParametersOfContainers(t *testing.T) {
 	for path, want := range map[string]string{
 		"/logs?stdout=1&since=x": `invalid value for \"since\"`, "/logs?stdout=1&until=x": `invalid value for \"until\"`, "/logs": "you must choose at least one stream",
 		"/start?checkpoint=c": "checkpoints: not supported by this engine", "/wait?condition=x": `invalid condition: \"x\"`, "/stats?one-shot=1": "cannot have stream=true and one-shot=true",
-		"/attach?detachKeys=nonsense": "detach", "/kill?signal=NOPE": "invalid signal: NOPE", "/stop?t=x": "x",
+		"/attach?detachKeys=nonsense": "Unknown character: 'nonsense'", "/kill?signal=NOPE": "invalid signal: NOPE", "/stop?t=x": "x",
 	} {
 		method := http.MethodPost
 		if strings.HasPrefix(path, "/logs") || strings.HasPrefix(path, "/stats") {
