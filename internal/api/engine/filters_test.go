@@ -75,7 +75,7 @@ func TestFiltersOfLists(t *testing.T) {
 		`{"is-task":["x"]}`: "400 invalid filter 'is-task=[x]'", `{"is-task":["true","false"]}`: "400 invalid filter 'is-task=[", `{"publish":["1:2"]}`: "400 filter for 'publish' should not contain ':': 1:2",
 		`{"expose":["x"]}`: "400 error while looking up for expose x: ", `{"before":["nosuch"]}`: "404 No such container: nosuch", `{"nosuch":["x"]}`: "400 invalid filter 'nosuch'",
 	} {
-		if got := h.listed("/containers/json?all=1", "", "Names", filters); got != want && !(strings.HasPrefix(want, "4") && strings.HasPrefix(got, want)) {
+		if got := h.listed("/containers/json?all=1", "", "Names", filters); got != want && (!strings.HasPrefix(want, "4") || !strings.HasPrefix(got, want)) {
 			t.Errorf("containers with %s: %q, want %q", filters, got, want)
 		}
 	}

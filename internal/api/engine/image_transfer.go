@@ -168,7 +168,6 @@ func (a *images) push(w http.ResponseWriter, r *http.Request, name string) error
 			return err
 		}
 	}
-	return streamProgress(w, func(progress func(image.Progress)) error {
-		return a.store.Push(r.Context(), name, fromAPIRegistryAuth(r), progress)
-	})
+	ctx, auth := r.Context(), fromAPIRegistryAuth(r)
+	return streamProgress(w, func(progress func(image.Progress)) error { return a.store.Push(ctx, name, auth, progress) })
 }
