@@ -89,4 +89,5 @@ func TestClientsOfEveryAPIVersionAreServed(t *testing.T) {
 	c.fieldsOfTheContainersNetwork()
 	c.shapesOfEveryVersion()
 	c.unknownFiltersAreRefused()
+	c.settingsOfACluster()
 }

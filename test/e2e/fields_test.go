@@ -1,9 +1,12 @@
 package e2e
 
 import (
+	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 )
 
 // fieldsOfTheContainersNetwork: what a container is asked to know of names is in its files.
@@ -60,5 +63,62 @@ func (c *cluster) unknownFiltersAreRefused() {
 		if status, text := c.send(c.n1, "1.51", method, path, body); status != http.StatusNotImplemented || !strings.Contains(text, "cluster volumes: not supported by this engine") {
 			c.t.Errorf("%s %s: %d %s", method, path, status, text)
 		}
+	}
+}
+
+// settingsOfACluster: what a cluster is made with is what it works with.
+func (c *cluster) settingsOfACluster() {
+	c.t.Helper()
+	n := c.n2
+	c.loadImages(n)
+	c.ok(n, "swarm", "init", "--advertise-addr", n.Addr, "--listen-addr", n.Addr+":2377", "--data-path-addr", n.Addr, "--data-path-port", "5789", "--default-addr-pool", "10.200.0.0/16", "--default-addr-pool-mask-length", "26",
+		"--task-history-limit", "2")
+	c.ok(n, "network", "create", "-d", "overlay", "--attachable", "pooled")
+	c.ok(n, "run", "-d", "--name", "on", "--network", "pooled", "busybox", "sleep", "1000")
+	if got := c.ok(n, "network", "inspect", "pooled", "-f", "{{(index .IPAM.Config 0).Subnet}}"); !strings.HasPrefix(got, "10.200.") || !strings.HasSuffix(got, "/26") {
+		c.t.Errorf("a subnet of the cluster's pool: %s", got)
+	}
+	overlay := n.ExecRoot() + "/netns/" + overlayNamespace(c, n, c.ok(n, "network", "inspect", "pooled", "-f", "{{.ID}}"))
+	if got := c.inside(overlay, "ip", "-d", "link", "show", "vx0"); !strings.Contains(got, "dstport 5789") || !strings.Contains(got, "local "+n.Addr) {
+		c.t.Errorf("the data path: %s", got)
+	}
+	c.create(n, "--name", "remembered", "--stop-grace-period", "100ms", "busybox", "sleep", "1000")
+	for range 3 {
+		c.ok(n, "service", "update", "-q", "--no-resolve-image", "--force", "remembered")
+	}
+	c.eventually(30*time.Second, "only the newest tasks are kept", func() error {
+		if got := len(c.rows(n, "service", "ps", "-q", "remembered")); got > 2 {
+			return fmt.Errorf("%d tasks", got)
+		}
+		return nil
+	})
+	for _, role := range []string{"worker", "manager"} {
+		before := c.ok(n, "swarm", "join-token", "-q", role)
+		if after := c.ok(n, "swarm", "join-token", "-q", "--rotate", role); after == before {
+			c.t.Errorf("the token of a %s is what it was", role)
+		}
+	}
+	version := func(path string) string {
+		_, text := c.ask(n, "1.51", http.MethodGet, path)
+		var object struct{ Version struct{ Index int } }
+		if err := json.Unmarshal([]byte(text), &object); err != nil {
+			c.t.Fatal(err)
+		}
+		return fmt.Sprint(object.Version.Index)
+	}
+	node := "/nodes/" + c.ok(n, "info", "--format", "{{.Swarm.NodeID}}")
+	for path, update := range map[string]string{"/swarm": `{"Name":"default","Labels":{"a":"b"}}`, node: `{"Name":"named","Labels":{"a":"b"},"Role":"manager","Availability":"active"}`} {
+		if status, text := c.send(n, "1.51", http.MethodPost, path+"/update?version="+version(path), update); status != http.StatusOK {
+			c.t.Errorf("update of %s: %d %s", path, status, text)
+		}
+		if _, text := c.ask(n, "1.51", http.MethodGet, path); !strings.Contains(text, `"Labels":{"a":"b"}`) || path == node && !strings.Contains(text, `"Name":"named"`) {
+			c.t.Errorf("%s after its update: %s", path, text)
+		}
+		if status, _ := c.send(n, "1.51", http.MethodPost, path+"/update?version=1", update); status < http.StatusBadRequest {
+			c.t.Errorf("an update of an older version of %s: %d", path, status)
+		}
+	}
+	if status, text := c.send(n, "1.51", http.MethodPost, "/swarm/update?version="+version("/swarm"), `{"Name":"other"}`); status != http.StatusBadRequest || !strings.Contains(text, "must be named") {
+		c.t.Errorf("another name of the cluster: %d %s", status, text)
 	}
 }

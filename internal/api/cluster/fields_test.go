@@ -47,7 +47,7 @@ func TestNoFieldOfTheClustersRequestsIsSilentlyIgnored(t *testing.T) {
 	}{
 		{swarm.ServiceSpec{}, serviceFates(), sentTo("/services/create")},
 		{swarm.NodeSpec{}, servertest.Fates{Honoured: map[string][]string{
-			"TestPlacement": {"Labels"}, "TestPromoteAndDemote": {"Role"}, "TestDrainLeaveAndRemove": {"Availability"}, "TestNodeRules": {"Name"},
+			"TestPlacement": {"Labels"}, "TestPromoteAndDemote": {"Role"}, "TestDrainLeaveAndRemove": {"Availability"}, "TestClientsOfEveryAPIVersionAreServed": {"Name"},
 		}}, none},
 		{swarm.SecretSpec{}, servertest.Fates{
 			Honoured: map[string][]string{"TestSecrets": {"Name", "Labels", "Data"}, "TestTemplatesReferToSecretsConfigsAndEnvironment": {"Templating.Name"}},
@@ -62,7 +62,7 @@ func TestNoFieldOfTheClustersRequestsIsSilentlyIgnored(t *testing.T) {
 		{swarm.InitRequest{}, initFates(), refusalBy((&Swarm{}).init)},
 		{swarm.JoinRequest{}, servertest.Fates{Honoured: map[string][]string{
 			"TestThreeMachinesBecomeACluster": {"AdvertiseAddr", "RemoteAddrs", "JoinToken", "Availability"}, "TestANodeReachesItselfWhereItListens": {"ListenAddr"},
-			"TestTunnelAddressesAreUnique": {"DataPathAddr"},
+			"TestClientsOfEveryAPIVersionAreServed": {"DataPathAddr"},
 		}}, none},
 		{swarm.UnlockRequest{}, servertest.Fates{Honoured: map[string][]string{"TestAutolock": {"UnlockKey"}}}, none},
 	} {
@@ -133,8 +133,7 @@ func serviceFates() servertest.Fates {
 func clusterFates(at string) servertest.Fates {
 	f := servertest.Fates{Honoured: map[string][]string{}}
 	for test, names := range map[string][]string{
-		"TestEveryManagerServesTheCluster":                            {"Name", "Labels"},
-		"TestCommandsEndAsDockersDo":                                  {"Orchestration.TaskHistoryRetentionLimit"},
+		"TestClientsOfEveryAPIVersionAreServed":                       {"Name", "Labels", "Orchestration.TaskHistoryRetentionLimit"},
 		"TestSettingsOfRaftAreWarnedOf":                               {"Raft"},
 		"TestASilentNodeIsDownWhenItsTimeIsOver":                      {"Dispatcher.HeartbeatPeriod"},
 		"TestCertificatesOfAnHourAreRenewed":                          {"CAConfig.NodeCertExpiry"},
@@ -157,12 +156,11 @@ func initFates() servertest.Fates {
 		{Path: "Spec.CAConfig.SigningCAKey", Body: `{"Spec":{"CAConfig":{"SigningCAKey":"x"}}}`, Words: "a new swarm makes its own root certificate"},
 	}
 	for test, names := range map[string][]string{
-		"TestThreeMachinesBecomeACluster":      {"AdvertiseAddr", "Availability"},
-		"TestANodeReachesItselfWhereItListens": {"ListenAddr"},
-		"TestTunnelAddressesAreUnique":         {"DataPathAddr", "DataPathPort"},
-		"TestForceNewCluster":                  {"ForceNewCluster"},
-		"TestAutolock":                         {"AutoLockManagers"},
-		"TestSubnets":                          {"DefaultAddrPool", "SubnetSize"},
+		"TestThreeMachinesBecomeACluster":       {"AdvertiseAddr", "Availability"},
+		"TestANodeReachesItselfWhereItListens":  {"ListenAddr"},
+		"TestClientsOfEveryAPIVersionAreServed": {"DataPathAddr", "DataPathPort", "DefaultAddrPool", "SubnetSize"},
+		"TestForceNewCluster":                   {"ForceNewCluster"},
+		"TestAutolock":                          {"AutoLockManagers"},
 	} {
 		f.Honoured[test] = append(f.Honoured[test], names...)
 	}
