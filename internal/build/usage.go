@@ -64,11 +64,12 @@ type Prune struct {
 	Reserved int64         // bytes that always stay
 	MaxUsed  int64         // bytes that may stay; 0 for no bound
 	MinFree  int64         // bytes of the disk that are to be free; 0 for no bound
+	None     bool          // nothing: what is asked for is something that no record has
 }
 
 // Prune removes records of the cache and returns them. After an error, those that it had removed until then are returned with it.
 func (b *Builder) Prune(ctx context.Context, p Prune) ([]Record, error) {
-	if !b.used() {
+	if !b.used() || p.None {
 		return nil, nil
 	}
 	e, err := b.engine(ctx)

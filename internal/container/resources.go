@@ -5,9 +5,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/errdefs"
@@ -27,9 +29,9 @@ func (e *Engine) Update(ctx context.Context, ref string, r Resources, restart *R
 	}
 	c.op.Lock()
 	defer c.op.Unlock()
-	_, task, _ := c.currentTask()
+	info, task, _ := c.currentTask()
 	if task != nil {
-		limits, err := linuxResources(r)
+		limits, err := linuxResources(withoutOldLimits(info.Spec.Resources, r))
 		if err != nil {
 			return err
 		}
@@ -51,6 +53,25 @@ func (e *Engine) Update(ctx context.Context, ref string, r Resources, restart *R
 	}
 	e.publish("update", c, nil)
 	return nil
+}
+
+// withoutOldLimits is new limits with what takes those of devices away that are no longer limited: the kernel keeps what it is not told of.
+func withoutOldLimits(old, r Resources) Resources {
+	for _, l := range []struct {
+		old []DeviceLimit
+		now *[]DeviceLimit
+	}{
+		{old.BlkioReadBps, &r.BlkioReadBps}, {old.BlkioWriteBps, &r.BlkioWriteBps},
+		{old.BlkioReadOperations, &r.BlkioReadOperations}, {old.BlkioWriteOperations, &r.BlkioWriteOperations},
+	} {
+		*l.now = slices.Clone(*l.now)
+		for _, d := range l.old {
+			if !slices.ContainsFunc(*l.now, func(n DeviceLimit) bool { return n.Path == d.Path }) {
+				*l.now = append(*l.now, DeviceLimit{Path: d.Path, N: math.MaxUint64}) // which is how the kernel itself says that there is none
+			}
+		}
+	}
+	return r
 }
 
 // Usage reads a running container's counters from its cgroup. Those of a container that does not run are 0.

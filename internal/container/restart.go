@@ -9,8 +9,8 @@ import (
 	"github.com/shoal-dev/shoal/internal/runtime"
 )
 
-// Restart stops a container, if it runs, and starts it. The timeout is as for Stop.
-func (e *Engine) Restart(ctx context.Context, ref string, timeout time.Duration) error {
+// Restart stops a container, if it runs, and starts it. The timeout and the signal are as for StopWith.
+func (e *Engine) Restart(ctx context.Context, ref string, timeout time.Duration, sig string) error {
 	c, err := e.find(ref)
 	if err != nil {
 		return err
@@ -22,7 +22,7 @@ func (e *Engine) Restart(ctx context.Context, ref string, timeout time.Duration)
 	info, _ := c.snapshot()
 	e.update(c, func(i *Info) { i.Spec.AutoRemove = false })
 	defer e.update(c, func(i *Info) { i.Spec.AutoRemove = info.Spec.AutoRemove })
-	if err := e.stopLocked(ctx, c, timeout, ""); err != nil && !errdefs.IsNotModified(err) {
+	if err := e.stopLocked(ctx, c, timeout, sig); err != nil && !errdefs.IsNotModified(err) {
 		return err
 	}
 	if err := e.startLocked(ctx, c); err != nil {

@@ -11,7 +11,7 @@ import (
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/pkg/rootfs"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
+	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/identity"
 	"github.com/opencontainers/image-spec/specs-go"
@@ -22,10 +22,10 @@ import (
 
 // Commit is an image to make from a container.
 type Commit struct {
-	Snapshot  string    // the key of the container's snapshot, which is its ID
-	Parent    *Image    // the container's image
-	Config    v1.Config // of the new image
-	Ref       string    // the new image's name; empty for none
+	Snapshot  string                          // the key of the container's snapshot, which is its ID
+	Parent    *Image                          // the container's image
+	Config    dockerspec.DockerOCIImageConfig // of the new image
+	Ref       string                          // the new image's name; empty for none
 	Author    string
 	Message   string // the comment in the image's history
 	CreatedBy string // the container's command
@@ -94,7 +94,7 @@ func (s *Store) writeCommit(ctx context.Context, c Commit, layer ocispec.Descrip
 		ocispec.History{Created: &now, CreatedBy: c.CreatedBy, Author: c.Author, Comment: c.Message})
 	configuration := struct { // the parent's, with another Config
 		ocispec.Image
-		Config v1.Config `json:"config"`
+		Config dockerspec.DockerOCIImageConfig `json:"config"`
 	}{spec, c.Config}
 	config, err := s.writeJSON(ctx, ocispec.MediaTypeImageConfig, configuration, map[string]string{
 		"containerd.io/gc.ref.snapshot." + runtime.Snapshotter: identity.ChainID(spec.RootFS.DiffIDs).String(),

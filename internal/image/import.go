@@ -2,6 +2,7 @@ package image
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/shoal-dev/shoal/internal/fault"
@@ -21,7 +23,7 @@ import (
 
 // Import makes an image of one layer from a tar archive of a file system, which it holds in a temporary file meanwhile. An empty ref leaves the image without a
 // name; message is the comment in its history; without a platform it is for the node's. What is not a tar archive is an invalid argument.
-func (s *Store) Import(ctx context.Context, r io.Reader, platform *ocispec.Platform, ref, message string, config v1.Config) (*Image, error) {
+func (s *Store) Import(ctx context.Context, r io.Reader, platform *ocispec.Platform, ref, message string, config dockerspec.DockerOCIImageConfig) (*Image, error) {
 	file, err := os.CreateTemp("", "shoal-import-*")
 	if err != nil {
 		return nil, fmt.Errorf("import: %w", err)
@@ -49,11 +51,26 @@ func (s *Store) Import(ctx context.Context, r io.Reader, platform *ocispec.Platf
 	if platform != nil {
 		of = *platform
 	}
-	cf.OS, cf.Architecture, cf.Variant, cf.Created, cf.Config = of.OS, of.Architecture, of.Variant, now, config
+	if err := convertConfig(config, &cf.Config); err != nil {
+		return nil, fmt.Errorf("import: %w", err)
+	}
+	cf.OS, cf.Architecture, cf.Variant, cf.Created = of.OS, of.Architecture, of.Variant, now
 	if img, err = mutate.ConfigFile(img, cf); err != nil {
 		return nil, fmt.Errorf("import: %w", err)
 	}
 	return s.add(ctx, img, ref)
+}
+
+// convertConfig converts a configuration to the type that archives are written from, which has no interval of health checks while a container starts.
+func convertConfig(from dockerspec.DockerOCIImageConfig, to *v1.Config) error {
+	if h := from.Healthcheck; h != nil && h.StartInterval != 0 {
+		return errdefs.ErrNotImplemented.WithMessage("HEALTHCHECK --start-interval of an imported image: not supported by this engine")
+	}
+	text, err := json.Marshal(from)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(text, to)
 }
 
 // add stores an image that was made in memory, and gives it a name unless ref is empty.

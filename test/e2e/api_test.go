@@ -86,4 +86,8 @@ func TestClientsOfEveryAPIVersionAreServed(t *testing.T) {
 	if err := json.Unmarshal([]byte(text), &info); err != nil || info.FirewallBackend.Driver != "nftables" || info.NFd == 0 || len(info.SecurityOptions) < 2 {
 		t.Errorf("%v: %s", err, text)
 	}
+	c.fieldsOfTheContainersNetwork()
+	c.shapesOfEveryVersion()
+	c.unknownFiltersAreRefused()
+	c.settingsOfACluster()
 }

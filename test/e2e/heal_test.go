@@ -40,7 +40,7 @@ func TestTheNetworkHealsItself(t *testing.T) {
 
 	node := c.n1.Namespace()
 	network := c.ok(c.n1, "network", "inspect", "net", "--format", "{{.ID}}")
-	overlay := c.n1.ExecRoot() + "/netns/" + overlayNamespace(c, network)
+	overlay := c.n1.ExecRoot() + "/netns/" + overlayNamespace(c, c.n1, network)
 	for _, damage := range []struct {
 		name  string
 		named string // by the doctor
@@ -84,9 +84,9 @@ func TestTheNetworkHealsItself(t *testing.T) {
 }
 
 // overlayNamespace is the name of a network's namespace on a node.
-func overlayNamespace(c *cluster, network string) string {
+func overlayNamespace(c *cluster, n *lab.Node, network string) string {
 	c.t.Helper()
-	for entry := range strings.FieldsSeq(c.inside(c.n1.Namespace(), "ls", c.n1.ExecRoot()+"/netns")) {
+	for entry := range strings.FieldsSeq(c.inside(n.Namespace(), "ls", n.ExecRoot()+"/netns")) {
 		if strings.Contains(entry, network[:10]) {
 			return entry
 		}

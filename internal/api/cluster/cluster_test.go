@@ -220,7 +220,21 @@ func TestSpecComesBackAsItWent(t *testing.T) {
 	sent.EndpointSpec.Ports[0].Protocol, sent.EndpointSpec.Ports[0].PublishMode = "udp", "host"
 	c := sent.TaskTemplate.ContainerSpec
 	c.Mounts[0].Type = "volume"
-	c.Mounts[0].ImageOptions, c.Mounts[0].ClusterOptions = nil, nil
+	c.Mounts = append(c.Mounts, c.Mounts[0], c.Mounts[0])
+	c.Mounts[1].Type, c.Mounts[2].Type = "bind", "tmpfs"
+	for i := range c.Mounts {
+		m := &c.Mounts[i]
+		m.ImageOptions, m.ClusterOptions = nil, nil
+		if m.Type != "volume" {
+			m.VolumeOptions = nil
+		}
+		if m.Type != "bind" {
+			m.BindOptions = nil
+		}
+		if m.Type != "tmpfs" {
+			m.TmpfsOptions = nil
+		}
+	}
 	c.Configs[0].Runtime, c.Isolation = nil, "default"
 	for i := range sent.TaskTemplate.Resources.Reservations.GenericResources {
 		sent.TaskTemplate.Resources.Reservations.GenericResources[i].DiscreteResourceSpec = nil

@@ -57,6 +57,9 @@ func fromAPIContainerSpec(c *swarm.ContainerSpec) (*shoal.ContainerSpec, error) 
 		default:
 			return nil, server.BadRequest("invalid MountType: %q", m.Type)
 		}
+		if option := convert.ForeignOption(m); option != "" {
+			return nil, server.BadRequest("%s must not be specified on mount type %q", option, m.Type)
+		}
 	}
 	for _, s := range c.Secrets {
 		if s.File == nil {

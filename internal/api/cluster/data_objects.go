@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"net/http"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
@@ -157,7 +158,7 @@ func (s *dataObjects[ID]) update(_ http.ResponseWriter, r *http.Request) error {
 		if o.Version != version {
 			return changes, shoal.ErrOutOfSequence
 		}
-		if spec.Name != o.Name {
+		if spec.Name != o.Name || changesDriver(spec.Driver, o.Driver) || changesDriver(spec.Templating, o.Templating) {
 			return changes, errOnlyLabels()
 		}
 		next := *o
@@ -170,6 +171,11 @@ func (s *dataObjects[ID]) update(_ http.ResponseWriter, r *http.Request) error {
 		changes.Put(&next)
 		return changes, nil
 	})
+}
+
+// changesDriver tells whether an update names another driver than an object has. One that names none leaves it.
+func changesDriver(wanted *swarm.Driver, has *shoal.Driver) bool {
+	return wanted != nil && !reflect.DeepEqual(convert.FromAPIDriver(wanted), has)
 }
 
 func errOnlyLabels() error { return shoal.InvalidArgument("only updates to Labels are allowed") }

@@ -83,6 +83,17 @@ func (n *Networks) Remove(ctx context.Context, id string) error {
 	})
 }
 
+// Used tells whether a service or an attached container is on a network. It is false for networks that are not the cluster's, and on nodes that are no managers.
+func (n *Networks) Used(id string) bool {
+	db, err := n.state.Store()
+	if err != nil {
+		return false
+	}
+	view := db.View()
+	net := view.Network(shoal.NetworkID(id))
+	return net != nil && validateUnused(view, net) != nil
+}
+
 // Status is the use of a network's addresses if no task can get one any more. It is nil otherwise, for networks that are not the cluster's, and on
 // nodes that are no managers. (Newer API versions show it for every network.)
 func (n *Networks) Status(id string) *network.Status {

@@ -33,18 +33,37 @@ func (s *nodes) list(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if err := validateNodeFilters(f); err != nil {
+		return err
+	}
 	view := db.View()
 	found := view.Nodes()
 	slices.SortFunc(found, func(a, b *shoal.Node) int { return strings.Compare(string(a.ID), string(b.ID)) })
 	out := []swarm.Node{}
 	for _, n := range found {
 		if f.Prefix("id", string(n.ID)) && f.LabelsNamed("label", n.Description.EngineLabels) && f.LabelsNamed("node.label", n.Spec.Labels) &&
-			f.Equal("membership", "accepted") && f.Equal("role", string(n.Role)) &&
+			f.Any("membership", func(want string) bool { return strings.EqualFold(want, "accepted") }) &&
+			f.Any("role", func(want string) bool { return strings.EqualFold(want, string(n.Role)) }) &&
 			f.Prefix("name", n.Description.Hostname) {
 			out = append(out, toAPINode(view, n))
 		}
 	}
 	return server.WriteJSON(w, http.StatusOK, out)
+}
+
+// validateNodeFilters refuses what nothing could pass.
+func validateNodeFilters(f server.Filters) error {
+	for _, c := range []struct {
+		name    string
+		allowed []string
+	}{{"role", []string{"worker", "manager"}}, {"membership", []string{"accepted", "pending"}}} {
+		for _, value := range f[c.name] {
+			if !slices.Contains(c.allowed, strings.ToLower(value)) {
+				return server.BadRequest("Invalid %s filter: '%s'", c.name, value)
+			}
+		}
+	}
+	return nil
 }
 
 func (s *nodes) update(_ http.ResponseWriter, r *http.Request) error {

@@ -29,6 +29,12 @@ func (s *services) update(w http.ResponseWriter, r *http.Request) error {
 	if option != "" && option != "none" && option != "previous" {
 		return server.BadRequest("unrecognized rollback option %s", option)
 	}
+	authFrom := r.FormValue("registryAuthFrom")
+	switch swarm.RegistryAuthSource(authFrom) {
+	case "", swarm.RegistryAuthFromSpec, swarm.RegistryAuthFromPreviousSpec:
+	default:
+		return server.BadRequest("unsupported registryAuthFrom value")
+	}
 	rollback := option == "previous"
 	var spec shoal.ServiceSpec
 	if !rollback {
@@ -38,7 +44,7 @@ func (s *services) update(w http.ResponseWriter, r *http.Request) error {
 		spec.Task.RegistryAuth = r.Header.Get("X-Registry-Auth")
 	}
 	err = s.commitUpdate(r.Context(), db, serviceUpdate{
-		name: r.PathValue("id"), version: version, spec: spec, rollback: rollback, authFrom: r.FormValue("registryAuthFrom"),
+		name: r.PathValue("id"), version: version, spec: spec, rollback: rollback, authFrom: authFrom,
 	})
 	if err != nil {
 		return err

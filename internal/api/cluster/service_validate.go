@@ -224,6 +224,11 @@ func validatePrivileges(s shoal.ServiceSpec) error {
 			return shoal.InvalidArgument("Privileges: SELinux labels are not supported by this engine: containers have that of the daemon")
 		}
 	}
+	switch p.SeccompMode {
+	case "", "default", "unconfined", "custom":
+	default:
+		return shoal.InvalidArgument("unknown seccomp mode %q", p.SeccompMode)
+	}
 	switch p.AppArmorMode {
 	case "", "default", "disabled":
 	default:

@@ -41,7 +41,7 @@ func (s *services) list(w http.ResponseWriter, r *http.Request) error {
 	slices.SortFunc(found, func(a, b *shoal.Service) int { return strings.Compare(a.Spec.Name, b.Spec.Name) })
 	out := []swarm.Service{}
 	for _, service := range found {
-		if !f.Prefix("id", string(service.ID)) || !f.Contains("name", service.Spec.Name) || !f.LabelsNamed("label", service.Spec.Labels) ||
+		if !f.Prefix("id", string(service.ID)) || !f.Prefix("name", service.Spec.Name) || !f.LabelsNamed("label", service.Spec.Labels) ||
 			!f.Equal("mode", modeName(service.Spec.Mode)) || !f.Equal("runtime", "container") {
 			continue
 		}

@@ -49,6 +49,9 @@ func (c *Swarm) Info() swarm.Info {
 	if cluster := view.Cluster(); cluster != nil {
 		shown := toAPIClusterInfo(cluster)
 		info.Cluster = &shown
+		if setsRaft(cluster.Spec.Raft) {
+			info.Warnings = append(info.Warnings, "WARNING: The Raft settings of the swarm have no effect: the managers' store has its own snapshots and times")
+		}
 	}
 	return info
 }
@@ -60,6 +63,13 @@ const (
 	defaultHeartbeatTick              = 1
 	defaultElectionTick               = 10
 )
+
+// setsRaft tells whether somebody has asked for other settings than Docker's defaults.
+func setsRaft(c shoal.RaftConfig) bool {
+	return cmp.Or(c.SnapshotInterval, defaultSnapshotInterval) != defaultSnapshotInterval || c.KeepOldSnapshots != nil && *c.KeepOldSnapshots != 0 ||
+		cmp.Or(c.LogEntriesForSlowFollowers, defaultLogEntriesForSlowFollowers) != defaultLogEntriesForSlowFollowers ||
+		cmp.Or(c.HeartbeatTick, defaultHeartbeatTick) != defaultHeartbeatTick || cmp.Or(c.ElectionTick, defaultElectionTick) != defaultElectionTick
+}
 
 func toAPIClusterInfo(c *shoal.Cluster) swarm.ClusterInfo {
 	limit := c.Spec.TaskHistoryLimit

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"net/http"
+	"slices"
 
 	"github.com/moby/moby/api/types/swarm"
 
@@ -34,8 +35,14 @@ func fromAPITaskSpec(t swarm.TaskSpec) (shoal.TaskSpec, error) {
 	if t.PluginSpec != nil || t.Runtime == swarm.RuntimePlugin {
 		return out, server.Errorf(http.StatusNotImplemented, "services that run plugins are not supported")
 	}
+	if t.Runtime != "" && t.Runtime != swarm.RuntimeContainer {
+		return out, server.BadRequest("unsupported runtime")
+	}
 	if t.NetworkAttachmentSpec != nil {
 		return out, server.BadRequest("a service cannot have a NetworkAttachmentSpec")
+	}
+	if t.Placement != nil && slices.ContainsFunc(t.Placement.Preferences, func(p swarm.PlacementPreference) bool { return p.Spread == nil }) {
+		return out, server.BadRequest("invalid placement preference: only spread is known")
 	}
 	var err error
 	if out.Container, err = fromAPIContainerSpec(t.ContainerSpec); err != nil {

@@ -36,7 +36,7 @@ func (s *tasks) list(w http.ResponseWriter, r *http.Request) error {
 	}
 	for _, state := range f["desired-state"] {
 		if parsed, ok := shoal.ParseTaskState(state); !ok && state != "accepted" || parsed > shoal.TaskShutdown {
-			return server.BadRequest("invalid desired state: %s", state)
+			return server.BadRequest("Invalid desired-state filter: '%s'", state)
 		}
 	}
 	upToDate, given, err := f.Bool("_up-to-date")
@@ -69,7 +69,7 @@ func (s *tasks) list(w http.ResponseWriter, r *http.Request) error {
 
 func matchesTask(f server.Filters, t *shoal.Task) bool {
 	return f.Prefix("id", string(t.ID)) && f.LabelsNamed("label", t.Labels) && f.Equal("runtime", "container") &&
-		f.Contains("name", t.Name()) &&
+		f.Prefix("name", t.Name()) &&
 		f.Equal("desired-state", filteredState(t.DesiredState))
 }
 

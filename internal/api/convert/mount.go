@@ -55,3 +55,20 @@ func FromAPIMount(m mount.Mount) shoal.Mount {
 	}
 	return out
 }
+
+// ForeignOption is the field of a mount that has options of mounts of another type; "" if there is none.
+func ForeignOption(m mount.Mount) string {
+	for _, o := range []struct {
+		name string
+		set  bool
+		of   mount.Type
+	}{
+		{"VolumeOptions", m.VolumeOptions != nil, mount.TypeVolume}, {"BindOptions", m.BindOptions != nil, mount.TypeBind}, {"TmpfsOptions", m.TmpfsOptions != nil, mount.TypeTmpfs},
+		{"ImageOptions", m.ImageOptions != nil, mount.TypeImage}, {"ClusterOptions", m.ClusterOptions != nil, mount.TypeCluster},
+	} {
+		if o.set && m.Type != o.of {
+			return o.name
+		}
+	}
+	return ""
+}

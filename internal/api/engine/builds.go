@@ -132,6 +132,7 @@ func fromAPIPrune(r *http.Request) (build.Prune, error) {
 	if err != nil {
 		return p, err
 	}
+	p.None = filters.Has("label") // the cache has no labels
 	if filters.Has("until") && filters.Has("unused-for") {
 		return p, server.BadRequest(`conflicting filters: "until" and "unused-for"`)
 	}

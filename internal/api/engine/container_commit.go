@@ -2,14 +2,9 @@ package engine
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
-	"maps"
 	"net/http"
-	"slices"
 	"strings"
 
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 	apicontainer "github.com/moby/moby/api/types/container"
 
 	"github.com/shoal-dev/shoal/internal/api/server"
@@ -28,13 +23,18 @@ func (c *containers) commit(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	config, err := committedConfig(info, parent)
+	own := committedConfig(info, parent)
+	config, err := readCommitConfig(r)
 	if err != nil {
 		return err
 	}
-	if err := applyChanges(&config, r.Form["changes"]); err != nil {
+	if config == nil {
+		config = &own
+	}
+	if err := applyChanges(config, r.Form["changes"]); err != nil {
 		return err
 	}
+	fillConfig(config, own)
 	ref := r.FormValue("repo")
 	if tag := r.FormValue("tag"); tag != "" && ref != "" {
 		ref += ":" + tag
@@ -50,7 +50,7 @@ func (c *containers) commit(w http.ResponseWriter, r *http.Request) error {
 		} // else it has ended meanwhile, and writes nothing more
 	}
 	img, err := c.images.Commit(r.Context(), image.Commit{
-		Snapshot: info.ID, Parent: parent, Config: config, Ref: ref, Author: r.FormValue("author"), Message: r.FormValue("comment"),
+		Snapshot: info.ID, Parent: parent, Config: *config, Ref: ref, Author: r.FormValue("author"), Message: r.FormValue("comment"),
 		CreatedBy: strings.Join(append([]string{info.Path}, info.Args...), " "),
 	})
 	if err != nil {
@@ -64,25 +64,4 @@ func (c *containers) unpauseAfterCommit(ctx context.Context, id string) {
 	if err := c.engine.Unpause(ctx, id); err != nil {
 		c.log.Error("container stays paused after a commit; unpause it by hand", "container", id, "err", err)
 	}
-}
-
-// committedConfig is the configuration of a container's image, overridden by that of the container.
-func committedConfig(info container.Info, parent *image.Image) (v1.Config, error) {
-	var c v1.Config
-	text, err := json.Marshal(parent.Spec.Config)
-	if err == nil {
-		err = json.Unmarshal(text, &c)
-	}
-	if err != nil {
-		return c, fmt.Errorf("read configuration of %s: %w", parent.ID, err)
-	}
-	c.Env, c.Cmd, c.Entrypoint = slices.Clone(info.Env), info.Cmd, info.Entrypoint
-	c.User, c.WorkingDir, c.Labels, c.StopSignal = info.User, info.WorkingDir, maps.Clone(info.Labels), info.StopSignal
-	for _, p := range info.Spec.ExposedPorts {
-		c.ExposedPorts = withKey(c.ExposedPorts, p, struct{}{})
-	}
-	if h := info.Healthcheck; h != nil {
-		c.Healthcheck = &v1.HealthConfig{Test: h.Test, Interval: h.Interval, Timeout: h.Timeout, StartPeriod: h.StartPeriod, Retries: h.Retries}
-	}
-	return c, nil
 }

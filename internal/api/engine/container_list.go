@@ -1,11 +1,8 @@
 package engine
 
 import (
-	"context"
 	"fmt"
 	"net/http"
-	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -19,22 +16,22 @@ import (
 )
 
 func (c *containers) list(w http.ResponseWriter, r *http.Request) error {
-	f, err := server.ReadFilters(r, "ancestor", "before", "exited", "expose", "health", "id", "is-task", "isolation", "label", "name", "network", "publish", "since", "status", "volume")
+	f, err := c.readContainerFilters(r)
 	if err != nil {
 		return err
 	}
-	all := server.BoolParam(r, "all") || len(f["status"]) > 0 || len(f["exited"]) > 0
-	limit, _ := strconv.Atoi(r.FormValue("limit"))
-	out := []apicontainer.Summary{}
-	for _, ref := range slices.Concat(f["before"], f["since"]) {
-		if _, err := c.engine.Inspect(ref); err != nil {
-			return err
+	all := server.BoolParam(r, "all") || f.Has("status") || f.Has("exited")
+	limit := 0
+	if text := r.FormValue("limit"); text != "" {
+		if limit, err = strconv.Atoi(text); err != nil {
+			return server.BadRequest("%v", err)
 		}
 	}
+	out := []apicontainer.Summary{}
 	containers := c.engine.List(nil)
 	links := linkNames(containers)
 	for _, info := range containers {
-		if !all && limit <= 0 && !isRunning(info) || !c.matches(r.Context(), f, info) {
+		if !all && limit <= 0 && !isRunning(info) || !c.matches(f, info) {
 			continue
 		}
 		summary := toAPIContainerSummary(info)
@@ -50,75 +47,6 @@ func (c *containers) list(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	return server.WriteJSON(w, http.StatusOK, out)
-}
-
-// matches tells whether a container passes the filters of a list.
-func (c *containers) matches(ctx context.Context, f server.Filters, info container.Info) bool {
-	health := "none"
-	if info.State.Health != nil {
-		health = info.State.Health.Status
-	}
-	// The other container may have been removed meanwhile: then nothing passes.
-	comparedTo := func(name string, matches func(other container.Info) bool) bool {
-		for _, ref := range f[name] {
-			if other, err := c.engine.Inspect(ref); err != nil || !matches(other) {
-				return false
-			}
-		}
-		return true
-	}
-	_, task := info.Labels["com.docker.swarm.task.id"]
-	return f.Prefix("id", info.ID) &&
-		f.Any("name", func(v string) bool { return nameMatches(v, "/"+info.Name) || nameMatches(v, info.Name) }) &&
-		f.Equal("status", string(info.State.Status)) &&
-		f.Equal("health", health) &&
-		f.True("is-task", task) &&
-		f.Any("exited", func(v string) bool {
-			return info.State.Status == container.Exited && v == strconv.Itoa(info.State.ExitCode)
-		}) &&
-		f.Any("ancestor", func(v string) bool {
-			if img, err := c.images.Get(ctx, v); err == nil {
-				return slices.Contains(img.IDs(), info.ImageID)
-			}
-			return v == info.Spec.Image
-		}) &&
-		f.Any("volume", func(v string) bool {
-			return slices.ContainsFunc(info.Mounts, func(m container.MountPoint) bool { return v == m.Name || v == m.Target })
-		}) &&
-		f.Any("network", func(v string) bool {
-			for _, e := range info.Sandbox.Endpoints {
-				if v == e.Network || strings.HasPrefix(string(e.NetworkID), v) {
-					return true
-				}
-			}
-			return v == info.Spec.Network.Mode
-		}) &&
-		f.Any("publish", func(v string) bool { return publishes(info, v) }) &&
-		f.Any("expose", func(v string) bool {
-			return slices.Contains(info.Spec.ExposedPorts, v) || slices.Contains(info.Spec.ExposedPorts, v+"/tcp")
-		}) &&
-		comparedTo("before", func(o container.Info) bool { return info.Created.Before(o.Created) }) &&
-		comparedTo("since", func(o container.Info) bool { return info.Created.After(o.Created) }) &&
-		f.Labels(info.Labels)
-}
-
-// nameMatches tells whether a name passes a filter, which is a regular expression, or else a part of the name.
-func nameMatches(pattern, name string) bool {
-	if re, err := regexp.Compile(pattern); err == nil {
-		return re.MatchString(name)
-	}
-	return strings.Contains(name, pattern)
-}
-
-// publishes tells whether a container publishes a port of the host, given as "80" or "80/tcp".
-func publishes(info container.Info, port string) bool {
-	number, proto, _ := strings.Cut(port, "/")
-	for _, p := range info.Sandbox.Ports {
-		if (proto == "" || proto == string(p.Protocol)) && number == fmt.Sprint(p.HostPort) {
-			return true
-		}
-	}
-	return false
 }
 
 func toAPIContainerSummary(info container.Info) apicontainer.Summary {

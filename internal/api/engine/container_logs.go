@@ -48,7 +48,7 @@ func (c *containers) logs(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// fromAPILogQuery reads which lines a request asks for. Times that cannot be read do not limit them.
+// fromAPILogQuery reads which lines a request asks for.
 func fromAPILogQuery(r *http.Request) (logs.Query, error) {
 	q := logs.Query{Tail: -1, Follow: server.BoolParam(r, "follow"), Stdout: server.BoolParam(r, "stdout"), Stderr: server.BoolParam(r, "stderr")}
 	if !q.Stdout && !q.Stderr {
@@ -58,7 +58,14 @@ func fromAPILogQuery(r *http.Request) (logs.Query, error) {
 		q.Tail = n
 	}
 	now := time.Now()
-	q.Since, _ = server.ParseTimeOrAge(r.FormValue("since"), now)
-	q.Until, _ = server.ParseTimeOrAge(r.FormValue("until"), now)
+	for _, t := range []struct {
+		name string
+		to   *time.Time
+	}{{"since", &q.Since}, {"until", &q.Until}} {
+		var err error
+		if *t.to, err = server.ParseTimeOrAge(r.FormValue(t.name), now); err != nil {
+			return q, server.BadRequest("invalid value for %q: %v", t.name, err)
+		}
+	}
 	return q, nil
 }

@@ -99,9 +99,7 @@ func validateUpdate(r apicontainer.Resources) error {
 	}{
 		{"Ulimits", len(r.Ulimits) > 0}, {"Devices", len(r.Devices) > 0}, {"DeviceCgroupRules", len(r.DeviceCgroupRules) > 0},
 		{"DeviceRequests", len(r.DeviceRequests) > 0}, {"CgroupParent", r.CgroupParent != ""}, {"MemorySwappiness", r.MemorySwappiness != nil && *r.MemorySwappiness != -1},
-		{"OomKillDisable", r.OomKillDisable != nil && *r.OomKillDisable}, {"BlkioWeightDevice", len(r.BlkioWeightDevice) > 0},
-		{"BlkioDeviceReadBps", len(r.BlkioDeviceReadBps) > 0}, {"BlkioDeviceWriteBps", len(r.BlkioDeviceWriteBps) > 0},
-		{"BlkioDeviceReadIOps", len(r.BlkioDeviceReadIOps) > 0}, {"BlkioDeviceWriteIOps", len(r.BlkioDeviceWriteIOps) > 0},
+		{"OomKillDisable", r.OomKillDisable != nil && *r.OomKillDisable},
 	} {
 		if field.given {
 			return server.BadRequest("%s cannot be changed by an update: it is fixed when a container is created", field.name)
@@ -133,10 +131,26 @@ func mergeResources(base *apicontainer.Resources, over apicontainer.Resources) e
 		}
 	}
 	base.BlkioWeight = cmp.Or(over.BlkioWeight, base.BlkioWeight)
+	mergeBlockIO(base, over)
 	base.CpusetCpus, base.CpusetMems = cmp.Or(over.CpusetCpus, base.CpusetCpus), cmp.Or(over.CpusetMems, base.CpusetMems)
 	if over.PidsLimit != nil {
 		limit := max(*over.PidsLimit, 0)
 		base.PidsLimit = &limit
 	}
 	return nil
+}
+
+// mergeBlockIO replaces the weights and limits of devices by those that an update gives. An empty list takes them away.
+func mergeBlockIO(base *apicontainer.Resources, over apicontainer.Resources) {
+	if over.BlkioWeightDevice != nil {
+		base.BlkioWeightDevice = over.BlkioWeightDevice
+	}
+	for _, l := range []struct{ to, from *[]*blkiodev.ThrottleDevice }{
+		{&base.BlkioDeviceReadBps, &over.BlkioDeviceReadBps}, {&base.BlkioDeviceWriteBps, &over.BlkioDeviceWriteBps},
+		{&base.BlkioDeviceReadIOps, &over.BlkioDeviceReadIOps}, {&base.BlkioDeviceWriteIOps, &over.BlkioDeviceWriteIOps},
+	} {
+		if *l.from != nil {
+			*l.to = *l.from
+		}
+	}
 }

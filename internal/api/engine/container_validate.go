@@ -12,6 +12,7 @@ import (
 	"github.com/moby/moby/api/types/mount"
 	"github.com/moby/sys/signal"
 
+	"github.com/shoal-dev/shoal/internal/api/convert"
 	"github.com/shoal-dev/shoal/internal/api/server"
 	"github.com/shoal-dev/shoal/internal/container/cgroup"
 )
@@ -114,16 +115,13 @@ func validateMountTargets(h *apicontainer.HostConfig) error {
 		}
 	}
 	for _, m := range h.Mounts {
-		for _, o := range []struct {
-			name string
-			set  bool
-			of   mount.Type
-		}{
-			{"VolumeOptions", m.VolumeOptions != nil, mount.TypeVolume}, {"BindOptions", m.BindOptions != nil, mount.TypeBind}, {"TmpfsOptions", m.TmpfsOptions != nil, mount.TypeTmpfs},
-		} {
-			if o.set && m.Type != o.of {
-				return server.BadRequest("%s must not be specified on mount type %q", o.name, m.Type)
-			}
+		if option := convert.ForeignOption(m); option != "" {
+			return server.BadRequest("%s must not be specified on mount type %q", option, m.Type)
+		}
+		switch m.Type {
+		case mount.TypeBind, mount.TypeVolume, mount.TypeTmpfs, mount.TypeImage:
+		default:
+			return server.BadRequest("invalid mount config for type %q: mount type unknown", m.Type)
 		}
 		if sub := subpathOf(m); sub != "" && !filepath.IsLocal(sub) {
 			return server.BadRequest("invalid mount config for type %q: subpath must be a relative path within the volume", m.Type)
@@ -232,6 +230,10 @@ func validateResources(r *apicontainer.Resources, update bool) (warnings []strin
 		warnings = append(warnings, "linux does not support CPU percent. Percent discarded.")
 		r.CPUPercent = 0
 	}
+	if r.OomKillDisable != nil && *r.OomKillDisable && r.Memory == 0 {
+		warnings = append(warnings, "OOM killer is disabled for the container, but no memory limit is set, this can result in the system running out of resources.")
+	}
+	warnings = append(warnings, discardBlockIO(r, cgroup.HasBlockIO)...)
 	for _, validate := range []func(*apicontainer.Resources, bool) string{invalidMemory, invalidCPU, invalidIO} {
 		if problem := validate(r, update); problem != "" {
 			return warnings, server.BadRequest("%s", problem)

@@ -65,6 +65,9 @@ func isUp(info container.Info) bool {
 }
 
 func (c *containers) start(w http.ResponseWriter, r *http.Request) error {
+	if r.FormValue("checkpoint") != "" || r.FormValue("checkpoint-dir") != "" {
+		return server.Errorf(http.StatusNotImplemented, "checkpoints: not supported by this engine")
+	}
 	return server.NoContent(w, c.engine.Start(r.Context(), r.PathValue("id")))
 }
 
@@ -103,7 +106,7 @@ func (c *containers) restart(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	c.withdraw(r)
-	return server.NoContent(w, c.engine.Restart(unhurried(r), r.PathValue("id"), timeout))
+	return server.NoContent(w, c.engine.Restart(unhurried(r), r.PathValue("id"), timeout, r.FormValue("signal")))
 }
 
 func (c *containers) kill(w http.ResponseWriter, r *http.Request) error {

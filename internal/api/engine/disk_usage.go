@@ -103,7 +103,7 @@ func (u *diskUsage) imageUsage(ctx context.Context) (*apiimage.DiskUsage, error)
 		return nil, err
 	}
 	out := &apiimage.DiskUsage{Items: []apiimage.Summary{}, TotalCount: int64(len(all))}
-	layers := u.layersOf(ctx, all)
+	layers := layersOf(ctx, u.images.store, all)
 	for _, img := range all {
 		s := u.images.toAPISummary(img)
 		s.Size, s.SharedSize = 0, 0
@@ -140,13 +140,13 @@ type chain struct {
 	sizes []int64
 }
 
-func (u *diskUsage) layersOf(ctx context.Context, all []*image.Image) layers {
+func layersOf(ctx context.Context, store *image.Store, all []*image.Image) layers {
 	l := layers{chains: map[string]chain{}, images: map[string]int{}, sizes: map[string]int64{}}
 	for _, img := range all {
 		if _, seen := l.chains[img.ID]; seen {
 			continue
 		}
-		c := chain{sizes: u.images.store.LayerSizes(ctx, img)}
+		c := chain{sizes: store.LayerSizes(ctx, img)}
 		var chainID strings.Builder
 		for i, d := range img.Spec.RootFS.DiffIDs {
 			_, _ = chainID.WriteString(d.String()) // a layer on others is another one than on none

@@ -5,14 +5,14 @@ import (
 	"strings"
 	"time"
 
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/shlex"
+	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 
 	"github.com/shoal-dev/shoal/internal/api/server"
 )
 
 // applyChanges applies instructions of a Dockerfile, as `--change` has them, to an image's configuration.
-func applyChanges(c *v1.Config, changes []string) error {
+func applyChanges(c *imageConfig, changes []string) error {
 	for _, change := range changes {
 		for line := range strings.Lines(change) {
 			instruction, args, _ := strings.Cut(strings.TrimSpace(line), " ")
@@ -27,7 +27,7 @@ func applyChanges(c *v1.Config, changes []string) error {
 	return nil
 }
 
-func applyInstruction(c *v1.Config, instruction, args string) error {
+func applyInstruction(c *imageConfig, instruction, args string) error {
 	if args == "" {
 		return server.BadRequest("dockerfile parse error: %s requires at least one argument", instruction)
 	}
@@ -138,13 +138,13 @@ func withKey[V any](m map[string]V, key string, value V) map[string]V {
 }
 
 // applyHealthcheck reads "NONE" or "[--interval=…] CMD …".
-func applyHealthcheck(c *v1.Config, text string) error {
+func applyHealthcheck(c *imageConfig, text string) error {
 	if text == "NONE" {
-		c.Healthcheck = &v1.HealthConfig{Test: []string{"NONE"}}
+		c.Healthcheck = &dockerspec.HealthcheckConfig{Test: []string{"NONE"}}
 		return nil
 	}
-	h := &v1.HealthConfig{}
-	durations := map[string]*time.Duration{"interval": &h.Interval, "timeout": &h.Timeout, "start-period": &h.StartPeriod}
+	h := &dockerspec.HealthcheckConfig{}
+	durations := map[string]*time.Duration{"interval": &h.Interval, "timeout": &h.Timeout, "start-period": &h.StartPeriod, "start-interval": &h.StartInterval}
 	for strings.HasPrefix(text, "--") {
 		option, rest, _ := strings.Cut(text, " ")
 		key, value, _ := strings.Cut(strings.TrimPrefix(option, "--"), "=")

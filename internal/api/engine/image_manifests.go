@@ -40,6 +40,21 @@ func (a *images) toAPIManifest(m *image.Manifest) apiimage.ManifestSummary {
 	return s
 }
 
+// sharedSizes is how many bytes of images' layers belong to others too, by the images' IDs.
+func (a *images) sharedSizes(ctx context.Context, all []*image.Image) map[string]int64 {
+	l := layersOf(ctx, a.store, all)
+	shared := map[string]int64{}
+	for id, chain := range l.chains {
+		shared[id] = 0
+		for i, size := range chain.sizes {
+			if l.images[chain.ids[i]] > 1 {
+				shared[id] += size
+			}
+		}
+	}
+	return shared
+}
+
 // removePlatforms removes what an image is for some platforms.
 func (a *images) removePlatforms(r *http.Request, name string, given []string, force bool) ([]image.Removed, error) {
 	if !force {

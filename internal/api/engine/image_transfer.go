@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/distribution/reference"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/moby/moby/api/types/auxprogress"
 	"github.com/moby/moby/api/types/jsonstream"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -115,7 +114,7 @@ func (a *images) importArchive(w http.ResponseWriter, r *http.Request, source st
 	if tag := r.FormValue("tag"); tag != "" && ref != "" {
 		ref += ":" + tag
 	}
-	config := v1.Config{}
+	config := imageConfig{}
 	if err := applyChanges(&config, r.Form["changes"]); err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	apiimage "github.com/moby/moby/api/types/image"
 
 	"github.com/shoal-dev/shoal/internal/api/server"
+	"github.com/shoal-dev/shoal/internal/api/version"
 	"github.com/shoal-dev/shoal/internal/events"
 	"github.com/shoal-dev/shoal/internal/image"
 )
@@ -87,6 +88,16 @@ func (a *images) list(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if server.BoolParam(r, "identity") && !version.Before(r.Context(), "1.54") {
+		if !server.BoolParam(r, "manifests") {
+			return server.BadRequest("conflicting options: identity requires manifests=1")
+		}
+		return server.Errorf(http.StatusNotImplemented, "identities of images: not supported by this engine")
+	}
+	var shared map[string]int64
+	if server.BoolParam(r, "shared-size") {
+		shared = a.sharedSizes(r.Context(), all)
+	}
 	out := []apiimage.Summary{}
 	for _, img := range all {
 		if danglingGiven && dangling != (len(img.Names) == 0) || !older.IsZero() && !img.Created().Before(older) ||
@@ -99,6 +110,9 @@ func (a *images) list(w http.ResponseWriter, r *http.Request) error {
 			}
 		}
 		summary := a.toAPISummary(img)
+		if shared != nil {
+			summary.SharedSize = shared[img.ID]
+		}
 		if server.BoolParam(r, "manifests") {
 			if summary.Manifests, err = a.manifests(r.Context(), img); err != nil {
 				return err
@@ -109,16 +123,22 @@ func (a *images) list(w http.ResponseWriter, r *http.Request) error {
 	return server.WriteJSON(w, http.StatusOK, out)
 }
 
-// createdBound is when the image that the filter of a name names was made; the zero time without the filter.
+// createdBound is when the image that the filter "before" or "since" names was made, of several the one that leaves the least; the zero time without the filter.
 func (a *images) createdBound(r *http.Request, f server.PruneFilters, name string) (time.Time, error) {
 	if !f.Has(name) {
 		return time.Time{}, nil
 	}
-	img, err := a.store.Get(r.Context(), f.Filters[name][0])
-	if err != nil {
-		return time.Time{}, err
+	var bound time.Time
+	for _, ref := range f.Filters[name] {
+		img, err := a.store.Get(r.Context(), ref)
+		if err != nil {
+			return time.Time{}, err
+		}
+		if made := img.Created(); bound.IsZero() || (name == "before") == made.Before(bound) {
+			bound = made
+		}
 	}
-	return img.Created(), nil
+	return bound, nil
 }
 
 // withMatchingNames is an image with no more than those of its names that fit a pattern, nil if none does.
@@ -259,11 +279,11 @@ func (a *images) prune(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	all := false
-	for _, v := range f.Filters["dangling"] {
-		all = v == "false" || v == "0"
+	dangling, given, err := f.Bool("dangling")
+	if err != nil {
+		return err
 	}
-	removed, freed, err := a.store.Prune(r.Context(), all, func(img *image.Image) bool { return f.Take(img.Spec.Config.Labels, img.Created()) })
+	removed, freed, err := a.store.Prune(r.Context(), given && !dangling, func(img *image.Image) bool { return f.Take(img.Spec.Config.Labels, img.Created()) })
 	if err != nil {
 		return err
 	}

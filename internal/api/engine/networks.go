@@ -44,6 +44,8 @@ type ClusterNetworks interface {
 	Create(ctx context.Context, spec shoal.NetworkSpec, local []shoal.Network) (string, error)
 	// Remove removes a network that nothing is on.
 	Remove(ctx context.Context, id string) error
+	// Used tells whether a service or a task is on a network; false on a node that is no manager.
+	Used(id string) bool
 	// Status is nil unless the network has run out of addresses.
 	Status(id string) *apinetwork.Status
 }
@@ -101,18 +103,14 @@ func (n *networks) list(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	dangling, given, err := f.Bool("dangling")
+	keep, err := listedNetworks(f, n.isUsed)
 	if err != nil {
 		return err
 	}
 	withContainers := version.Before(r.Context(), "1.28") // later clients inspect the networks
 	out := []any{}
 	for _, net := range n.all() {
-		if !f.Prefix("id", string(net.ID)) || !f.Contains("name", net.Spec.Name) || !f.Equal("driver", toAPIDriverName(net)) || !f.Equal("scope", networkScope(net)) ||
-			!f.LabelsNamed("label", net.Spec.Labels) || !f.Equal("type", networkType(net)) {
-			continue
-		}
-		if given && dangling != (networkType(net) == "custom" && len(n.local.ContainersOn(net.ID)) == 0) {
+		if !keep(net) {
 			continue
 		}
 		if withContainers {
@@ -152,6 +150,32 @@ func (n *networks) inspect(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	return server.WriteJSON(w, http.StatusOK, out)
+}
+
+// isUsed tells whether something is on a network, as far as this node knows.
+func (n *networks) isUsed(net shoal.Network) bool {
+	return len(n.local.ContainersOn(net.ID)) > 0 || networkScope(net) == shoal.ScopeSwarm && n.cluster.Used(string(net.ID))
+}
+
+// listedNetworks reads which networks the filters of a list let pass.
+func listedNetworks(f server.Filters, isUsed func(shoal.Network) bool) (keep func(shoal.Network) bool, err error) {
+	if len(f["dangling"]) > 1 {
+		return nil, server.BadRequest(`got more than one value for filter key "dangling"`)
+	}
+	dangling, given, err := f.Bool("dangling")
+	if err != nil {
+		return nil, server.BadRequest(`invalid value for filter 'dangling', must be "true" (or "1"), or "false" (or "0")`)
+	}
+	for _, kind := range f["type"] {
+		if kind != "builtin" && kind != "custom" {
+			return nil, server.BadRequest("invalid filter: 'type'='%s'", kind)
+		}
+	}
+	return func(net shoal.Network) bool {
+		return f.Match("id", string(net.ID)) && f.Match("name", net.Spec.Name) && f.Equal("driver", toAPIDriverName(net)) && f.Equal("scope", networkScope(net)) &&
+			f.LabelsNamed("label", net.Spec.Labels) && f.Equal("type", networkType(net)) &&
+			(!given || dangling == (networkType(net) == "custom" && !isUsed(net)))
+	}, nil
 }
 
 // toAPIContainers shows this node's containers on a network.

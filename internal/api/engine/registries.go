@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"encoding/base64"
 	"net/http"
 	"strconv"
 	"strings"
@@ -26,6 +27,9 @@ func (a *registries) login(w http.ResponseWriter, r *http.Request) error {
 	if err := server.ReadJSON(r, &config); err != nil {
 		return err
 	}
+	if err := readDeprecatedAuth(&config); err != nil {
+		return err
+	}
 	token, err := a.client.Login(r.Context(), config.ServerAddress, registry.Auth{
 		Username: config.Username, Password: config.Password, IdentityToken: config.IdentityToken, RegistryToken: config.RegistryToken,
 	})
@@ -33,6 +37,19 @@ func (a *registries) login(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return server.WriteJSON(w, http.StatusOK, apiregistry.AuthResponse{IdentityToken: token, Status: "Login Succeeded"})
+}
+
+// readDeprecatedAuth reads the name and the password of an account from the field in which they were together.
+func readDeprecatedAuth(config *apiregistry.AuthConfig) error {
+	if config.Auth == "" || config.Username != "" {
+		return nil
+	}
+	text, err := base64.StdEncoding.DecodeString(config.Auth)
+	if err != nil {
+		return server.BadRequest("invalid auth: %v", err)
+	}
+	config.Username, config.Password, _ = strings.Cut(string(text), ":")
+	return nil
 }
 
 // distribution tells what a name refers to in its registry. Clients write the digest into the services that they create.

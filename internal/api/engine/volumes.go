@@ -2,7 +2,6 @@ package engine
 
 import (
 	"net/http"
-	"slices"
 	"time"
 
 	apivolume "github.com/moby/moby/api/types/volume"
@@ -23,7 +22,13 @@ func (a *volumes) Register(rt *server.Router) {
 	rt.Handle("POST /volumes/create", a.create)
 	rt.Handle("POST /volumes/prune", a.prune)
 	rt.Handle("GET /volumes/{name}", a.inspect)
+	rt.Handle("PUT /volumes/{name}", func(http.ResponseWriter, *http.Request) error { return errNoClusterVolumes() })
 	rt.Handle("DELETE /volumes/{name}", a.remove)
+}
+
+// errNoClusterVolumes refuses volumes of the cluster: there are no plugins that could have them.
+func errNoClusterVolumes() error {
+	return server.Errorf(http.StatusNotImplemented, "cluster volumes: not supported by this engine, which has no CSI plugins")
 }
 
 func toAPIVolume(v *volume.Volume) apivolume.Volume {
@@ -35,11 +40,14 @@ func (a *volumes) list(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	dangling, given, err := f.Bool("dangling")
+	if err != nil {
+		return err
+	}
 	out := apivolume.ListResponse{Volumes: []apivolume.Volume{}, Warnings: []string{}}
 	for _, v := range a.store.List() {
 		unused := len(a.store.Users(v.Name)) == 0
-		if f.Contains("name", v.Name) && f.Equal("driver", v.Driver) &&
-			f.True("dangling", unused) && f.Labels(v.Labels) {
+		if f.Match("name", v.Name) && f.Equal("driver", v.Driver) && (!given || dangling == unused) && f.Labels(v.Labels) {
 			out.Volumes = append(out.Volumes, toAPIVolume(v))
 		}
 	}
@@ -50,6 +58,9 @@ func (a *volumes) create(w http.ResponseWriter, r *http.Request) error {
 	body := apivolume.CreateRequest{}
 	if err := server.ReadJSON(r, &body); err != nil {
 		return err
+	}
+	if body.ClusterVolumeSpec != nil {
+		return errNoClusterVolumes()
 	}
 	v, err := a.store.Create(volume.Spec{Name: body.Name, Driver: body.Driver, Labels: body.Labels, Options: body.DriverOpts})
 	if err != nil {
@@ -75,7 +86,10 @@ func (a *volumes) prune(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	all := slices.Contains(f.Filters["all"], "true") || slices.Contains(f.Filters["all"], "1")
+	all, _, err := f.Bool("all")
+	if err != nil {
+		return err
+	}
 	removed, freed, err := a.store.Prune(all, func(v *volume.Volume) bool { return !f.Labels(v.Labels) })
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package server
 import (
 	"encoding/json"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -73,6 +74,25 @@ func (f Filters) Prefix(name, value string) bool {
 	return f.Any(name, func(want string) bool { return strings.HasPrefix(value, want) })
 }
 
+// Match tells whether a value passes the filter of that name: there is none, or one of its values is equal, or is a regular expression that is found in the
+// value.
+func (f Filters) Match(name, value string) bool {
+	return f.Any(name, func(want string) bool {
+		re, err := regexp.Compile(want)
+		return want == value || err == nil && re.MatchString(value)
+	})
+}
+
+// OneOf refuses a filter that has another value than those of a list, with status 400: nothing could pass it, which looks as if there were nothing.
+func (f Filters) OneOf(name string, allowed ...string) error {
+	for _, value := range f[name] {
+		if !slices.Contains(allowed, value) {
+			return BadRequest("invalid filter '%s=%s'", name, value)
+		}
+	}
+	return nil
+}
+
 // Contains tells whether a value passes the filter of that name: there is none, or the value contains one of its values.
 func (f Filters) Contains(name, value string) bool {
 	return f.Any(name, func(want string) bool { return strings.Contains(value, want) })
@@ -84,19 +104,24 @@ func (f Filters) True(name string, fact bool) bool {
 	return f.Any(name, func(want string) bool { return (want == "true" || want == "1") == fact })
 }
 
-// Bool reads a filter of true or false; given tells whether there is one. Any other value is refused with status 400.
+// Bool reads a filter of true or false; given tells whether there is one. Any other value, or both at once, is refused with status 400.
 func (f Filters) Bool(name string) (value, given bool, err error) {
 	if !f.Has(name) {
 		return false, false, nil
 	}
-	switch f[name][0] {
-	case "1", "true", "True":
-		return true, true, nil
-	case "0", "false", "False":
-		return false, true, nil
-	default:
+	yes, no := 0, 0
+	for _, v := range f[name] {
+		switch v {
+		case "1", "true", "True":
+			yes++
+		case "0", "false", "False":
+			no++
+		}
+	}
+	if (yes > 0) == (no > 0) {
 		return false, true, BadRequest("invalid filter '%s=%s'", name, f[name])
 	}
+	return yes > 0, true, nil
 }
 
 // Labels tells whether labels pass the filters "label", of which every value must hold, and "label!", of which none may.
