@@ -104,6 +104,9 @@ type Agent struct {
 	table    *shoal.TableDelta                 // not yet applied; nil for nothing
 	networks map[shoal.NetworkID]shoal.Network // replaced, not changed
 
+	tablesReceived, tablesApplied uint64        // how many tables, of this life of the daemon
+	tablesChanged                 chan struct{} // closed and replaced when tablesApplied changes
+
 	reopen    chan struct{} // capacity 1: the session is to be closed and opened again
 	wakeSend  chan struct{} // capacity 1: there is something to send
 	wakeTable chan struct{} // capacity 1: there is a table to apply
@@ -122,7 +125,9 @@ func New(cfg Config) *Agent {
 		reopen:    make(chan struct{}, 1),
 		wakeSend:  make(chan struct{}, 1),
 		wakeTable: make(chan struct{}, 1),
-		deps:      Dependencies{Secrets: map[shoal.SecretID]shoal.Secret{}, Configs: map[shoal.ConfigID]shoal.Config{}},
+
+		tablesChanged: make(chan struct{}),
+		deps:          Dependencies{Secrets: map[shoal.SecretID]shoal.Secret{}, Configs: map[shoal.ConfigID]shoal.Config{}},
 	}
 }
 

@@ -323,6 +323,37 @@ func TestAFullAssignmentRemovesStrayContainers(t *testing.T) {
 	}
 }
 
+// A node that came back after it had been Down removed the containers of its replaced tasks at once, while its kernel still sent connections to them by the table of before:
+// they were refused (2 of some 360,000 requests while daemons were killed on a busy machine).
+func TestContainersOfReplacedTasksStayUntilTheTableIsApplied(t *testing.T) {
+	runtime := &fakeRuntime{running: map[string]chan struct{}{}, found: []agent.TaskContainer{{TaskID: "ghost", ContainerID: "container-ghost", Started: true, Running: true}}}
+	applying, apply := make(chan struct{}), make(chan struct{})
+	manager := start(t, runtime, 1, func(c *agent.Config) {
+		c.ApplyTable = func(context.Context, *shoal.TableDelta) ([]shoal.NetworkID, error) {
+			close(applying)
+			<-apply
+			return nil, nil
+		}
+	})[0].next(t)
+	manager.say(&rpc.ManagerMessage{Welcome: &rpc.Welcome{Heartbeat: patient}, Table: &shoal.TableDelta{Full: true, Version: 7},
+		Tasks: &rpc.Tasks{Full: true, Put: []shoal.Task{newTask("t1")}}})
+	<-applying
+	for _, id := range []shoal.TaskID{"t1", "t2", "t3"} { // time enough to remove it
+		manager.say(&rpc.ManagerMessage{Tasks: &rpc.Tasks{Put: []shoal.Task{newTask(id)}}})
+		manager.await(id, shoal.TaskRunning)
+	}
+	if runtime.hasRemoved("container-ghost") {
+		t.Error("the container was removed while the kernel went by the table of before")
+	}
+	close(apply)
+	for deadline := time.Now().Add(10 * time.Second); !runtime.hasRemoved("container-ghost"); {
+		if time.Now().After(deadline) {
+			t.Fatal("it is still there")
+		}
+		<-time.After(time.Millisecond)
+	}
+}
+
 func TestAnAgentGoesWhereItIsSent(t *testing.T) {
 	managers := start(t, &fakeRuntime{running: map[string]chan struct{}{}}, 3)
 	s := managers[0].next(t)

@@ -141,7 +141,10 @@ func (a *Agent) unassignLocked(id shoal.TaskID) {
 func (a *Agent) removeStray(ctx context.Context, f *TaskContainer) {
 	a.tasks.Go(func() {
 		a.cfg.Log.Info("remove container of a task that is not assigned", "task", f.TaskID, "container", f.ContainerID)
-		fault.Do(a.cfg.Log, "removal of a task's container", func() { a.remove(ctx, f.ContainerID) })
+		fault.Do(a.cfg.Log, "removal of a task's container", func() {
+			a.awaitTables(ctx)
+			a.remove(ctx, f.ContainerID)
+		})
 	})
 }
 
@@ -415,7 +418,8 @@ func (r *runner) awaitChange(ctx context.Context) bool {
 	}
 }
 
-// cleanUp stops and removes the container of a task that is no longer assigned.
+// cleanUp stops and removes the container of a task that is no longer assigned. The other nodes have known for a while that it is not to be used, but this one may
+// have been without a session until now: its kernel goes by the new table first.
 func (r *runner) cleanUp(ctx context.Context) {
 	r.mu.Lock()
 	found := r.found
@@ -424,6 +428,7 @@ func (r *runner) cleanUp(ctx context.Context) {
 		return
 	}
 	if state := r.lastStatus().State; state >= shoal.TaskStarting && !state.Ended() {
+		r.agent.awaitTables(ctx)
 		r.stop(ctx, found.ContainerID)
 	}
 	r.agent.remove(ctx, found.ContainerID)

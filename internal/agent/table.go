@@ -18,6 +18,30 @@ func (a *Agent) setTable(delta *shoal.TableDelta) {
 	defer a.mu.Unlock()
 	a.setNetworksLocked(delta)
 	a.table = merged(a.table, delta)
+	a.tablesReceived++
+}
+
+// awaitTables waits, as long as a task that is to stop is kept, until the tables that have been received so far were applied.
+func (a *Agent) awaitTables(ctx context.Context) {
+	limit := time.After(drainTimeout)
+	a.mu.Lock()
+	received := a.tablesReceived
+	a.mu.Unlock()
+	for {
+		a.mu.Lock()
+		applied, changed := a.tablesApplied, a.tablesChanged
+		a.mu.Unlock()
+		if applied >= received {
+			return
+		}
+		select {
+		case <-changed:
+		case <-limit:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // setNetworksLocked keeps a copy of the table's networks, which tasks refer to: see Dependencies.
@@ -60,7 +84,7 @@ func (a *Agent) applyTables(ctx context.Context) {
 		case <-a.wakeTable:
 		}
 		a.mu.Lock()
-		delta := a.table
+		delta, received := a.table, a.tablesReceived
 		a.table = nil
 		a.mu.Unlock()
 		if delta == nil {
@@ -73,6 +97,9 @@ func (a *Agent) applyTables(ctx context.Context) {
 		failure = a.logTable(failure, delta.Version, lagging, err)
 		a.mu.Lock()
 		a.applied = &rpc.AppliedPartly{Version: delta.Version, Lagging: lagging}
+		a.tablesApplied = received
+		close(a.tablesChanged)
+		a.tablesChanged = make(chan struct{})
 		if len(lagging) > 0 {
 			a.table = merged(delta, a.table)
 		}

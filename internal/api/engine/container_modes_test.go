@@ -153,7 +153,7 @@ func TestAnImageIsMounted(t *testing.T) {
 func TestAPartOfAVolumeIsMounted(t *testing.T) {
 	h := newDockerHost(t)
 	h.loadBusybox()
-		h.expect([]step{
+	h.expect([]step{
 		{args: words("run --rm -v vol:/v busybox sh -c mkdir_-p_/v/sub_/v/hack_/v/bin;echo_within_>/v/sub/f;ln_-s_../sub_/v/hack/good;ln_-s_/_/v/hack/root;ln_-s_root_/v/hack/bad")},
 		{args: words("run --rm --mount type=volume,src=vol,dst=/m,volume-subpath=sub busybox cat /m/f"), want: "within"},
 		{args: words("run --rm --mount type=volume,src=vol,dst=/m,volume-subpath=sub/f busybox cat /m"), want: "within"},

@@ -63,7 +63,10 @@ func (m *Mesh) isOthers() bool {
 func (m *Mesh) Close() error { return errors.Join(m.routes.Close(), m.zones.close()) }
 
 // Forget makes the next Apply look at the kernel itself.
-func (m *Mesh) Forget() { m.applied, m.searched, m.zones.applied = nil, false, nil }
+func (m *Mesh) Forget() {
+	m.applied, m.searched = nil, false
+	m.zones.applied = nil
+}
 
 // Applied tells whether the node takes part in the mesh.
 func (m *Mesh) Applied() bool { return m.applied != nil }
@@ -74,7 +77,7 @@ func (m *Mesh) Apply(want *config.Ingress) error {
 	if want == nil && was == nil && m.searched || want != nil && sameButTasks(was, want) && was.Tasks == want.Tasks {
 		return nil
 	}
-	m.Forget()
+	m.applied, m.searched = nil, false
 	if m.isOthers() {
 		if m.searched = want == nil; m.searched {
 			return nil
