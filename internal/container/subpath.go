@@ -22,7 +22,7 @@ func openBelow(dir, sub string) (*os.File, error) {
 	defer func() { _ = base.Close() }()
 	how := &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS}
 	fd := -1
-	for tries := 0; tries < 32; tries++ { // EAGAIN: something was renamed meanwhile
+	for range 32 { // EAGAIN: something was renamed meanwhile
 		if fd, err = unix.Openat2(int(base.Fd()), sub, how); !errors.Is(err, unix.EAGAIN) {
 			break
 		}
