@@ -141,18 +141,28 @@ func (s *Store) Unpack(ctx context.Context, img *Image) error {
 	if done {
 		return nil
 	}
-	if err := s.room(img.Size); err != nil {
-		return fmt.Errorf("unpack image %s: %w", img.ID, err)
-	}
-	ctx = runtime.WithNamespace(ctx)
-	record := images.Image{Name: img.ID, Target: img.Manifest}
-	if err := client.NewImageWithPlatform(s.Client, record, platforms.All).Unpack(ctx, runtime.Snapshotter); err != nil {
+	if err := s.unpack(runtime.WithNamespace(ctx), img); err != nil {
 		return fmt.Errorf("unpack image %s: %w", img.ID, err)
 	}
 	s.mu.Lock()
 	s.unpacked[img.ChainID] = true
 	s.mu.Unlock()
 	return nil
+}
+
+// unpack makes the snapshots that are missing, if the disk has room for them. An image that has them all needs none, which counts where the disk is nearly full.
+func (s *Store) unpack(ctx context.Context, img *Image) error {
+	image := client.NewImageWithPlatform(s.Client, images.Image{Name: img.ID, Target: img.Manifest}, platforms.All)
+	there, err := image.IsUnpacked(ctx, runtime.Snapshotter)
+	if err != nil {
+		return err
+	}
+	if !there {
+		if err := s.room(img.Size); err != nil {
+			return err
+		}
+	}
+	return image.Unpack(ctx, runtime.Snapshotter)
 }
 
 // evict removes an image from the caches, after content of it may have come or gone.

@@ -71,8 +71,9 @@ type dockerHost struct {
 	t        *testing.T
 	socket   string
 	runtime  *runtime.Runtime
-	dir      string // of all that the node has
-	room     atomic.Pointer[error]
+	dir      string                // of all that the node has
+	room     atomic.Pointer[error] // of what takes more than is left
+	left     atomic.Int64
 	setAside []string                           // what was set aside
 	defaults atomic.Pointer[container.Defaults] // of containers
 }
@@ -99,7 +100,13 @@ func newDockerHost(t *testing.T) *dockerHost {
 		t.Fatal(err)
 	}
 	var engine *container.Engine
-	store := image.New(image.Config{Log: log, Client: rt.Client, Events: bus, Registries: registry.New(t.TempDir(), registry.Settings{}), Users: func() []image.User { return engine.ImageUsers() }})
+	room := func(bytes int64) error {
+		if err := h.room.Load(); err != nil && bytes >= h.left.Load() {
+			return *err
+		}
+		return nil
+	}
+	store := image.New(image.Config{Log: log, Client: rt.Client, Events: bus, Registries: registry.New(t.TempDir(), registry.Settings{}), Users: func() []image.User { return engine.ImageUsers() }, Room: room})
 	engine = container.New(container.Config{Log: log, Root: filepath.Join(dir, "containers"), State: filepath.Join(dir, "state", "c"),
 		Runtime: rt, Images: store, Volumes: volumeStore, Network: bareNetwork{}, Events: bus, Quarantine: quarantine.Open(filepath.Join(dir, "quarantine"), log, bus),
 		Defaults: func() container.Defaults { return *h.defaults.Load() }})
@@ -111,12 +118,7 @@ func newDockerHost(t *testing.T) *dockerHost {
 		HostGateways: func() []netip.Addr {
 			return []netip.Addr{netip.MustParseAddr("192.0.2.7"), netip.MustParseAddr("2001:db8::7")}
 		},
-		Room: func(int64) error {
-			if err := h.room.Load(); err != nil {
-				return *err
-			}
-			return nil
-		},
+		Room: room,
 		SetAside: func(path string, _ error) error {
 			h.setAside = append(h.setAside, path)
 			return os.Rename(path, path+"-set-aside")
